@@ -1,0 +1,24 @@
+//! What every runbook can call, whatever the embedding program adds.
+
+mod ask;
+mod now;
+mod run;
+mod secret;
+mod wait;
+
+use crate::operation::Registered;
+
+/// Returns the built-in operations.
+pub(crate) fn all() -> Vec<Registered> {
+    vec![
+        Registered::new(ask::Ask),
+        Registered::new(ask::Confirm),
+        Registered::new(now::Note),
+        Registered::new(now::Now),
+        Registered::new(now::Random),
+        Registered::new(run::Run),
+        Registered::new(secret::UseSecret),
+        Registered::new(wait::Wait),
+        Registered::new(wait::WaitUntil),
+    ]
+}

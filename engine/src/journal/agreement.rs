@@ -1,0 +1,321 @@
+//! Both journals give the same answers to the same calls, whatever the calls are.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::contract::{answer, appointment, lease, new_run, owner, parked, started, succeeded, t};
+use super::{Claim, Journal, MemoryJournal, NewRun, RunFilter, SqliteJournal, Sync, Tenure};
+use crate::error::Result;
+use crate::event::{Effected, Event, RunId, StepEnd};
+
+const RUNS: [&str; 3] = ["a", "b", "c"];
+const OWNERS: [&str; 3] = ["one", "two", "three"];
+const NAMES: [&str; 2] = ["x", "y"];
+
+/// One call, over small sets of names so that calls meet.
+#[derive(Clone, Debug)]
+enum Move {
+    Prepare {
+        run: usize,
+        wake: Option<i64>,
+    },
+    Heartbeat {
+        owner: usize,
+        lasts: i64,
+    },
+    Claim {
+        run: usize,
+        owner: usize,
+        dead: Option<usize>,
+    },
+    /// The next event of a step, under the last tenure or the one before.
+    Step {
+        run: usize,
+        stale: bool,
+        soon: bool,
+        effect: usize,
+    },
+    /// Two events of which the second may not follow.
+    Overreach {
+        run: usize,
+    },
+    Park {
+        run: usize,
+        lasts: Option<i64>,
+    },
+    Finish {
+        run: usize,
+    },
+    Word {
+        run: usize,
+        step: u32,
+    },
+    Hear {
+        run: usize,
+        step: u32,
+    },
+    Schedule {
+        name: usize,
+        lasts: i64,
+    },
+    Unschedule {
+        name: usize,
+    },
+    Fire {
+        name: usize,
+        run: usize,
+        lasts: Option<i64>,
+    },
+}
+
+fn any_move() -> impl Strategy<Value = Move> {
+    let (run, owner, name, step) = (0..RUNS.len(), 0..OWNERS.len(), 0..NAMES.len(), 1..3_u32);
+    let lasts = 0..20_i64;
+    let maybe = || prop::option::of(0..20_i64);
+    prop_oneof![
+        2 => (run.clone(), maybe()).prop_map(|(run, wake)| Move::Prepare { run, wake }),
+        2 => (owner.clone(), lasts.clone()).prop_map(|(owner, lasts)| Move::Heartbeat { owner, lasts }),
+        4 => (run.clone(), owner.clone(), prop::option::of(owner))
+            .prop_map(|(run, owner, dead)| Move::Claim { run, owner, dead }),
+        9 => (run.clone(), prop::bool::weighted(0.1), any::<bool>(), 0..6_usize)
+            .prop_map(|(run, stale, soon, effect)| Move::Step { run, stale, soon, effect }),
+        1 => run.clone().prop_map(|run| Move::Overreach { run }),
+        2 => (run.clone(), maybe()).prop_map(|(run, lasts)| Move::Park { run, lasts }),
+        1 => run.clone().prop_map(|run| Move::Finish { run }),
+        2 => (run.clone(), step.clone()).prop_map(|(run, step)| Move::Word { run, step }),
+        2 => (run.clone(), step).prop_map(|(run, step)| Move::Hear { run, step }),
+        1 => (name.clone(), lasts).prop_map(|(name, lasts)| Move::Schedule { name, lasts }),
+        1 => name.clone().prop_map(|name| Move::Unschedule { name }),
+        2 => (name, run, maybe()).prop_map(|(name, run, lasts)| Move::Fire { name, run, lasts }),
+    ]
+}
+
+/// What a driver of the runs knows, so that it keeps its steps in order.
+#[derive(Default)]
+struct Driver {
+    now: i64,
+    tenures: HashMap<usize, Vec<Tenure>>,
+    steps: HashMap<usize, (u32, bool)>,
+}
+
+impl Driver {
+    /// Makes one call and returns what it came to.
+    async fn make(&mut self, journal: &dyn Journal, next: &Move) -> String {
+        self.now += 1;
+        let at = t(self.now);
+        let after = |lasts: i64| t(self.now + lasts);
+        let id = |run: usize| RunId::from(RUNS[run]);
+        match *next {
+            Move::Prepare { run, wake } => {
+                let new = NewRun {
+                    wake: wake.map(after),
+                    ..new_run(RUNS[run])
+                };
+                shown(journal.prepare(new, at).await)
+            }
+            Move::Heartbeat { owner: by, lasts } => {
+                shown(journal.heartbeat(&owner(OWNERS[by]), after(lasts)).await)
+            }
+            Move::Claim {
+                run,
+                owner: by,
+                dead,
+            } => {
+                let dead = dead.map(|dead| owner(OWNERS[dead]));
+                let claim = journal
+                    .claim(&id(run), &owner(OWNERS[by]), dead.as_ref(), at)
+                    .await;
+                if let Ok(Claim::Granted(tenure)) = &claim {
+                    self.tenures.entry(run).or_default().push(tenure.clone());
+                }
+                shown(claim)
+            }
+            Move::Step {
+                run,
+                stale,
+                soon,
+                effect,
+            } => {
+                let (step, open) = self.steps.get(&run).copied().unwrap_or_default();
+                let event = if open {
+                    finished(step, effect, after(9))
+                } else {
+                    started(step + 1)
+                };
+                let sync = if soon { Sync::Soon } else { Sync::Now };
+                let said = self
+                    .append(journal, run, usize::from(stale), &[event], sync)
+                    .await;
+                if said.starts_with("Ok") {
+                    self.steps.insert(
+                        run,
+                        if open {
+                            (step, false)
+                        } else {
+                            (step + 1, true)
+                        },
+                    );
+                }
+                said
+            }
+            Move::Overreach { run } => {
+                self.append(journal, run, 0, &[parked(None), succeeded()], Sync::Soon)
+                    .await
+            }
+            Move::Park { run, lasts } => {
+                self.append(
+                    journal,
+                    run,
+                    0,
+                    &[parked(lasts.map(|lasts| self.now + lasts))],
+                    Sync::Now,
+                )
+                .await
+            }
+            Move::Finish { run } => {
+                self.append(journal, run, 0, &[succeeded()], Sync::Now)
+                    .await
+            }
+            Move::Word { run, step } => shown(journal.signal(&id(run), &answer(step), at).await),
+            Move::Hear { run, step } => {
+                self.append(
+                    journal,
+                    run,
+                    0,
+                    &[Event::Signalled {
+                        signal: answer(step),
+                    }],
+                    Sync::Now,
+                )
+                .await
+            }
+            Move::Schedule { name, lasts } => shown(
+                journal
+                    .schedule(&appointment(NAMES[name], self.now + lasts))
+                    .await,
+            ),
+            Move::Unschedule { name } => shown(journal.unschedule(NAMES[name]).await),
+            Move::Fire { name, run, lasts } => {
+                let found = journal
+                    .schedules()
+                    .await
+                    .unwrap()
+                    .into_iter()
+                    .find(|found| found.id == NAMES[name]);
+                let due = found.map_or(at, |found| found.due);
+                shown(
+                    journal
+                        .fire(NAMES[name], due, new_run(RUNS[run]), lasts.map(after), at)
+                        .await,
+                )
+            }
+        }
+    }
+
+    async fn append(
+        &self,
+        journal: &dyn Journal,
+        run: usize,
+        back: usize,
+        events: &[Event],
+        sync: Sync,
+    ) -> String {
+        let Some(tenure) = self
+            .tenures
+            .get(&run)
+            .and_then(|all| all.iter().rev().nth(back))
+        else {
+            return "no tenure".into();
+        };
+        let appended = journal.append(tenure, events, t(self.now), sync).await;
+        // An answer ahead of the disk may not know yet of a word that has just arrived.
+        match sync {
+            Sync::Now => shown(appended),
+            Sync::Soon => shown(appended.map(|appended| appended.records)),
+        }
+    }
+}
+
+fn finished(step: u32, effect: usize, deadline: Timestamp) -> Event {
+    let second = deadline.as_second();
+    let effected = match effect {
+        0 => vec![Effected::LeaseOpened(lease("l", second))],
+        1 => vec![
+            Effected::LeaseOpened(lease("m", second)),
+            Effected::LeaseClosed { id: "l".into() },
+        ],
+        2 => vec![Effected::LeaseClosed { id: "m".into() }],
+        3 => vec![Effected::Scheduled(appointment("x", second))],
+        4 => vec![Effected::Unscheduled { id: "x".into() }],
+        _ => vec![],
+    };
+    Event::StepFinished {
+        step,
+        end: StepEnd::Ok(serde_json::json!([1.5, "x", null])),
+        effected,
+    }
+}
+
+fn shown<T: Debug>(result: Result<T>) -> String {
+    format!("{:?}", result.map_err(|e| e.kind()))
+}
+
+/// Returns everything that can be seen of a journal.
+async fn seen(journal: &dyn Journal, now: i64) -> Vec<String> {
+    let mut all = vec![
+        shown(journal.runs(&RunFilter::default()).await),
+        shown(
+            journal
+                .runs(&RunFilter {
+                    open: true,
+                    limit: 2,
+                })
+                .await,
+        ),
+        shown(journal.leases().await),
+        shown(journal.schedules().await),
+    ];
+    for (ahead, limit) in [(0, 2), (0, 9), (5, 9), (50, 9)] {
+        all.push(shown(journal.due(t(now + ahead), limit).await));
+    }
+    for run in RUNS.map(RunId::from) {
+        all.push(shown(journal.run(&run).await));
+        all.push(shown(journal.records(&run, 0).await));
+        all.push(shown(journal.records(&run, 2).await));
+        all.push(shown(journal.signals(&run).await));
+        all.push(shown(journal.sources(&run).await));
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn both_journals_agree(moves in prop::collection::vec(any_move(), 1..80)) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.db");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let memory = MemoryJournal::new();
+            let mut disk = SqliteJournal::open(&path).unwrap();
+            let (mut in_memory, mut on_disk) = (Driver::default(), Driver::default());
+            for (n, next) in moves.iter().enumerate() {
+                let expected = in_memory.make(&memory, next).await;
+                prop_assert_eq!(&on_disk.make(&disk, next).await, &expected, "move {}: {:?}", n, next);
+                if n % 16 == 15 {
+                    drop(disk);
+                    disk = SqliteJournal::open(&path).unwrap();
+                }
+                if n % 8 == 7 {
+                    prop_assert_eq!(seen(&disk, on_disk.now).await, seen(&memory, in_memory.now).await);
+                }
+            }
+            prop_assert_eq!(seen(&disk, on_disk.now).await, seen(&memory, in_memory.now).await);
+            Ok(())
+        })?;
+    }
+}

@@ -1,0 +1,168 @@
+//! What follows from a command, the same in every journal.
+//!
+//! Owns: the rules of claims, tenures, births and words. Does not own: where the results are kept.
+
+use jiff::Timestamp;
+
+use super::{NewRun, OwnerId, Status, Summary, Tenure, fenced};
+use crate::error::{Error, Result};
+use crate::event::{Event, GENESIS, Record, RunId, Signal, fingerprint};
+
+/// Returns the first record and the summary of a new run.
+///
+/// # Errors
+/// `Storage` when its source texts are not those that it pins.
+pub(super) fn born(run: &NewRun, at: Timestamp) -> Result<(Summary, Record)> {
+    let prepared = &run.prepared;
+    let pinned = prepared.sources.len() == run.sources.len()
+        && prepared
+            .sources
+            .iter()
+            .zip(&run.sources)
+            .all(|(pin, source)| {
+                pin.name == source.name && pin.fingerprint == fingerprint(&source.text)
+            });
+    if !pinned {
+        return Err(Error::storage(format!(
+            "the source texts of run {} are not the ones that it pins",
+            run.id
+        )));
+    }
+    let record = Record::follow(GENESIS, 1, at, &Event::Prepared(Box::new(prepared.clone())))?;
+    let mut summary = Summary::begin(&run.id, prepared, &record);
+    summary.wake = Some(run.wake.unwrap_or(at));
+    Ok((summary, record))
+}
+
+/// What a claim comes to.
+#[derive(Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// The run goes to the caller, whose claim makes this record.
+    Grant(Record, Tenure),
+    /// Another process drives it.
+    Held {
+        /// Who.
+        by: OwnerId,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// The run is over.
+    Over,
+}
+
+/// Decides a claim and, when it is granted, folds it into the summary.
+///
+/// `heartbeat` is until when the process that drives the run now is known to be alive.
+///
+/// # Errors
+/// `Storage` when the record cannot be made.
+pub(super) fn judge(
+    summary: &mut Summary,
+    heartbeat: Option<Timestamp>,
+    owner: &OwnerId,
+    dead: Option<&OwnerId>,
+    at: Timestamp,
+) -> Result<Verdict> {
+    if summary.status.is_over() {
+        return Ok(Verdict::Over);
+    }
+    if let (Some(by), Some(until)) = (&summary.owner, heartbeat)
+        && by != owner
+        && Some(by) != dead
+        && at < until
+    {
+        return Ok(Verdict::Held {
+            by: by.clone(),
+            until,
+        });
+    }
+    let epoch = summary.epoch + 1;
+    let claimed = Event::Claimed {
+        owner: owner.as_str().to_owned(),
+        epoch,
+    };
+    let record = chain(summary, &[claimed], at)?.remove(0);
+    Ok(Verdict::Grant(
+        record,
+        Tenure {
+            run: summary.id.clone(),
+            owner: owner.clone(),
+            epoch,
+        },
+    ))
+}
+
+/// Returns the error of a claim by a process that nobody could tell to be alive.
+pub(super) fn lifeless(owner: &OwnerId) -> Error {
+    Error::storage(format!(
+        "process {} claims a run without ever having had a heartbeat",
+        owner.as_str()
+    ))
+}
+
+/// Folds events that the holder of a tenure appends into the summary and returns their records.
+///
+/// # Errors
+/// `Stopped` when the tenure is void, `Storage` when an event may not follow. The summary is
+/// unchanged then.
+pub(super) fn proceed(
+    summary: &mut Summary,
+    tenure: &Tenure,
+    events: &[Event],
+    at: Timestamp,
+) -> Result<Vec<Record>> {
+    if summary.epoch != tenure.epoch
+        || summary
+            .owner
+            .as_ref()
+            .is_some_and(|owner| *owner != tenure.owner)
+    {
+        return Err(fenced(&tenure.run));
+    }
+    if events
+        .iter()
+        .any(|event| matches!(event, Event::Claimed { .. }))
+    {
+        return Err(Error::storage(format!(
+            "run {} is claimed by a claim, not by an append",
+            tenure.run
+        )));
+    }
+    chain(summary, events, at)
+}
+
+/// Takes a word into account that waits for a run: a parked run is due at once.
+pub(super) fn summon(summary: &mut Summary, at: Timestamp) {
+    if summary.status == Status::Parked {
+        summary.wake = Some(summary.wake.map_or(at, |wake| wake.min(at)));
+    }
+}
+
+/// Returns which of the waiting words an event consumes, if it does.
+pub(super) fn consumed<'a>(
+    event: &Event,
+    mut waiting: impl Iterator<Item = &'a Signal>,
+) -> Option<usize> {
+    match event {
+        Event::Signalled { signal } => waiting.position(|word| word == signal),
+        _ => None,
+    }
+}
+
+/// Returns the error of a word to a run that is over.
+pub(super) fn deaf(run: &RunId, status: Status) -> Error {
+    Error::invalid(format!("run `{run}` is over: it has {}", status.as_str()))
+        .hint(format!("see how it ended with `relight runs show {run}`"))
+}
+
+fn chain(summary: &mut Summary, events: &[Event], at: Timestamp) -> Result<Vec<Record>> {
+    let mut next = summary.clone();
+    let mut records = Vec::with_capacity(events.len());
+    for event in events {
+        let record = Record::follow(&next.hash, next.seq + 1, at, event)?;
+        next.apply(event, &record)?;
+        records.push(record);
+    }
+    *summary = next;
+    Ok(records)
+}

@@ -1,0 +1,406 @@
+//! The ordered, durable record of runs, and what is derived from it.
+//!
+//! Owns: the order of a run's events, who may write them, and the tables that follow from them
+//! (status, wake times, open leases, schedules). Does not own: what the events mean for a script
+//! ([`replay`](crate::replay)) or when to act on them ([`keeper`](crate::keeper)).
+//!
+//! Everything derived is written in the same transaction as the event that caused it, by the one
+//! function [`Summary::apply`] and the [`Effected`](crate::event::Effected) that the event carries.
+
+#[cfg(test)]
+mod agreement;
+#[cfg(test)]
+mod contract;
+mod derive;
+mod memory;
+mod sqlite;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use memory::MemoryJournal;
+pub use sqlite::SqliteJournal;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{
+    Appointment, Event, Lease, Park, Prepared, Record, RunEnd, RunId, Signal, Source,
+};
+
+/// The name of a process that drives runs. Fresh for every process start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OwnerId(String);
+
+impl OwnerId {
+    /// Makes the name of a new process.
+    pub fn fresh() -> Self {
+        OwnerId(uuid::Uuid::new_v4().simple().to_string())
+    }
+
+    /// Returns the name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for OwnerId {
+    fn from(text: String) -> Self {
+        OwnerId(text)
+    }
+}
+
+/// The right to write to a run: void as soon as another process has claimed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenure {
+    /// The run.
+    pub run: RunId,
+    /// Who holds it.
+    pub owner: OwnerId,
+    /// The fencing number; every claim makes a higher one.
+    pub epoch: u64,
+}
+
+/// What came of a claim.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Claim {
+    /// The run is ours; `Event::Claimed` is in its journal.
+    Granted(Tenure),
+    /// Another process drives it.
+    Held {
+        /// Who.
+        by: OwnerId,
+        /// Until when its lease on the run holds, unless it renews it.
+        until: Timestamp,
+    },
+    /// The run is over.
+    Over,
+}
+
+/// Whether an append waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// Returns when the events are on the disk. For every intent, and for every end.
+    Now,
+    /// Returns when the events are in line. They reach the disk in order, before anything appended
+    /// later, within milliseconds; a crash in between loses them together with whatever follows.
+    /// For what no effect outside depends on yet.
+    Soon,
+}
+
+/// The state of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It exists and has not started.
+    Prepared,
+    /// A process drives it, or did when it died.
+    Running,
+    /// It is put away until a time or an answer.
+    Parked,
+    /// It ran to its end.
+    Succeeded,
+    /// It ended with an error.
+    Failed,
+    /// A person ended it.
+    Stopped,
+}
+
+impl Status {
+    /// Returns the word that lists and JSON use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Prepared => "prepared",
+            Status::Running => "running",
+            Status::Parked => "parked",
+            Status::Succeeded => "succeeded",
+            Status::Failed => "failed",
+            Status::Stopped => "stopped",
+        }
+    }
+
+    /// Returns whether the run is over.
+    pub fn is_over(self) -> bool {
+        matches!(self, Status::Succeeded | Status::Failed | Status::Stopped)
+    }
+}
+
+/// One line about a run, derived from its events.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The run.
+    pub id: RunId,
+    /// Its runbook.
+    pub runbook: String,
+    /// Its state.
+    pub status: Status,
+    /// When it was prepared.
+    pub created: Timestamp,
+    /// When its last event was written.
+    pub updated: Timestamp,
+    /// When it goes on by itself.
+    pub wake: Option<Timestamp>,
+    /// Why it is parked.
+    pub park: Option<Park>,
+    /// The last step that was started.
+    pub step: u32,
+    /// The number of its last record.
+    pub seq: u64,
+    /// The hash of its last record.
+    pub hash: String,
+    /// The fencing number of its last claim.
+    pub epoch: u64,
+    /// Who drives it, or did when it died.
+    pub owner: Option<OwnerId>,
+}
+
+impl Summary {
+    /// Returns the summary of a run after its first record.
+    pub fn begin(id: &RunId, prepared: &Prepared, first: &Record) -> Self {
+        Summary {
+            id: id.clone(),
+            runbook: prepared.runbook.clone(),
+            status: Status::Prepared,
+            created: first.at,
+            updated: first.at,
+            wake: Some(first.at),
+            park: None,
+            step: 0,
+            seq: first.seq,
+            hash: first.hash.clone(),
+            epoch: 0,
+            owner: None,
+        }
+    }
+
+    /// Folds one event in. The one place that says which event may follow which state.
+    ///
+    /// # Errors
+    /// `Storage` when the event may not follow; the summary is unchanged then.
+    pub fn apply(&mut self, event: &Event, record: &Record) -> Result<()> {
+        let legal = match event {
+            Event::Prepared(_) | Event::Progress { .. } => false,
+            Event::Claimed { epoch, .. } => !self.status.is_over() && *epoch > self.epoch,
+            _ => self.status == Status::Running,
+        };
+        if !legal || record.seq != self.seq + 1 {
+            return Err(Error::storage(format!(
+                "record {} of run {} may not follow: the run is {}",
+                record.seq,
+                self.id,
+                self.status.as_str()
+            )));
+        }
+        match event {
+            Event::Claimed { owner, epoch } => {
+                self.status = Status::Running;
+                self.owner = Some(OwnerId::from(owner.clone()));
+                self.epoch = *epoch;
+                self.wake = None;
+                self.park = None;
+            }
+            Event::StepStarted { step, .. } => self.step = *step,
+            Event::Parked { park, until } => {
+                self.status = Status::Parked;
+                self.owner = None;
+                self.wake = *until;
+                self.park = Some(park.clone());
+            }
+            Event::Finished { end } => {
+                self.status = match end {
+                    RunEnd::Succeeded { .. } => Status::Succeeded,
+                    RunEnd::Failed { .. } => Status::Failed,
+                    RunEnd::Stopped { .. } => Status::Stopped,
+                };
+                self.owner = None;
+                self.wake = None;
+                self.park = None;
+            }
+            _ => {}
+        }
+        self.seq = record.seq;
+        self.hash.clone_from(&record.hash);
+        self.updated = record.at;
+        Ok(())
+    }
+}
+
+/// A run that does not exist yet.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Its id. A run that exists already under it is left as it is.
+    pub id: RunId,
+    /// What is fixed about it.
+    pub prepared: Prepared,
+    /// The texts behind [`Prepared::sources`], in the same order.
+    pub sources: Vec<Source>,
+    /// When it wakes by itself; at once unless set. A run that the caller drives itself is woken
+    /// by a keeper only after this time.
+    pub wake: Option<Timestamp>,
+}
+
+/// Which runs to list.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Only runs that are not over.
+    pub open: bool,
+    /// At most so many, newest first; all when zero.
+    pub limit: usize,
+}
+
+/// The durable store behind an engine.
+///
+/// Every method either does all of what it says or returns an error and does nothing. Times come
+/// from the caller: a journal has no clock.
+#[async_trait]
+pub trait Journal: Send + std::marker::Sync + 'static {
+    /// Creates a run. Afterwards its first record and its source texts are on the disk.
+    ///
+    /// Returns whether it was created: `false` when a run of that id exists, which is left alone.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool>;
+
+    /// Says that a process is alive until a time. Afterwards its claims hold until then.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()>;
+
+    /// Claims a run for a process that has a heartbeat. Granted when nobody drives the run, when its
+    /// owner's heartbeat is over, when its owner is `dead` (known to the caller by other means), or
+    /// when the owner is the caller. Afterwards `Event::Claimed` with a higher epoch is on the disk
+    /// and every older tenure is void.
+    ///
+    /// # Errors
+    /// `Storage`; `Invalid` when there is no such run.
+    async fn claim(
+        &self,
+        run: &RunId,
+        owner: &OwnerId,
+        dead: Option<&OwnerId>,
+        at: Timestamp,
+    ) -> Result<Claim>;
+
+    /// Appends events to a run in one transaction, together with all that follows from them: the
+    /// run's summary, its leases and schedules. A consumed `Signalled` event removes its signal.
+    ///
+    /// Returns their records, and whether a word from outside is waiting.
+    ///
+    /// # Errors
+    /// `Stopped` when the tenure is void: the caller must not touch the world any more. `Storage`
+    /// when the event may not follow or the disk fails; with [`Sync::Soon`] such a failure is
+    /// returned by the next append.
+    async fn append(
+        &self,
+        tenure: &Tenure,
+        events: &[Event],
+        at: Timestamp,
+        sync: Sync,
+    ) -> Result<Appended>;
+
+    /// Returns the records of a run after number `after`, in order.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn records(&self, run: &RunId, after: u64) -> Result<Vec<Record>>;
+
+    /// Returns the source texts of a run, the runbook itself first.
+    ///
+    /// # Errors
+    /// `Storage`, also when a text does not match its fingerprint.
+    async fn sources(&self, run: &RunId) -> Result<Vec<Source>>;
+
+    /// Returns one line about a run, or nothing when there is no such run.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn run(&self, run: &RunId) -> Result<Option<Summary>>;
+
+    /// Returns runs, newest first.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>>;
+
+    /// Returns runs that should be driven now: parked or prepared ones whose time has come, and
+    /// running ones whose owner's heartbeat is over. The longest due first, at most `limit`.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>>;
+
+    /// Leaves a word for a run. Afterwards a parked run is due at once.
+    ///
+    /// # Errors
+    /// `Storage`; `Invalid` when there is no such run or it is over.
+    async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()>;
+
+    /// Returns the words that wait for a run, oldest first.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn signals(&self, run: &RunId) -> Result<Vec<Signal>>;
+
+    /// Returns the open leases, the first deadline first.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn leases(&self) -> Result<Vec<Lease>>;
+
+    /// Returns the schedules, the next due first.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn schedules(&self) -> Result<Vec<Appointment>>;
+
+    /// Adds a schedule, or replaces the one of the same id.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn schedule(&self, appointment: &Appointment) -> Result<()>;
+
+    /// Removes a schedule. Returns whether there was one.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn unschedule(&self, id: &str) -> Result<bool>;
+
+    /// Fires a schedule: creates its run and moves it to `next` (or removes it) in one transaction.
+    /// Does nothing when the schedule is not due at `due` any more, because another process fired it.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn fire(
+        &self,
+        id: &str,
+        due: Timestamp,
+        run: NewRun,
+        next: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<bool>;
+}
+
+/// What an append did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Appended {
+    /// The records of the events, in order.
+    pub records: Vec<Record>,
+    /// Whether a word from outside waits for the run.
+    pub signalled: bool,
+}
+
+/// Returns the error of a write under a void tenure.
+fn fenced(run: &RunId) -> Error {
+    Error::new(
+        ErrorKind::Stopped,
+        format!("another process has taken over run {run}"),
+    )
+    .hint(format!("watch it with `relight runs show {run}`"))
+}
+
+/// Returns the error of a call for a run that does not exist.
+pub(crate) fn unknown(run: &RunId) -> Error {
+    Error::invalid(format!("there is no run `{run}`")).hint("list the runs with `relight runs`")
+}

@@ -1,0 +1,445 @@
+//! The journal in an SQLite database: one file, many processes.
+//!
+//! Owns: the queue between callers and the writer's thread, the lines that let an append go ahead
+//! before it is on the disk, and the readers. Does not own: the file (`schema`), its rows
+//! (`rows`), the transactions (`writer`).
+//!
+//! Every write is checked again inside its transaction. What is kept in memory only makes it
+//! possible to number records ahead; it never decides who may write.
+
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod values;
+mod writer;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use self::schema::Site;
+use self::values::{Fault, Rows};
+use self::writer::{Job, Writer};
+use super::derive::{self, Verdict};
+use super::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Status, Summary, Sync, Tenure};
+use crate::error::{Error, Failure, Result};
+use crate::event::{Appointment, Event, Lease, Record, RunId, Signal, Source};
+
+/// A journal in an SQLite database.
+///
+/// Dropping it writes what is still in line and closes the file.
+pub struct SqliteJournal {
+    // Before the writer: the last connection to close takes the log into the file.
+    readers: Arc<Readers>,
+    writer: Option<Writer>,
+    lines: Arc<Lines>,
+    /// Appends that were answered before they were written.
+    ahead: Arc<AtomicUsize>,
+}
+
+impl SqliteJournal {
+    /// Opens a journal, and creates it together with its folder if need be.
+    ///
+    /// # Errors
+    /// `Storage` when it cannot be opened, is damaged, or is of a newer format.
+    pub fn open(path: &Path) -> Result<SqliteJournal> {
+        let (site, db) = Site::create(path)?;
+        let site = Arc::new(site);
+        let writer = Writer::start(site.clone(), db)?;
+        Ok(SqliteJournal::new(Readers { site, idle: Mutex::default() }, Some(writer)))
+    }
+
+    /// Opens a journal that exists for reading only: every write is refused.
+    ///
+    /// # Errors
+    /// `Storage` when it cannot be opened or is of a newer format.
+    pub fn open_read_only(path: &Path) -> Result<SqliteJournal> {
+        let (site, db) = Site::find(path)?;
+        Ok(SqliteJournal::new(Readers { site: Arc::new(site), idle: Mutex::new(vec![db]) }, None))
+    }
+
+    fn new(readers: Readers, writer: Option<Writer>) -> Self {
+        SqliteJournal { readers: Arc::new(readers), writer, lines: Arc::default(), ahead: Arc::default() }
+    }
+
+    /// Returns how many transactions this journal has committed.
+    pub fn commits(&self) -> u64 {
+        self.writer.as_ref().map_or(0, Writer::commits)
+    }
+
+    /// Checks the whole file, every page and every index. Opening does so only for small files.
+    ///
+    /// # Errors
+    /// `Storage`, saying what is damaged.
+    pub async fn check(&self) -> Result<()> {
+        let site = self.readers.site.clone();
+        self.read(move |db| site.check_pages(db)).await
+    }
+
+    /// Writes and waits until it is on the disk.
+    async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Connection) -> Rows<T> + Send + 'static,
+    ) -> Result<T> {
+        self.write_then(write, |_| {}).await
+    }
+
+    /// Writes, lets `end` see the outcome, and waits until it is on the disk.
+    async fn write_then<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Connection) -> Rows<T> + Send + 'static,
+        end: impl FnOnce(&Result<T>) + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        self.writer()?.submit(Job::new(true, write, move |result| {
+            end(&result);
+            // Nobody listens when the caller has given up.
+            let _ = answer.send(result);
+        }));
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Reads on a thread that may block.
+    async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Connection) -> Rows<T> + Send + 'static) -> Result<T> {
+        self.catch_up().await?;
+        let readers = self.readers.clone();
+        tokio::task::spawn_blocking(move || readers.read(read))
+            .await
+            .map_err(|e| Error::storage("a read of the journal was cut short").because(e))?
+    }
+
+    /// Reads here and now, for what takes microseconds.
+    async fn glance<T>(&self, read: impl FnOnce(&Connection) -> Rows<T> + Send) -> Result<T> {
+        self.catch_up().await?;
+        self.readers.read(read)
+    }
+
+    /// Waits until whatever was answered ahead of the disk is there, so that a read sees it.
+    async fn catch_up(&self) -> Result<()> {
+        if self.ahead.load(Ordering::Acquire) > 0 { self.write(|_| Ok(())).await } else { Ok(()) }
+    }
+
+    fn writer(&self) -> Result<&Writer> {
+        self.writer.as_ref().ok_or_else(|| Error::storage("the journal is open for reading only"))
+    }
+
+    /// Appends to a run whose line is known: the records are made here.
+    ///
+    /// Returns them, and for `Sync::Now` where the answer will arrive.
+    fn append_to(
+        &self,
+        line: Arc<Mutex<Line>>,
+        tenure: &Tenure,
+        events: &[Event],
+        at: Timestamp,
+        sync: Sync,
+    ) -> Result<(Appended, oneshot::Receiver<Result<Appended>>)> {
+        let writer = self.writer()?;
+        let (answer, answered) = oneshot::channel();
+        // Held until the job is in line: the jobs of a line are in the order of their records.
+        let mut known = lock(&line);
+        if let Some((_, failure)) = &known.failed {
+            return Err(failure.to_error());
+        }
+        let before = known.summary.clone();
+        let records = derive::proceed(&mut known.summary, tenure, events, at)?;
+        let mut after = known.summary.clone();
+        let ahead = Appended { records, signalled: known.signalled };
+        let number = before.seq;
+
+        let write = {
+            let (line, events, records) = (line.clone(), events.to_vec(), ahead.records.clone());
+            let site = self.readers.site.clone();
+            move |db: &Connection| {
+                if let Some((_, failure)) = &lock(&line).failed {
+                    return Err(Fault::Said(failure.to_error()));
+                }
+                let signalled = rows::move_run(db, &before, &mut after, &events, &records).map_err(|fault| {
+                    // Noted at once: the next append of the line may be in the same transaction.
+                    let error = site.explain("write", fault);
+                    lock(&line).fail(number, &error);
+                    Fault::Said(error)
+                })?;
+                Ok((Appended { records, signalled }, after))
+            }
+        };
+        let end = {
+            let (line, lines, run, waiting) =
+                (line.clone(), self.lines.clone(), tenure.run.clone(), self.ahead.clone());
+            move |result: Result<(Appended, Summary)>| {
+                if sync == Sync::Soon {
+                    waiting.fetch_sub(1, Ordering::AcqRel);
+                }
+                let result = result.map(|(appended, after)| {
+                    lock(&line).signalled = appended.signalled;
+                    if after.status != Status::Running {
+                        lines.forget(&run, &line);
+                    }
+                    appended
+                });
+                // The caller of `Now` knows of a failure and may go on from what the disk holds. That
+                // of `Soon` does not, so there the failure stays for whatever it appends next.
+                if let Err(error) = &result
+                    && lock(&line).fail(number, error) == number
+                    && sync == Sync::Now
+                {
+                    lines.forget(&run, &line);
+                }
+                let _ = answer.send(result);
+            }
+        };
+        if sync == Sync::Soon {
+            self.ahead.fetch_add(1, Ordering::AcqRel);
+        }
+        writer.submit(Job::new(sync == Sync::Now, write, end));
+        Ok((ahead, answered))
+    }
+
+    /// Appends to a run whose line is not known: it was claimed through another journal, or the
+    /// last append failed. The records are made in the transaction.
+    async fn append_unknown(&self, tenure: &Tenure, events: &[Event], at: Timestamp) -> Result<Appended> {
+        let (tenure, events, lines) = (tenure.clone(), events.to_vec(), self.lines.clone());
+        let write = move |db: &Connection| {
+            let before = rows::known_run(db, &tenure.run)?;
+            let mut after = before.clone();
+            let records = derive::proceed(&mut after, &tenure, &events, at)?;
+            let signalled = rows::move_run(db, &before, &mut after, &events, &records)?;
+            Ok((Appended { records, signalled }, after))
+        };
+        let end = move |result: &Result<(Appended, Summary)>| {
+            if let Ok((appended, after)) = result {
+                lines.follow(after, appended.signalled);
+            }
+        };
+        Ok(self.write_then(write, end).await?.0)
+    }
+}
+
+impl Drop for SqliteJournal {
+    fn drop(&mut self) {
+        lock(&self.readers.idle).clear();
+        self.writer = None;
+    }
+}
+
+#[async_trait]
+impl Journal for SqliteJournal {
+    async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
+        let (summary, first) = derive::born(&run, at)?;
+        self.write(move |db| rows::add_run(db, &summary, &first, &run.sources)).await
+    }
+
+    async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()> {
+        let owner = owner.clone();
+        self.write(move |db| rows::put_owner(db, &owner, until)).await
+    }
+
+    async fn claim(&self, run: &RunId, owner: &OwnerId, dead: Option<&OwnerId>, at: Timestamp) -> Result<Claim> {
+        let (run, owner, dead, lines) = (run.clone(), owner.clone(), dead.cloned(), self.lines.clone());
+        let write = move |db: &Connection| {
+            if rows::owner(db, &owner)?.is_none() {
+                return Err(Fault::Said(derive::lifeless(&owner)));
+            }
+            let before = rows::known_run(db, &run)?;
+            let heartbeat = before.owner.as_ref().map(|by| rows::owner(db, by)).transpose()?.flatten();
+            let mut after = before.clone();
+            Ok(match derive::judge(&mut after, heartbeat, &owner, dead.as_ref(), at)? {
+                Verdict::Over => (Claim::Over, None),
+                Verdict::Held { by, until } => (Claim::Held { by, until }, None),
+                Verdict::Grant(record, tenure) => {
+                    let signalled = rows::move_run(db, &before, &mut after, &[], &[record])?;
+                    (Claim::Granted(tenure), Some((after, signalled)))
+                }
+            })
+        };
+        let end = move |result: &Result<(Claim, Option<(Summary, bool)>)>| {
+            if let Ok((_, Some((after, signalled)))) = result {
+                lines.follow(after, *signalled);
+            }
+        };
+        Ok(self.write_then(write, end).await?.0)
+    }
+
+    async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended> {
+        let Some(line) = self.lines.of(tenure) else {
+            return self.append_unknown(tenure, events, at).await;
+        };
+        let (ahead, answered) = self.append_to(line, tenure, events, at, sync)?;
+        match sync {
+            Sync::Soon => Ok(ahead),
+            Sync::Now => answered.await.map_err(|_| gone())?,
+        }
+    }
+
+    async fn records(&self, run: &RunId, after: u64) -> Result<Vec<Record>> {
+        let run = run.clone();
+        self.read(move |db| rows::records(db, &run, after)).await
+    }
+
+    async fn sources(&self, run: &RunId) -> Result<Vec<Source>> {
+        let run = run.clone();
+        self.read(move |db| rows::sources(db, &run)).await
+    }
+
+    async fn run(&self, run: &RunId) -> Result<Option<Summary>> {
+        self.glance(|db| rows::run(db, run)).await
+    }
+
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
+        let filter = filter.clone();
+        self.read(move |db| rows::runs(db, &filter)).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
+        self.read(move |db| rows::due(db, now, limit)).await
+    }
+
+    async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
+        let (run, signal) = (run.clone(), signal.clone());
+        self.write(move |db| rows::add_signal(db, &run, &signal, at)).await
+    }
+
+    async fn signals(&self, run: &RunId) -> Result<Vec<Signal>> {
+        self.glance(|db| rows::signals(db, run)).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>> {
+        self.read(rows::leases).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<Appointment>> {
+        self.read(rows::schedules).await
+    }
+
+    async fn schedule(&self, appointment: &Appointment) -> Result<()> {
+        let appointment = appointment.clone();
+        self.write(move |db| rows::put_schedule(db, &appointment)).await
+    }
+
+    async fn unschedule(&self, id: &str) -> Result<bool> {
+        let id = id.to_owned();
+        self.write(move |db| rows::remove_schedule(db, &id)).await
+    }
+
+    async fn fire(
+        &self,
+        id: &str,
+        due: Timestamp,
+        run: NewRun,
+        next: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<bool> {
+        let (summary, first) = derive::born(&run, at)?;
+        let id = id.to_owned();
+        self.write(move |db| {
+            let Some(mut appointment) = rows::schedule(db, &id)?.filter(|found| found.due == due) else {
+                return Ok(false);
+            };
+            match next {
+                Some(next) => {
+                    appointment.due = next;
+                    rows::put_schedule(db, &appointment)?;
+                }
+                None => {
+                    rows::remove_schedule(db, &id)?;
+                }
+            }
+            rows::add_run(db, &summary, &first, &run.sources)?;
+            Ok(true)
+        })
+        .await
+    }
+}
+
+/// What is known about the runs that are driven through this journal.
+#[derive(Default)]
+struct Lines(Mutex<HashMap<RunId, Arc<Mutex<Line>>>>);
+
+/// One run as it will be when everything in line is written.
+struct Line {
+    summary: Summary,
+    /// Whether a word was waiting at the last write.
+    signalled: bool,
+    /// Why nothing more can follow, and after which record.
+    failed: Option<(u64, Failure)>,
+}
+
+impl Line {
+    /// Notes that what follows a record could not be written, and returns after which record that
+    /// happened first.
+    fn fail(&mut self, after: u64, error: &Error) -> u64 {
+        self.failed.get_or_insert_with(|| (after, error.to_failure())).0
+    }
+}
+
+impl Lines {
+    /// Returns the line of a tenure that was claimed through this journal.
+    fn of(&self, tenure: &Tenure) -> Option<Arc<Mutex<Line>>> {
+        let line = lock(&self.0).get(&tenure.run)?.clone();
+        let ours = lock(&line).summary.epoch == tenure.epoch;
+        ours.then_some(line)
+    }
+
+    /// Starts the line of a run anew from what was just written.
+    fn follow(&self, summary: &Summary, signalled: bool) {
+        let mut lines = lock(&self.0);
+        if summary.status == Status::Running {
+            let line = Line { summary: summary.clone(), signalled, failed: None };
+            lines.insert(summary.id.clone(), Arc::new(Mutex::new(line)));
+        } else {
+            lines.remove(&summary.id);
+        }
+    }
+
+    /// Drops a line, unless another one has taken its place.
+    fn forget(&self, run: &RunId, line: &Arc<Mutex<Line>>) {
+        let mut lines = lock(&self.0);
+        if lines.get(run).is_some_and(|known| Arc::ptr_eq(known, line)) {
+            lines.remove(run);
+        }
+    }
+}
+
+/// A few connections for reading, opened as they are needed.
+struct Readers {
+    site: Arc<Site>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// More connections than this are closed after use.
+const IDLE_READERS: usize = 4;
+
+impl Readers {
+    /// Reads one moment of the database.
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> Rows<T>) -> Result<T> {
+        self.site.check_present()?;
+        let idle = lock(&self.idle).pop();
+        let outcome = idle.map_or_else(|| self.site.reader(), Ok).and_then(|db| {
+            let moment = db.unchecked_transaction()?;
+            let found = read(&moment)?;
+            moment.commit()?;
+            let mut idle = lock(&self.idle);
+            if idle.len() < IDLE_READERS {
+                idle.push(db);
+            }
+            Ok(found)
+        });
+        outcome.map_err(|fault| self.site.explain("read", fault))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no panic while a line or a list of readers is held")
+}
+
+fn gone() -> Error {
+    Error::storage("the journal's writer has stopped")
+        .hint("start again: what is on the disk is intact, and runs go on from there")
+}

@@ -1,0 +1,360 @@
+//! The database file: how it is made, opened and recognised.
+//!
+//! Owns: pragmas, tables, format versions, and the checks that let nothing else through. Does not
+//! own: what the rows say ([`rows`](super::rows)).
+//!
+//! The file's `application_id` says that it is a journal, its `user_version` which format it has.
+//! A change of the format is one more entry in [`MIGRATIONS`], never an edit of an old one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use super::values::Fault;
+use crate::error::{Error, Result};
+
+/// "Rlgt": marks a database as a journal of this program.
+const APPLICATION: i32 = 0x526c_6774;
+
+/// Another process holds the write lock for milliseconds; one that holds it for so long hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Up to this size a database is checked from end to end whenever it is opened for writing.
+const CHECKED: u64 = 32 << 20;
+
+/// The steps from an empty file to the current format: entry `n` leads to version `n + 1`.
+///
+/// Times are RFC 3339 texts in UTC with nine decimals, so that their order is their order as text.
+/// `sum` is over all that the row says: SQLite itself does not notice a flipped bit in a value.
+/// Records need none, they are chained; nor do sources, which lie under their fingerprint.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE owners (
+        id TEXT PRIMARY KEY NOT NULL,
+        until TEXT NOT NULL,
+        sum TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE runs (
+        id TEXT PRIMARY KEY NOT NULL,
+        runbook TEXT NOT NULL,
+        status TEXT NOT NULL,
+        created TEXT NOT NULL,
+        updated TEXT NOT NULL,
+        wake TEXT,
+        park TEXT,
+        step INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        hash TEXT NOT NULL,
+        epoch INTEGER NOT NULL,
+        owner TEXT REFERENCES owners (id),
+        sum TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX runs_wake ON runs (wake, id) WHERE wake IS NOT NULL;
+    CREATE INDEX runs_owner ON runs (owner, id) WHERE owner IS NOT NULL;
+    CREATE INDEX runs_created ON runs (created, id);
+    CREATE INDEX runs_open ON runs (created, id) WHERE status IN ('prepared', 'running', 'parked');
+    CREATE TABLE records (
+        run TEXT NOT NULL REFERENCES runs (id),
+        seq INTEGER NOT NULL,
+        at TEXT NOT NULL,
+        hash TEXT NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (run, seq)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE sources (
+        fingerprint TEXT PRIMARY KEY NOT NULL,
+        text TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE signals (
+        n INTEGER PRIMARY KEY NOT NULL,
+        run TEXT NOT NULL REFERENCES runs (id),
+        body TEXT NOT NULL,
+        sum TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX signals_run ON signals (run, n);
+    CREATE TABLE leases (
+        id TEXT PRIMARY KEY NOT NULL,
+        body TEXT NOT NULL,
+        sum TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE schedules (
+        id TEXT PRIMARY KEY NOT NULL,
+        body TEXT NOT NULL,
+        sum TEXT NOT NULL
+    ) STRICT;
+"];
+
+/// A database file: its place, and which file it was when it was opened.
+#[derive(Debug)]
+pub(super) struct Site {
+    path: PathBuf,
+    file: Option<Identity>,
+    /// The write-ahead log beside it, which stays the same file while a writer has it open.
+    log: Option<Identity>,
+}
+
+/// The number by which the file system knows a file, where it has one.
+type Identity = (u64, u64);
+
+impl Site {
+    /// Opens a database for writing, and creates it together with its folder if need be.
+    ///
+    /// # Errors
+    /// `Storage` when it cannot be opened, is damaged, or is no journal that this version knows.
+    pub(super) fn create(path: &Path) -> Result<(Site, Connection)> {
+        let mut site = Site::at(path)?;
+        make_file(&site.path).map_err(|e| {
+            Error::storage(format!("failed to create the journal `{}`", site.path.display()))
+                .because(e)
+                .hint("make the folder writable for this user, or choose another one")
+        })?;
+        let db = site.connect(OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(|mut db| {
+            site.prepare(&mut db)?;
+            Ok(db)
+        });
+        let db = db.map_err(|fault| site.explain("open", fault))?;
+        site.file = identity(&site.path);
+        site.log = identity(&site.log_path());
+        Ok((site, db))
+    }
+
+    /// Finds a database that is only read.
+    ///
+    /// # Errors
+    /// `Storage` when it cannot be opened or is no journal that this version knows.
+    pub(super) fn find(path: &Path) -> Result<(Site, Connection)> {
+        let mut site = Site::at(path)?;
+        let db = site.reader().map_err(|fault| site.explain("open", fault))?;
+        site.recognise(&db).map_err(|fault| site.explain("open", fault))?;
+        site.file = identity(&site.path);
+        Ok((site, db))
+    }
+
+    /// Opens one more connection for reading.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(super) fn reader(&self) -> Result<Connection, Fault> {
+        self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)
+    }
+
+    /// Checks that the file under the path is still the one that was opened.
+    ///
+    /// SQLite goes on writing to a file that was deleted, and what it writes is lost.
+    ///
+    /// # Errors
+    /// `Storage` when it is gone or another one.
+    pub(super) fn check_present(&self) -> Result<()> {
+        let same = |known: Option<Identity>, path: &Path| known.is_none() || identity(path) == known;
+        if same(self.file, &self.path) && same(self.log, &self.log_path()) {
+            return Ok(());
+        }
+        Err(Error::storage(format!(
+            "the journal `{}` was deleted or replaced while it was open",
+            self.path.display()
+        ))
+        .hint("restore the file, then start again; what was written since it went is not kept"))
+    }
+
+    /// Checks the whole file: every page, every index.
+    ///
+    /// # Errors
+    /// What SQLite says, and damage.
+    pub(super) fn check_pages(&self, db: &Connection) -> Result<(), Fault> {
+        let found: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        if found == "ok" { Ok(()) } else { Err(Fault::Damaged(format!("the database: {found}"))) }
+    }
+
+    /// Returns an error that names the file, says what happened and what to do next.
+    pub(super) fn explain(&self, doing: &str, fault: Fault) -> Error {
+        let path = self.path.display();
+        let sql = match fault {
+            Fault::Said(error) => return error,
+            Fault::Damaged(what) => {
+                return Error::storage(format!("the journal `{path}` is damaged: {what}")).hint(RESTORE);
+            }
+            Fault::Sql(sql) => sql,
+        };
+        let hint = match sql.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => "free some space on its disk, then resume the run".to_owned(),
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                "make the file and its folder writable for this user".to_owned()
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
+                format!("another process holds it: see which with `fuser {path}` and let it end, then try again")
+            }
+            Some(ErrorCode::CannotOpen) => "check that the file exists and may be read by this user".to_owned(),
+            Some(ErrorCode::NotADatabase) => {
+                "it is no SQLite database: move it away, or name another journal".to_owned()
+            }
+            Some(ErrorCode::SystemIoFailure) => {
+                "check the disk (`dmesg` names it), then start again: nothing more is written until then".to_owned()
+            }
+            // Everything else comes from bytes that are not what was written.
+            _ => RESTORE.to_owned(),
+        };
+        Error::storage(format!("failed to {doing} the journal `{path}`")).because(sql).hint(hint)
+    }
+
+    fn at(path: &Path) -> Result<Site> {
+        let path = std::path::absolute(path)
+            .map_err(|e| Error::storage(format!("`{}` is no path for a journal", path.display())).because(e))?;
+        Ok(Site { path, file: None, log: None })
+    }
+
+    fn log_path(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push("-wal");
+        path.into()
+    }
+
+    fn connect(&self, flags: OpenFlags) -> Result<Connection, Fault> {
+        let db = Connection::open_with_flags(&self.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        db.busy_timeout(PATIENCE)?;
+        db.set_prepared_statement_cache_capacity(64);
+        db.execute_batch("PRAGMA foreign_keys = ON; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;")?;
+        Ok(db)
+    }
+
+    fn prepare(&self, db: &mut Connection) -> Result<(), Fault> {
+        let fresh = is_empty(db)?;
+        if !fresh {
+            self.recognise_version(db)?;
+        }
+        // Kept in the file; two processes may set it at the same time.
+        db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+        db.execute_batch(
+            "PRAGMA synchronous = FULL; PRAGMA cache_size = -16384; PRAGMA journal_size_limit = 67108864;",
+        )?;
+        self.migrate(db)?;
+        if fresh {
+            // From the log into the file: a log that is torn later must not take the tables along.
+            db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        }
+        self.recognise(db)?;
+        if fs::metadata(&self.path).is_ok_and(|file| file.len() <= CHECKED) {
+            self.check_pages(db)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the database to the current format in one transaction.
+    fn migrate(&self, db: &mut Connection) -> Result<(), Fault> {
+        if version(db)? as usize == MIGRATIONS.len() {
+            return Ok(());
+        }
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Again inside the transaction, because another process may have been first.
+        if !is_empty(&tx)? {
+            self.recognise_version(&tx)?;
+        }
+        for (step, to) in MIGRATIONS.iter().zip(1_u32..) {
+            if version(&tx)? < to {
+                tx.execute_batch(step)?;
+                tx.pragma_update(None, "user_version", to)?;
+            }
+        }
+        tx.pragma_update(None, "application_id", APPLICATION)?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Refuses whatever is no journal of a version that this build knows.
+    fn recognise_version(&self, db: &Connection) -> Result<(), Fault> {
+        let path = self.path.display();
+        let application: i32 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+        let version = version(db)?;
+        if application != APPLICATION {
+            return Err(Fault::Said(
+                Error::storage(format!("`{path}` is the database of another program, not a journal"))
+                    .hint("name another file for the journal"),
+            ));
+        }
+        if version as usize > MIGRATIONS.len() {
+            return Err(Fault::Said(
+                Error::storage(format!(
+                    "the journal `{path}` has format {version}, and this version knows formats up to {}",
+                    MIGRATIONS.len()
+                ))
+                .hint("update relight: a newer version wrote this journal"),
+            ));
+        }
+        if version == 0 {
+            return Err(Fault::Damaged("it has no format version".into()));
+        }
+        Ok(())
+    }
+
+    /// Refuses a database whose tables are not exactly those of the current format.
+    fn recognise(&self, db: &Connection) -> Result<(), Fault> {
+        self.recognise_version(db)?;
+        let wanted = Connection::open_in_memory()?;
+        for step in MIGRATIONS {
+            wanted.execute_batch(step)?;
+        }
+        if tables(db)? == tables(&wanted)? {
+            Ok(())
+        } else {
+            Err(Fault::Damaged("its tables are not those of its format".into()))
+        }
+    }
+}
+
+const RESTORE: &str = "the file was changed or the disk is failing: restore it from a backup; nothing was sent";
+
+/// Makes an empty file for the database, readable by its owner only, unless there is one.
+fn make_file(path: &Path) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut builder = fs::DirBuilder::new();
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        builder.mode(0o700);
+        options.mode(0o600);
+    }
+    builder.recursive(true).create(folder)?;
+    match options.open(path) {
+        // The name must survive a power cut as surely as what is written under it.
+        Ok(_) if cfg!(unix) => File::open(folder)?.sync_all(),
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// Elsewhere an open file cannot be deleted.
+#[cfg(not(unix))]
+fn identity(_: &Path) -> Option<Identity> {
+    None
+}
+
+fn version(db: &Connection) -> rusqlite::Result<u32> {
+    db.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Returns whether nothing was ever written to the database.
+fn is_empty(db: &Connection) -> rusqlite::Result<bool> {
+    let application: i32 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let objects: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(application == 0 && objects == 0 && version(db)? == 0)
+}
+
+/// Returns the SQL of all tables and indexes by name.
+fn tables(db: &Connection) -> rusqlite::Result<BTreeMap<String, Option<String>>> {
+    db.prepare(
+        "SELECT type || ' ' || name || ' on ' || tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%'",
+    )?
+    .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+    .collect()
+}

@@ -1,0 +1,434 @@
+//! What only a journal on a disk can go through: damage, a full disk, other processes.
+
+mod damage;
+mod figures;
+
+use std::fs;
+use std::path::PathBuf;
+
+use futures::future::join_all;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+use crate::error::ErrorKind;
+use crate::event::Effected;
+use crate::journal::contract::{
+    answer, appointment, both, claim, finished, kind, lease, new_run, note, owner, parked, started, succeeded, t,
+};
+
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Place { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("state").join("journal.db")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("state").join("journal.db-wal")
+    }
+
+    fn open(&self) -> SqliteJournal {
+        SqliteJournal::open(&self.path()).unwrap()
+    }
+
+    fn raw(&self) -> Connection {
+        Connection::open(self.path()).unwrap()
+    }
+
+    fn refused(&self) -> Error {
+        match SqliteJournal::open(&self.path()) {
+            Ok(_) => panic!("the journal should not open"),
+            Err(error) => self.says(error),
+        }
+    }
+
+    /// Checks the manners of an error: its kind, the file's name, and a next step.
+    fn says(&self, error: Error) -> Error {
+        assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
+        assert!(error.message().contains(self.path().to_str().unwrap()), "{error:?}");
+        assert!(!error.hints().is_empty(), "{error:?}");
+        error
+    }
+}
+
+impl SqliteJournal {
+    /// Runs SQL on the writer's own connection, inside a transaction.
+    async fn sql(&self, sql: &'static str) -> Result<()> {
+        self.write(|db| Ok(db.execute_batch(sql)?)).await
+    }
+}
+
+/// A run with many steps, one with a word, one that is over, and entries in every table.
+async fn story(journal: &SqliteJournal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let a = claim(journal, "a", "one", 1).await;
+    for step in 1..=15 {
+        let lease = Effected::LeaseOpened(lease(&format!("l{step}"), 100 + i64::from(step)));
+        journal.append(&a, &[started(step), finished(step, vec![lease])], t(2), Sync::Now).await.unwrap();
+    }
+    for n in 0..12 {
+        let id = format!("r{n}");
+        journal.prepare(new_run(&id), t(n)).await.unwrap();
+        let tenure = claim(journal, &id, "two", n + 1).await;
+        let end = if n % 3 == 0 { succeeded() } else { parked((n % 3 == 1).then_some(50 + n)) };
+        journal.append(&tenure, &[started(1), note(1), end], t(n + 2), Sync::Now).await.unwrap();
+        if n % 3 != 0 {
+            journal.signal(&id.as_str().into(), &answer(1), t(n + 3)).await.unwrap();
+        }
+        journal.schedule(&appointment(&format!("s{n}"), 10 * n)).await.unwrap();
+    }
+}
+
+/// Returns everything that can be seen of a journal, each with whether it could be read.
+async fn seen(journal: &SqliteJournal) -> Vec<Option<String>> {
+    fn shown<T: std::fmt::Debug>(result: Result<T>) -> Option<String> {
+        result
+            .inspect_err(|e| assert_eq!(e.kind(), ErrorKind::Storage, "{e:?}"))
+            .ok()
+            .map(|found| format!("{found:?}"))
+    }
+    let mut all = vec![
+        shown(journal.runs(&RunFilter::default()).await),
+        shown(journal.runs(&RunFilter { open: true, limit: 3 }).await),
+        shown(journal.leases().await),
+        shown(journal.schedules().await),
+        shown(journal.due(t(60), 5).await),
+        shown(journal.due(t(5000), 99).await),
+    ];
+    for id in std::iter::once("a".to_owned()).chain((0..12).map(|n| format!("r{n}"))) {
+        let id = RunId::from(id);
+        all.push(shown(journal.run(&id).await));
+        // A run that cannot be found is an answer only if it does not exist.
+        all.push(journal.records(&id, 0).await.ok().map(|found| format!("{found:?}")));
+        all.push(journal.sources(&id).await.ok().map(|found| format!("{found:?}")));
+        all.push(shown(journal.signals(&id).await));
+    }
+    all
+}
+
+#[tokio::test]
+async fn everything_is_there_after_reopening() {
+    let place = Place::new();
+    let journal = place.open();
+    story(&journal).await;
+    journal.prepare(new_run("b"), t(0)).await.unwrap();
+    let tenure = claim(&journal, "b", "one", 1).await;
+    let before = seen(&journal).await;
+    assert!(before.iter().all(Option::is_some));
+    let ahead = journal.append(&tenure, &both(1), t(2), Sync::Soon).await.unwrap();
+    // Dropping it writes what was only in line.
+    drop(journal);
+    assert!(!place.log().exists(), "closed in order, the log is part of the file");
+    let journal = place.open();
+    assert_eq!(journal.records(&"b".into(), 2).await.unwrap(), ahead.records);
+    // A tenure outlives the object, not the process that claimed it: its fence is in the file.
+    journal.append(&tenure, &[started(2)], t(3), Sync::Soon).await.unwrap();
+    journal.append(&tenure, &[note(2)], t(3), Sync::Soon).await.unwrap();
+    assert_eq!(journal.run(&"b".into()).await.unwrap().unwrap().seq, 6);
+    drop(journal);
+
+    let reading = SqliteJournal::open_read_only(&place.path()).unwrap();
+    let mut after = seen(&reading).await;
+    after[0] = before[0].clone();
+    after[1] = before[1].clone();
+    after[5] = before[5].clone();
+    assert_eq!(after, before);
+    assert_eq!(kind(reading.prepare(new_run("c"), t(0)).await), ErrorKind::Storage);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_else_may_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let journal = place.open();
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&place.path()), 0o600);
+    assert_eq!(mode(&place.log()), 0o600);
+    assert_eq!(mode(place.path().parent().unwrap()), 0o700);
+}
+
+#[tokio::test]
+async fn other_files_are_refused_and_left_alone() {
+    let place = Place::new();
+    story(&place.open()).await;
+    place.raw().pragma_update(None, "user_version", 2).unwrap();
+    let error = place.refused();
+    assert!(error.message().contains("format 2"), "{error:?}");
+    assert!(SqliteJournal::open_read_only(&place.path()).is_err());
+    place.raw().pragma_update(None, "user_version", 0).unwrap();
+    place.refused();
+    place.raw().pragma_update(None, "user_version", 1).unwrap();
+    drop(place.open());
+    place.raw().execute_batch("CREATE TABLE mine (x)").unwrap();
+    assert!(place.refused().message().contains("tables"));
+
+    let place = Place::new();
+    fs::create_dir_all(place.path().parent().unwrap()).unwrap();
+    place.raw().execute_batch("CREATE TABLE mine (x)").unwrap();
+    assert!(place.refused().message().contains("another program"));
+    fs::write(place.path(), "not a database at all, but long enough to be asked about it".repeat(40)).unwrap();
+    let before = fs::read(place.path()).unwrap();
+    place.refused();
+    assert_eq!(fs::read(place.path()).unwrap(), before);
+    fs::remove_file(place.path()).unwrap();
+    fs::create_dir(place.path()).unwrap();
+    place.refused();
+    assert!(SqliteJournal::open_read_only(&place.folder.path().join("none.db")).is_err());
+}
+
+#[test]
+fn many_may_open_a_new_file_at_once() {
+    for _ in 0..10 {
+        let place = Place::new();
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| drop(place.open()));
+            }
+        });
+        drop(place.open());
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing_and_can_be_mended() {
+    let place = Place::new();
+    let journal = place.open();
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(&journal, "a", "one", 1).await;
+    journal.sql("PRAGMA max_page_count = 1").await.unwrap();
+    let large = |step| Event::StepFinished {
+        step,
+        end: crate::event::StepEnd::Ok(json!("x".repeat(100_000))),
+        effected: vec![],
+    };
+
+    let error = place.says(journal.append(&tenure, &[started(1), large(1)], t(2), Sync::Now).await.unwrap_err());
+    assert!(format!("{error:?}").contains("full"), "{error:?}");
+    assert_eq!(journal.run(&"a".into()).await.unwrap().unwrap().seq, 2);
+    // What still fits is written, under the same tenure.
+    journal.append(&tenure, &[started(1)], t(3), Sync::Now).await.unwrap();
+
+    // Who did not wait learns of it with the next append, and with every one under this tenure.
+    journal.append(&tenure, &[large(1)], t(4), Sync::Soon).await.unwrap();
+    let lost = place.says(journal.append(&tenure, &both(2), t(5), Sync::Now).await.unwrap_err());
+    assert!(format!("{lost:?}").contains("full"), "{lost:?}");
+    journal.sql("PRAGMA max_page_count = 1000000").await.unwrap();
+    for sync in [Sync::Soon, Sync::Now] {
+        assert_eq!(kind(journal.append(&tenure, &both(2), t(5), sync).await), ErrorKind::Storage);
+    }
+    assert_eq!(journal.run(&"a".into()).await.unwrap().unwrap().seq, 3);
+    let tenure = claim(&journal, "a", "one", 6).await;
+    journal.append(&tenure, &[large(1)], t(7), Sync::Now).await.unwrap();
+    assert_eq!(journal.records(&"a".into(), 0).await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_failure_of_one_is_not_that_of_its_neighbours() {
+    let place = Place::new();
+    let journal = place.open();
+    for id in ["a", "b"] {
+        journal.prepare(new_run(id), t(0)).await.unwrap();
+    }
+    let a = claim(&journal, "a", "one", 1).await;
+    let b = claim(&journal, "b", "one", 1).await;
+    place.raw().execute("UPDATE runs SET step = 7, sum = 'x' WHERE id = 'a'", []).unwrap();
+    let (first, second, damaged, word) = (both(1), both(2), a.run.clone(), answer(1));
+    let (x, y, z) = tokio::join!(
+        journal.append(&b, &first, t(2), Sync::Now),
+        journal.signal(&damaged, &word, t(2)),
+        journal.append(&b, &second, t(2), Sync::Now),
+    );
+    assert!(x.is_ok() && z.is_ok());
+    let error = place.says(y.unwrap_err());
+    assert!(error.message().contains("the row of run a"), "{error:?}");
+    assert_eq!(journal.signals(&"a".into()).await.unwrap(), []);
+    assert_eq!(kind(journal.claim(&a.run, &a.owner, None, t(3)).await), ErrorKind::Storage);
+}
+
+#[tokio::test]
+async fn a_failure_of_one_append_is_that_of_the_next() {
+    let place = Place::new();
+    let journal = place.open();
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(&journal, "a", "one", 1).await;
+    // In the way of record 4, so that only the transaction finds out.
+    place.raw().execute("INSERT INTO records VALUES ('a', 4, '', '', '')", []).unwrap();
+    journal.append(&tenure, &both(1), t(2), Sync::Soon).await.unwrap();
+    let error = place.says(journal.append(&tenure, &both(2), t(3), Sync::Now).await.unwrap_err());
+    assert!(format!("{error:?}").contains("UNIQUE"), "{error:?}");
+    assert_eq!(journal.run(&"a".into()).await.unwrap().unwrap().seq, 2);
+}
+
+#[tokio::test]
+async fn a_lock_that_another_program_holds_is_named() {
+    let place = Place::new();
+    let journal = place.open();
+    journal.sql("PRAGMA busy_timeout = 1").await.unwrap();
+    let other = place.raw();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = place.says(journal.prepare(new_run("a"), t(0)).await.unwrap_err());
+    assert!(error.hints()[0].contains("fuser"), "{error:?}");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert!(journal.prepare(new_run("a"), t(0)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_database_that_may_not_be_written_is_named() {
+    let place = Place::new();
+    let journal = place.open();
+    journal.sql("PRAGMA query_only = ON").await.unwrap();
+    let error = place.says(journal.prepare(new_run("a"), t(0)).await.unwrap_err());
+    assert!(error.hints()[0].contains("writable"), "{error:?}");
+    assert_eq!(journal.run(&"a".into()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn after_a_failed_commit_nothing_more_is_written() {
+    let place = Place::new();
+    let journal = place.open();
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(&journal, "a", "one", 1).await;
+    // Checked only by COMMIT itself, which makes it fail there.
+    let broken = "PRAGMA defer_foreign_keys = ON; INSERT INTO signals (run, body, sum) VALUES ('none', '', '')";
+    let first = place.says(journal.sql(broken).await.unwrap_err());
+    for _ in 0..2 {
+        let error = place.says(journal.append(&tenure, &both(1), t(2), Sync::Now).await.unwrap_err());
+        assert_eq!(format!("{error:?}"), format!("{first:?}"));
+        assert_eq!(kind(journal.heartbeat(&owner("one"), t(2000)).await), ErrorKind::Storage);
+    }
+    assert_eq!(journal.run(&"a".into()).await.unwrap().unwrap().seq, 2);
+    drop(journal);
+    place.open().append(&tenure, &both(1), t(2), Sync::Now).await.unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_was_deleted_takes_nothing_more() {
+    let place = Place::new();
+    let journal = place.open();
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    fs::remove_file(place.path()).unwrap();
+    place.says(journal.prepare(new_run("b"), t(0)).await.unwrap_err());
+    place.says(journal.run(&"a".into()).await.unwrap_err());
+    // Not even when another file takes its place.
+    drop(place.open());
+    place.says(journal.prepare(new_run("b"), t(0)).await.unwrap_err());
+
+    let place = Place::new();
+    let journal = place.open();
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    fs::remove_file(place.log()).unwrap();
+    place.says(journal.prepare(new_run("b"), t(0)).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn a_writer_that_is_gone_keeps_nobody_waiting() {
+    let place = Place::new();
+    let journal = place.open();
+    let panics = journal.write(|_| -> Rows<()> { panic!("on purpose, in a test") });
+    assert_eq!(kind(panics.await), ErrorKind::Storage);
+    assert_eq!(kind(journal.prepare(new_run("a"), t(0)).await), ErrorKind::Storage);
+    drop(journal);
+    assert!(place.open().prepare(new_run("a"), t(0)).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_processes_one_wins_each_epoch() {
+    let place = Place::new();
+    let (one, two) = (place.open(), place.open());
+    for n in 0..25 {
+        one.prepare(new_run(&format!("r{n}")), t(0)).await.unwrap();
+    }
+    one.heartbeat(&owner("one"), t(100)).await.unwrap();
+    two.heartbeat(&owner("two"), t(100)).await.unwrap();
+    for n in 0..25 {
+        let id = RunId::from(format!("r{n}"));
+        for round in 1..=2 {
+            let at = t(200 * (round - 1));
+            let (one_is, two_is) = (owner("one"), owner("two"));
+            let (a, b) = tokio::join!(one.claim(&id, &one_is, None, at), two.claim(&id, &two_is, None, at));
+            let granted = [a.unwrap(), b.unwrap()].into_iter().filter(|claim| matches!(claim, Claim::Granted(_)));
+            // In the second round no heartbeat holds any more, so the slower one takes over.
+            assert_eq!(granted.count() as i64, round, "run {id}");
+        }
+        let epochs = one
+            .records(&id, 1)
+            .await
+            .unwrap()
+            .iter()
+            .map(|record| match record.event().unwrap() {
+                Event::Claimed { epoch, .. } => epoch,
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<_>>();
+        assert_eq!(epochs, [1, 2, 3]);
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_was_taken_over_learns_it_in_time() {
+    let place = Place::new();
+    let (one, two) = (place.open(), place.open());
+    one.prepare(new_run("a"), t(0)).await.unwrap();
+    let old = claim(&one, "a", "one", 1).await;
+    one.append(&old, &[started(1)], t(2), Sync::Now).await.unwrap();
+    two.heartbeat(&owner("two"), t(100)).await.unwrap();
+    let taken = two.claim(&"a".into(), &owner("two"), Some(&owner("one")), t(3)).await.unwrap();
+    let Claim::Granted(new) = taken else { panic!("granted") };
+    // Without waiting for the disk it cannot know yet; before the next intent it does.
+    one.append(&old, &[note(1)], t(4), Sync::Soon).await.unwrap();
+    for sync in [Sync::Now, Sync::Soon, Sync::Now] {
+        assert_eq!(kind(one.append(&old, &[started(2)], t(4), sync).await), ErrorKind::Stopped);
+    }
+    two.append(&new, &[note(1)], t(5), Sync::Now).await.unwrap();
+    assert_eq!(one.run(&"a".into()).await.unwrap().unwrap().seq, 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_appends_share_commits() {
+    let place = Place::new();
+    let journal = Arc::new(place.open());
+    let prepared = join_all((0..100).map(|n| journal.prepare(new_run(&format!("r{n}")), t(0)))).await;
+    assert!(prepared.into_iter().all(|done| done.unwrap()));
+    journal.heartbeat(&owner("one"), t(1000)).await.unwrap();
+    let before = journal.commits();
+    let appenders = (0..100).map(|n| {
+        let journal = journal.clone();
+        tokio::spawn(async move {
+            let tenure = claim(&*journal, &format!("r{n}"), "one", 1).await;
+            for step in 1..=10 {
+                journal.append(&tenure, &both(step), t(2), Sync::Now).await.unwrap();
+            }
+        })
+    });
+    for appender in join_all(appenders).await {
+        appender.unwrap();
+    }
+    let commits = journal.commits() - before;
+    assert!(commits * 4 < 1000, "{commits} commits for 1000 appends");
+}
+
+#[tokio::test]
+async fn a_loop_of_steps_costs_one_commit_each() {
+    let place = Place::new();
+    let journal = place.open();
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(&journal, "a", "one", 1).await;
+    let before = journal.commits();
+    for step in 1..=50 {
+        journal.append(&tenure, &[started(step)], t(2), Sync::Now).await.unwrap();
+        journal.append(&tenure, &[note(step)], t(2), Sync::Soon).await.unwrap();
+    }
+    // A busy machine may let a moment pass between two steps now and then.
+    let commits = journal.commits() - before;
+    assert!(commits < 75, "{commits} commits for 50 steps");
+}

@@ -1,0 +1,189 @@
+//! What an engine does when nobody asks: due schedules, parked runs, leases at their deadline.
+//!
+//! Owns no state: everything it does is read from the journal, so that after any crash the next
+//! keeper picks up where the last one was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::engine::{Core, Engine, RunRequest, by_name};
+use crate::error::{Error, Result};
+use crate::event::{Appointment, Cause, RunId};
+use crate::run::Driven;
+use crate::schedule;
+
+/// How many runs are driven at once.
+const AT_ONCE: usize = 256;
+/// How many due runs are fetched at a time.
+const BATCH: usize = 1024;
+/// How long a run may wait before it is put away as a row.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the journal is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What one look at the journal found to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Runs that are driven now.
+    pub runs: Vec<RunId>,
+    /// Schedules that fired.
+    pub fired: Vec<String>,
+    /// Leases whose closing began.
+    pub closing: Vec<String>,
+}
+
+/// Keeps runs, schedules and leases of one journal going.
+pub struct Keeper {
+    core: Arc<Core>,
+    slots: Arc<Semaphore>,
+    driving: JoinSet<(RunId, Result<Driven>)>,
+    under_way: std::collections::HashSet<RunId>,
+    on_error: Arc<dyn Fn(&str, &Error) + Send + Sync>,
+}
+
+impl Keeper {
+    /// Makes a keeper. `on_error` is told what went wrong with what; the keeper goes on.
+    pub fn new(engine: &Engine, on_error: impl Fn(&str, &Error) + Send + Sync + 'static) -> Self {
+        Keeper {
+            core: engine.0.clone(),
+            slots: Arc::new(Semaphore::new(AT_ONCE)),
+            driving: JoinSet::new(),
+            under_way: std::collections::HashSet::new(),
+            on_error: Arc::new(on_error),
+        }
+    }
+
+    /// Goes on until the engine is interrupted, then waits for the runs to park.
+    ///
+    /// # Errors
+    /// `Storage` when the journal cannot be read any more.
+    pub async fn keep(&mut self) -> Result<()> {
+        while !self.core.is_interrupted() {
+            self.look().await?;
+            tokio::select! {
+                () = self.core.clock.sleep_until(self.core.after(LOOK)) => {}
+                () = self.core.interrupted() => {}
+            }
+        }
+        self.settle().await;
+        Ok(())
+    }
+
+    /// Looks at the journal once and begins whatever is due.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn look(&mut self) -> Result<Found> {
+        while let Some(done) = self.driving.try_join_next() {
+            self.done(done);
+        }
+        self.core.stay_alive().await?;
+        let now = self.core.clock.now();
+        let mut found = Found::default();
+        self.close_due(now, &mut found).await?;
+        self.fire_due(now, &mut found).await?;
+        for run in self.core.journal.due(now, BATCH).await? {
+            if self.under_way.insert(run.clone()) {
+                found.runs.push(run.clone());
+                let (core, slots) = (self.core.clone(), self.slots.clone());
+                self.driving.spawn(async move {
+                    let _slot = slots.acquire_owned().await;
+                    let driven = core.drive(&run, PATIENCE).await;
+                    (run, driven)
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Waits until every run that was begun is over or parked.
+    pub async fn settle(&mut self) {
+        while let Some(done) = self.driving.join_next().await {
+            self.done(done);
+        }
+    }
+
+    fn done(&mut self, done: Result<(RunId, Result<Driven>), tokio::task::JoinError>) {
+        match done {
+            Ok((run, driven)) => {
+                self.under_way.remove(&run);
+                if let Err(error) = driven {
+                    (self.on_error)(&format!("run {run}"), &error);
+                }
+            }
+            Err(panic) => {
+                (self.on_error)("a run", &Error::storage("driving it failed").because(panic))
+            }
+        }
+    }
+
+    /// Begins to close the leases whose deadline has come.
+    async fn close_due(&self, now: Timestamp, found: &mut Found) -> Result<()> {
+        for lease in self.core.journal.leases().await? {
+            if lease.deadline > now {
+                break;
+            }
+            // A lease whose step is still under way is that run's to close: it opens nothing more.
+            let request = match self.core.closing(&lease) {
+                Ok(request) => request,
+                Err(error) => {
+                    (self.on_error)(&lease.title, &error);
+                    continue;
+                }
+            };
+            if self.core.journal.run(&request.id).await?.is_none() {
+                match self.core.prepare(&request).await {
+                    Ok(_) => found.closing.push(lease.id),
+                    Err(error) => (self.on_error)(&lease.title, &error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fires the schedules that are due. A firing fixes its run's id, so it cannot start twice.
+    async fn fire_due(&self, now: Timestamp, found: &mut Found) -> Result<()> {
+        for appointment in self.core.journal.schedules().await? {
+            if appointment.due > now {
+                break;
+            }
+            match self.fire(&appointment, now).await {
+                Ok(true) => found.fired.push(appointment.id),
+                Ok(false) => {}
+                Err(error) => (self.on_error)(&format!("schedule {}", appointment.id), &error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn fire(&self, appointment: &Appointment, now: Timestamp) -> Result<bool> {
+        let due = appointment.due;
+        let next = schedule::next_after(appointment, now)?;
+        let request = RunRequest {
+            id: RunId::derived(&["schedule", &appointment.id, &due.to_string()]),
+            params: by_name(&appointment.params),
+            cause: Cause::Schedule {
+                id: appointment.id.clone(),
+                due,
+            },
+            workdir: appointment.workdir.clone().into(),
+            ..RunRequest::new(&appointment.runbook)
+        };
+        match self.core.make(&request) {
+            Ok((run, ..)) => {
+                self.core
+                    .journal
+                    .fire(&appointment.id, due, run, next, now)
+                    .await
+            }
+            Err(error) => {
+                // What cannot be started now may be mended by a person: it stays due, and is said once a look.
+                Err(error)
+            }
+        }
+    }
+}

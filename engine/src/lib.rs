@@ -1,0 +1,53 @@
+//! Durable runbooks: Rhai scripts whose every step is recorded before it touches the world.
+//!
+//! An [`Engine`] runs [`Runbook`]s. Whatever a script does to the world is an [`Operation`], and
+//! every call of one is a *step*: its intent is durable before the request leaves, where it went is
+//! durable before the wait begins, and its result is durable before the next step. After `kill -9`
+//! at any moment another process goes on with the operation that is already under way.
+//!
+//! This crate knows nothing of Azure. It reads no environment, no home directory and no terminal:
+//! it is what an embedding program takes.
+//!
+//! ```
+#![doc = include_str!("../examples/embed.rs")]
+//! ```
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod bridge;
+mod builtin;
+pub mod clock;
+mod cx;
+mod engine;
+mod error;
+pub mod event;
+pub mod journal;
+pub mod keeper;
+mod lease;
+mod library;
+mod operation;
+mod params;
+pub mod replay;
+mod retry;
+mod run;
+mod runbook;
+pub mod schedule;
+mod script;
+mod step;
+mod value;
+
+pub use cx::{Cx, OnProgress, SecretSource};
+pub use engine::{
+    Engine, EngineBuilder, Environment, Liveness, Notice, Observer, Plan, RunRequest,
+};
+pub use error::{Error, ErrorKind, Failure, Result, ServiceError, Snippet};
+pub use event::{Event, RunId};
+pub use library::Library;
+pub use operation::{
+    Declaration, Done, Effect, Example, Field, Operation, Outcome, Pending, Probe, Redo, Registered,
+};
+pub use params::{Given, ParamReader};
+pub use retry::{Exhausted, RetryOptions, RetryPolicy};
+pub use run::Driven;
+pub use runbook::{Param, ParamKind, Runbook};
+pub use script::{Finding, Limits, PlannedCall};
+pub use value::{Secret, SecretRef, Span};

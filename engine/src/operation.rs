@@ -1,0 +1,620 @@
+//! What a script can call: one typed declaration yields the function, its docs, its check and its
+//! journal form.
+
+use std::any::type_name;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::cx::Cx;
+use crate::error::{Error, Result};
+use crate::event::{Effected, Progress};
+
+/// What a runbook may do. A step whose effects the runbook does not name is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effect {
+    /// Reads from Azure.
+    AzureRead,
+    /// Changes something in Azure.
+    AzureWrite,
+    /// Opens an SSH session.
+    Ssh,
+    /// Connects to a port to see whether it answers.
+    NetProbe,
+    /// Reads files below the run's folder.
+    FileRead,
+    /// Writes files below the run's folder.
+    FileWrite,
+    /// Talks HTTP to somebody else than Azure.
+    Http,
+    /// Uses a secret.
+    Secret,
+}
+
+impl Effect {
+    /// Every effect with the word that front matter uses.
+    pub const ALL: [(Effect, &'static str); 8] = [
+        (Effect::AzureRead, "azure:read"),
+        (Effect::AzureWrite, "azure:write"),
+        (Effect::Ssh, "ssh"),
+        (Effect::NetProbe, "net:probe"),
+        (Effect::FileRead, "file:read"),
+        (Effect::FileWrite, "file:write"),
+        (Effect::Http, "http"),
+        (Effect::Secret, "secret"),
+    ];
+
+    /// Returns the word that front matter uses.
+    pub fn as_str(self) -> &'static str {
+        Effect::ALL
+            .iter()
+            .find(|(effect, _)| *effect == self)
+            .map_or("", |(_, word)| word)
+    }
+
+    /// Returns the effect of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Effect::ALL
+            .iter()
+            .find(|(_, w)| *w == word)
+            .map(|(effect, _)| *effect)
+    }
+
+    /// Returns whether the effect leaves the world as it was.
+    pub fn is_read_only(self) -> bool {
+        matches!(
+            self,
+            Effect::AzureRead | Effect::NetProbe | Effect::FileRead | Effect::Secret
+        )
+    }
+
+    /// Returns whether allowing `self` allows `other` too: who may write may read.
+    pub fn covers(self, other: Effect) -> bool {
+        self == other
+            || matches!(
+                (self, other),
+                (Effect::AzureWrite, Effect::AzureRead) | (Effect::FileWrite, Effect::FileRead)
+            )
+    }
+}
+
+/// What to do with a step that was started and whose outcome nobody recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redo {
+    /// Begin again: a read, or a write that is the same when done twice.
+    Resend,
+    /// Look for the step's own trace with [`Operation::probe`] first.
+    Probe,
+    /// Park and ask a person.
+    Ask,
+}
+
+/// What beginning or resuming an operation led to.
+#[derive(Debug)]
+pub enum Outcome<T> {
+    /// It is done.
+    Done(Done<T>),
+    /// It is under way elsewhere.
+    Pending(Pending),
+    /// A person must answer before the step has a value. Answers become the step's value.
+    Ask {
+        /// The question.
+        question: String,
+        /// The answers that are understood; any text when empty.
+        choices: Vec<String>,
+    },
+    /// Another run must end before the step has a value.
+    Child {
+        /// The runbook to run.
+        runbook: String,
+        /// Its parameters.
+        params: Value,
+    },
+}
+
+/// A value, and what became true together with it.
+#[derive(Debug)]
+pub struct Done<T> {
+    /// The step's value.
+    pub value: T,
+    /// What the journal records in the same transaction.
+    pub effected: Vec<Effected>,
+}
+
+/// An operation under way: enough to go on waiting after a restart.
+#[derive(Debug)]
+pub struct Pending {
+    /// The operation's own state, handed back to [`Operation::resume`].
+    pub continuation: Value,
+    /// How long to wait before looking.
+    pub check_after: Duration,
+    /// The longest wait from the first acceptance on; the run parks for a person when it is over.
+    pub within: Duration,
+    /// What the service last said.
+    pub progress: Option<Progress>,
+    /// What the journal records in the same transaction.
+    pub effected: Vec<Effected>,
+}
+
+impl<T> Outcome<T> {
+    /// Returns a finished outcome.
+    pub fn done(value: T) -> Self {
+        Outcome::Done(Done {
+            value,
+            effected: Vec::new(),
+        })
+    }
+
+    /// Returns an outcome that is looked at again after `check_after`.
+    ///
+    /// # Errors
+    /// `Invalid` when the state cannot be written as JSON.
+    pub fn pending(state: &impl Serialize, check_after: Duration) -> Result<Self> {
+        let continuation = serde_json::to_value(state).map_err(|e| {
+            Error::invalid("failed to write the state of a waiting operation").because(e)
+        })?;
+        Ok(Outcome::Pending(Pending {
+            continuation,
+            check_after,
+            within: Duration::from_secs(3600),
+            progress: None,
+            effected: Vec::new(),
+        }))
+    }
+
+    /// Sets the longest wait, counted from the first acceptance. One hour unless set.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        if let Outcome::Pending(pending) = &mut self {
+            pending.within = limit;
+        }
+        self
+    }
+
+    /// Says what the service last said.
+    #[must_use]
+    pub fn saying(mut self, message: impl Into<String>, percent: Option<f64>) -> Self {
+        if let Outcome::Pending(pending) = &mut self {
+            pending.progress = Some(Progress {
+                message: message.into(),
+                percent,
+            });
+        }
+        self
+    }
+
+    /// Adds something that becomes true in the same transaction as this outcome.
+    #[must_use]
+    pub fn with(mut self, effect: Effected) -> Self {
+        match &mut self {
+            Outcome::Done(done) => done.effected.push(effect),
+            Outcome::Pending(pending) => pending.effected.push(effect),
+            Outcome::Ask { .. } | Outcome::Child { .. } => {}
+        }
+        self
+    }
+
+    /// Turns a finished value into another type.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Outcome<U> {
+        match self {
+            Outcome::Done(done) => Outcome::Done(Done {
+                value: f(done.value),
+                effected: done.effected,
+            }),
+            Outcome::Pending(pending) => Outcome::Pending(pending),
+            Outcome::Ask { question, choices } => Outcome::Ask { question, choices },
+            Outcome::Child { runbook, params } => Outcome::Child { runbook, params },
+        }
+    }
+}
+
+/// What looking for a step's own trace found.
+#[derive(Debug)]
+pub enum Probe<T> {
+    /// The request took effect; go on from here.
+    Found(Outcome<T>),
+    /// The request certainly had no effect; it may be sent again.
+    Absent,
+    /// It cannot be told; a person must decide. The text says what was seen.
+    Unclear(String),
+}
+
+/// A line of documentation that is also a test: a script, the world it runs on, and its value.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// What the script shows, as a sentence.
+    pub title: &'static str,
+    /// The script.
+    pub script: &'static str,
+    /// The named world of the simulator on which it runs.
+    pub world: Option<&'static str>,
+    /// The value that the script gives; compared by the tests.
+    pub gives: Option<Value>,
+}
+
+impl Example {
+    /// Makes an example.
+    pub fn new(title: &'static str, script: &'static str) -> Self {
+        Example {
+            title,
+            script,
+            world: None,
+            gives: None,
+        }
+    }
+
+    /// Names the world on which it runs.
+    #[must_use]
+    pub fn on(mut self, world: &'static str) -> Self {
+        self.world = Some(world);
+        self
+    }
+
+    /// Says what it gives.
+    #[must_use]
+    pub fn gives(mut self, value: Value) -> Self {
+        self.gives = Some(value);
+        self
+    }
+}
+
+/// A thing that scripts can call and that touches the world.
+///
+/// Implementations never sleep, retry or record; they say what to send and read what came back.
+/// The required fields of `Args` become positional arguments in their order, the others go into one
+/// trailing map: `vmconnect::enable(vm, #{ cluster: "hq" })`. Doc comments on the fields of `Args`
+/// and `Output` become the documentation of the function.
+pub trait Operation: Send + Sync + 'static {
+    /// The arguments.
+    type Args: DeserializeOwned + JsonSchema + Send + Sync + 'static;
+    /// The value. It must read back from JSON as the script sees it.
+    type Output: Serialize + JsonSchema + Send + 'static;
+
+    /// The name in scripts: `area::verb`, or a bare word for a built-in.
+    const NAME: &'static str;
+    /// One sentence that says what is true afterwards.
+    const SUMMARY: &'static str;
+    /// What it may do.
+    const EFFECTS: &'static [Effect];
+    /// What to do when a crash leaves it unclear whether it happened.
+    const REDO: Redo;
+
+    /// Returns examples; each runs as a test.
+    fn examples() -> Vec<Example> {
+        Vec::new()
+    }
+
+    /// Starts the operation. The intent is durable when this is called.
+    fn begin(
+        &self,
+        cx: &Cx,
+        args: &Self::Args,
+    ) -> impl Future<Output = Result<Outcome<Self::Output>>> + Send;
+
+    /// Looks at an operation under way. `at` is the state of the last [`Outcome::pending`].
+    ///
+    /// A state that stands before a request (rather than after it) must first look whether the
+    /// request was already made: this may be the second process that stands here.
+    fn resume(
+        &self,
+        _cx: &Cx,
+        _args: &Self::Args,
+        _at: &Value,
+    ) -> impl Future<Output = Result<Outcome<Self::Output>>> + Send {
+        async {
+            Err(Error::invalid(format!(
+                "`{}` never waits and cannot be resumed",
+                Self::NAME
+            )))
+        }
+    }
+
+    /// Looks for the step's own trace after an unclear outcome. Called for [`Redo::Probe`] only.
+    fn probe(
+        &self,
+        _cx: &Cx,
+        _args: &Self::Args,
+    ) -> impl Future<Output = Result<Probe<Self::Output>>> + Send {
+        async { Ok(Probe::Unclear("the operation has no way to look".into())) }
+    }
+}
+
+/// What is known about an operation without running it: the source of docs, checks and completions.
+#[derive(Clone, Debug)]
+pub struct Declaration {
+    /// The name in scripts.
+    pub name: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// What it may do.
+    pub effects: &'static [Effect],
+    /// What to do when a crash leaves it unclear whether it happened.
+    pub redo: Redo,
+    /// The arguments, positional ones first.
+    pub params: Vec<Field>,
+    /// The value.
+    pub output: Schema,
+    /// More about the operation: its notes on wire facts, from the doc comment of `Args`.
+    pub notes: Option<String>,
+    /// Examples; each runs as a test.
+    pub examples: Vec<Example>,
+}
+
+/// One argument or one field of a value.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// The name.
+    pub name: String,
+    /// The type in a reader's words.
+    pub kind: String,
+    /// What it is.
+    pub help: String,
+    /// Whether it must be given; required ones are positional.
+    pub required: bool,
+}
+
+impl Declaration {
+    /// Derives the declaration of an operation from its types.
+    pub fn of<O: Operation>() -> Self {
+        let mut generator = SchemaSettings::draft2020_12()
+            .with(|s| s.inline_subschemas = true)
+            .into_generator();
+        let args = generator.root_schema_for::<O::Args>();
+        Declaration {
+            name: O::NAME,
+            summary: O::SUMMARY,
+            effects: O::EFFECTS,
+            redo: O::REDO,
+            params: fields(&args),
+            output: output_schema::<O::Output>(&mut generator),
+            notes: args
+                .get("description")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            examples: O::examples(),
+        }
+    }
+
+    /// Returns the area and the verb. The area of a built-in is empty.
+    pub fn split_name(&self) -> (&'static str, &'static str) {
+        self.name.split_once("::").unwrap_or(("", self.name))
+    }
+
+    /// Returns the positional arguments in order.
+    pub fn positional(&self) -> impl Iterator<Item = &Field> {
+        self.params.iter().filter(|p| p.required)
+    }
+
+    /// Returns the arguments of the trailing map.
+    pub fn optional(&self) -> impl Iterator<Item = &Field> {
+        self.params.iter().filter(|p| !p.required)
+    }
+
+    /// Returns the call as a reader would write it: `vmconnect::enable(vm, #{ cluster })`.
+    pub fn signature(&self) -> String {
+        let mut parts: Vec<String> = self.positional().map(|p| p.name.clone()).collect();
+        let options: Vec<&str> = self.optional().map(|p| p.name.as_str()).collect();
+        if !options.is_empty() {
+            parts.push(format!("#{{ {} }}", options.join(", ")));
+        }
+        format!("{}({})", self.name, parts.join(", "))
+    }
+
+    /// Returns whether the operation leaves the world as it was.
+    pub fn is_read_only(&self) -> bool {
+        self.effects.iter().all(|e| e.is_read_only())
+    }
+
+    /// Returns the fields of the value, when the value is a map.
+    pub fn output_fields(&self) -> Vec<Field> {
+        fields(&self.output)
+    }
+}
+
+fn output_schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.root_schema_for::<T>()
+}
+
+/// Reads fields off an object schema, required ones first, both in declared order.
+fn fields(schema: &Schema) -> Vec<Field> {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return Vec::new();
+    };
+    let required: Vec<&str> = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let field = |(name, schema): (&String, &Value)| Field {
+        name: name.clone(),
+        kind: kind_of(schema),
+        help: schema
+            .get("description")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .replace('\n', " "),
+        required: required.contains(&name.as_str()),
+    };
+    let mut all: Vec<Field> = properties.iter().map(field).collect();
+    all.sort_by_key(|f| !f.required);
+    all
+}
+
+/// Returns a type in a reader's words: `string`, `int`, `duration`, `list of string`, `map`.
+fn kind_of(schema: &Value) -> String {
+    if let Some(format) = schema.get("format").and_then(Value::as_str) {
+        match format {
+            "duration" | "path" | "date-time" | "resource-id" => return format.to_owned(),
+            _ => {}
+        }
+    }
+    if let Some(words) = schema.get("enum").and_then(Value::as_array) {
+        let words: Vec<String> = words
+            .iter()
+            .filter(|w| !w.is_null())
+            .map(Value::to_string)
+            .collect();
+        return words.join(" | ");
+    }
+    if let Some(either) = schema
+        .get("anyOf")
+        .or_else(|| schema.get("oneOf"))
+        .and_then(Value::as_array)
+    {
+        let mut kinds: Vec<String> = either.iter().map(kind_of).filter(|k| k != "null").collect();
+        kinds.dedup();
+        return kinds.join(" | ");
+    }
+    let word = match schema.get("type") {
+        Some(Value::String(word)) => word.as_str(),
+        Some(Value::Array(words)) => words
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|w| *w != "null")
+            .unwrap_or("any"),
+        _ => schema.get("const").and_then(Value::as_str).unwrap_or("any"),
+    };
+    match word {
+        "integer" => "int".to_owned(),
+        "number" => "float".to_owned(),
+        "boolean" => "bool".to_owned(),
+        "object" => "map".to_owned(),
+        "array" => {
+            let items = schema.get("items").map(kind_of);
+            items.map_or_else(|| "list".to_owned(), |kind| format!("list of {kind}"))
+        }
+        other => other.to_owned(),
+    }
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// An operation with its types erased: JSON in, JSON out.
+#[derive(Clone)]
+pub struct Registered {
+    /// What is known about it.
+    pub declaration: Arc<Declaration>,
+    inner: Arc<dyn Erased>,
+}
+
+impl Registered {
+    /// Registers an operation.
+    pub fn new<O: Operation>(operation: O) -> Self {
+        let declaration = Arc::new(Declaration::of::<O>());
+        Registered {
+            declaration,
+            inner: Arc::new(Typed(operation, PhantomData)),
+        }
+    }
+
+    /// Checks that arguments read as the operation's types, without calling it.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the argument.
+    pub fn check(&self, args: &Value) -> Result<()> {
+        self.inner.check(args)
+    }
+
+    pub(crate) fn begin<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Outcome<Value>> {
+        self.inner.begin(cx, args)
+    }
+
+    pub(crate) fn resume<'a>(
+        &'a self,
+        cx: &'a Cx,
+        args: &'a Value,
+        at: &'a Value,
+    ) -> Boxed<'a, Outcome<Value>> {
+        self.inner.resume(cx, args, at)
+    }
+
+    pub(crate) fn probe<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Probe<Value>> {
+        self.inner.probe(cx, args)
+    }
+}
+
+impl std::fmt::Debug for Registered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Registered")
+            .field(&self.declaration.name)
+            .finish()
+    }
+}
+
+trait Erased: Send + Sync {
+    fn check(&self, args: &Value) -> Result<()>;
+    fn begin<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Outcome<Value>>;
+    fn resume<'a>(
+        &'a self,
+        cx: &'a Cx,
+        args: &'a Value,
+        at: &'a Value,
+    ) -> Boxed<'a, Outcome<Value>>;
+    fn probe<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Probe<Value>>;
+}
+
+/// The one adapter between typed operations and JSON.
+struct Typed<O>(O, PhantomData<O>);
+
+impl<O: Operation> Erased for Typed<O> {
+    fn check(&self, args: &Value) -> Result<()> {
+        read::<O>(args).map(drop)
+    }
+
+    fn begin<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Outcome<Value>> {
+        Box::pin(async move { written::<O>(self.0.begin(cx, &read::<O>(args)?).await?) })
+    }
+
+    fn resume<'a>(
+        &'a self,
+        cx: &'a Cx,
+        args: &'a Value,
+        at: &'a Value,
+    ) -> Boxed<'a, Outcome<Value>> {
+        Box::pin(async move { written::<O>(self.0.resume(cx, &read::<O>(args)?, at).await?) })
+    }
+
+    fn probe<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Probe<Value>> {
+        Box::pin(async move {
+            Ok(match self.0.probe(cx, &read::<O>(args)?).await? {
+                Probe::Found(outcome) => Probe::Found(written::<O>(outcome)?),
+                Probe::Absent => Probe::Absent,
+                Probe::Unclear(seen) => Probe::Unclear(seen),
+            })
+        })
+    }
+}
+
+fn read<O: Operation>(args: &Value) -> Result<O::Args> {
+    serde_json::from_value(args.clone()).map_err(|e| {
+        Error::invalid(format!("wrong argument of `{}`: {e}", O::NAME))
+            .hint(format!("see `relight docs {}`", O::NAME))
+    })
+}
+
+fn written<O: Operation>(outcome: Outcome<O::Output>) -> Result<Outcome<Value>> {
+    let Outcome::Done(done) = outcome else {
+        return Ok(outcome.map(|_| Value::Null));
+    };
+    let value = serde_json::to_value(&done.value).map_err(|e| {
+        Error::rejected(format!(
+            "failed to write the value of `{}` ({})",
+            O::NAME,
+            type_name::<O::Output>()
+        ))
+        .because(e)
+    })?;
+    Ok(Outcome::Done(Done {
+        value,
+        effected: done.effected,
+    }))
+}

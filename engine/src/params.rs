@@ -1,0 +1,458 @@
+//! Binding: what a person wrote becomes typed parameters, or an error that underlines it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result, Snippet};
+use crate::runbook::{Param, ParamKind, Runbook};
+use crate::value::{SecretRef, Span};
+
+/// A parameter as it was given.
+#[derive(Clone, Debug)]
+pub enum Given {
+    /// Text, from a command line or a file.
+    Text(String),
+    /// A value, from a script or a schedule.
+    Value(Value),
+}
+
+/// Reads a kind of parameter that the engine does not know, such as a resource id.
+pub type ParamReader = Arc<dyn Fn(&str) -> Result<Value, String> + Send + Sync>;
+
+/// What binding needs from around it. The engine reads no environment itself.
+pub(crate) struct Surroundings<'a> {
+    /// Returns the value of an environment variable.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// Returns how to read a kind of parameter.
+    pub reader: &'a dyn Fn(&str) -> Option<ParamReader>,
+}
+
+/// Typed, complete parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Bound {
+    /// The values by name; a parameter that is not given is null.
+    pub values: Value,
+    /// What `path` parameters named.
+    pub paths: Vec<String>,
+}
+
+/// Binds what was given to the parameters of a runbook.
+///
+/// # Errors
+/// `Invalid`: an unknown name, a missing or a wrong value, with the parameter's help.
+pub(crate) fn bind(
+    runbook: &Runbook,
+    given: &[(String, Given)],
+    around: &Surroundings<'_>,
+) -> Result<Bound> {
+    for (position, (name, _)) in given.iter().enumerate() {
+        if !runbook.params.iter().any(|p| p.name == *name) {
+            return Err(unknown(runbook, name));
+        }
+        if given[..position].iter().any(|(earlier, _)| earlier == name) {
+            let twice = Error::invalid(format!("the parameter `{name}` is given twice"));
+            return Err(underline(twice, name.clone(), 0, "this name"));
+        }
+    }
+    let mut values = Map::new();
+    let mut paths = Vec::new();
+    for param in &runbook.params {
+        let value = match given.iter().find(|(name, _)| *name == param.name) {
+            Some((_, value)) => read(param, value, around)
+                .and_then(|read| within_bounds(param, &read).map(|()| read))
+                .map_err(|why| wrong(param, value, &why))?,
+            None => default(runbook, param, &values, around)?,
+        };
+        if let (ParamKind::Path, Value::String(path)) = (&param.kind, &value) {
+            paths.push(path.clone());
+        }
+        values.insert(param.name.clone(), value);
+    }
+    Ok(Bound {
+        values: Value::Object(values),
+        paths,
+    })
+}
+
+/// Reads one value as the parameter's kind.
+fn read(param: &Param, given: &Given, around: &Surroundings<'_>) -> Result<Value, String> {
+    let text = match given {
+        Given::Value(Value::String(text)) | Given::Text(text) => text,
+        Given::Value(value) => return read_value(param, value),
+    };
+    let json = |what: &str| {
+        serde_json::from_str::<Value>(text).map_err(|e| format!("this is no {what}: {e}"))
+    };
+    match &param.kind {
+        ParamKind::String | ParamKind::Choice => Ok(Value::String(text.clone())),
+        ParamKind::Path if text.is_empty() => Err("a path is needed".into()),
+        ParamKind::Path => Ok(Value::String(text.clone())),
+        ParamKind::Int => text
+            .parse::<i64>()
+            .map(Value::from)
+            .map_err(|_| "this is no whole number".into()),
+        ParamKind::Float => match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(Value::from(number)),
+            _ => Err("this is no number".into()),
+        },
+        ParamKind::Bool => match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" => Ok(Value::Bool(true)),
+            "false" | "no" | "off" => Ok(Value::Bool(false)),
+            _ => Err("write true or false".into()),
+        },
+        ParamKind::Duration => text
+            .parse::<Span>()
+            .map(|span| Value::String(span.to_string())),
+        ParamKind::Time => text
+            .parse::<Timestamp>()
+            .map(|time| Value::String(time.to_string()))
+            .map_err(|_| "this is no point in time; write for example 2026-11-20T22:00:00Z".into()),
+        ParamKind::List if text.trim_start().starts_with('[') => {
+            json("list").and_then(|v| read_value(param, &v))
+        }
+        ParamKind::List => Ok(text
+            .split(',')
+            .map(|item| Value::from(item.trim()))
+            .collect()),
+        ParamKind::Map => json("map").and_then(|v| read_value(param, &v)),
+        ParamKind::Secret => read_secret(text),
+        ParamKind::Other(kind) => match (around.reader)(kind) {
+            Some(reader) => reader(text),
+            None => Err(format!("nobody here knows how to read a `{kind}`")),
+        },
+    }
+}
+
+/// Checks a value that came as JSON rather than text.
+fn read_value(param: &Param, value: &Value) -> Result<Value, String> {
+    let fits = match &param.kind {
+        ParamKind::Int => value.is_i64(),
+        ParamKind::Float => value.is_number(),
+        ParamKind::Bool => value.is_boolean(),
+        ParamKind::List => value.is_array(),
+        ParamKind::Map => value.is_object(),
+        ParamKind::Secret => SecretRef::from_json(value).is_some(),
+        _ => false,
+    };
+    if fits {
+        Ok(value.clone())
+    } else {
+        Err(format!("a {} is needed", param.kind))
+    }
+}
+
+/// A secret is named, never written down: the value would stand in a process list and in histories.
+fn read_secret(text: &str) -> Result<Value, String> {
+    match text.split_once(':') {
+        Some((source, name))
+            if source.chars().all(|c| c.is_ascii_lowercase()) && !name.is_empty() =>
+        {
+            Ok(serde_json::json!({ "$secret": text }))
+        }
+        _ => Err(
+            "name where the secret is kept, such as env:WEB01_PASSWORD, rather than the secret"
+                .into(),
+        ),
+    }
+}
+
+fn within_bounds(param: &Param, value: &Value) -> Result<(), String> {
+    if !param.one_of.is_empty() && !param.one_of.contains(value) {
+        let words: Vec<String> = param.one_of.iter().map(plain).collect();
+        return Err(format!("choose one of {}", words.join(", ")));
+    }
+    if let (Some(pattern), Some(text)) = (&param.pattern, value.as_str())
+        && !matches_pattern(pattern, text)
+    {
+        return Err(format!("this must look like {pattern}"));
+    }
+    let size = |value: &Value| -> Option<f64> {
+        match (&param.kind, value) {
+            (ParamKind::Duration, Value::String(text)) => {
+                text.parse::<Span>().ok().map(|s| s.get().as_secs_f64())
+            }
+            (_, Value::Number(number)) => number.as_f64(),
+            (ParamKind::String, Value::String(text)) => Some(text.chars().count() as f64),
+            (_, Value::Array(items)) => Some(items.len() as f64),
+            _ => None,
+        }
+    };
+    let own = size(value);
+    let beyond = |bound: &Option<Value>, over: fn(f64, f64) -> bool| {
+        bound
+            .as_ref()
+            .filter(|b| {
+                own.zip(size(b).or_else(|| b.as_f64()))
+                    .is_some_and(|(own, b)| over(own, b))
+            })
+            .map(plain)
+    };
+    if let Some(min) = beyond(&param.min, |own, min| own < min) {
+        return Err(format!("at least {min}"));
+    }
+    if let Some(max) = beyond(&param.max, |own, max| own > max) {
+        return Err(format!("at most {max}"));
+    }
+    Ok(())
+}
+
+/// Matches `*` (any text) and `?` (one character); everything else stands for itself.
+fn matches_pattern(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t, mut star) = (0, 0, None);
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => match star {
+                Some((at, seen)) => {
+                    star = Some((at, seen + 1));
+                    p = at + 1;
+                    t = seen + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+fn default(
+    runbook: &Runbook,
+    param: &Param,
+    earlier: &Map<String, Value>,
+    around: &Surroundings<'_>,
+) -> Result<Value> {
+    let (given, origin) = match &param.default {
+        None if param.required => return Err(missing(runbook, param, None)),
+        None => return Ok(Value::Null),
+        Some(Value::String(text)) => match text
+            .strip_prefix("env:")
+            .filter(|_| param.kind != ParamKind::Secret)
+        {
+            Some(name) => match (around.environment)(name).filter(|value| !value.is_empty()) {
+                Some(value) => (
+                    Given::Text(value),
+                    format!("from the environment variable {name}"),
+                ),
+                None if param.required => return Err(missing(runbook, param, Some(name))),
+                None => return Ok(Value::Null),
+            },
+            None => (
+                Given::Text(filled(text, param, earlier)),
+                "its default".to_owned(),
+            ),
+        },
+        Some(value) => (Given::Value(value.clone()), "its default".to_owned()),
+    };
+    read(param, &given, around)
+        .and_then(|read| within_bounds(param, &read).map(|()| read))
+        .map_err(|why| wrong(param, &given, &why).hint(format!("the value is {origin}")))
+}
+
+/// Fills `{other}` with an earlier parameter; in a path, with its last segment only.
+fn filled(template: &str, param: &Param, earlier: &Map<String, Value>) -> String {
+    let mut out = template.to_owned();
+    for (name, value) in earlier {
+        let text = plain(value);
+        let part = if param.kind == ParamKind::Path {
+            text.rsplit(['/', '\\']).next().unwrap_or_default()
+        } else {
+            &text
+        };
+        out = out.replace(&format!("{{{name}}}"), part);
+    }
+    out
+}
+
+/// Returns a value as a person would write it.
+fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn missing(runbook: &Runbook, param: &Param, variable: Option<&str>) -> Error {
+    let error = Error::invalid(format!(
+        "`{}` needs the parameter `{}`",
+        runbook.name, param.name
+    ));
+    let error = if param.help.is_empty() {
+        error
+    } else {
+        error.hint(format!("{}: {}", param.name, param.help))
+    };
+    match variable {
+        Some(variable) => error.hint(format!(
+            "write {}=..., or set the variable {variable}",
+            param.name
+        )),
+        None => error.hint(format!("write {}=...", param.name)),
+    }
+}
+
+fn wrong(param: &Param, given: &Given, why: &str) -> Error {
+    let value = match given {
+        _ if param.kind == ParamKind::Secret => "...".to_owned(),
+        Given::Text(text) => text.clone(),
+        Given::Value(value) => plain(value),
+    };
+    let shown = if value.chars().count() > 200 {
+        "..."
+    } else {
+        &value
+    };
+    let error = Error::invalid(format!("wrong value for the parameter `{}`", param.name));
+    let start = param.name.len() + 1;
+    let error = underline(
+        error,
+        format!("{}={shown}", param.name),
+        start,
+        "this value",
+    )
+    .hint(why.to_owned());
+    if param.help.is_empty() {
+        error
+    } else {
+        error.hint(format!("{} ({}): {}", param.name, param.kind, param.help))
+    }
+}
+
+/// The value of an unknown parameter is not shown: it may be a secret under a misspelt name.
+fn unknown(runbook: &Runbook, name: &str) -> Error {
+    let names: Vec<&str> = runbook.params.iter().map(|p| p.name.as_str()).collect();
+    let error = Error::invalid(format!("`{}` has no parameter `{name}`", runbook.name));
+    let error = underline(error, name.to_owned(), 0, "this name");
+    match names.is_empty() {
+        true => error.hint("it takes none"),
+        false => error.hint(format!("its parameters are {}", names.join(", "))),
+    }
+}
+
+/// Underlines what was written from a byte on.
+fn underline(error: Error, text: String, start: usize, label: &str) -> Error {
+    let offset = start.min(text.len().saturating_sub(1));
+    error.snippet(Snippet {
+        name: "arguments".into(),
+        offset,
+        len: (text.len() - offset).max(1),
+        text: text.into(),
+        label: label.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Source;
+    use serde_json::json;
+
+    const DEMO: &str = r#"/*---
+title = "Demo"
+[params.vm]
+help = "the machine"
+[params.group]
+default = "env:GROUP"
+[params.after]
+type = "duration"
+default = "2h"
+max = "8h"
+[params.rdp]
+type = "path"
+default = "{vm}.rdp"
+[params.size]
+type = "int"
+required = false
+min = 1
+[params.password]
+type = "secret"
+required = false
+[params.tags]
+type = "list"
+required = false
+[params.where]
+one_of = ["here", "there"]
+default = "here"
+[params.code]
+pattern = "A-??*"
+required = false
+---*/"#;
+
+    fn demo(given: &[(&str, &str)]) -> Result<Bound> {
+        let runbook = Runbook::parse(&Source {
+            name: "demo".into(),
+            text: DEMO.into(),
+        })
+        .expect("parses");
+        let given: Vec<_> = given
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), Given::Text((*v).to_owned())))
+            .collect();
+        let around = Surroundings {
+            environment: &|name| (name == "GROUP").then(|| "rg".to_owned()),
+            reader: &|_| None,
+        };
+        bind(&runbook, &given, &around)
+    }
+
+    #[test]
+    fn defaults_are_filled_looked_up_and_typed() {
+        let bound = demo(&[("vm", "/subscriptions/s/machines/web-01")]).expect("binds");
+        assert_eq!(bound.values["group"], "rg");
+        assert_eq!(bound.values["after"], "2h");
+        assert_eq!(bound.values["rdp"], "web-01.rdp");
+        assert_eq!(bound.values["size"], Value::Null);
+        assert_eq!(bound.paths, ["web-01.rdp"]);
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_the_help() {
+        for (given, says) in [
+            (vec![("vm", "a"), ("after", "9h")], "at most 8h"),
+            (vec![("vm", "a"), ("after", "soon")], "is not a duration"),
+            (vec![("vm", "a"), ("size", "many")], "no whole number"),
+            (vec![("vm", "a"), ("size", "0")], "at least 1"),
+            (
+                vec![("vm", "a"), ("where", "away")],
+                "choose one of here, there",
+            ),
+            (vec![("vm", "a"), ("code", "B-12")], "must look like"),
+            (vec![("vm", "a"), ("vmm", "b")], "its parameters are vm"),
+            (vec![("vm", "a"), ("vm", "b")], "twice"),
+            (vec![], "write vm="),
+        ] {
+            let error = demo(&given).expect_err(says);
+            assert!(format!("{error:?}").contains(says), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_literal_secret_is_refused_and_not_repeated() {
+        let error = demo(&[("vm", "a"), ("password", "hunter2")]).expect_err("refused");
+        let shown = format!(
+            "{error:?} {:?}",
+            miette::Diagnostic::source_code(&error).is_some()
+        );
+        assert!(!shown.contains("hunter2"), "{shown}");
+        let bound = demo(&[("vm", "a"), ("password", "env:PW")]).expect("binds");
+        assert_eq!(bound.values["password"], json!({ "$secret": "env:PW" }));
+    }
+
+    #[test]
+    fn patterns_match_like_a_shell() {
+        assert!(matches_pattern("A-??*", "A-12"));
+        assert!(matches_pattern("*", ""));
+        assert!(matches_pattern("*a*b", "xxaxxb"));
+        assert!(!matches_pattern("A-??*", "A-1"));
+        assert!(!matches_pattern("", "x"));
+    }
+}

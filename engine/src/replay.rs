@@ -1,0 +1,297 @@
+//! What a run's records say: its steps so far, folded in order.
+//!
+//! A script is replayed from the top. As long as [`History`] knows a step, its recorded result is
+//! handed back; the first step that it does not know, or knows as unfinished, is where the run goes
+//! on. Nothing here touches the world.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::error::{Error, ErrorKind, Failure, Result};
+use crate::event::{Event, Park, Place, Prepared, Record, RunEnd, Signal, StepEnd};
+
+/// A run's past.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// What is fixed about the run.
+    pub prepared: Prepared,
+    /// When it was prepared.
+    pub created: Timestamp,
+    /// Its steps; step `n` is at `n - 1`.
+    pub steps: Vec<PastStep>,
+    /// A stop that took effect: the step at which the script unwinds, and who wanted it.
+    pub stop: Option<(u32, String)>,
+    /// Why it was put away last.
+    pub park: Option<Park>,
+    /// How it ended.
+    pub end: Option<RunEnd>,
+}
+
+/// One step as recorded.
+#[derive(Clone, Debug)]
+pub struct PastStep {
+    /// The operation.
+    pub operation: String,
+    /// Its arguments by name.
+    pub args: Value,
+    /// Where the script called it.
+    pub at: Place,
+    /// How far it came.
+    pub state: StepState,
+    /// A person's answer that it has not used yet.
+    pub answer: Option<Value>,
+    /// Failed attempts since it last made headway, and when the first of them began.
+    pub failed: u32,
+    /// When the first of the current attempts began.
+    pub since: Timestamp,
+}
+
+/// How far a step came.
+#[derive(Clone, Debug)]
+pub enum StepState {
+    /// Its request may or may not have been sent.
+    Started {
+        /// Which attempt.
+        attempt: u32,
+        /// When another attempt is due, after an error that left it unclear.
+        until: Option<Timestamp>,
+        /// That error.
+        failure: Option<Failure>,
+    },
+    /// Its last attempt certainly had no effect; another is due.
+    Clean {
+        /// Which attempt failed.
+        attempt: u32,
+        /// When the next is due.
+        until: Timestamp,
+        /// Why it failed.
+        failure: Failure,
+    },
+    /// It is under way elsewhere.
+    Accepted {
+        /// The operation's own state.
+        continuation: Value,
+        /// When to look next.
+        check_at: Timestamp,
+        /// When to ask a person.
+        deadline: Timestamp,
+    },
+    /// It has a result.
+    Finished(StepEnd),
+}
+
+impl History {
+    /// Folds a run's records.
+    ///
+    /// # Errors
+    /// `Storage`, naming the record that does not fit.
+    pub fn read(records: &[Record]) -> Result<Self> {
+        let (first, rest) = records
+            .split_first()
+            .ok_or_else(|| Error::storage("the run has no records"))?;
+        let Event::Prepared(prepared) = first.event()? else {
+            return Err(Error::storage(
+                "the run's first record is not its preparation",
+            ));
+        };
+        let mut history = History {
+            prepared: *prepared,
+            created: first.at,
+            steps: Vec::new(),
+            stop: None,
+            park: None,
+            end: None,
+        };
+        for record in rest {
+            history.apply(record.event()?, record.at).map_err(|e| {
+                Error::storage(format!(
+                    "record {} of the run does not fit its past",
+                    record.seq
+                ))
+                .because(e)
+            })?;
+        }
+        Ok(history)
+    }
+
+    /// Folds one more event in.
+    ///
+    /// # Errors
+    /// `Storage` when it may not follow.
+    pub fn apply(&mut self, event: Event, at: Timestamp) -> Result<()> {
+        if self.end.is_some() {
+            return Err(Error::storage("the run had ended"));
+        }
+        match event {
+            Event::StepStarted {
+                step,
+                operation,
+                args,
+                at: place,
+                attempt,
+            } => {
+                self.start(step, operation, args, place, attempt, at)?;
+            }
+            Event::StepRetrying {
+                step,
+                attempt,
+                failure,
+                clean,
+                until,
+            } => {
+                let past = self.open_step(step)?;
+                past.failed += 1;
+                past.state = match clean {
+                    true => StepState::Clean {
+                        attempt,
+                        until,
+                        failure,
+                    },
+                    false => StepState::Started {
+                        attempt,
+                        until: Some(until),
+                        failure: Some(failure),
+                    },
+                };
+            }
+            Event::StepAccepted {
+                step,
+                continuation,
+                check_at,
+                deadline,
+                ..
+            } => {
+                let past = self.open_step(step)?;
+                past.failed = 0;
+                past.since = at;
+                past.state = StepState::Accepted {
+                    continuation,
+                    check_at,
+                    deadline,
+                };
+            }
+            Event::StepFinished { step, end, .. } => {
+                self.open_step(step)?.state = StepState::Finished(end)
+            }
+            Event::Signalled {
+                signal: Signal::Answer { step, value, .. },
+            } => {
+                // An answer that comes too late changes nothing.
+                if let Ok(past) = self.open_step(step) {
+                    past.answer = Some(value);
+                }
+            }
+            Event::Signalled {
+                signal: Signal::Stop { by },
+            } => {
+                let unfinished = self.unfinished().is_some();
+                let step = self.steps.len() as u32 + u32::from(!unfinished);
+                self.stop.get_or_insert((step, by));
+            }
+            Event::Parked { park, .. } => {
+                // A person had a look: the attempts count from one again.
+                if let (false, Some(past)) = (park.is_waiting(), self.steps.last_mut()) {
+                    past.failed = 0;
+                }
+                self.park = Some(park);
+            }
+            Event::Finished { end } => self.end = Some(end),
+            Event::Claimed { .. } => {}
+            Event::Prepared(_) => return Err(Error::storage("the run was prepared twice")),
+            Event::Progress { .. } => {
+                return Err(Error::storage("progress is not part of a journal"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the step that has no result yet and still counts.
+    pub fn unfinished(&self) -> Option<u32> {
+        let last = self.steps.len() as u32;
+        let is_open = self
+            .steps
+            .last()
+            .is_some_and(|past| !matches!(past.state, StepState::Finished(_)));
+        let is_abandoned = self.stop.as_ref().is_some_and(|(step, _)| *step == last);
+        (is_open && !is_abandoned).then_some(last)
+    }
+
+    /// Returns a recorded step.
+    pub fn step(&self, step: u32) -> Option<&PastStep> {
+        self.steps.get((step as usize).checked_sub(1)?)
+    }
+
+    fn start(
+        &mut self,
+        step: u32,
+        operation: String,
+        args: Value,
+        place: Place,
+        attempt: u32,
+        at: Timestamp,
+    ) -> Result<()> {
+        let last = self.steps.len() as u32;
+        let state = StepState::Started {
+            attempt,
+            until: None,
+            failure: None,
+        };
+        if step == last + 1 && self.unfinished().is_none() {
+            self.steps.push(PastStep {
+                operation,
+                args,
+                at: place,
+                state,
+                answer: None,
+                failed: 0,
+                since: at,
+            });
+            return Ok(());
+        }
+        let past = self.open_step(step)?;
+        if past.operation != operation || past.args != args {
+            return Err(Error::storage(format!(
+                "step {step} was started as `{}`",
+                past.operation
+            )));
+        }
+        if past.failed == 0 {
+            past.since = at;
+        }
+        past.state = state;
+        if matches!(self.park, Some(Park::Undecided { .. })) {
+            // The answer was "again"; the next unclear moment is a new question.
+            self.park = None;
+            self.open_step(step)?.answer = None;
+        }
+        Ok(())
+    }
+
+    fn open_step(&mut self, step: u32) -> Result<&mut PastStep> {
+        let last = self.steps.len() as u32;
+        match self.steps.last_mut() {
+            Some(past) if step == last && !matches!(past.state, StepState::Finished(_)) => Ok(past),
+            _ => Err(Error::storage(format!("step {step} is not under way"))),
+        }
+    }
+}
+
+/// Returns the error of a script that calls something else than what is recorded.
+pub fn diverged(step: u32, past: &PastStep, operation: &str, args: &Value) -> Error {
+    let shown = |operation: &str, args: &Value| {
+        let mut text = format!("{operation} {args}");
+        if text.chars().count() > 300 {
+            text = text.chars().take(300).chain("...".chars()).collect();
+        }
+        text
+    };
+    Error::new(
+        ErrorKind::Diverged,
+        format!(
+            "step {step} is not the one that was recorded\n  recorded: {}\n  now:      {}",
+            shown(&past.operation, &past.args),
+            shown(operation, args)
+        ),
+    )
+    .hint("nothing was sent; a runbook must take the same way when it is run again: let now(), random() and operations decide, not anything else")
+}

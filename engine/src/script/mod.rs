@@ -1,0 +1,631 @@
+//! Scripts: the only room that touches Rhai.
+//!
+//! Owns the language (what a runbook can say, and its limits), the binding of operations to script
+//! functions, and one evaluation of a script from top to end. Does not own what a call means: that
+//! is behind [`Door`].
+
+mod convert;
+mod inspect;
+
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use rhai::packages::{
+    ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage,
+    BasicMathPackage, BasicStringPackage, BitFieldPackage, LanguageCorePackage, LogicPackage,
+    MoreStringPackage, Package,
+};
+use rhai::{
+    AST, Dynamic, Engine as Rhai, EvalAltResult, FnPtr, FuncRegistration, Map, Module,
+    ModuleResolver, NativeCallContext, OptimizationLevel, ParseError, Position, RhaiFunc, Scope,
+    Shared,
+};
+
+use serde_json::Value;
+
+pub use inspect::{Finding, PlannedCall};
+
+use crate::error::{Error, ErrorKind, Failure, Result, ServiceError, Snippet};
+use crate::event::{Place, Source};
+use crate::operation::Registered;
+use crate::value::SecretRef;
+
+/// What a script may use up in one evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Rhai operations.
+    pub operations: u64,
+    /// Nested calls of script functions.
+    pub call_depth: usize,
+    /// Nesting of expressions.
+    pub expression_depth: usize,
+    /// Bytes in a string.
+    pub string: usize,
+    /// Items in an array.
+    pub array: usize,
+    /// Entries in a map.
+    pub map: usize,
+    /// Imported modules.
+    pub modules: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            operations: 20_000_000,
+            call_depth: 48,
+            expression_depth: 64,
+            string: 1 << 20,
+            array: 100_000,
+            map: 100_000,
+            modules: 64,
+        }
+    }
+}
+
+/// The stack of a script's thread. A debug build of Rhai needs ten times what a release build does;
+/// pages that are not touched cost nothing.
+pub(crate) const STACK: usize = 32 << 20;
+
+/// Where a script's calls go.
+pub(crate) trait Door: Send + Sync {
+    /// Carries out one call and returns its value as the journal has it.
+    fn call(&self, operation: &Registered, args: Value, at: Place) -> Result<Value, Raise>;
+
+    /// Shows a message without recording it, unless the script is being replayed.
+    fn progress(&self, message: String, percent: Option<f64>);
+
+    /// Returns whether the script must end at once.
+    fn is_halted(&self) -> bool;
+
+    /// Says that the script itself is over. Returns whether what it deferred runs now: not when the
+    /// script only unwound to wait.
+    fn begin_deferred(&self) -> bool;
+}
+
+/// How a call ends when it has no value.
+pub(crate) enum Raise {
+    /// The script may catch it.
+    Throw(Error),
+    /// The script unwinds; the door remembers why.
+    Unwind,
+}
+
+/// How one evaluation ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// The script gave its last value.
+    Value(Value),
+    /// Nobody caught this.
+    Error(Error, Option<Place>),
+    /// The door ended it.
+    Unwound,
+}
+
+/// A compiled runbook with all that it imports.
+pub(crate) struct Program {
+    ast: AST,
+    sources: Arc<[Source]>,
+}
+
+/// The language of runbooks, built once and shared by all evaluations.
+pub(crate) struct Language {
+    operations: BTreeMap<&'static str, Registered>,
+    packages: Vec<Shared<Module>>,
+    areas: Vec<(String, Shared<Module>)>,
+    limits: Limits,
+}
+
+impl Language {
+    /// Builds the language from the operations.
+    ///
+    /// # Errors
+    /// `Invalid` when two operations share a name or a name is no `area::verb`.
+    pub(crate) fn new(operations: Vec<Registered>, limits: Limits) -> Result<Self> {
+        let mut areas: BTreeMap<&str, Module> = BTreeMap::new();
+        let mut by_name = BTreeMap::new();
+        for operation in operations {
+            let name = operation.declaration.name;
+            let (area, verb) = operation.declaration.split_name();
+            let is_word =
+                |w: &str| w.starts_with(|c: char| c.is_ascii_lowercase()) && !w.contains(':');
+            if !is_word(verb) || !(area.is_empty() || is_word(area)) {
+                return Err(Error::invalid(format!(
+                    "`{name}` cannot be the name of an operation"
+                )));
+            }
+            bind(areas.entry(area).or_default(), verb, &operation);
+            if by_name.insert(name, operation).is_some() {
+                return Err(Error::invalid(format!(
+                    "two operations are called `{name}`"
+                )));
+            }
+        }
+        let mut globals = areas.remove("").unwrap_or_default();
+        bind_natives(&mut globals);
+        globals.build_index();
+        let mut packages = language_packages();
+        packages.push(globals.into());
+        let areas = areas.into_iter().map(|(name, mut module)| {
+            module.build_index();
+            (name.to_owned(), Shared::new(module))
+        });
+        Ok(Language {
+            areas: areas.collect(),
+            operations: by_name,
+            packages,
+            limits,
+        })
+    }
+
+    /// Returns an operation by its name.
+    pub(crate) fn operation(&self, name: &str) -> Option<&Registered> {
+        self.operations.get(name)
+    }
+
+    /// Returns every operation in the order of names.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = &Registered> {
+        self.operations.values()
+    }
+
+    /// Compiles a runbook. `sources` holds its text first, then what it imports.
+    ///
+    /// # Errors
+    /// `Invalid`, with the place underlined.
+    pub(crate) fn compile(&self, sources: Arc<[Source]>) -> Result<Program> {
+        let main = sources
+            .first()
+            .ok_or_else(|| Error::storage("the run has no source text"))?;
+        let engine = self.engine();
+        let mut scope = Scope::new();
+        // A variable here although it is a constant later: the optimiser must not fold it away.
+        scope.push_dynamic("params", Dynamic::from(Map::new()));
+        let ast = engine
+            .compile_with_scope(&scope, &main.text)
+            .map_err(|e| syntax_error(main, e))?;
+        Ok(Program { ast, sources })
+    }
+
+    /// Evaluates a program from the top, on the calling thread, which must have [`STACK`] bytes.
+    pub(crate) fn evaluate(
+        &self,
+        program: &Program,
+        params: &Value,
+        door: &Arc<dyn Door>,
+    ) -> Ending {
+        let mut engine = self.engine();
+        let context = Context {
+            door: door.clone(),
+            deferred: Arc::default(),
+        };
+        engine.set_default_tag(Dynamic::from(context.clone()));
+        engine.set_module_resolver(Pinned {
+            sources: program.sources.clone(),
+        });
+        let watched = door.clone();
+        engine.on_progress(move |_| watched.is_halted().then_some(Dynamic::UNIT));
+
+        let mut scope = Scope::new();
+        match convert::from_json(params) {
+            Ok(params) => scope.push_constant_dynamic("params", params),
+            Err(why) => {
+                return Ending::Error(
+                    Error::invalid(format!("the parameters are wrong: {why}")),
+                    None,
+                );
+            }
+        };
+        let main = program.sources.first();
+        let result = engine.eval_ast_with_scope::<Dynamic>(&mut scope, &program.ast);
+        let mut ending = ending(result, main);
+
+        // Newest first; what fails here must not keep the others from running.
+        if !door.begin_deferred() {
+            return Ending::Unwound;
+        }
+        loop {
+            let Some(next) = context
+                .deferred
+                .lock()
+                .expect("no panic while the list is held")
+                .pop()
+            else {
+                break;
+            };
+            let result = next.call::<Dynamic>(&engine, &program.ast, ());
+            match (self::ending(result, main), &ending) {
+                (Ending::Unwound, _) => return Ending::Unwound,
+                (Ending::Error(error, at), Ending::Value(_)) => ending = Ending::Error(error, at),
+                _ => {}
+            }
+        }
+        ending
+    }
+
+    /// Returns an interpreter. It shares all modules, so that making one costs microseconds.
+    fn engine(&self) -> Rhai {
+        let mut engine = Rhai::new_raw();
+        for package in &self.packages {
+            engine.register_global_module(package.clone());
+        }
+        for (name, area) in &self.areas {
+            engine.register_static_module(name, area.clone());
+        }
+        engine.register_type_with_name::<SecretRef>("Secret");
+        engine.set_optimization_level(OptimizationLevel::None);
+        engine.set_strict_variables(true);
+        engine.set_fail_on_invalid_map_property(true);
+        engine.disable_symbol("eval");
+        engine.set_max_operations(self.limits.operations);
+        engine.set_max_call_levels(self.limits.call_depth);
+        engine.set_max_expr_depths(self.limits.expression_depth, self.limits.expression_depth);
+        engine.set_max_string_size(self.limits.string);
+        engine.set_max_array_size(self.limits.array);
+        engine.set_max_map_size(self.limits.map);
+        engine.set_max_modules(self.limits.modules);
+        engine
+    }
+}
+
+/// Everything of Rhai's standard library but time: a script has no clock except `now()`.
+fn language_packages() -> Vec<Shared<Module>> {
+    vec![
+        LanguageCorePackage::new().as_shared_module(),
+        ArithmeticPackage::new().as_shared_module(),
+        BasicStringPackage::new().as_shared_module(),
+        BasicIteratorPackage::new().as_shared_module(),
+        BasicFnPackage::new().as_shared_module(),
+        BitFieldPackage::new().as_shared_module(),
+        LogicPackage::new().as_shared_module(),
+        BasicMathPackage::new().as_shared_module(),
+        BasicArrayPackage::new().as_shared_module(),
+        BasicMapPackage::new().as_shared_module(),
+        MoreStringPackage::new().as_shared_module(),
+    ]
+}
+
+/// What travels with every native call of one evaluation.
+#[derive(Clone)]
+struct Context {
+    door: Arc<dyn Door>,
+    deferred: Arc<Mutex<Vec<FnPtr>>>,
+}
+
+type NativeResult = Result<Dynamic, Box<EvalAltResult>>;
+
+/// Binds an operation under its verb: once with its positional arguments, once with a map behind them.
+fn bind(module: &mut Module, verb: &'static str, operation: &Registered) {
+    let positional = operation.declaration.positional().count();
+    for count in [positional, positional + 1] {
+        let operation = operation.clone();
+        let call = move |context: &NativeCallContext<'_>, args: &mut [&mut Dynamic]| {
+            let at = place(context.call_source(), context.call_position());
+            let json = arguments(&operation, args)
+                .map_err(|error| runtime(&error, context.call_position()))?;
+            let tag = of_call(context)?;
+            match tag.door.call(&operation, json, at) {
+                Ok(value) => convert::from_json(&value).map_err(|why| {
+                    EvalAltResult::ErrorRuntime(why.into(), context.call_position()).into()
+                }),
+                Err(Raise::Throw(error)) => Err(runtime(&error, context.call_position())),
+                Err(Raise::Unwind) => Err(terminated(context.call_position())),
+            }
+        };
+        native(module, verb, count, call);
+    }
+}
+
+/// Binds what needs the interpreter itself, and what Rhai brings but a runbook must not have.
+fn bind_natives(module: &mut Module) {
+    native(module, "defer", 1, |context, args| {
+        match args[0].clone().try_cast::<FnPtr>() {
+            Some(deferred) => {
+                of_call(context)?
+                    .deferred
+                    .lock()
+                    .expect("no panic while the list is held")
+                    .push(deferred);
+                Ok(Dynamic::UNIT)
+            }
+            None => Err(runtime(
+                &Error::invalid("`defer` takes a function: defer(|| ...)"),
+                context.call_position(),
+            )),
+        }
+    });
+    for count in [1, 2] {
+        native(module, "progress", count, |context, args| {
+            let percent = args.get(1).and_then(|p| {
+                p.as_float()
+                    .ok()
+                    .or(p.as_int().ok().map(|whole| whole as f64))
+            });
+            of_call(context)?
+                .door
+                .progress(args[0].to_string(), percent);
+            Ok(Dynamic::UNIT)
+        });
+    }
+    native(module, "fail", 1, |context, args| {
+        Err(runtime(
+            &Error::rejected(args[0].to_string()),
+            context.call_position(),
+        ))
+    });
+    for (name, count, instead) in inspect::REPLACED {
+        native(module, name, *count, move |context, _| {
+            let error =
+                Error::invalid(format!("a runbook has no `{name}`")).hint(format!("use {instead}"));
+            Err(runtime(&error, context.call_position()))
+        });
+    }
+}
+
+/// Registers a native function of untyped arguments. Always volatile: nothing may run it early.
+fn native(
+    module: &mut Module,
+    name: &str,
+    count: usize,
+    call: impl Fn(&NativeCallContext<'_>, &mut [&mut Dynamic]) -> NativeResult + Send + Sync + 'static,
+) {
+    let func = RhaiFunc::Method {
+        func: Arc::new(
+            move |context: Option<NativeCallContext<'_>>, args: &mut [&mut Dynamic]| {
+                let context = context.expect("the function is registered with has_context");
+                call(&context, args)
+            },
+        ),
+        has_context: true,
+        is_pure: true,
+        is_volatile: true,
+    };
+    let types = vec![TypeId::of::<Dynamic>(); count];
+    module.set_fn_raw_with_options(
+        FuncRegistration::new(name).in_internal_namespace(),
+        types,
+        func,
+    );
+}
+
+fn of_call(context: &NativeCallContext<'_>) -> Result<Context, Box<EvalAltResult>> {
+    let tag = context
+        .tag()
+        .and_then(|tag| tag.clone().try_cast::<Context>());
+    // Compiling or inspecting a runbook evaluates nothing; this is a call from outside a run.
+    tag.ok_or_else(|| terminated(context.call_position()))
+}
+
+/// Turns the arguments of a call into JSON by name. An option that is `()` counts as not given.
+fn arguments(operation: &Registered, args: &[&mut Dynamic]) -> Result<Value> {
+    let declaration = &operation.declaration;
+    let name = declaration.name;
+    let mut json = serde_json::Map::new();
+    let mut given = args.iter();
+    for param in declaration.positional() {
+        let Some(value) = given.next() else { break };
+        let value = convert::to_json(value).map_err(|why| {
+            Error::invalid(format!(
+                "wrong argument `{}` of `{name}`: {why}",
+                param.name
+            ))
+        })?;
+        json.insert(param.name.clone(), value);
+    }
+    if let Some(options) = given.next() {
+        let shape = || {
+            Error::invalid(format!("the last argument of `{name}` is a map"))
+                .hint(declaration.signature())
+        };
+        let options = convert::to_json(options).ok();
+        let options = options
+            .as_ref()
+            .and_then(Value::as_object)
+            .ok_or_else(shape)?;
+        for (option, value) in options {
+            if option != "retry" && !declaration.optional().any(|p| p.name == *option) {
+                return Err(Error::invalid(format!("`{name}` has no option `{option}`"))
+                    .hint(declaration.signature()));
+            }
+            if !value.is_null() {
+                json.insert(option.clone(), value.clone());
+            }
+        }
+    }
+    Ok(Value::Object(json))
+}
+
+/// Raises an error as the script sees it: a map to catch, or, when it is about the runbook itself,
+/// an end that nothing catches.
+fn runtime(error: &Error, at: Position) -> Box<EvalAltResult> {
+    let failure = error.to_failure();
+    if failure.kind == ErrorKind::Invalid {
+        return EvalAltResult::ErrorTerminated(Dynamic::from(failure), at).into();
+    }
+    let json = serde_json::json!({
+        "kind": failure.kind.as_str(),
+        "message": failure.message,
+        "code": failure.service.as_ref().and_then(|s| s.code.clone()),
+        "status": failure.service.as_ref().and_then(|s| s.status),
+        "target": failure.service.as_ref().and_then(|s| s.target.clone()),
+        "details": failure.service.as_ref().map(|s| s.details.clone()).unwrap_or_default(),
+        "request_id": failure.service.as_ref().and_then(|s| s.request_id.clone()),
+        "hint": failure.hints.join("\n"),
+        "causes": failure.causes,
+    });
+    let map = convert::from_json(&json).unwrap_or_else(|_| failure.message.into());
+    EvalAltResult::ErrorRuntime(map, at).into()
+}
+
+fn terminated(at: Position) -> Box<EvalAltResult> {
+    EvalAltResult::ErrorTerminated(Dynamic::UNIT, at).into()
+}
+
+fn place(source: Option<&str>, at: Position) -> Place {
+    Place {
+        source: source.filter(|s| !s.is_empty()).map(str::to_owned),
+        line: at.line().unwrap_or(0),
+        column: at.position().unwrap_or(0),
+    }
+}
+
+/// Reads the end of an evaluation.
+fn ending(result: NativeResult, main: Option<&Source>) -> Ending {
+    let error = match result {
+        Ok(value) => {
+            return match convert::to_json(&value) {
+                Ok(json) => Ending::Value(json),
+                // The last expression of a script is often a call for its effect: its value is no result.
+                Err(_) => Ending::Value(Value::Null),
+            };
+        }
+        Err(error) => error,
+    };
+    let (source, inner) = innermost(None, &error);
+    let at = place(source, inner.position());
+    let at = Some(at).filter(|at| at.line > 0);
+    match inner {
+        EvalAltResult::ErrorTerminated(token, _) => match token.clone().try_cast::<Failure>() {
+            Some(failure) => Ending::Error(failure.to_error(), at),
+            None => Ending::Unwound,
+        },
+        EvalAltResult::ErrorRuntime(thrown, _) => Ending::Error(thrown_error(thrown), at),
+        EvalAltResult::ErrorParsing(..) => {
+            let error = Error::invalid(inner.to_string());
+            Ending::Error(error, at)
+        }
+        other => {
+            let mut plain = other.to_string();
+            if let Some(cut) = plain.rfind(" (line ") {
+                plain.truncate(cut);
+            }
+            let named = main.map(|m| m.name.as_str()).unwrap_or_default();
+            Ending::Error(
+                Error::invalid(format!(
+                    "the runbook `{named}` went wrong: {}",
+                    lowercase(&plain)
+                )),
+                at,
+            )
+        }
+    }
+}
+
+/// Goes down to the error itself, with the source in which it was raised.
+fn innermost<'a>(
+    source: Option<&'a str>,
+    error: &'a EvalAltResult,
+) -> (Option<&'a str>, &'a EvalAltResult) {
+    match error {
+        EvalAltResult::ErrorInFunctionCall(_, of, inner, _) => innermost(
+            Some(of.as_str()).filter(|s| !s.is_empty()).or(source),
+            inner,
+        ),
+        EvalAltResult::ErrorInModule(of, inner, _) => innermost(Some(of), inner),
+        other => (source, other),
+    }
+}
+
+/// Reads what a script threw: our own map thrown on, or any value of its own.
+fn thrown_error(thrown: &Dynamic) -> Error {
+    let Ok(json) = convert::to_json(thrown) else {
+        return Error::rejected("the runbook threw a value");
+    };
+    let text = |name: &str| json.get(name).and_then(Value::as_str).map(str::to_owned);
+    let Some(message) = text("message") else {
+        return Error::rejected(
+            json.as_str()
+                .map_or_else(|| json.to_string(), str::to_owned),
+        );
+    };
+    let kind = text("kind").and_then(|k| serde_json::from_value(Value::String(k)).ok());
+    let list = |name: &str| {
+        json.get(name)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let service = ServiceError {
+        code: text("code"),
+        status: json
+            .get("status")
+            .and_then(Value::as_u64)
+            .and_then(|s| u16::try_from(s).ok()),
+        target: text("target"),
+        details: list("details"),
+        request_id: text("request_id"),
+    };
+    Failure {
+        kind: kind.unwrap_or(ErrorKind::Rejected),
+        message,
+        causes: list("causes")
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
+        hints: text("hint")
+            .iter()
+            .flat_map(|h| h.lines())
+            .map(str::to_owned)
+            .collect(),
+        service: (service != ServiceError::default()).then_some(service),
+    }
+    .to_error()
+}
+
+fn syntax_error(source: &Source, error: ParseError) -> Error {
+    let at = error.position();
+    let text: Arc<str> = source.text.as_str().into();
+    let what = error.err_type().to_string();
+    let snippet = Snippet::at(
+        &source.name,
+        &text,
+        at.line().unwrap_or(1),
+        at.position().unwrap_or(1),
+    );
+    let mut error = Error::invalid(format!("the script of `{}` cannot be read", source.name))
+        .snippet(snippet.label(lowercase(&what)));
+    if what.contains("eval") {
+        error =
+            error.hint("a runbook cannot evaluate text: what it does must be seen by reading it");
+    }
+    error
+}
+
+fn lowercase(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map(|first| first.to_lowercase().chain(letters).collect())
+        .unwrap_or_default()
+}
+
+/// Resolves `import` among the texts that were pinned with the run.
+struct Pinned {
+    sources: Arc<[Source]>,
+}
+
+impl ModuleResolver for Pinned {
+    fn resolve(
+        &self,
+        engine: &Rhai,
+        _: Option<&str>,
+        path: &str,
+        at: Position,
+    ) -> Result<Shared<Module>, Box<EvalAltResult>> {
+        let source = self
+            .sources
+            .iter()
+            .skip(1)
+            .find(|source| source.name == path);
+        let source =
+            source.ok_or_else(|| EvalAltResult::ErrorModuleNotFound(path.to_owned(), at))?;
+        let mut ast = engine
+            .compile(&source.text)
+            .map_err(|e| EvalAltResult::ErrorInModule(path.to_owned(), e.into(), at))?;
+        ast.set_source(&source.name);
+        let module = Module::eval_ast_as_new(Scope::new(), &ast, engine)
+            .map_err(|e| EvalAltResult::ErrorInModule(path.to_owned(), e, at))?;
+        Ok(module.into())
+    }
+}

@@ -1,0 +1,176 @@
+//! Arc machines: the nodes of the clusters and the VMs on them, and the network cards of a node.
+
+use serde_json::{Value, json};
+
+use super::{Cx, address::Address, clusters, errors::ArmError, inventory};
+use crate::{
+    http::Reply,
+    world::{Cluster, Node, Vm},
+};
+
+const MACHINES: &str = "Microsoft.HybridCompute/machines";
+
+pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
+    cx.read_only()?;
+    if at.is_collection() {
+        cx.only_query(&["$skiptoken", "$expand"])?;
+        let cx = &*cx;
+        let wanted = |group: &str| {
+            at.group
+                .as_ref()
+                .is_none_or(|g| group.eq_ignore_ascii_case(g))
+        };
+        let clusters = cx
+            .world
+            .clusters
+            .iter()
+            .filter(|cluster| wanted(&cluster.group));
+        let nodes = clusters.flat_map(|cluster| {
+            cluster
+                .nodes
+                .iter()
+                .map(move |node| show_node(cx, cluster, node))
+        });
+        let vms = cx
+            .world
+            .vms
+            .iter()
+            .filter(|vm| wanted(&vm.group))
+            .map(|vm| show_vm(cx, vm));
+        let all: Vec<Value> = nodes.chain(vms).collect();
+        return Ok(inventory::page(cx, all, 100));
+    }
+    cx.only_query(&["$expand"])?;
+    let (group, name) = (at.group(), at.name(0, 0));
+    if let Some((cluster, node)) = cx.world.node(group, name) {
+        return Ok(Reply::json(200, show_node(cx, cluster, node)));
+    }
+    match cx.world.vm(group, name) {
+        Some(vm) => Ok(Reply::json(200, show_vm(cx, vm))),
+        None => Err(ArmError::resource_not_found(MACHINES, name, group)),
+    }
+}
+
+/// Answers `edgeDevices`, which only nodes have.
+pub(super) fn edge_devices(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
+    cx.read_only()?;
+    cx.only_query(&[])?;
+    let (group, name) = (at.group(), at.name(0, 0));
+    let Some((cluster, node)) = cx.world.node(group, name) else {
+        return Err(ArmError::resource_not_found(MACHINES, name, group));
+    };
+    let body = show_edge_device(cx, cluster, node);
+    if at.is_collection() {
+        return Ok(Reply::json(200, json!({"value": [body]})));
+    }
+    if at.name(1, 0).eq_ignore_ascii_case("default") {
+        return Ok(Reply::json(200, body));
+    }
+    Err(ArmError::resource_not_found(
+        "Microsoft.AzureStackHCI/edgeDevices",
+        at.name(1, 0),
+        group,
+    ))
+}
+
+/// Returns the id of a VM's Arc machine.
+pub(super) fn vm_id(cx: &Cx<'_>, vm: &Vm) -> String {
+    format!(
+        "{}/providers/{MACHINES}/{}",
+        cx.group_id(&vm.group),
+        vm.name
+    )
+}
+
+fn show_node(cx: &Cx<'_>, cluster: &Cluster, node: &Node) -> Value {
+    let addresses = cx
+        .world
+        .addresses(node)
+        .map(|address| json!({"address": address.to_string()}));
+    json!({
+        "id": clusters::machine_id(cx, cluster, node),
+        "name": node.name,
+        "type": MACHINES,
+        "location": cx.world.location,
+        "tags": {},
+        "properties": {
+            "provisioningState": "Succeeded",
+            "status": "Connected",
+            "osType": "windows",
+            "osName": "windows",
+            "osSku": "Azure Stack HCI",
+            "vmId": cx.world.seed().uuid(&format!("node {}", node.name)),
+            "machineFqdn": format!("{}.edge.contoso.com", node.name),
+            "agentVersion": "1.57.03197.2747",
+            "cloudMetadata": {"provider": "AzSHCI"},
+            "parentClusterResourceId": clusters::id(cx, cluster),
+            "networkProfile": {"networkInterfaces": [{"ipAddresses": addresses}]},
+        },
+    })
+}
+
+fn show_vm(cx: &Cx<'_>, vm: &Vm) -> Value {
+    let status = if vm.is_connected() {
+        "Connected"
+    } else {
+        "Disconnected"
+    };
+    json!({
+        "id": vm_id(cx, vm),
+        "name": vm.name,
+        "type": MACHINES,
+        "kind": "HCI",
+        "location": cx.world.location,
+        "tags": {},
+        "properties": {
+            "provisioningState": "Succeeded",
+            "status": status,
+            "osType": vm.os.to_ascii_lowercase(),
+            "vmId": vm.guest_id,
+            "vmUuid": vm.smbios_id,
+            "agentVersion": "1.57.03197.2747",
+        },
+    })
+}
+
+fn show_edge_device(cx: &Cx<'_>, cluster: &Cluster, node: &Node) -> Value {
+    let [first, second] = cx.world.addresses(node);
+    let card = |name: &str, address: String, gateway: &str, kind: &str, status: &str| {
+        json!({
+            "adapterName": name,
+            "interfaceDescription": "Hyper-V Virtual Ethernet Adapter",
+            "ip4Address": address,
+            "subnetMask": "255.255.255.0",
+            "defaultGateway": gateway,
+            "dnsServers": [],
+            "nicType": kind,
+            "nicStatus": status,
+            "vlanId": "0",
+            "switchName": null,
+        })
+    };
+    let [a, b, c, _] = first.octets();
+    let gateway = format!("{a}.{b}.{c}.1");
+    json!({
+        "id": format!("{}/providers/Microsoft.AzureStackHCI/edgeDevices/default", clusters::machine_id(cx, cluster, node)),
+        "name": "default",
+        "type": "Microsoft.AzureStackHCI/edgeDevices",
+        "kind": "HCI",
+        "properties": {
+            "provisioningState": "Succeeded",
+            "reportedProperties": {
+                "deviceState": "Connected",
+                "lastSyncTimestamp": cx.now.to_string(),
+                "networkProfile": {
+                    "nicDetails": [
+                        card("vmanagement(compute_management)", first.to_string(), &gateway, "Virtual", "Up"),
+                        card("vmanagement2", second.to_string(), &gateway, "Virtual", "Up"),
+                        card("vSMB(storage)", "169.254.10.1".into(), "", "Virtual", "Up"),
+                        card("slot 3 port 2", String::new(), "", "Physical", "Disconnected"),
+                    ],
+                    "switchDetails": [{"switchName": "ConvergedSwitch", "switchType": "External"}],
+                },
+            },
+        },
+    })
+}

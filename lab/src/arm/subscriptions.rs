@@ -1,0 +1,112 @@
+//! Tenants, subscriptions and resource provider registrations.
+
+use serde_json::{Value, json};
+
+use super::{
+    Cx,
+    errors::ArmError,
+    versions::{ResourceType, TYPES},
+};
+use crate::http::Reply;
+
+pub(super) fn tenants(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
+    cx.check_resources_version()?;
+    cx.read_only()?;
+    cx.only_query(&[])?;
+    let tenant = &cx.world.tenant;
+    let entry = json!({"id": format!("/tenants/{tenant}"), "tenantId": tenant, "displayName": "Relight lab"});
+    Ok(Reply::json(200, json!({"value": [entry]})))
+}
+
+pub(super) fn list(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
+    cx.check_resources_version()?;
+    cx.read_only()?;
+    cx.only_query(&[])?;
+    Ok(Reply::json(
+        200,
+        json!({"value": [show(cx)], "count": {"type": "Total", "value": 1}}),
+    ))
+}
+
+pub(super) fn one(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
+    cx.check_resources_version()?;
+    cx.read_only()?;
+    cx.only_query(&[])?;
+    Ok(Reply::json(200, show(cx)))
+}
+
+fn show(cx: &Cx<'_>) -> Value {
+    let id = &cx.world.subscription;
+    json!({
+        "id": format!("/subscriptions/{id}"),
+        "authorizationSource": "RoleBased",
+        "managedByTenants": [],
+        "subscriptionId": id,
+        "tenantId": cx.world.tenant,
+        "displayName": "Relight lab",
+        "state": "Enabled",
+        "subscriptionPolicies":
+            {"locationPlacementId": "Public_2014-09-01", "quotaId": "Lab_2014-09-01", "spendingLimit": "Off"},
+    })
+}
+
+pub(super) fn providers(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
+    cx.check_resources_version()?;
+    cx.read_only()?;
+    cx.only_query(&["$expand"])?;
+    let mut namespaces: Vec<&str> = TYPES.iter().map(|t| t.namespace).collect();
+    namespaces.dedup();
+    let shown: Vec<Value> = namespaces
+        .into_iter()
+        .map(|namespace| show_provider(cx, namespace))
+        .collect();
+    Ok(Reply::json(200, json!({"value": shown})))
+}
+
+pub(super) fn provider(cx: &mut Cx<'_>, namespace: &str) -> Result<Reply, ArmError> {
+    cx.check_resources_version()?;
+    cx.read_only()?;
+    cx.only_query(&["$expand"])?;
+    let namespace = known(namespace)?;
+    Ok(Reply::json(200, show_provider(cx, namespace)))
+}
+
+/// Every provider of the lab is registered already; registering again changes nothing, as in Azure.
+pub(super) fn register(cx: &mut Cx<'_>, namespace: &str) -> Result<Reply, ArmError> {
+    cx.check_resources_version()?;
+    if cx.call.method != "POST" {
+        return Err(ArmError::not_allowed(&cx.call.method));
+    }
+    cx.no_body()?;
+    let namespace = known(namespace)?;
+    Ok(Reply::json(200, show_provider(cx, namespace)))
+}
+
+fn known(namespace: &str) -> Result<&'static str, ArmError> {
+    TYPES
+        .iter()
+        .map(|t| t.namespace)
+        .find(|known| known.eq_ignore_ascii_case(namespace))
+        .ok_or_else(|| {
+            let message = format!("The resource namespace '{namespace}' is invalid.");
+            ArmError::gateway(404, "InvalidResourceNamespace", message)
+        })
+}
+
+fn show_provider(cx: &Cx<'_>, namespace: &str) -> Value {
+    let limit = cx.faults.job_versions();
+    let versions = |found: &ResourceType| match limit.filter(|_| found.name == "clusters/jobs") {
+        Some(limit) => json!(limit),
+        None => json!(found.versions),
+    };
+    let types = TYPES.iter().filter(|t| t.namespace == namespace).map(|found| {
+        json!({"resourceType": found.name, "locations": ["East US", "West Europe"], "apiVersions": versions(found)})
+    });
+    json!({
+        "id": format!("/subscriptions/{}/providers/{namespace}", cx.world.subscription),
+        "namespace": namespace,
+        "registrationPolicy": "RegistrationRequired",
+        "resourceTypes": types.collect::<Vec<_>>(),
+        "registrationState": "Registered",
+    })
+}

@@ -1,0 +1,336 @@
+//! Named faults: what can be wrong with Azure or the network, as data that tests and people switch on by name.
+//!
+//! Owns the names and their arguments. Where a fault bites is in `bite`, and nowhere else.
+
+mod bite;
+mod spelling;
+
+use std::{fmt, str::FromStr};
+
+pub(crate) use bite::{Bite, Faults, Work};
+use serde::{Deserialize, Serialize};
+
+/// One fault. Its text form is its name, with an optional argument behind `=`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Fault {
+    /// `reply-lost[=n]`: the n-th write that changes the world does so, then the connection closes without an answer.
+    ReplyLost(u32),
+    /// `reset-before[=n]`: the connection closes before the n-th mutating request is looked at.
+    ResetBefore(u32),
+    /// `throttled[=n][,no-header][,writes]`: the next n requests (or only writes) are answered with 429.
+    Throttled {
+        /// How many requests.
+        times: u32,
+        /// Whether the answers carry `Retry-After`.
+        header: bool,
+        /// Whether reads are spared.
+        writes_only: bool,
+    },
+    /// `slow`: every operation takes ten times as long.
+    Slow,
+    /// `flaps`: every third read is answered with 503, 502 or 500 in turn.
+    Flaps,
+    /// `stuck`: a cluster job stays in progress for ever and does nothing.
+    Stuck,
+    /// `never-ends`: the work gets done, but the status address never says so.
+    NeverEnds,
+    /// `succeeded-but-updating`: the status address says Succeeded while the resource is still being worked on.
+    SucceededButUpdating,
+    /// `other-spelling`: ids, types and status words come in another letter case, cancelled with two l.
+    OtherSpelling,
+    /// `host-moves`: the VM moves to another node while the first port is being opened for it.
+    HostMoves,
+    /// `wrong-address`: no node answers on the address that the VM names.
+    WrongAddress,
+    /// `host-unreachable`: no address of any node answers.
+    HostUnreachable,
+    /// `token-expires`: one poll is refused with `ExpiredAuthenticationToken`; that token stays dead.
+    TokenExpires,
+    /// `cae-challenge[=claims]`: one request is answered with a claims challenge; that token stays dead. With
+    /// `claims`, only a token that was asked for with the challenge's claims is good afterwards.
+    CaeChallenge {
+        /// Whether a new token must answer the challenge.
+        claims: bool,
+    },
+    /// `old-api[=v,v,..]`: `clusters/jobs` is registered for these api-versions only.
+    OldApi(Vec<String>),
+    /// `role-missing[=path part]`: writes (to such paths) are refused with `AuthorizationFailed`.
+    RoleMissing(String),
+    /// `job-fails`: jobs that open a port end as Failed.
+    JobFails,
+    /// `garbage[=n][,html|,truncated|,null]`: the n-th read is answered with 200 and something that is not the resource.
+    Garbage {
+        /// Which read, from 1.
+        nth: u32,
+        /// What comes instead.
+        kind: Garbage,
+    },
+    /// `long-poll-url`: status addresses are signed and 3.2 KB long.
+    LongPollUrl,
+    /// `conflict[=seconds]`: writes to Azure Local are refused with 409 until an earlier one is done.
+    Conflict(u32),
+    /// `location-only`: VM actions carry no `Azure-AsyncOperation`.
+    LocationOnly,
+    /// `async-only`: VM actions carry no `Location`.
+    AsyncOnly,
+}
+
+/// What a read is answered with under [`Fault::Garbage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Garbage {
+    /// A web page.
+    Html,
+    /// The first half of the right answer.
+    Truncated,
+    /// The JSON literal `null`.
+    Null,
+}
+
+/// The api-versions of `clusters/jobs` under a plain `old-api`.
+const OLD_VERSIONS: [&str; 3] = [
+    "2026-02-15-preview",
+    "2026-03-01-preview",
+    "2026-05-01-preview",
+];
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::ReplyLost(1) => f.write_str("reply-lost"),
+            Fault::ReplyLost(nth) => write!(f, "reply-lost={nth}"),
+            Fault::ResetBefore(1) => f.write_str("reset-before"),
+            Fault::ResetBefore(nth) => write!(f, "reset-before={nth}"),
+            Fault::Throttled {
+                times,
+                header,
+                writes_only,
+            } => {
+                write!(f, "throttled={times}")?;
+                f.write_str(if *header { "" } else { ",no-header" })?;
+                f.write_str(if *writes_only { ",writes" } else { "" })
+            }
+            Fault::Slow => f.write_str("slow"),
+            Fault::Flaps => f.write_str("flaps"),
+            Fault::Stuck => f.write_str("stuck"),
+            Fault::NeverEnds => f.write_str("never-ends"),
+            Fault::SucceededButUpdating => f.write_str("succeeded-but-updating"),
+            Fault::OtherSpelling => f.write_str("other-spelling"),
+            Fault::HostMoves => f.write_str("host-moves"),
+            Fault::WrongAddress => f.write_str("wrong-address"),
+            Fault::HostUnreachable => f.write_str("host-unreachable"),
+            Fault::TokenExpires => f.write_str("token-expires"),
+            Fault::CaeChallenge { claims: false } => f.write_str("cae-challenge"),
+            Fault::CaeChallenge { claims: true } => f.write_str("cae-challenge=claims"),
+            Fault::OldApi(versions) => write!(f, "old-api={}", versions.join(",")),
+            Fault::RoleMissing(part) if part.is_empty() => f.write_str("role-missing"),
+            Fault::RoleMissing(part) => write!(f, "role-missing={part}"),
+            Fault::JobFails => f.write_str("job-fails"),
+            Fault::Garbage { nth, kind } => {
+                let kind = match kind {
+                    Garbage::Html => "html",
+                    Garbage::Truncated => "truncated",
+                    Garbage::Null => "null",
+                };
+                write!(f, "garbage={nth},{kind}")
+            }
+            Fault::LongPollUrl => f.write_str("long-poll-url"),
+            Fault::Conflict(seconds) => write!(f, "conflict={seconds}"),
+            Fault::LocationOnly => f.write_str("location-only"),
+            Fault::AsyncOnly => f.write_str("async-only"),
+        }
+    }
+}
+
+/// A fault name or argument that the lab does not know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FaultParseError {
+    /// No fault has this name.
+    #[error("unknown fault `{0}`")]
+    Name(String),
+    /// The fault exists, its argument does not.
+    #[error("fault `{fault}` does not take `{argument}`")]
+    Argument {
+        /// The fault's name.
+        fault: String,
+        /// What was behind the `=`.
+        argument: String,
+    },
+}
+
+impl FromStr for Fault {
+    type Err = FaultParseError;
+
+    fn from_str(text: &str) -> Result<Self, FaultParseError> {
+        let (name, argument) = match text.split_once('=') {
+            Some((name, argument)) => (name, Some(argument)),
+            None => (text, None),
+        };
+        let refused = || FaultParseError::Argument {
+            fault: name.to_owned(),
+            argument: argument.unwrap_or_default().to_owned(),
+        };
+        let number = |default: u32| match argument {
+            Some(text) => text.parse().ok().filter(|n| *n > 0).ok_or_else(refused),
+            None => Ok(default),
+        };
+        let words = || {
+            argument
+                .into_iter()
+                .flat_map(|a| a.split(','))
+                .map(str::trim)
+        };
+        let alone = |fault: Fault| {
+            if argument.is_none() {
+                Ok(fault)
+            } else {
+                Err(refused())
+            }
+        };
+
+        match name {
+            "reply-lost" => Ok(Fault::ReplyLost(number(1)?)),
+            "reset-before" => Ok(Fault::ResetBefore(number(1)?)),
+            "throttled" => {
+                let (mut times, mut header, mut writes_only) = (1, true, false);
+                for word in words() {
+                    match word {
+                        "no-header" => header = false,
+                        "writes" => writes_only = true,
+                        count => times = count.parse().map_err(|_| refused())?,
+                    }
+                }
+                Ok(Fault::Throttled {
+                    times,
+                    header,
+                    writes_only,
+                })
+            }
+            "slow" => alone(Fault::Slow),
+            "flaps" => alone(Fault::Flaps),
+            "stuck" => alone(Fault::Stuck),
+            "never-ends" => alone(Fault::NeverEnds),
+            "succeeded-but-updating" => alone(Fault::SucceededButUpdating),
+            "other-spelling" => alone(Fault::OtherSpelling),
+            "host-moves" => alone(Fault::HostMoves),
+            "wrong-address" => alone(Fault::WrongAddress),
+            "host-unreachable" => alone(Fault::HostUnreachable),
+            "token-expires" => alone(Fault::TokenExpires),
+            "cae-challenge" => match argument {
+                None => Ok(Fault::CaeChallenge { claims: false }),
+                Some("claims") => Ok(Fault::CaeChallenge { claims: true }),
+                Some(_) => Err(refused()),
+            },
+            "old-api" => Ok(Fault::OldApi(match argument {
+                Some(_) => words().map(str::to_owned).collect(),
+                None => OLD_VERSIONS.map(str::to_owned).to_vec(),
+            })),
+            "role-missing" => Ok(Fault::RoleMissing(argument.unwrap_or_default().to_owned())),
+            "job-fails" => alone(Fault::JobFails),
+            "garbage" => {
+                let (mut nth, mut kind) = (1, Garbage::Html);
+                for word in words() {
+                    match word {
+                        "html" => kind = Garbage::Html,
+                        "truncated" => kind = Garbage::Truncated,
+                        "null" => kind = Garbage::Null,
+                        count => nth = count.parse().map_err(|_| refused())?,
+                    }
+                }
+                Ok(Fault::Garbage { nth, kind })
+            }
+            "long-poll-url" => alone(Fault::LongPollUrl),
+            "conflict" => Ok(Fault::Conflict(number(60)?)),
+            "location-only" => alone(Fault::LocationOnly),
+            "async-only" => alone(Fault::AsyncOnly),
+            _ => Err(FaultParseError::Name(name.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for Fault {
+    type Error = FaultParseError;
+
+    fn try_from(text: String) -> Result<Self, FaultParseError> {
+        text.parse()
+    }
+}
+
+impl From<Fault> for String {
+    fn from(fault: Fault) -> String {
+        fault.to_string()
+    }
+}
+
+impl Fault {
+    /// The name of every fault, for help texts and completion.
+    pub const NAMES: [&'static str; 22] = [
+        "reply-lost",
+        "reset-before",
+        "throttled",
+        "slow",
+        "flaps",
+        "stuck",
+        "never-ends",
+        "succeeded-but-updating",
+        "other-spelling",
+        "host-moves",
+        "wrong-address",
+        "host-unreachable",
+        "token-expires",
+        "cae-challenge",
+        "old-api",
+        "role-missing",
+        "job-fails",
+        "garbage",
+        "long-poll-url",
+        "conflict",
+        "location-only",
+        "async-only",
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_reads_back() {
+        for name in Fault::NAMES {
+            let fault: Fault = name.parse().expect(name);
+            assert_eq!(fault.to_string().parse(), Ok(fault.clone()), "{name}");
+            let json = serde_json::to_string(&fault).expect("faults are strings");
+            assert_eq!(
+                serde_json::from_str::<Fault>(&json).ok(),
+                Some(fault),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn arguments_are_checked() {
+        let throttled = Fault::Throttled {
+            times: 3,
+            header: false,
+            writes_only: true,
+        };
+        assert_eq!("throttled=3,no-header,writes".parse(), Ok(throttled));
+        assert!(matches!(
+            "throttled=soon".parse::<Fault>(),
+            Err(FaultParseError::Argument { .. })
+        ));
+        assert!(matches!(
+            "slow=1".parse::<Fault>(),
+            Err(FaultParseError::Argument { .. })
+        ));
+        assert!(matches!(
+            "reply-lost=0".parse::<Fault>(),
+            Err(FaultParseError::Argument { .. })
+        ));
+        assert_eq!(
+            "nope".parse::<Fault>(),
+            Err(FaultParseError::Name("nope".into()))
+        );
+    }
+}

@@ -1,0 +1,290 @@
+//! A running lab: starting, looking inside, stopping.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, TcpListener as StdListener},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    ConsoleVisit, Fault, LabConfig, LabError, LedgerEntry, RequestEntry,
+    certs::Certificates,
+    console::{self, Consoles},
+    faults::Faults,
+    http::{Call, Outcome},
+    server,
+    state::State,
+    store::{Identity, Store},
+    throttle::Buckets,
+    token::TokenKey,
+    world::World,
+};
+
+/// How often the console ports are brought in line with the world when no request does it.
+const RECONCILE: Duration = Duration::from_millis(200);
+
+/// What a client needs to know to use a lab.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Descriptor {
+    /// The base address of ARM and the authority host of Entra ID alike.
+    pub url: String,
+    /// The authority to trust.
+    pub ca_pem: String,
+    /// The tenant's id.
+    pub tenant: String,
+    /// The only subscription's id.
+    pub subscription: String,
+    /// The service principal's application id.
+    pub client_id: String,
+    /// The service principal's secret, good for nothing but this lab.
+    pub client_secret: String,
+    /// The resource group in which most of the world lies.
+    pub resource_group: String,
+}
+
+/// A running local Azure. Dropping it stops it.
+pub struct Lab {
+    shared: Arc<Shared>,
+    tasks: Vec<JoinHandle<()>>,
+    /// Keeps other labs off this lab's network.
+    _claim: Option<StdListener>,
+}
+
+type Hook = Arc<dyn Fn(&LedgerEntry) + Send + Sync>;
+
+/// What the lab and its tasks share.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    hooks: Mutex<Vec<Hook>>,
+    consoles: Consoles,
+}
+
+impl Lab {
+    /// Starts a lab, or brings back the one saved in the config's folder.
+    ///
+    /// Afterwards it answers on `https://127.0.0.1:<port>`. Fails when the port is taken (a saved lab insists on its
+    /// old one, or status addresses given out before would be dead) or the folder cannot be used.
+    pub async fn start(config: LabConfig) -> Result<Lab, LabError> {
+        let store = config.dir.as_deref().map(Store::open).transpose()?;
+        let loaded = store.as_ref().map(Store::load).transpose()?.flatten();
+        let port = config
+            .port
+            .or(loaded.as_ref().map(|saved| saved.identity.port))
+            .unwrap_or(0);
+        let listen = |source| LabError::Listen { port, source };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .await
+            .map_err(listen)?;
+        let port = listener.local_addr().map_err(listen)?.port();
+
+        let (mut identity, mut world, ledger) = match loaded {
+            Some(saved) => (saved.identity, saved.world, saved.ledger),
+            None => {
+                let identity = Identity {
+                    certificates: Certificates::generate()?,
+                    token_key: TokenKey::generate(),
+                    port,
+                };
+                (
+                    identity,
+                    World::build(&config.world, config.seed),
+                    Vec::new(),
+                )
+            }
+        };
+        identity.port = port;
+        let (network, claim) = console::claim_network(world.seed, world.network);
+        world.network = network;
+
+        let tls = TlsAcceptor::from(identity.certificates.server_config()?);
+        let mut faults = Faults::default();
+        config
+            .faults
+            .into_iter()
+            .for_each(|fault| faults.inject(fault));
+        let state = State {
+            world,
+            faults,
+            buckets: Buckets::full(),
+            base: format!("https://127.0.0.1:{port}"),
+            identity,
+            ledger,
+            requests: Vec::new(),
+            violations: Vec::new(),
+            visits: Vec::new(),
+            store,
+            now: config.now,
+            dead_tokens: Default::default(),
+            wants_claims: false,
+            token_requests: Vec::new(),
+            token_limit: config.token_requests,
+        };
+        if let Some(store) = &state.store {
+            store.write_ca(&state.identity.certificates.ca_pem)?;
+        }
+        state.save()?;
+
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            hooks: Mutex::default(),
+            consoles: Consoles::default(),
+        });
+        shared.reconcile().await;
+        let serving = tokio::spawn({
+            let shared = Arc::clone(&shared);
+            async move {
+                server::serve(listener, tls, shared).await;
+            }
+        });
+        let reconciling = tokio::spawn({
+            let shared = Arc::clone(&shared);
+            async move {
+                loop {
+                    tokio::time::sleep(RECONCILE).await;
+                    shared.reconcile().await;
+                }
+            }
+        });
+        Ok(Lab {
+            shared,
+            tasks: vec![serving, reconciling],
+            _claim: claim,
+        })
+    }
+
+    /// Returns what a client needs to know.
+    pub fn descriptor(&self) -> Descriptor {
+        let state = self.shared.state();
+        let world = &state.world;
+        Descriptor {
+            url: state.base.clone(),
+            ca_pem: state.identity.certificates.ca_pem.clone(),
+            tenant: world.tenant.clone(),
+            subscription: world.subscription.clone(),
+            client_id: world.client_id.clone(),
+            client_secret: world.client_secret.clone(),
+            resource_group: world
+                .clusters
+                .first()
+                .map(|cluster| cluster.group.clone())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Returns every mutating ARM request that arrived and was accepted or refused, in order. A request that met
+    /// `reset-before` did not arrive.
+    pub fn ledger(&self) -> Vec<LedgerEntry> {
+        self.shared.state().ledger.clone()
+    }
+
+    /// Returns every request since the lab was started, reads included.
+    pub fn requests(&self) -> Vec<RequestEntry> {
+        self.shared.state().requests.clone()
+    }
+
+    /// Returns what clients did that Azure might forgive but the lab does not, each as a sentence.
+    pub fn violations(&self) -> Vec<String> {
+        self.shared.state().violations.clone()
+    }
+
+    /// Switches a fault on. It counts from now.
+    pub fn inject(&self, fault: Fault) {
+        self.shared.state().faults.inject(fault);
+    }
+
+    /// Switches all faults off. What they already did stays done.
+    pub fn clear_faults(&self) {
+        let mut state = self.shared.state();
+        state.faults.clear();
+        state.wants_claims = false;
+    }
+
+    /// Calls `hook` after each write that changed the world, once it is saved and in the ledger, and before its answer
+    /// leaves. Hooks may block.
+    pub fn on_write(&self, hook: impl Fn(&LedgerEntry) + Send + Sync + 'static) {
+        self.shared.hooks().push(Arc::new(hook));
+    }
+
+    /// Returns the world as it is now, without ids and times, for comparing two worlds.
+    pub fn snapshot(&self) -> Value {
+        let mut state = self.shared.state();
+        let now = (state.now)();
+        state.world.advance(now);
+        state.world.snapshot()
+    }
+
+    /// Moves a VM to another node of its cluster, as a failover would, and returns whether both exist.
+    ///
+    /// A saved lab saves the move with the next write.
+    pub fn move_vm(&self, group: &str, vm: &str, node: &str) -> bool {
+        self.shared.state().world.move_vm(group, vm, node)
+    }
+
+    /// Returns who connected to a console port. A bare TCP probe is a visit that said nothing.
+    pub fn consoles(&self) -> Vec<ConsoleVisit> {
+        self.shared.state().visits.clone()
+    }
+
+    /// Stops the lab and waits until its sockets are closed.
+    pub async fn stop(mut self) {
+        for task in std::mem::take(&mut self.tasks) {
+            task.abort();
+            let _ = task.await;
+        }
+        self.shared.consoles.close().await;
+    }
+}
+
+impl fmt::Debug for Lab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lab")
+            .field("url", &self.shared.state().base)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        self.shared.consoles.abandon();
+    }
+}
+
+impl Shared {
+    /// Returns the state. A panic elsewhere does not make it unusable: every change is a single assignment or push.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hooks(&self) -> MutexGuard<'_, Vec<Hook>> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer(self: &Arc<Self>, call: &Call) -> Outcome {
+        let (outcome, entry) = self.state().handle(call);
+        self.reconcile().await;
+        if let Some(entry) = entry.filter(|entry| entry.effect) {
+            let hooks = self.hooks().clone();
+            // A hook may kill a process and wait for its end, so it must not hold up a worker.
+            let ran =
+                tokio::task::spawn_blocking(move || hooks.iter().for_each(|hook| hook(&entry)))
+                    .await;
+            if let Err(e) = ran {
+                tracing::error!("a hook failed: {e}");
+            }
+        }
+        outcome
+    }
+
+    /// Brings the console ports in line with the world.
+    pub(crate) async fn reconcile(self: &Arc<Self>) {
+        self.consoles.reconcile(self).await;
+    }
+}

@@ -1,0 +1,192 @@
+//! The worlds a lab can start with, as data.
+
+use super::{Cluster, Group, Node, Power, Vm, World};
+use crate::{WorldName, seed::Seed};
+
+/// What is said about a VM when building a world; the ids follow from the seed.
+struct VmSpec<'a> {
+    name: &'a str,
+    group: &'a str,
+    cluster: &'a str,
+    node: &'a str,
+    power: Power,
+    boots: bool,
+    os: &'a str,
+}
+
+/// Both addresses of a node can be reached.
+const BOTH: [bool; 2] = [true, true];
+/// The address that VMs name cannot be reached, the other one can: the multi-NIC host of the VM Connect documentation.
+const SECOND_ONLY: [bool; 2] = [false, true];
+
+impl World {
+    /// Builds a world.
+    pub(crate) fn build(name: &WorldName, seed: u64) -> Self {
+        match name {
+            WorldName::Edge => edge(seed),
+            WorldName::Fleet(count) => fleet(seed, *count),
+        }
+    }
+
+    fn empty(seed: u64) -> Self {
+        let id = |label: &str| Seed(seed).uuid(label);
+        Self {
+            seed,
+            tenant: id("tenant"),
+            subscription: id("subscription"),
+            client_id: id("client"),
+            client_secret: format!("lab~{}", id("secret")),
+            object_id: id("principal"),
+            location: "eastus".to_owned(),
+            network: None,
+            groups: Vec::new(),
+            clusters: Vec::new(),
+            vms: Vec::new(),
+            operations: Vec::new(),
+            started: 0,
+        }
+    }
+
+    fn add_group(&mut self, name: &str) {
+        let location = self.location.clone();
+        self.groups.push(Group {
+            name: name.to_owned(),
+            location,
+            tags: serde_json::Map::new(),
+            gone: None,
+        });
+    }
+
+    fn add_cluster(
+        &mut self,
+        name: &str,
+        group: &str,
+        version: &str,
+        state: [&str; 2],
+        nodes: &[(&str, [bool; 2])],
+    ) {
+        let first = self.clusters.iter().map(|c| c.nodes.len()).sum::<usize>() as u8;
+        let nodes = (first..).zip(nodes).map(|(index, (name, answers))| Node {
+            name: (*name).to_owned(),
+            index,
+            answers: *answers,
+            port: None,
+        });
+        self.clusters.push(Cluster {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            version: version.to_owned(),
+            status: state[0].to_owned(),
+            connectivity: state[1].to_owned(),
+            nodes: nodes.collect(),
+            jobs: Vec::new(),
+        });
+    }
+
+    fn add_vm(&mut self, spec: &VmSpec<'_>) {
+        let id = |what: &str| {
+            self.seed()
+                .uuid(&format!("vm {} {} {what}", spec.group, spec.name))
+        };
+        self.vms.push(Vm {
+            name: spec.name.to_owned(),
+            group: spec.group.to_owned(),
+            cluster: spec.cluster.to_owned(),
+            node: spec.node.to_owned(),
+            power: spec.power,
+            change: None,
+            boots: spec.boots,
+            os: spec.os.to_owned(),
+            starts: 0,
+            hyperv_id: id("hyper-v"),
+            platform_id: id("platform"),
+            guest_id: id("guest"),
+            smbios_id: id("smbios"),
+        });
+    }
+}
+
+fn edge(seed: u64) -> World {
+    let mut world = World::empty(seed);
+    world.add_group("rg-edge");
+    world.add_group("rg-apps");
+    let hq = [
+        ("hq-node1", BOTH),
+        ("hq-node2", SECOND_ONLY),
+        ("hq-node3", BOTH),
+    ];
+    world.add_cluster(
+        "hq",
+        "rg-edge",
+        "12.2601.1002.38",
+        ["ConnectedRecently", "Connected"],
+        &hq,
+    );
+    let gone = ["NotConnectedRecently", "NotConnectedRecently"];
+    world.add_cluster(
+        "branch",
+        "rg-edge",
+        "10.2411.3.2",
+        gone,
+        &[("br-node1", BOTH)],
+    );
+
+    use Power::{Running, Stopped};
+    for (name, group, cluster, node, power, boots, os) in [
+        (
+            "web-01", "rg-edge", "hq", "hq-node2", Running, false, "Windows",
+        ),
+        (
+            "db-01", "rg-edge", "hq", "hq-node1", Running, true, "Windows",
+        ),
+        (
+            "file-01", "rg-edge", "hq", "hq-node1", Stopped, true, "Windows",
+        ),
+        (
+            "lin-02", "rg-edge", "hq", "hq-node1", Running, false, "Linux",
+        ),
+        (
+            "app-01", "rg-apps", "hq", "hq-node3", Running, true, "Linux",
+        ),
+        (
+            "pos-01", "rg-edge", "branch", "br-node1", Running, true, "Windows",
+        ),
+    ] {
+        world.add_vm(&VmSpec {
+            name,
+            group,
+            cluster,
+            node,
+            power,
+            boots,
+            os,
+        });
+    }
+    world
+}
+
+fn fleet(seed: u64, count: u32) -> World {
+    let mut world = World::empty(seed);
+    world.add_group("rg-fleet");
+    let nodes = ["fleet-node1", "fleet-node2", "fleet-node3", "fleet-node4"];
+    let state = ["ConnectedRecently", "Connected"];
+    world.add_cluster(
+        "fleet",
+        "rg-fleet",
+        "12.2603.1002.12",
+        state,
+        &nodes.map(|name| (name, BOTH)),
+    );
+    for (number, node) in (1..=count).zip(nodes.iter().cycle()) {
+        world.add_vm(&VmSpec {
+            name: &format!("vm-{number:04}"),
+            group: "rg-fleet",
+            cluster: "fleet",
+            node,
+            power: Power::Running,
+            boots: number % 5 != 0,
+            os: "Windows",
+        });
+    }
+    world
+}

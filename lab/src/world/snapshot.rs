@@ -1,0 +1,43 @@
+//! The final world without ids and times, for comparing two of them.
+
+use serde_json::{Value, json};
+
+use super::World;
+
+impl World {
+    /// Returns what an operator would say is the state of the site.
+    pub(crate) fn snapshot(&self) -> Value {
+        let groups = self
+            .groups
+            .iter()
+            .map(|g| json!({"name": g.name, "tags": g.tags, "deleting": g.gone.is_some()}));
+        let vms = self.vms.iter().map(|vm| {
+            json!({"name": vm.name, "group": vm.group, "cluster": vm.cluster, "node": vm.node,
+                "power": vm.power_word(), "starts": vm.starts})
+        });
+        let clusters = self.clusters.iter().map(|cluster| {
+            let nodes = cluster.nodes.iter().map(|n| json!({"name": n.name, "port_open": n.port.is_some()}));
+            let mut jobs: Vec<Value> = cluster
+                .jobs
+                .iter()
+                .map(|job| {
+                    let vms = job.targets.iter().map(|t| json!({"vm": t.vm, "group": t.group, "node": t.node}));
+                    let outcome = match (job.ended, &job.failure) {
+                        (None, _) => "running",
+                        (Some(_), None) => "succeeded",
+                        (Some(_), Some(_)) => "failed",
+                    };
+                    json!({"kind": job.kind, "outcome": outcome, "targets": vms.collect::<Vec<_>>()})
+                })
+                .collect();
+            // Names may differ between two runs and so may the order; neither matters to the site.
+            jobs.sort_by_key(Value::to_string);
+            json!({"name": cluster.name, "nodes": nodes.collect::<Vec<_>>(), "jobs": jobs})
+        });
+        json!({
+            "groups": groups.collect::<Vec<_>>(),
+            "clusters": clusters.collect::<Vec<_>>(),
+            "vms": vms.collect::<Vec<_>>(),
+        })
+    }
+}

@@ -1,0 +1,13 @@
+//! The lab seen from outside, over its real sockets.
+
+mod support;
+
+mod arm;
+mod console;
+mod entra;
+mod faults;
+mod jobs;
+mod persistence;
+mod power;
+mod shapes;
+mod strict;

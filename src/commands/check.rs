@@ -1,0 +1,60 @@
+//! `relight check`: what is wrong with runbooks, as far as it can be seen without running them.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use clap::Args;
+use relight_engine::{Engine, Library};
+
+use crate::cli::Global;
+use crate::exit::{Exit, Result};
+use crate::setup::Home;
+use crate::terminal;
+
+/// Check runbooks without running them
+///
+/// Finds wrong front matter, syntax errors, operations that do not exist or take other arguments, and effects
+/// that the front matter does not name. Sends nothing.
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// Names of runbooks, or files; all of the library when left out
+    #[arg(value_name = "RUNBOOK|FILE")]
+    runbooks: Vec<String>,
+}
+
+impl Check {
+    pub(crate) fn run(self, global: &Global) -> Result {
+        let home = Home::find(global)?;
+        let engine = home.engine()?;
+        let names = match self.runbooks.is_empty() {
+            true => engine.library().names()?,
+            false => self.runbooks,
+        };
+        let mut wrong = 0;
+        for name in &names {
+            let findings = match file(&home, name) {
+                Some((folder, stem)) => home.engine_over(Library::new().folder(folder))?.check(&stem)?,
+                None => Engine::check(&engine, name)?,
+            };
+            wrong += usize::from(!findings.is_empty());
+            findings.iter().for_each(terminal::complain);
+        }
+        let all = names.len();
+        let runbooks = if all == 1 { "runbook" } else { "runbooks" };
+        if wrong > 0 {
+            terminal::say(format!("{wrong} of {all} {runbooks} cannot run."));
+            return Ok(Exit::Invalid);
+        }
+        writeln!(io::stdout().lock(), "{all} {runbooks} checked, nothing found.")?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Returns the folder and the name of a file that is meant rather than a runbook of the library.
+fn file<'a>(home: &Home, name: &'a str) -> Option<(&'a Path, String)> {
+    let path = Path::new(name);
+    let is_file = path.extension().is_some_and(|ending| ending == "rhai") && path.is_file();
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_own = home.library_folder().is_some_and(|library| library.join(name).is_file());
+    (is_file && !is_own).then(|| (folder, path.file_stem().unwrap_or_default().to_string_lossy().into_owned()))
+}

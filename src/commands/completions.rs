@@ -1,0 +1,27 @@
+//! `relight completions`: for the shell.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use clap_complete::Shell;
+
+use crate::cli;
+use crate::exit::{Exit, Result};
+
+/// Print a completion script for a shell
+///
+/// For bash: relight completions bash > ~/.local/share/bash-completion/completions/relight
+#[derive(Args, Debug)]
+pub(crate) struct Completions {
+    /// Name of the shell
+    shell: Shell,
+}
+
+impl Completions {
+    pub(crate) fn run(self) -> Result {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut cli::command(), "relight", &mut script);
+        io::stdout().lock().write_all(&script)?;
+        Ok(Exit::Done)
+    }
+}

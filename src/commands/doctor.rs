@@ -1,0 +1,159 @@
+//! `relight doctor`: what is missing before something can run, and what to do about it.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::Args;
+use relight_engine::clock::SystemClock;
+use relight_engine::{Error, Result as EngineResult};
+use relight_stdlib::arm::{Arm, Credential};
+
+use crate::cli::Global;
+use crate::exit::{Exit, Result};
+use crate::report::Audience;
+use crate::setup::{self, Home};
+use crate::terminal::variable;
+use crate::words::brief;
+use crate::platform;
+
+/// How long signing in and reaching the cloud may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Check that everything is in place, and say what to do where it is not
+///
+/// Looks at the state folder, the journal, the library, the identity and the cloud. Changes nothing in Azure.
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {}
+
+/// What looking at one thing found.
+enum Found {
+    Ok(String),
+    Warn(String, String),
+    Fail(Error),
+}
+
+impl Doctor {
+    pub(crate) async fn run(self, global: &Global) -> Result {
+        let mut sick = false;
+        let mut tell = |what: &str, found: Found| -> Result<()> {
+            let (word, said, next) = match found {
+                Found::Ok(said) => ("ok", said, Vec::new()),
+                Found::Warn(said, next) => ("warn", said, vec![next]),
+                Found::Fail(error) => {
+                    sick = true;
+                    ("fail", line(&error), error.hints().to_vec())
+                }
+            };
+            let mut out = io::stdout().lock();
+            writeln!(out, "{word:<5} {what:<10} {said}")?;
+            for next in next {
+                writeln!(out, "                 -> {next}")?;
+            }
+            Ok(())
+        };
+        let home = match Home::find(global) {
+            Ok(home) => home,
+            Err(error) => {
+                tell("config", Found::Fail(error))?;
+                return Ok(Exit::Failed);
+            }
+        };
+        tell("state", state(&home))?;
+        tell("journal", journal(&home))?;
+        tell("library", library(&home))?;
+        tell("clock", clock())?;
+        if home.is_lab() {
+            tell("lab", lab(home).await)?;
+        } else {
+            tell("cloud", cloud(&home).await)?;
+            tell("sign-in", sign_in(&home).await)?;
+        }
+        Ok(if sick { Exit::Failed } else { Exit::Done })
+    }
+}
+
+/// Returns an error with its innermost cause, on one line.
+fn line(error: &Error) -> String {
+    let failure = error.to_failure();
+    let cause = failure.causes.last().map(|cause| format!(": {cause}")).unwrap_or_default();
+    brief(&format!("{}{cause}", failure.message), 300)
+}
+
+fn found(result: EngineResult<Found>) -> Found {
+    result.unwrap_or_else(Found::Fail)
+}
+
+fn state(home: &Home) -> Found {
+    found(home.state().and_then(|state| {
+        let failed = |e: io::Error| {
+            Error::storage(format!("{} cannot be used", state.display())).because(e).hint("set RELIGHT_STATE to a folder that you can write to")
+        };
+        platform::make_private_folder(&state).map_err(failed)?;
+        let probe = state.join(format!("doctor.{}", std::process::id()));
+        platform::write_private(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(failed)?;
+        let shown = state.display().to_string();
+        Ok(match platform::is_open_to_others(&state).unwrap_or(false) {
+            true => Found::Warn(format!("{shown} can be entered by others"), format!("chmod 700 {}", crate::words::quoted(&shown))),
+            false => Found::Ok(shown),
+        })
+    }))
+}
+
+fn journal(home: &Home) -> Found {
+    found(home.state().and_then(|state| {
+        setup::open(&state)?;
+        Ok(Found::Ok(setup::database(&state).display().to_string()))
+    }))
+}
+
+fn library(home: &Home) -> Found {
+    found(home.library().names().map(|names| {
+        let all = names.len();
+        match home.library_folder() {
+            Some(folder) => Found::Ok(format!("{all} runbooks, your own in {}", folder.display())),
+            None => Found::Ok(format!("{all} runbooks, all of them shipped; `relight new NAME` makes your own")),
+        }
+    }))
+}
+
+fn clock() -> Found {
+    let now = jiff::Timestamp::now();
+    // A clock before this program was written makes every token look unborn.
+    let written = jiff::civil::date(2026, 1, 1).to_zoned(jiff::tz::TimeZone::UTC);
+    match written.is_ok_and(|written| now < written.timestamp()) {
+        true => Found::Fail(Error::invalid(format!("the clock says {now:.0}")).hint("set the clock, or let it be set from the network")),
+        false => Found::Ok(format!("{now:.0}")),
+    }
+}
+
+async fn cloud(home: &Home) -> Found {
+    found(home.cloud().await.map(|cloud| Found::Ok(format!("{} at {}", cloud.name, cloud.arm))))
+}
+
+async fn sign_in(home: &Home) -> Found {
+    let credential = match Credential::from_environment(&variable) {
+        Ok(credential) => credential,
+        Err(error) => return Found::Fail(error),
+    };
+    let who = credential.describe();
+    let token = async {
+        let arm = Arm::builder(home.cloud().await?, credential).clock(std::sync::Arc::new(SystemClock)).build()?;
+        arm.sign_in().await
+    };
+    match tokio::time::timeout(PATIENCE, token).await {
+        Ok(Ok(())) => Found::Ok(who),
+        Ok(Err(error)) => Found::Fail(error),
+        Err(_) => Found::Fail(Error::rejected(format!("{who}: no token came within {} s", PATIENCE.as_secs()))
+            .hint("check the network, the proxy (HTTPS_PROXY) and the sign-in address")),
+    }
+}
+
+async fn lab(home: Home) -> Found {
+    match home.connect(Audience::Log).await {
+        Ok(session) => {
+            session.close().await;
+            Found::Ok("it starts and can be used".to_owned())
+        }
+        Err(error) => Found::Fail(error),
+    }
+}

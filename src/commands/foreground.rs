@@ -1,0 +1,228 @@
+//! Carrying a run in the foreground: questions, interrupts, and what is said when it is put away
+//! or over.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use relight_engine::event::{Lease, Park, RunEnd, StepEnd};
+use relight_engine::{Driven, Effect, Engine, RunId};
+use serde_json::Value;
+
+use crate::exit::{Exit, Result};
+use crate::interrupt::Interrupts;
+use crate::setup::Session;
+use crate::words::{plain, relative, when};
+use crate::{platform, terminal};
+
+/// Who answers questions.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answers {
+    /// Every yes-or-no question is answered with yes.
+    pub(super) yes: bool,
+    /// A program reads standard output, so nothing but events is printed there.
+    pub(super) program: bool,
+}
+
+/// Carries a run until it is over or a person must act elsewhere.
+pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> Result {
+    let engine = &session.engine;
+    let _interrupts = Interrupts::watch(engine, "parking the run; once more Ctrl-C leaves at once");
+    session.reporter.begin(engine, run, &engine.history(run).await?);
+    loop {
+        let driven = tokio::select! {
+            driven = engine.run(run) => driven,
+            // Between two looks at a child run there is no script to interrupt.
+            () = interrupted(engine) => Ok(Driven::Parked(Park::Interrupted, None)),
+        };
+        let driven = match driven {
+            Ok(driven) => driven,
+            Err(error) => {
+                session.reporter.clear();
+                return Err(error.into());
+            }
+        };
+        if let Driven::Parked(Park::Question { text, choices }, _) = &driven
+            && !engine.is_interrupted()
+            && let Some(answer) = answer(session, text, choices, answers).await
+        {
+            engine.answer(run, &answer, &platform::user()).await?;
+            continue;
+        }
+        session.reporter.clear();
+        return tell(session, run, driven, answers).await;
+    }
+}
+
+/// Returns some seconds after an interrupt, when whatever could be parked is parked.
+async fn interrupted(engine: &Engine) {
+    let short = std::time::Duration::from_millis(100);
+    while !engine.is_interrupted() {
+        tokio::time::sleep(short).await;
+    }
+    tokio::time::sleep(100 * short).await;
+}
+
+/// Returns a person's answer, if there is a person or one was given in advance.
+async fn answer(session: &Session, question: &str, choices: &[String], answers: Answers) -> Option<String> {
+    if answers.yes && choices.iter().any(|choice| choice == "yes") {
+        session.reporter.say(format!("{question} yes"));
+        return Some("yes".to_owned());
+    }
+    if !terminal::can_ask() || answers.program {
+        return None;
+    }
+    session.reporter.clear();
+    let hint = if choices.is_empty() { String::new() } else { format!(" [{}]", choices.join("/")) };
+    loop {
+        let prompt = format!("{question}{hint} ");
+        let line = tokio::task::spawn_blocking(move || {
+            let mut err = io::stderr().lock();
+            let _ = write!(err, "{prompt}").and_then(|()| err.flush());
+            drop(err);
+            terminal::read_line()
+        });
+        let line = tokio::select! {
+            line = line => line.ok().flatten()?,
+            () = interrupted_at_once(&session.engine) => return None,
+        };
+        match understood(&line, choices) {
+            Some(answer) => return Some(answer),
+            None => terminal::say(format!("answer one of {}", choices.join(", "))),
+        }
+    }
+}
+
+async fn interrupted_at_once(engine: &Engine) {
+    while !engine.is_interrupted() {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+/// Returns the choice that a line means: the word itself, or a beginning of one choice alone.
+fn understood(line: &str, choices: &[String]) -> Option<String> {
+    if choices.is_empty() {
+        return Some(line.to_owned());
+    }
+    let line = line.to_lowercase();
+    let mut fitting = choices.iter().filter(|choice| !line.is_empty() && choice.to_lowercase().starts_with(&line));
+    match (choices.iter().find(|choice| choice.to_lowercase() == line), fitting.next(), fitting.next()) {
+        (Some(exact), ..) => Some(exact.clone()),
+        (None, Some(only), None) => Some(only.clone()),
+        _ => None,
+    }
+}
+
+/// Says how far a run came and what to do next.
+async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) -> Result {
+    let engine = &session.engine;
+    let place = session.home.same_place();
+    let exit = match driven {
+        Driven::Ended(end) => {
+            if !answers.program {
+                print_results(engine, run, &end).await?;
+            }
+            match &end {
+                RunEnd::Succeeded { .. } => {}
+                RunEnd::Failed { .. } => {
+                    if let Some(error) = engine.failure(run).await? {
+                        terminal::complain(&error);
+                    }
+                    terminal::say(format!("run {run} failed; its record: relight runs show {run}{place}"));
+                }
+                RunEnd::Stopped { by } => terminal::say(format!("run {run} was stopped by {by}")),
+            }
+            Exit::from(&end)
+        }
+        Driven::Parked(park, until) => {
+            if let Some(error) = engine.trouble(run).await? {
+                terminal::complain(&error);
+            }
+            let now = engine.clock().now();
+            let until = until.map(|until| format!(" and goes on {}", relative(now, until))).unwrap_or_default();
+            match &park {
+                Park::Question { text, choices } => {
+                    let answer = choices.first().map_or("ANSWER", String::as_str);
+                    let choices = if choices.is_empty() { String::new() } else { format!(" [{}]", choices.join("/")) };
+                    terminal::say(format!("{text}{choices}\nrun {run} is parked until somebody answers:"));
+                    terminal::say(format!("  relight runs answer {run} {answer}{place}"));
+                }
+                Park::Undecided { .. } => {
+                    terminal::say(format!("run {run} is parked until somebody has looked:"));
+                    for (word, means) in [("done", "it happened"), ("again", "send it"), ("failed", "it failed")] {
+                        terminal::say(format!("  relight runs answer {run} {word}{place}    # {means}"));
+                    }
+                }
+                _ => {
+                    let nothing_lost = if park == Park::Interrupted { "; nothing is lost" } else { "" };
+                    terminal::say(format!("run {run} is parked{until}{nothing_lost}. Go on with:"));
+                    terminal::say(format!("  relight runs resume {run}{place}"));
+                }
+            }
+            Exit::Parked
+        }
+        Driven::Held { .. } => {
+            terminal::say(format!("another process drives run {run}; follow it with:"));
+            terminal::say(format!("  relight runs watch {run}{place}"));
+            return Ok(Exit::Parked);
+        }
+    };
+    tell_what_is_open(session, run).await?;
+    Ok(exit)
+}
+
+/// Prints the files that a run wrote, then the script's last value.
+async fn print_results(engine: &Engine, run: &RunId, end: &RunEnd) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let history = engine.history(run).await?;
+    let value = match end {
+        RunEnd::Succeeded { value } => value,
+        _ => &Value::Null,
+    };
+    let operations = engine.operations();
+    let writes = |name: &str| {
+        operations.iter().any(|operation| operation.name == name && operation.effects.contains(&Effect::FileWrite))
+    };
+    for step in history.steps.iter().filter(|step| writes(&step.operation)) {
+        let relight_engine::replay::StepState::Finished(StepEnd::Ok(made)) = &step.state else { continue };
+        let path = made.get("path").unwrap_or(made).as_str();
+        if let Some(path) = path.filter(|path| Some(*path) != value.as_str()) {
+            writeln!(out, "{}", shown(Path::new(&history.prepared.workdir), path))?;
+        }
+    }
+    match value {
+        Value::Null => {}
+        Value::Object(_) | Value::Array(_) => writeln!(out, "{value:#}")?,
+        simple => writeln!(out, "{}", plain(simple))?,
+    }
+    Ok(())
+}
+
+/// Returns a path as it is seen from the current folder.
+fn shown(workdir: &Path, path: &str) -> String {
+    let whole = workdir.join(path);
+    let here = std::env::current_dir().unwrap_or_default();
+    whole.strip_prefix(&here).unwrap_or(&whole).display().to_string()
+}
+
+/// Says which doors a run left open, and who closes them when.
+async fn tell_what_is_open(session: &Session, run: &RunId) -> Result<()> {
+    let journal = session.engine.journal();
+    let now = session.engine.clock().now();
+    let place = session.home.same_place();
+    let leases: Vec<Lease> = journal.leases().await?.into_iter().filter(|lease| lease.run == *run).collect();
+    let planned = journal.schedules().await?;
+    let planned: Vec<_> = planned.into_iter().filter(|planned| planned.run.as_ref() == Some(run)).collect();
+    for planned in &planned {
+        terminal::say(format!("{} runs {}", planned.runbook, when(now, planned.due)));
+    }
+    for lease in &leases {
+        terminal::say(format!("{} stays open until {} at the latest", lease.title, when(now, lease.deadline)));
+    }
+    if !(leases.is_empty() && planned.is_empty()) {
+        terminal::say(format!("`relight serve{place}` does this in time, also when it is started later."));
+    }
+    for lease in &leases {
+        terminal::say(format!("Close it now: relight leases close {}{place}", lease.id));
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! `relight lab`: a local Azure that stays, for many commands and for other tools.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use relight_engine::Error;
+use relight_lab::WorldName;
+
+use crate::cli::Global;
+use crate::exit::{Exit, Result};
+use crate::lab::{self, CARD, Found, Options, OwnLab};
+use crate::setup::Home;
+use crate::{platform, terminal};
+
+/// Serve a local Azure to practise on
+///
+/// It speaks Azure's protocols on loopback: sign-in, Azure Local with clusters, nodes and virtual machines, and the
+/// hosts' console ports. Use it with `relight --lab`, or with the Azure CLI. Ctrl-C ends it; the world is kept.
+#[derive(Args, Debug)]
+pub(crate) struct LabServer {
+    /// Folder of the lab; the one that --lab uses when left out
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+
+    /// Port to listen on; the one of last time, or any
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+
+    /// Let time pass N times faster; as last time, or 60
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    speed: Option<u32>,
+
+    /// Seed of a new world
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// A new world: edge, or site-of-N for N virtual machines
+    #[arg(long, value_name = "NAME", default_value_t)]
+    world: WorldName,
+
+    /// Switch a fault on, such as `reply-lost` or `throttled=3`
+    #[arg(long, value_name = "NAME")]
+    fault: Vec<String>,
+}
+
+impl LabServer {
+    pub(crate) async fn run(self, global: &Global) -> Result {
+        let own = match &self.dir {
+            Some(dir) => dir.clone(),
+            None => Home::find(&Global { lab: Some(None), ..global.clone() })?.state()?,
+        };
+        std::fs::create_dir_all(&own)
+            .map_err(|e| Error::storage(format!("failed to make the folder {}", own.display())).because(e))?;
+        let dir = std::path::absolute(&own).unwrap_or(own);
+        let options = Options {
+            speed: self.speed.or(global.lab_speed),
+            seed: self.seed,
+            world: self.world,
+            port: self.port,
+            faults: lab::faults(&[self.fault, global.lab_fault.clone()].concat())?,
+            serves: true,
+        };
+        let lab = match OwnLab::start(&dir, options).await? {
+            Found::Own(lab) => lab,
+            Found::Served(_) => return Err(Error::invalid("another process serves this lab").into()),
+        };
+        let card = lab.card();
+        let about = &card.descriptor;
+        let file = dir.join(CARD);
+        // A program that waits for this line finds everything in the file.
+        writeln!(io::stdout().lock(), "{}", file.display())?;
+        let lab_flag = match self.dir {
+            None => "--lab".to_owned(),
+            Some(_) => format!("--lab={}", crate::words::quoted(&file.to_string_lossy())),
+        };
+        terminal::say(format!(
+            "The lab is at {url}; a minute passes in {second:.1} s. Ctrl-C ends it.\n\n\
+             With relight, in another terminal:\n  \
+             relight run site-report {lab_flag}\n\n\
+             With the Azure CLI:\n  \
+             export REQUESTS_CA_BUNDLE={ca}\n  \
+             az cloud register --name lab --endpoint-resource-manager {url} --endpoint-active-directory {url} \
+             --endpoint-active-directory-resource-id {url}\n  \
+             az cloud set --name lab\n  \
+             az login --service-principal --tenant {tenant} --username {client} --password '{secret}'\n  \
+             az rest --url '{url}/subscriptions?api-version=2022-12-01'",
+            url = about.url,
+            second = 60.0 / f64::from(card.clock.speed),
+            ca = crate::words::quoted(&dir.join("world").join("ca.pem").to_string_lossy()),
+            tenant = about.tenant,
+            client = about.client_id,
+            secret = about.client_secret,
+        ));
+        platform::interrupted().await;
+        lab.stop().await;
+        terminal::say("The lab has ended; its world is kept.");
+        Ok(Exit::Done)
+    }
+}

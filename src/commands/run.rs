@@ -1,0 +1,110 @@
+//! `relight run`: starts a runbook and carries it to its end, or says what it would do.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use relight_engine::{Effect, Plan, RunRequest};
+
+use super::foreground::{self, Answers};
+use super::request;
+use crate::cli::{Assignment, Global};
+use crate::exit::{Exit, Result};
+use crate::report::Audience;
+use crate::setup::Home;
+use crate::terminal;
+use crate::words::assignments;
+
+/// Run a runbook
+///
+/// Prints what the run made (files, and the script's last value) on standard output and everything else on
+/// standard error. The first Ctrl-C parks the run, to be resumed with `relight runs resume`; the second leaves
+/// at once, which loses nothing either.
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// Name of the runbook, or a .rhai file
+    runbook: String,
+
+    /// Parameters of the runbook; see `relight show RUNBOOK`
+    #[arg(value_name = "NAME=VALUE")]
+    params: Vec<Assignment>,
+
+    /// Print what would be read and changed, in order, and send nothing
+    #[arg(long, conflicts_with_all = ["detach", "yes", "json"])]
+    plan: bool,
+
+    /// Write the run down and leave it to `relight serve`; print its id
+    #[arg(long)]
+    detach: bool,
+
+    /// Answer every yes-or-no question with yes
+    #[arg(long)]
+    yes: bool,
+
+    /// Print every event as one JSON object per line
+    #[arg(long)]
+    json: bool,
+
+    /// Refuse a runbook that no git commit holds
+    #[arg(long)]
+    require_clean: bool,
+}
+
+impl Run {
+    pub(crate) async fn run(self, global: &Global) -> Result {
+        let home = Home::find(global)?;
+        let mut request = request(&self.runbook, &self.params)?;
+        request.require_clean = self.require_clean;
+        if self.plan {
+            return print_plan(&home.planner().await?.plan(&request)?);
+        }
+        if self.detach {
+            return detach(&home, &request).await;
+        }
+        // What is wrong with the request is known before anything is opened or reached.
+        home.planner().await?.plan(&request)?;
+        let audience = if self.json { Audience::Program } else { Audience::Person };
+        let session = home.connect(audience).await?;
+        let run = session.engine.prepare(&request).await?;
+        let answers = Answers { yes: self.yes, program: self.json };
+        let ended = foreground::carry(&session, &run, answers).await;
+        session.close().await;
+        ended
+    }
+}
+
+/// Leaves a run to whoever serves.
+async fn detach(home: &Home, request: &RunRequest) -> Result {
+    let run = home.desk_for_new_runs().await?.prepare(request).await?;
+    writeln!(io::stdout().lock(), "{run}")?;
+    let place = home.same_place();
+    terminal::say(format!("`relight serve{place}` drives it; look with `relight runs show {run}{place}`"));
+    Ok(Exit::Done)
+}
+
+fn print_plan(plan: &Plan) -> Result {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}: {}", plan.runbook.name, plan.runbook.title)?;
+    let params = assignments(&plan.params);
+    if !params.is_empty() {
+        writeln!(out, "with {params}")?;
+    }
+    writeln!(out)?;
+    for (call, number) in plan.calls.iter().zip(1..) {
+        let perhaps = if call.conditional { "perhaps " } else { "" };
+        writeln!(out, "{number:>3}. {perhaps}{}  {}({})", does(call.effects), call.operation, call.args.join(", "))?;
+        writeln!(out, "       {} (line {})", call.summary, call.line)?;
+    }
+    let changes = plan.calls.iter().filter(|call| !call.effects.iter().all(|e| e.is_read_only())).count();
+    writeln!(out, "\n{changes} of {} calls change something. Nothing was sent.", plan.calls.len())?;
+    Ok(Exit::Done)
+}
+
+/// Returns what a call does to the world, in a word.
+fn does(effects: &[Effect]) -> &'static str {
+    let changes = |effect: &Effect| !effect.is_read_only();
+    match effects {
+        [] => "computes",
+        some if some.iter().any(changes) => "changes",
+        _ => "reads",
+    }
+}

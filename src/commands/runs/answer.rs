@@ -1,0 +1,41 @@
+//! `relight runs answer`.
+
+use clap::Args;
+
+use super::{Which, resume};
+use crate::cli::Global;
+use crate::commands::foreground::Answers;
+use crate::exit::{Exit, Result};
+use crate::setup::Home;
+use crate::{platform, terminal};
+
+/// Answer what a run asks, and go on with it
+#[derive(Args, Debug)]
+pub(super) struct Answer {
+    #[command(flatten)]
+    which: Which,
+
+    /// The answer
+    answer: String,
+
+    /// Leave the answer for `relight serve` rather than going on here
+    #[arg(long)]
+    detach: bool,
+}
+
+impl Answer {
+    pub(super) async fn run(self, global: &Global) -> Result {
+        let home = Home::find(global)?;
+        let run = {
+            let desk = home.desk()?;
+            let run = desk.find(&self.which.run).await?.id;
+            desk.answer(&run, &self.answer, &platform::user()).await?;
+            run
+        };
+        if self.detach {
+            terminal::say(format!("Answered. `relight serve{}` goes on with run {run}", home.same_place()));
+            return Ok(Exit::Done);
+        }
+        resume::go_on(home, run.as_str(), Answers::default()).await
+    }
+}

@@ -1,0 +1,67 @@
+//! `relight runs list`.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use relight_engine::journal::RunFilter;
+
+use super::remark;
+use crate::cli::Global;
+use crate::exit::{Exit, Result};
+use crate::setup::Home;
+use crate::terminal;
+use crate::words::{Table, relative};
+
+/// List runs, newest first
+#[derive(Args, Debug, Default)]
+pub(super) struct List {
+    /// Only those that are not over
+    #[arg(long)]
+    open: bool,
+
+    /// At most this many; all when 0
+    #[arg(long, default_value_t = 20)]
+    limit: usize,
+
+    /// Print one JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
+impl List {
+    pub(super) async fn run(self, global: &Global) -> Result {
+        let home = Home::find(global)?;
+        let engine = home.desk()?;
+        let runs = engine.journal().runs(&RunFilter { open: self.open, limit: self.limit }).await?;
+        let mut out = io::stdout().lock();
+        if self.json {
+            for run in &runs {
+                writeln!(out, "{}", serde_json::to_string(run).map_err(io::Error::from)?)?;
+            }
+            return Ok(Exit::Done);
+        }
+        if runs.is_empty() {
+            terminal::say(if self.open { "No run is under way." } else { "Nothing has run yet." });
+            return Ok(Exit::Done);
+        }
+        let (now, place) = (engine.clock().now(), home.same_place());
+        let mut table = Table::headed(&["RUN", "RUNBOOK", "STATE", "STEPS", "CHANGED", ""]);
+        for run in &runs {
+            table.row([
+                run.id.to_string(),
+                run.runbook.clone(),
+                run.status.as_str().to_owned(),
+                run.step.to_string(),
+                relative(now, run.updated),
+                remark(run, &place),
+            ]);
+        }
+        for line in table.lines(0) {
+            writeln!(out, "{line}")?;
+        }
+        if self.limit > 0 && runs.len() == self.limit {
+            terminal::say(format!("The newest {}; more with --limit.", self.limit));
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,75 @@
+//! `relight runs`: what ran, what waits, and words for it.
+
+mod answer;
+mod export;
+mod list;
+mod resume;
+mod show;
+mod stop;
+mod verify;
+mod watch;
+
+use clap::{Args, Subcommand};
+use relight_engine::journal::{Status, Summary};
+use relight_engine::event::Park;
+
+use crate::cli::Global;
+use crate::exit::Result;
+use crate::report;
+use crate::words::brief;
+
+/// See runs, resume, stop and answer them
+#[derive(Args, Debug)]
+pub(crate) struct Runs {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    List(list::List),
+    Show(show::Show),
+    Watch(watch::Watch),
+    Resume(resume::Resume),
+    Stop(stop::Stop),
+    Answer(answer::Answer),
+    Export(export::Export),
+    Verify(verify::Verify),
+}
+
+impl Runs {
+    pub(crate) async fn run(self, global: &Global) -> Result {
+        match self.command.unwrap_or(Command::List(list::List::default())) {
+            Command::List(list) => list.run(global).await,
+            Command::Show(show) => show.run(global).await,
+            Command::Watch(watch) => watch.run(global).await,
+            Command::Resume(resume) => resume.run(global).await,
+            Command::Stop(stop) => stop.run(global).await,
+            Command::Answer(answer) => answer.run(global).await,
+            Command::Export(export) => export.run(global).await,
+            Command::Verify(verify) => verify.run(),
+        }
+    }
+}
+
+/// The run that a command is about.
+#[derive(Args, Debug)]
+struct Which {
+    /// Id of the run, or enough of its beginning
+    run: String,
+}
+
+/// Returns what a person may want to know beside a run's state, on one line.
+fn remark(run: &Summary, place: &str) -> String {
+    let id = &run.id;
+    match (run.status, &run.park) {
+        (Status::Prepared, _) => format!("relight serve{place}"),
+        (Status::Parked, Some(Park::Question { text, .. })) => {
+            format!("{}: relight runs answer {id} ..{place}", brief(text, 60))
+        }
+        (Status::Parked, Some(Park::Undecided { .. })) => format!("look, then: relight runs answer {id} ..{place}"),
+        (Status::Parked, Some(park)) if park.is_waiting() => report::why(park),
+        (Status::Parked, Some(park)) => format!("{}: relight runs resume {id}{place}", brief(&report::why(park), 60)),
+        _ => String::new(),
+    }
+}

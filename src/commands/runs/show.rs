@@ -1,0 +1,181 @@
+//! `relight runs show`.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use clap::Args;
+use jiff::Timestamp;
+use relight_engine::event::{Cause, Event, StepEnd};
+use relight_engine::replay::History;
+use relight_engine::{Engine, Notice, RunId};
+
+use super::Which;
+use crate::cli::Global;
+use crate::exit::{Exit, Result};
+use crate::report::{self, json_line};
+use crate::setup::Home;
+use crate::terminal;
+use crate::words::{Table, assignments, between, brief, length, plain, when};
+
+/// Show a run and its steps
+#[derive(Args, Debug)]
+pub(super) struct Show {
+    #[command(flatten)]
+    which: Which,
+
+    /// Print every event as one JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Show {
+    pub(super) async fn run(self, global: &Global) -> Result {
+        let home = Home::find(global)?;
+        let engine = home.desk()?;
+        let summary = engine.find(&self.which.run).await?;
+        let records = engine.journal().records(&summary.id, 0).await?;
+        let mut events = Vec::with_capacity(records.len());
+        for record in &records {
+            events.push(Notice { run: summary.id.clone(), seq: Some(record.seq), at: record.at, event: record.event()? });
+        }
+        let mut out = io::stdout().lock();
+        if self.json {
+            for event in &events {
+                writeln!(out, "{}", json_line(event))?;
+            }
+            return Ok(Exit::Done);
+        }
+        let history = History::read(&records)?;
+        let now = engine.clock().now();
+        let prepared = &history.prepared;
+        let mut table = Table::default();
+        table.row(["run".into(), summary.id.to_string()]);
+        table.row(["runbook".into(), format!("{}{}", prepared.runbook, origin(&history))]);
+        let state = summary.status.as_str();
+        let state = match (&history.end, &summary.park) {
+            (Some(end), _) => report::outcome(end),
+            (None, Some(park)) => format!("{state}: {}", report::why(park)),
+            _ => state.to_owned(),
+        };
+        table.row(["state".into(), state]);
+        if let Some(wake) = summary.wake.filter(|_| !summary.status.is_over()) {
+            table.row(["goes on".into(), when(now, wake)]);
+        }
+        table.row(["began".into(), format!("{}{}", when(now, history.created), cause(&prepared.cause))]);
+        table.row(["changed".into(), when(now, summary.updated)]);
+        table.row(["with".into(), assignments(&prepared.params)]);
+        table.row(["in".into(), prepared.workdir.clone()]);
+        for line in table.lines(0) {
+            writeln!(out, "{line}")?;
+        }
+        let steps = steps(&events, now);
+        if !steps.is_empty() {
+            writeln!(out)?;
+        }
+        for line in steps {
+            writeln!(out, "{line}")?;
+        }
+        drop(out);
+        complain(&engine, &summary.id).await?;
+        let next = super::remark(&summary, &home.same_place());
+        if let Some((_, command)) = next.rsplit_once(": ") {
+            terminal::say(format!("Go on with: {command}"));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Shows the error on which the run ended or is parked.
+async fn complain(engine: &Engine, run: &RunId) -> Result<()> {
+    for error in [engine.failure(run).await?, engine.trouble(run).await?].into_iter().flatten() {
+        terminal::complain(&error);
+    }
+    Ok(())
+}
+
+/// Returns which text exactly the run pins.
+fn origin(history: &History) -> String {
+    let prepared = &history.prepared;
+    let text = prepared.sources.first().map(|pin| format!(", sha256 {}", brief_hash(&pin.fingerprint)));
+    let commit = prepared.provenance.commit.as_ref().map(|commit| {
+        let dirty = if prepared.provenance.dirty { " with changes" } else { "" };
+        format!(", commit {}{dirty}", brief_hash(commit))
+    });
+    format!("{}{}", text.unwrap_or_default(), commit.unwrap_or_default())
+}
+
+fn brief_hash(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+fn cause(cause: &Cause) -> String {
+    match cause {
+        Cause::Person => String::new(),
+        Cause::Schedule { id, .. } => format!(", by schedule {id}"),
+        Cause::Lease { id } => format!(", to close lease {id}"),
+        Cause::Run { id, step } => format!(", by step {step} of run {id}"),
+    }
+}
+
+/// One step as a line of the table.
+struct Step {
+    operation: String,
+    line: usize,
+    began: Timestamp,
+    state: &'static str,
+    took: String,
+    said: String,
+}
+
+fn steps(events: &[Notice], now: Timestamp) -> Vec<String> {
+    let mut steps: BTreeMap<u32, Step> = BTreeMap::new();
+    for Notice { at, event, .. } in events {
+        match event {
+            Event::StepStarted { step, operation, args, at: place, .. } => {
+                let said = args.get("text").filter(|_| operation == "note").map(plain).unwrap_or_default();
+                steps.entry(*step).or_insert_with(|| Step {
+                    operation: operation.clone(),
+                    line: place.line,
+                    began: *at,
+                    state: "sent",
+                    took: length(between(*at, now)),
+                    said: brief(&said, 70),
+                });
+            }
+            Event::StepRetrying { step, failure, .. } => {
+                if let Some(known) = steps.get_mut(step) {
+                    known.state = "again";
+                    known.said = brief(&failure.message, 70);
+                }
+            }
+            Event::StepAccepted { step, .. } => {
+                if let Some(known) = steps.get_mut(step) {
+                    known.state = "under way";
+                    known.said.clear();
+                }
+            }
+            Event::StepFinished { step, end, .. } => {
+                if let Some(known) = steps.get_mut(step) {
+                    known.took = length(between(known.began, *at));
+                    match end {
+                        StepEnd::Ok(_) => known.state = "done",
+                        StepEnd::Err(failure) => {
+                            known.state = "failed";
+                            known.said = brief(&failure.message, 70);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    if steps.is_empty() {
+        return Vec::new();
+    }
+    let mut table = Table::headed(&["STEP", "LINE", "CALL", "STATE", "TOOK", ""]);
+    for (number, step) in steps {
+        let Step { operation, line, state, took, said, .. } = step;
+        table.row([format!("{number:>4}"), format!("{line:>4}"), operation, state.to_owned(), took, said]);
+    }
+    table.lines(0)
+}

@@ -1,0 +1,64 @@
+//! `relight runs stop`.
+
+use clap::Args;
+use relight_engine::Driven;
+use relight_engine::event::RunEnd;
+
+use super::Which;
+use crate::cli::Global;
+use crate::exit::{Exit, Result};
+use crate::report::Audience;
+use crate::setup::Home;
+use crate::{platform, terminal};
+
+/// End a run for good
+///
+/// What the script deferred still runs. An operation that is under way in Azure is not undone.
+#[derive(Args, Debug)]
+pub(super) struct Stop {
+    #[command(flatten)]
+    which: Which,
+
+    /// Leave the word for whoever drives the run rather than ending it here
+    #[arg(long)]
+    detach: bool,
+}
+
+impl Stop {
+    pub(super) async fn run(self, global: &Global) -> Result {
+        let home = Home::find(global)?;
+        let place = home.same_place();
+        let run = {
+            let desk = home.desk()?;
+            let run = desk.find(&self.which.run).await?.id;
+            desk.stop(&run, &platform::user()).await?;
+            run
+        };
+        if self.detach {
+            terminal::say(format!("Whoever drives run {run} stops it; else `relight serve{place}` does."));
+            return Ok(Exit::Done);
+        }
+        // Nobody may be driving it: what it deferred must run somewhere.
+        let session = home.connect(Audience::Person).await?;
+        let driven = session.engine.run(&run).await;
+        session.close().await;
+        Ok(match driven? {
+            Driven::Ended(RunEnd::Stopped { .. }) => {
+                terminal::say(format!("run {run} is stopped"));
+                Exit::Done
+            }
+            Driven::Ended(end) => {
+                terminal::say(format!("run {run} was over before it could be stopped: {}", crate::report::outcome(&end)));
+                Exit::Done
+            }
+            Driven::Held { .. } => {
+                terminal::say(format!("run {run} is stopped by the process that drives it, within seconds"));
+                Exit::Done
+            }
+            Driven::Parked(park, _) => {
+                terminal::say(format!("run {run} is not stopped yet: {}", crate::report::why(&park)));
+                Exit::Parked
+            }
+        })
+    }
+}

@@ -1,0 +1,56 @@
+//! `relight runs verify`: whether an exported run is what was recorded.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use relight_engine::Error;
+use relight_engine::event::{GENESIS, fingerprint, verify};
+use relight_engine::replay::History;
+
+use super::export::{Exported, FORMAT};
+use crate::exit::{Exit, Result};
+use crate::report;
+
+/// Check an exported run: no record is changed, missing or out of order, and the texts are those that ran
+///
+/// Compare the printed seal with the one that whoever handed the file over gave you by another way: it names
+/// this history and no other.
+#[derive(Args, Debug)]
+pub(super) struct Verify {
+    /// The file that `relight runs export` printed
+    file: PathBuf,
+}
+
+impl Verify {
+    pub(super) fn run(self) -> Result {
+        let shown = self.file.display();
+        let text = std::fs::read(&self.file)
+            .map_err(|e| Error::invalid(format!("failed to read {shown}")).because(e))?;
+        let exported: Exported = serde_json::from_slice(&text)
+            .map_err(|e| Error::invalid(format!("{shown} is no exported run")).because(e))?;
+        if exported.relight_export != FORMAT {
+            return Err(Error::invalid(format!("{shown} has format {}, this program reads {FORMAT}", exported.relight_export))
+                .hint("use the version of relight that wrote it, or a newer one")
+                .into());
+        }
+        verify(GENESIS, 1, &exported.records)?;
+        let history = History::read(&exported.records)?;
+        let pins = &history.prepared.sources;
+        let fits = pins.len() == exported.sources.len()
+            && pins.iter().zip(&exported.sources).all(|(pin, source)| {
+                pin.name == source.name && pin.fingerprint == fingerprint(&source.text)
+            });
+        if !fits {
+            return Err(Error::storage("a runbook's text is not the one that the run pinned")
+                .hint("the file was changed; nothing in it can be trusted")
+                .into());
+        }
+        let state = history.end.as_ref().map_or_else(|| "not over".to_owned(), report::outcome);
+        let seal = exported.records.last().map(|record| record.hash.as_str()).unwrap_or_default();
+        let mut out = io::stdout().lock();
+        writeln!(out, "intact: run {} of {}, {} records, {state}", exported.run, history.prepared.runbook, exported.records.len())?;
+        writeln!(out, "seal:   {seal}")?;
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,64 @@
+//! `relight runs watch`.
+
+use std::time::Duration;
+
+use clap::Args;
+use relight_engine::journal::Status;
+use relight_engine::replay::History;
+use relight_engine::Notice;
+
+use super::{Which, remark};
+use crate::cli::Global;
+use crate::exit::{Exit, Result};
+use crate::report::{self, Audience, Reporter};
+use crate::setup::Home;
+use crate::terminal;
+
+/// How often the journal is looked at.
+const LOOK: Duration = Duration::from_millis(300);
+
+/// Follow a run that another process drives, until it is over or needs a person
+#[derive(Args, Debug)]
+pub(super) struct Watch {
+    #[command(flatten)]
+    which: Which,
+
+    /// Print every event as one JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Watch {
+    pub(super) async fn run(self, global: &Global) -> Result {
+        let home = Home::find(global)?;
+        let engine = home.desk()?;
+        let run = engine.find(&self.which.run).await?.id;
+        let audience = if self.json { Audience::Program } else { Audience::Person };
+        let reporter = Reporter::new(audience, engine.clock().clone());
+        let first = engine.journal().records(&run, 0).await?;
+        reporter.begin(&engine, &run, &History::read(&first[..1.min(first.len())])?);
+        let mut seen = 0;
+        loop {
+            let records = engine.journal().records(&run, seen).await?;
+            for record in records {
+                seen = record.seq;
+                let event = record.event()?;
+                reporter.notice(&Notice { run: run.clone(), seq: Some(record.seq), at: record.at, event });
+            }
+            let summary = engine.find(run.as_str()).await?;
+            let needs_a_person = summary.park.as_ref().is_some_and(|park| !park.is_waiting());
+            if summary.seq == seen && (summary.status.is_over() || needs_a_person) {
+                reporter.clear();
+                let end = engine.history(&run).await?.end;
+                let state = end.as_ref().map_or_else(|| "parked".to_owned(), report::outcome);
+                terminal::say(format!("run {run} {state} {}", remark(&summary, &home.same_place())).trim_end());
+                return Ok(match (end, summary.status) {
+                    (Some(end), _) => Exit::from(&end),
+                    (None, Status::Succeeded) => Exit::Done,
+                    (None, _) => Exit::Parked,
+                });
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}

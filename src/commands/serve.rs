@@ -1,0 +1,34 @@
+//! `relight serve`: schedules, leases and parked runs, as long as it runs.
+
+use clap::Args;
+use relight_engine::keeper::Keeper;
+
+use crate::cli::Global;
+use crate::exit::{Exit, Result};
+use crate::interrupt::Interrupts;
+use crate::report::Audience;
+use crate::setup::Home;
+
+/// Keep runs, schedules and leases going
+///
+/// Drives runs that were detached or parked for a time, starts what is scheduled, and closes leases at their
+/// deadline. Listens to nobody. Writes what it does to standard error. Ctrl-C lets everything park and ends.
+#[derive(Args, Debug)]
+pub(crate) struct Serve {}
+
+impl Serve {
+    pub(crate) async fn run(self, global: &Global) -> Result {
+        let home = Home::find(global)?;
+        let state = home.state()?;
+        let session = home.connect(Audience::Log).await?;
+        let _interrupts = Interrupts::watch(&session.engine, "letting the runs park; once more Ctrl-C leaves at once");
+        tracing::info!("serving the runs in {}", state.display());
+        let mut keeper = Keeper::new(&session.engine, |what, error| tracing::warn!("{what}: {error:?}"));
+        let kept = keeper.keep().await;
+        drop(keeper);
+        session.close().await;
+        kept?;
+        tracing::info!("everything is parked");
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,96 @@
+//! `relight show`: what a runbook does, needs and takes.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use relight_engine::{Param, Runbook};
+
+use crate::cli::Global;
+use crate::exit::{Exit, Result};
+use crate::setup::Home;
+use crate::terminal;
+use crate::words::{Table, plain, wrapped};
+
+/// Show what a runbook does, what it may touch and which parameters it takes
+#[derive(Args, Debug)]
+pub(crate) struct Show {
+    /// Name of the runbook
+    runbook: String,
+
+    /// Print its text instead
+    #[arg(long)]
+    source: bool,
+}
+
+impl Show {
+    pub(crate) fn run(self, global: &Global) -> Result {
+        let home = Home::find(global)?;
+        let library = home.library();
+        let mut out = io::stdout().lock();
+        if self.source {
+            out.write_all(library.source(&self.runbook)?.text.as_bytes())?;
+            return Ok(Exit::Done);
+        }
+        let runbook = library.runbook(&self.runbook)?;
+        writeln!(out, "{}: {}", runbook.name, runbook.title)?;
+        if !runbook.summary.is_empty() {
+            writeln!(out)?;
+            for line in wrapped(&runbook.summary, terminal::width()) {
+                writeln!(out, "{line}")?;
+            }
+        }
+        writeln!(out, "\nUsage: {}", usage(&runbook))?;
+        if !runbook.params.is_empty() {
+            writeln!(out, "\nParameters:")?;
+            let mut table = Table::default();
+            for param in &runbook.params {
+                table.row([param.name.clone(), param.kind.to_string(), explained(param)]);
+            }
+            for line in table.lines(2) {
+                writeln!(out, "{line}")?;
+            }
+        }
+        let effects: Vec<&str> = runbook.effects.iter().map(|effect| effect.as_str()).collect();
+        let shipped = if library.is_shipped(&runbook.name) { "ships with relight" } else { "own" };
+        let mut table = Table::default();
+        table.row(["May:".to_owned(), if effects.is_empty() { "only compute".to_owned() } else { effects.join(", ") }]);
+        if !runbook.roles.is_empty() {
+            table.row(["Roles:".to_owned(), runbook.roles.join(", ")]);
+        }
+        table.row(["Source:".to_owned(), format!("{shipped}, sha256 {}", &runbook.fingerprint[..16])]);
+        writeln!(out)?;
+        for line in table.lines(0) {
+            writeln!(out, "{line}")?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Returns the command line that runs it.
+fn usage(runbook: &Runbook) -> String {
+    let param = |param: &Param| match param.required && param.default.is_none() {
+        true => format!(" {}=..", param.name),
+        false => format!(" [{}=..]", param.name),
+    };
+    format!("relight run {}{}", runbook.name, runbook.params.iter().map(param).collect::<String>())
+}
+
+/// Returns a parameter's help, with its default and its limits.
+fn explained(param: &Param) -> String {
+    let mut limits = Vec::new();
+    if !param.one_of.is_empty() {
+        limits.push(format!("one of {}", param.one_of.iter().map(plain).collect::<Vec<_>>().join(", ")));
+    }
+    limits.extend(param.pattern.as_ref().map(|pattern| format!("like {pattern}")));
+    limits.extend(param.min.as_ref().map(|min| format!("at least {}", plain(min))));
+    limits.extend(param.max.as_ref().map(|max| format!("at most {}", plain(max))));
+    match &param.default {
+        Some(default) => limits.push(format!("default {}", plain(default))),
+        None if !param.required => limits.push("may be left out".to_owned()),
+        None => {}
+    }
+    match limits.is_empty() {
+        true => param.help.clone(),
+        false => format!("{} [{}]", param.help, limits.join("; ")).trim_start().to_owned(),
+    }
+}

@@ -1,0 +1,160 @@
+//! `relight.toml`: what an operator sets once.
+//!
+//! ```toml
+//! [library]
+//! path = "runbooks"          # beside this file, unless absolute
+//!
+//! [azure]
+//! subscription = "..."
+//! group = "rg-edge"          # the default of parameters that read AZURE_DEFAULTS_GROUP
+//! cloud = "public"           # or "usgov", "china"
+//!
+//! [cloud]                    # an Azure of one's own, such as disconnected operations
+//! arm = "https://armmanagement.autonomous.cloud.private"
+//! login = "https://..."      # asked of `arm` when left out, with `audience`
+//! audience = "https://..."
+//! ca_bundle = "root.pem"
+//!
+//! [state]
+//! path = "/var/lib/relight"
+//! ```
+//!
+//! It is read from `--config` or RELIGHT_CONFIG, else from beside the library that `--library` or
+//! RELIGHT_LIBRARY names, else from the configuration folder. The environment goes before the file.
+
+use std::path::{Path, PathBuf};
+
+use relight_engine::{Error, Result, Snippet};
+use serde::Deserialize;
+
+use crate::platform;
+
+const NAME: &str = "relight.toml";
+
+/// The file's content, with paths that no longer depend on where it lies.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Where runbooks are.
+    pub(crate) library: Place,
+    /// Which part of Azure is meant.
+    pub(crate) azure: Azure,
+    /// An Azure that is not one of the known ones.
+    pub(crate) cloud: Option<OwnCloud>,
+    /// Where runs are kept.
+    pub(crate) state: Place,
+}
+
+/// A folder.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Place {
+    /// Where it is.
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// Which part of Azure is meant.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Azure {
+    /// The subscription.
+    pub(crate) subscription: Option<String>,
+    /// The resource group of parameters that name none.
+    pub(crate) group: Option<String>,
+    /// Which of the known clouds.
+    pub(crate) cloud: KnownCloud,
+}
+
+/// The clouds whose addresses are known.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum KnownCloud {
+    /// Azure.
+    #[default]
+    Public,
+    /// Azure of the US government.
+    UsGov,
+    /// Azure in China.
+    China,
+}
+
+/// An Azure that is not one of the known ones.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OwnCloud {
+    /// The address of Azure Resource Manager.
+    pub(crate) arm: String,
+    /// Where one signs in.
+    pub(crate) login: Option<String>,
+    /// For whom a token is asked.
+    pub(crate) audience: Option<String>,
+    /// Certificates that are trusted besides the system's.
+    pub(crate) ca_bundle: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads the configuration, if there is any.
+    ///
+    /// # Errors
+    /// `Invalid` when the chosen file is not there or not right, with the wrong line underlined.
+    pub(crate) fn read(chosen: Option<&Path>, library: Option<&Path>) -> Result<Self> {
+        let beside = [library.map(Path::to_owned), platform::config_folder()];
+        let found = || beside.into_iter().flatten().map(|folder| folder.join(NAME)).find(|file| file.is_file());
+        let Some(path) = chosen.map(Path::to_owned).or_else(found) else { return Ok(Config::default()) };
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            Error::invalid(format!("failed to read the configuration {}", path.display())).because(e)
+        })?;
+        let mut config = parse(&path, &text)?;
+        let here = path.parent().unwrap_or(Path::new("."));
+        let ca_bundle = config.cloud.as_mut().and_then(|cloud| cloud.ca_bundle.as_mut());
+        let paths = [config.library.path.as_mut(), config.state.path.as_mut(), ca_bundle];
+        for path in paths.into_iter().flatten() {
+            *path = here.join(&*path);
+        }
+        Ok(config)
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<Config> {
+    toml::from_str(text).map_err(|e| {
+        let error = Error::invalid(format!("the configuration {} is not right", path.display()));
+        let offset = e.span().map_or(0, |span| span.start).min(text.len().saturating_sub(1));
+        let len = e.span().map_or(1, |span| span.len()).clamp(1, (text.len() - offset).max(1));
+        error.snippet(Snippet {
+            name: NAME.to_owned(),
+            text: text.into(),
+            offset,
+            len,
+            label: e.message().to_owned(),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use miette::Diagnostic;
+
+    #[test]
+    fn an_unknown_key_is_refused_and_underlined() {
+        let text = "[azure]\nsubscripton = \"x\"\n";
+        let error = parse(Path::new("relight.toml"), text).unwrap_err();
+        let label = error.labels().unwrap().next().unwrap();
+        assert_eq!(&text[label.offset()..label.offset() + label.len()], "subscripton");
+    }
+
+    #[test]
+    fn paths_lie_beside_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(NAME);
+        std::fs::write(&file, "[library]\npath = \"books\"\n[cloud]\narm = \"https://arm\"\nca_bundle = \"ca.pem\"\n").unwrap();
+        let config = Config::read(None, Some(folder.path())).unwrap();
+        assert_eq!(config.library.path, Some(folder.path().join("books")));
+        assert_eq!(config.cloud.unwrap().ca_bundle, Some(folder.path().join("ca.pem")));
+    }
+
+    #[test]
+    fn a_chosen_file_must_be_there() {
+        assert!(Config::read(Some(Path::new("/nowhere/relight.toml")), None).is_err());
+    }
+}

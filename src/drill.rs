@@ -1,0 +1,128 @@
+//! Crash points, so that tests can kill a real process between any two records.
+//!
+//! `RELIGHT_CRASH_AFTER_RECORD=5` ends this process the hard way right after the fifth record that
+//! it wrote is on the disk. A test that runs a runbook with 1, 2, 3 .. and resumes it each time has
+//! crashed it everywhere. Compiled into debug builds only: a release cannot be told to do this.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use relight_engine::event::{Appointment, Event, Lease, Record, RunId, Signal, Source};
+use relight_engine::journal::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
+use relight_engine::{Error, Result};
+
+use crate::platform;
+use crate::terminal::variable;
+
+const VARIABLE: &str = "RELIGHT_CRASH_AFTER_RECORD";
+
+/// Wraps a journal when the environment asks for a crash.
+///
+/// # Errors
+/// `Invalid` when the variable is no number.
+pub(crate) fn wrap(journal: Arc<dyn Journal>) -> Result<Arc<dyn Journal>> {
+    let Some(after) = variable(VARIABLE) else { return Ok(journal) };
+    let after = after.parse().map_err(|_| Error::invalid(format!("{VARIABLE} must be a number, not `{after}`")))?;
+    Ok(Arc::new(Doomed { inner: journal, after, written: AtomicU64::new(0) }))
+}
+
+/// A journal whose process dies after so many records.
+struct Doomed {
+    inner: Arc<dyn Journal>,
+    after: u64,
+    written: AtomicU64,
+}
+
+impl Doomed {
+    /// Returns whether the next `records` reach the crash point.
+    fn is_near(&self, records: usize) -> bool {
+        self.written.load(Ordering::SeqCst) + records as u64 >= self.after
+    }
+
+    /// Counts records that are written, and dies when it was the last of them.
+    fn count(&self, records: usize) {
+        let written = self.written.fetch_add(records as u64, Ordering::SeqCst) + records as u64;
+        if written >= self.after {
+            platform::die();
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for Doomed {
+    async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
+        let created = self.inner.prepare(run, at).await?;
+        self.count(usize::from(created));
+        Ok(created)
+    }
+
+    async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()> {
+        self.inner.heartbeat(owner, until).await
+    }
+
+    async fn claim(&self, run: &RunId, owner: &OwnerId, dead: Option<&OwnerId>, at: Timestamp) -> Result<Claim> {
+        let claim = self.inner.claim(run, owner, dead, at).await?;
+        self.count(usize::from(matches!(claim, Claim::Granted(_))));
+        Ok(claim)
+    }
+
+    async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended> {
+        // The last record must be on the disk before the crash, or the crash point would not be one.
+        let sync = if self.is_near(events.len()) { Sync::Now } else { sync };
+        let appended = self.inner.append(tenure, events, at, sync).await?;
+        self.count(appended.records.len());
+        Ok(appended)
+    }
+
+    async fn records(&self, run: &RunId, after: u64) -> Result<Vec<Record>> {
+        self.inner.records(run, after).await
+    }
+
+    async fn sources(&self, run: &RunId) -> Result<Vec<Source>> {
+        self.inner.sources(run).await
+    }
+
+    async fn run(&self, run: &RunId) -> Result<Option<Summary>> {
+        self.inner.run(run).await
+    }
+
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
+        self.inner.runs(filter).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
+        self.inner.due(now, limit).await
+    }
+
+    async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
+        self.inner.signal(run, signal, at).await
+    }
+
+    async fn signals(&self, run: &RunId) -> Result<Vec<Signal>> {
+        self.inner.signals(run).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>> {
+        self.inner.leases().await
+    }
+
+    async fn schedules(&self) -> Result<Vec<Appointment>> {
+        self.inner.schedules().await
+    }
+
+    async fn schedule(&self, appointment: &Appointment) -> Result<()> {
+        self.inner.schedule(appointment).await
+    }
+
+    async fn unschedule(&self, id: &str) -> Result<bool> {
+        self.inner.unschedule(id).await
+    }
+
+    async fn fire(&self, id: &str, due: Timestamp, run: NewRun, next: Option<Timestamp>, at: Timestamp) -> Result<bool> {
+        let fired = self.inner.fire(id, due, run, next, at).await?;
+        self.count(usize::from(fired));
+        Ok(fired)
+    }
+}

@@ -1,0 +1,136 @@
+//! The exit codes. Scripts rely on them: a code never changes its meaning.
+//!
+//! | Code | Means |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | failed: Azure said no, or the run ended with an error |
+//! | 2 | invalid: the runbook or the arguments are wrong; nothing was sent |
+//! | 3 | not over: the run is parked, was stopped, or misses an identity or a role |
+//! | 4 | diverged: a replay did not meet what was recorded; nothing was sent |
+//! | 5 | storage: the journal cannot be read or written |
+//! | 130 | left at once, at the second Ctrl-C |
+
+use std::io;
+use std::process::ExitCode;
+
+use relight_engine::event::RunEnd;
+use relight_engine::{Error, ErrorKind};
+
+use crate::terminal;
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// Everything that was asked for is done.
+    Done = 0,
+    /// Azure said no, or the run ended with an error.
+    Failed = 1,
+    /// The runbook or the arguments are wrong; nothing was sent.
+    Invalid = 2,
+    /// The run is parked, was stopped, or misses an identity or a role.
+    Parked = 3,
+    /// A replay did not meet what was recorded; nothing was sent.
+    Diverged = 4,
+    /// The journal cannot be read or written.
+    Storage = 5,
+    /// A person did not want to wait for the run to park.
+    Left = 130,
+}
+
+/// What keeps a command from going on.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something that is told to a person. Boxed errors stay small on the way up.
+    Error(Error),
+    /// Standard output cannot be written.
+    Output(io::Error),
+}
+
+/// The result of a command.
+pub(crate) type Result<T = Exit> = std::result::Result<T, Failure>;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Error(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::Output(error)
+    }
+}
+
+impl Exit {
+    /// Returns the code of a command's result, after telling a person what went wrong.
+    pub(crate) fn of(ended: Result) -> Self {
+        match ended {
+            Ok(exit) => exit,
+            Err(Failure::Error(error)) => {
+                terminal::complain(&error);
+                error.kind().into()
+            }
+            // Whoever read our output has seen enough.
+            Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            Err(Failure::Output(error)) => {
+                terminal::complain(&Error::rejected("failed to write to standard output").because(error));
+                Exit::Failed
+            }
+        }
+    }
+}
+
+impl From<ErrorKind> for Exit {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Unsent | ErrorKind::Transient | ErrorKind::Rejected => Exit::Failed,
+            ErrorKind::Invalid => Exit::Invalid,
+            ErrorKind::Denied | ErrorKind::Stopped => Exit::Parked,
+            ErrorKind::Diverged => Exit::Diverged,
+            ErrorKind::Storage => Exit::Storage,
+        }
+    }
+}
+
+impl From<&RunEnd> for Exit {
+    fn from(end: &RunEnd) -> Self {
+        match end {
+            RunEnd::Succeeded { .. } => Exit::Done,
+            RunEnd::Failed { failure, .. } => failure.kind.into(),
+            RunEnd::Stopped { .. } => Exit::Parked,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_error_has_its_documented_code() {
+        for (kind, code) in [
+            (ErrorKind::Unsent, 1),
+            (ErrorKind::Transient, 1),
+            (ErrorKind::Rejected, 1),
+            (ErrorKind::Invalid, 2),
+            (ErrorKind::Denied, 3),
+            (ErrorKind::Stopped, 3),
+            (ErrorKind::Diverged, 4),
+            (ErrorKind::Storage, 5),
+        ] {
+            assert_eq!(Exit::from(kind) as u8, code, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_a_polite_end() {
+        assert_eq!(Exit::of(Err(io::Error::from(io::ErrorKind::BrokenPipe).into())), Exit::Done);
+    }
+}

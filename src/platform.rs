@@ -1,0 +1,120 @@
+//! What differs between operating systems: folders, permissions, signals, names.
+//!
+//! The only file that asks which system this is.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::terminal::variable;
+
+/// Returns the folder in which this system keeps a program's state, if the user has one.
+pub(crate) fn state_folder() -> Option<PathBuf> {
+    if cfg!(windows) {
+        return variable("LOCALAPPDATA").map(|folder| PathBuf::from(folder).join("relight"));
+    }
+    if cfg!(target_os = "macos") {
+        return home().map(|home| home.join("Library/Application Support/relight"));
+    }
+    let xdg = variable("XDG_STATE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    xdg.or_else(|| home().map(|home| home.join(".local/state"))).map(|folder| folder.join("relight"))
+}
+
+/// Returns the folder in which this system keeps a program's configuration, if the user has one.
+pub(crate) fn config_folder() -> Option<PathBuf> {
+    if cfg!(windows) {
+        return variable("APPDATA").map(|folder| PathBuf::from(folder).join("relight"));
+    }
+    if cfg!(target_os = "macos") {
+        return home().map(|home| home.join("Library/Application Support/relight"));
+    }
+    let xdg = variable("XDG_CONFIG_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    xdg.or_else(|| home().map(|home| home.join(".config"))).map(|folder| folder.join("relight"))
+}
+
+fn home() -> Option<PathBuf> {
+    std::env::home_dir().filter(|home| home.is_absolute())
+}
+
+/// Returns who sits at the keyboard, as the operating system calls them.
+pub(crate) fn user() -> String {
+    variable("USER").or_else(|| variable("USERNAME")).or_else(|| variable("LOGNAME")).unwrap_or_else(|| "somebody".into())
+}
+
+/// Returns whether the terminal is likely to show more than ASCII.
+pub(crate) fn speaks_unicode() -> bool {
+    if cfg!(windows) {
+        return variable("WT_SESSION").is_some() || variable("TERM_PROGRAM").is_some();
+    }
+    let locale = variable("LC_ALL").or_else(|| variable("LC_CTYPE")).or_else(|| variable("LANG")).unwrap_or_default();
+    let locale = locale.to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
+/// Makes a folder that only its owner can enter, together with what lies above it.
+///
+/// Folders that are there already keep their permissions.
+pub(crate) fn make_private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    // On Windows the folder inherits from the user's profile, which is closed to others.
+    builder.create(folder)
+}
+
+/// Returns whether others than the owner can enter a folder.
+pub(crate) fn is_open_to_others(folder: &Path) -> io::Result<bool> {
+    let metadata = fs::metadata(folder)?;
+    #[cfg(unix)]
+    return Ok(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077 != 0);
+    #[cfg(not(unix))]
+    return Ok(metadata.permissions().readonly() && false);
+}
+
+/// Replaces a file as a whole with one that only its owner can read.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    // Two processes must not write the same new file.
+    let new = path.with_extension(format!("{}.new", std::process::id()));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&new)?;
+    file.write_all(content)?;
+    drop(file);
+    fs::rename(&new, path)
+}
+
+/// Returns when somebody wants this process to end: Ctrl-C, or a service manager's word.
+pub(crate) async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    // Without a handler the system's own way to end a process stays in place.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Ends this process without any of its own code running, as a power cut would.
+#[cfg(debug_assertions)]
+pub(crate) fn die() -> ! {
+    #[cfg(unix)]
+    {
+        // The shell's own `kill`, so that no other program is needed.
+        let killed = std::process::Command::new("/bin/sh").args(["-c", "kill -9 $PPID"]).status();
+        if killed.is_ok() {
+            std::thread::sleep(std::time::Duration::from_secs(5));
+        }
+    }
+    std::process::abort()
+}

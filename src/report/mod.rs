@@ -1,0 +1,141 @@
+//! What happens in a run, told while it happens: bars on a terminal, plain lines elsewhere, JSON
+//! lines for programs.
+//!
+//! ```text
+//!  Notice ──► narrator (what is worth saying) ──► bars | lines
+//!         └─► JSON lines, every notice
+//! ```
+
+mod bars;
+mod json;
+mod narrator;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use relight_engine::clock::Clock;
+use relight_engine::event::{Park, RunEnd};
+use relight_engine::replay::History;
+use relight_engine::{Engine, Notice, Observer, RunId};
+
+use self::bars::Bars;
+pub(crate) use self::json::line as json_line;
+use self::narrator::{Narrator, Told};
+use crate::terminal::{self, Look};
+
+/// Who is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// A person, on standard error.
+    Person,
+    /// A program, on standard output.
+    Program,
+    /// The log, by tracing.
+    Log,
+}
+
+/// Tells about runs. Clones tell the same story.
+#[derive(Clone)]
+pub(crate) struct Reporter(Arc<Mutex<Inner>>);
+
+struct Inner {
+    audience: Audience,
+    narrator: Narrator,
+    bars: Option<Bars>,
+}
+
+impl Reporter {
+    /// Makes a reporter. Bars are drawn where somebody looks and nothing else writes to the terminal.
+    pub(crate) fn new(audience: Audience, clock: Arc<dyn Clock>) -> Self {
+        let look = Look::here();
+        let draws = audience == Audience::Person && look.is_terminal && !terminal::is_logging();
+        let inner = Inner { audience, narrator: Narrator::new(look), bars: draws.then(|| Bars::new(look, clock)) };
+        Reporter(Arc::new(Mutex::new(inner)))
+    }
+
+    /// Returns the observer to give to an engine.
+    pub(crate) fn observer(&self) -> Observer {
+        let reporter = self.clone();
+        Arc::new(move |notice| reporter.notice(notice))
+    }
+
+    /// Tells about one event.
+    pub(crate) fn notice(&self, notice: &Notice) {
+        let mut inner = self.inner();
+        match inner.audience {
+            Audience::Program => json::print(notice),
+            Audience::Log => narrator::log(notice),
+            Audience::Person => inner.tell(notice),
+        }
+    }
+
+    /// Says which run is about to go on, and what it did before.
+    pub(crate) fn begin(&self, engine: &Engine, run: &RunId, history: &History) {
+        let mut inner = self.inner();
+        if inner.audience != Audience::Person {
+            return;
+        }
+        let told = inner.narrator.begin(run, history);
+        if let Some(bars) = &mut inner.bars {
+            bars.begin(engine.clock().clone(), run, history);
+        }
+        told.into_iter().for_each(|told| inner.show(told));
+    }
+
+    /// Writes a line for a person, above the bars.
+    pub(crate) fn say(&self, line: impl AsRef<str>) {
+        match &self.inner().bars {
+            Some(bars) => bars.line(line.as_ref()),
+            None => terminal::say(line),
+        }
+    }
+
+    /// Takes the bars away, for a question or for good. The next event brings them back.
+    pub(crate) fn clear(&self) {
+        if let Some(bars) = &mut self.inner().bars {
+            bars.clear();
+        }
+    }
+
+    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn tell(&mut self, notice: &Notice) {
+        for told in self.narrator.tell(notice) {
+            self.show(told);
+        }
+    }
+
+    fn show(&mut self, told: Told) {
+        match (&mut self.bars, told) {
+            (Some(bars), told) => bars.show(told),
+            (None, Told::Line(line)) => terminal::say(line),
+            (None, Told::Ended { line, .. }) => terminal::say(line),
+            (None, Told::Said { title, text, .. }) => terminal::say(format!("  {title}: {text}")),
+            (None, Told::Began { .. }) => {}
+        }
+    }
+}
+
+/// Returns why a run is put away, as the end of "the run is parked: ..".
+pub(crate) fn why(park: &Park) -> String {
+    match park {
+        Park::Waiting => "it waits".to_owned(),
+        Park::Question { text, .. } => format!("it asks: {text}"),
+        Park::Undecided { failure } => failure.message.clone(),
+        Park::Exhausted { failure } | Park::Denied { failure } | Park::Halted { failure } => narrator::headline(failure),
+        Park::Interrupted => "it was interrupted".to_owned(),
+        Park::Child { run } => format!("it waits for run {run}"),
+    }
+}
+
+/// Returns how a run ended, as a word or a few.
+pub(crate) fn outcome(end: &RunEnd) -> String {
+    match end {
+        RunEnd::Succeeded { .. } => "succeeded".to_owned(),
+        RunEnd::Failed { failure, .. } => format!("failed: {}", narrator::headline(failure)),
+        RunEnd::Stopped { by } => format!("stopped by {by}"),
+    }
+}

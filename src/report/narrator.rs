@@ -1,0 +1,259 @@
+//! What is worth saying about an event, and how.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use relight_engine::event::StepEnd;
+use relight_engine::replay::{History, PastStep, StepState};
+use relight_engine::{Event, Failure, Notice, RunId};
+use serde_json::Value;
+
+use crate::terminal::Look;
+use crate::words::{between, brief, length, plain};
+
+/// Calls that are over at once and say nothing by themselves.
+const SILENT: [&str; 3] = ["now", "random", "secret"];
+/// Calls that are said as what they say.
+const NOTE: &str = "note";
+/// The longest message of a service on one line.
+const LONGEST: usize = 120;
+
+/// A step of a run.
+pub(super) type Key = (RunId, u32);
+
+/// Something to show.
+#[derive(Debug, PartialEq)]
+pub(super) enum Told {
+    /// A line that stays.
+    Line(String),
+    /// A step is under way.
+    Began { key: Key, title: String, since: Timestamp },
+    /// What is known about it by now.
+    Said { key: Key, title: String, text: String },
+    /// It is no longer under way; the line stays.
+    Ended { key: Key, line: String },
+}
+
+struct Step {
+    title: String,
+    since: Timestamp,
+    said: String,
+}
+
+/// Follows runs event by event.
+pub(super) struct Narrator {
+    look: Look,
+    main: Option<RunId>,
+    runbooks: HashMap<RunId, String>,
+    steps: HashMap<Key, Step>,
+}
+
+impl Narrator {
+    pub(super) fn new(look: Look) -> Self {
+        Narrator { look, main: None, runbooks: HashMap::new(), steps: HashMap::new() }
+    }
+
+    /// Takes a run on where its history ends.
+    pub(super) fn begin(&mut self, run: &RunId, history: &History) -> Vec<Told> {
+        self.main = Some(run.clone());
+        self.runbooks.insert(run.clone(), history.prepared.runbook.clone());
+        let done = history.steps.iter().filter(|past| matches!(past.state, StepState::Finished(_))).count();
+        let before = match (done, history.steps.len() - done) {
+            (0, 0) => String::new(),
+            (0, _) => ", goes on".to_owned(),
+            (1, _) => ", goes on after 1 step".to_owned(),
+            (many, _) => format!(", goes on after {many} steps"),
+        };
+        let mut told = vec![Told::Line(format!("run {run} of {}{before}", history.prepared.runbook))];
+        for (past, number) in history.steps.iter().zip(1..) {
+            let PastStep { operation, since, state, .. } = past;
+            if !matches!(state, StepState::Finished(_)) && !is_silent(operation) {
+                told.push(self.step_began((run.clone(), number), operation, *since));
+            }
+        }
+        told
+    }
+
+    /// Returns what to show for an event.
+    pub(super) fn tell(&mut self, notice: &Notice) -> Vec<Told> {
+        let key = |step: &u32| (notice.run.clone(), *step);
+        match &notice.event {
+            Event::Prepared(prepared) => {
+                self.runbooks.insert(notice.run.clone(), prepared.runbook.clone());
+                Vec::new()
+            }
+            Event::StepStarted { operation, args, .. } if operation == NOTE => {
+                vec![Told::Line(args.get("text").map(plain).unwrap_or_default())]
+            }
+            Event::StepStarted { operation, .. } if is_silent(operation) => Vec::new(),
+            Event::StepStarted { step, operation, attempt, .. } => match self.steps.contains_key(&key(step)) && *attempt > 1 {
+                true => self.said(key(step), format!("attempt {attempt}")),
+                false => vec![self.step_began(key(step), operation, notice.at)],
+            },
+            Event::Progress { step, progress } => {
+                let percent = progress.percent.map(|p| format!(" {p:.0}%")).unwrap_or_default();
+                self.said(key(step), format!("{}{percent}", brief(&progress.message, LONGEST)))
+            }
+            Event::StepRetrying { step, attempt, failure, until, .. } => {
+                let pause = between(notice.at, *until);
+                let again = format!("attempt {attempt} failed: {}; again in {}", headline(failure), length(pause));
+                self.said(key(step), again)
+            }
+            Event::StepFinished { step, end, .. } => self.step_ended(key(step), notice.at, end),
+            Event::Claimed { .. }
+            | Event::StepAccepted { .. }
+            | Event::Signalled { .. }
+            | Event::Parked { .. }
+            | Event::Finished { .. } => Vec::new(),
+        }
+    }
+
+    fn step_began(&mut self, key: Key, operation: &str, since: Timestamp) -> Told {
+        let title = match self.main.as_ref().is_none_or(|main| *main == key.0) {
+            true => operation.to_owned(),
+            // A child run's step names the child, or several would look alike.
+            false => {
+                let runbook = self.runbooks.get(&key.0).map_or(key.0.as_str(), String::as_str);
+                format!("{runbook} > {operation}")
+            }
+        };
+        self.steps.insert(key.clone(), Step { title: title.clone(), since, said: String::new() });
+        Told::Began { key, title, since }
+    }
+
+    fn said(&mut self, key: Key, text: String) -> Vec<Told> {
+        match self.steps.get_mut(&key) {
+            Some(step) if step.said != text => {
+                step.said.clone_from(&text);
+                vec![Told::Said { key, title: step.title.clone(), text }]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn step_ended(&mut self, key: Key, at: Timestamp, end: &StepEnd) -> Vec<Told> {
+        let Some(step) = self.steps.remove(&key) else { return Vec::new() };
+        let took = length(between(step.since, at));
+        let line = match end {
+            StepEnd::Ok(value) => {
+                format!("{} {}  {took}{}", self.mark(Mark::Done), step.title, answer(&step.title, value))
+            }
+            StepEnd::Err(failure) => {
+                format!("{} {}  {took}  {}", self.mark(Mark::Failed), step.title, headline(failure))
+            }
+        };
+        vec![Told::Ended { key, line }]
+    }
+
+    fn mark(&self, mark: Mark) -> &'static str {
+        match (mark, self.look.unicode, self.look.colour) {
+            (Mark::Done, true, true) => "\x1b[32m✓\x1b[0m",
+            (Mark::Done, true, false) => "✓",
+            (Mark::Done, false, _) => "done",
+            (Mark::Failed, true, true) => "\x1b[31m✗\x1b[0m",
+            (Mark::Failed, true, false) => "✗",
+            (Mark::Failed, false, _) => "failed",
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Mark {
+    Done,
+    Failed,
+}
+
+fn is_silent(operation: &str) -> bool {
+    operation == NOTE || SILENT.contains(&operation)
+}
+
+/// Returns a person's answer, which is worth repeating; other values are the script's business.
+fn answer(title: &str, value: &Value) -> String {
+    let is_question = title.ends_with("ask") || title.ends_with("confirm");
+    value.as_str().filter(|_| is_question).map(|answer| format!("  {}", brief(answer, LONGEST))).unwrap_or_default()
+}
+
+/// Returns an error's message and its innermost cause on one line.
+pub(crate) fn headline(failure: &Failure) -> String {
+    match failure.causes.last() {
+        Some(cause) => brief(&format!("{}: {cause}", failure.message), 2 * LONGEST),
+        None => brief(&failure.message, 2 * LONGEST),
+    }
+}
+
+/// Writes an event to the log.
+pub(super) fn log(notice: &Notice) {
+    let run = notice.run.as_str();
+    match &notice.event {
+        Event::Prepared(prepared) => tracing::info!(run, runbook = prepared.runbook, "prepared"),
+        Event::Claimed { epoch, .. } => tracing::info!(run, epoch, "goes on"),
+        Event::StepStarted { operation, args, .. } if operation == NOTE => {
+            tracing::info!(run, "{}", args.get("text").map(plain).unwrap_or_default());
+        }
+        Event::StepStarted { step, operation, attempt, .. } => tracing::info!(run, step, attempt, "{operation}"),
+        Event::StepRetrying { step, failure, until, .. } => {
+            tracing::warn!(run, step, %until, "again: {}", headline(failure));
+        }
+        Event::StepAccepted { step, check_at, .. } => tracing::info!(run, step, %check_at, "under way"),
+        Event::Progress { step, progress } => tracing::debug!(run, step, percent = progress.percent, "{}", progress.message),
+        Event::StepFinished { step, end: StepEnd::Ok(_), .. } => tracing::info!(run, step, "done"),
+        Event::StepFinished { step, end: StepEnd::Err(failure), .. } => {
+            tracing::warn!(run, step, "failed: {}", headline(failure));
+        }
+        Event::Signalled { .. } => tracing::info!(run, "a word from outside"),
+        Event::Parked { park, until } => {
+            tracing::info!(run, until = until.map(tracing::field::display), "parked: {}", super::why(park));
+        }
+        Event::Finished { end } => tracing::info!(run, "{}", super::outcome(end)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relight_engine::event::{Place, Progress};
+    use serde_json::json;
+
+    const PLAIN: Look = Look { is_terminal: false, colour: false, unicode: false };
+
+    fn notice(second: i64, event: Event) -> Notice {
+        Notice { run: "r".into(), seq: None, at: Timestamp::from_second(second).unwrap(), event }
+    }
+
+    fn started(step: u32, operation: &str, args: Value) -> Event {
+        Event::StepStarted { step, operation: operation.into(), args, at: Place::default(), attempt: 1 }
+    }
+
+    fn finished(step: u32, value: Value) -> Event {
+        Event::StepFinished { step, end: StepEnd::Ok(value), effected: Vec::new() }
+    }
+
+    #[test]
+    fn a_step_is_told_from_begin_to_end() {
+        let mut narrator = Narrator::new(PLAIN);
+        let mut told = narrator.tell(&notice(0, started(1, "vmconnect::enable", json!({}))));
+        for _ in 0..2 {
+            let progress = Progress { message: "opening".into(), percent: Some(40.4) };
+            told.extend(narrator.tell(&notice(5, Event::Progress { step: 1, progress })));
+        }
+        told.extend(narrator.tell(&notice(238, finished(1, Value::Null))));
+        let (key, title) = (("r".into(), 1), "vmconnect::enable".to_owned());
+        assert_eq!(
+            told,
+            [
+                Told::Began { key: ("r".into(), 1), title: title.clone(), since: Timestamp::UNIX_EPOCH },
+                Told::Said { key: ("r".into(), 1), title, text: "opening 40%".into() },
+                Told::Ended { key, line: "done vmconnect::enable  3m58s".into() },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_note_is_its_text_and_what_is_silent_says_nothing() {
+        let mut narrator = Narrator::new(PLAIN);
+        let told = narrator.tell(&notice(0, started(1, "note", json!({ "text": "web-01 is up" }))));
+        assert_eq!(told, [Told::Line("web-01 is up".into())]);
+        assert_eq!(narrator.tell(&notice(0, finished(1, Value::Null))), []);
+        assert_eq!(narrator.tell(&notice(0, started(2, "now", json!({})))), []);
+    }
+}

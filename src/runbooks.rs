@@ -1,0 +1,16 @@
+//! The runbooks that ship with the command.
+
+use relight_engine::Library;
+
+/// Each with the name under which it is run.
+const SHIPPED: [(&str, &str); 4] = [
+    ("disable-vm-connect", include_str!("../runbooks/disable-vm-connect.rhai")),
+    ("recover-unbootable-vm", include_str!("../runbooks/recover-unbootable-vm.rhai")),
+    ("restart-vm", include_str!("../runbooks/restart-vm.rhai")),
+    ("site-report", include_str!("../runbooks/site-report.rhai")),
+];
+
+/// Returns a library of what ships.
+pub(crate) fn shipped() -> Library {
+    SHIPPED.iter().fold(Library::new(), |library, (name, text)| library.ship(name, text))
+}

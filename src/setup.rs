@@ -1,0 +1,404 @@
+//! Builds the engine of a command: folders, library, cloud, credential, lab, journal.
+//!
+//! A command takes no more than it needs. [`Home`] reads a few files; [`Home::engine`] knows the
+//! operations and opens nothing; [`Home::desk`] opens the journal; [`Home::connect`] reaches Azure.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use relight_engine::clock::{Clock, SteppedClock, SystemClock};
+use relight_engine::event::{Park, RunEnd, digest};
+use relight_engine::journal::{Journal, SqliteJournal};
+use relight_engine::{Driven, Engine, EngineBuilder, Error, Library, Result, RunRequest};
+use relight_lab::Descriptor;
+use relight_stdlib::arm::{Arm, Cloud, Credential, ResourceId};
+use relight_stdlib::{Azure, Dialer};
+
+use serde_json::Value;
+
+use crate::cli::Global;
+use crate::config::{Config, KnownCloud};
+use crate::lab::{self, Card, Found, OwnLab};
+use crate::owner::Owner;
+use crate::report::{Audience, Reporter};
+use crate::terminal::variable;
+use crate::{platform, runbooks, secrets};
+
+/// The variable that `az` uses for the resource group of commands that name none.
+pub(crate) const GROUP: &str = "AZURE_DEFAULTS_GROUP";
+/// The variable that Azure's own tools use for the subscription.
+pub(crate) const SUBSCRIPTION: &str = "AZURE_SUBSCRIPTION_ID";
+
+/// Where this user keeps things, and what was chosen on the command line.
+pub(crate) struct Home {
+    global: Global,
+    config: Config,
+    folder: Option<PathBuf>,
+}
+
+impl Home {
+    /// Looks where things are. Opens nothing but the configuration.
+    ///
+    /// # Errors
+    /// `Invalid` when the configuration is wrong or a chosen folder is not there.
+    pub(crate) fn find(global: &Global) -> Result<Self> {
+        let config = Config::read(global.config.as_deref(), global.library.as_deref())?;
+        let chosen = global.library.clone().or_else(|| config.library.path.clone());
+        if let Some(folder) = chosen.as_ref().filter(|folder| !folder.is_dir()) {
+            return Err(Error::invalid(format!("there is no runbook folder {}", folder.display()))
+                .hint("give another one with --library or RELIGHT_LIBRARY, or make it with `relight new NAME`"));
+        }
+        let own = platform::config_folder().map(|folder| folder.join("runbooks")).filter(|folder| folder.is_dir());
+        Ok(Home { global: global.clone(), config, folder: chosen.or(own) })
+    }
+
+    /// Looks where things are, before the runbook folder is there.
+    ///
+    /// # Errors
+    /// `Invalid` when the configuration is wrong or there is no place for runbooks.
+    pub(crate) fn library_to_write(global: &Global) -> Result<PathBuf> {
+        let config = Config::read(global.config.as_deref(), global.library.as_deref())?;
+        let own = || platform::config_folder().map(|folder| folder.join("runbooks"));
+        global.library.clone().or(config.library.path).or_else(own).ok_or_else(|| {
+            Error::invalid("there is no folder for runbooks").hint("give one with --library or RELIGHT_LIBRARY")
+        })
+    }
+
+    /// Returns the folder of one's own runbooks.
+    pub(crate) fn library_folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// Returns the runbooks: the folder's, and behind them those that ship.
+    pub(crate) fn library(&self) -> Library {
+        match &self.folder {
+            Some(folder) => runbooks::shipped().folder(folder),
+            None => runbooks::shipped(),
+        }
+    }
+
+    /// Returns whether the lab is meant rather than Azure.
+    pub(crate) fn is_lab(&self) -> bool {
+        self.global.lab.is_some()
+    }
+
+    /// Returns ` --lab` or what else must follow a command to mean the same place.
+    pub(crate) fn same_place(&self) -> String {
+        match &self.global.lab {
+            None => String::new(),
+            Some(None) => " --lab".to_owned(),
+            Some(Some(file)) => format!(" --lab={}", crate::words::quoted(&file.to_string_lossy())),
+        }
+    }
+
+    /// Returns the folder of the runs.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no place for state.
+    pub(crate) fn state(&self) -> Result<PathBuf> {
+        let chosen = variable("RELIGHT_STATE").map(PathBuf::from);
+        let is_chosen = chosen.is_some();
+        let state = || {
+            let own = chosen.or_else(|| self.config.state.path.clone()).or_else(platform::state_folder);
+            own.ok_or_else(|| Error::invalid("there is no folder for runs").hint("set RELIGHT_STATE to one"))
+        };
+        match &self.global.lab {
+            None => state(),
+            Some(None) => Ok(state()?.join("lab")),
+            // Beside the lab that it belongs to, unless a place for state was chosen.
+            Some(Some(file)) if !is_chosen => Ok(file.parent().map(Path::to_owned).unwrap_or_default()),
+            Some(Some(file)) => {
+                let whole = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
+                Ok(state()?.join(format!("lab-{}", &digest(&[&whole.to_string_lossy()])[..8])))
+            }
+        }
+    }
+
+    /// Returns the lab's card, if there is one already.
+    fn card(&self) -> Result<Option<Card>> {
+        match &self.global.lab {
+            None => Ok(None),
+            Some(Some(file)) => Card::read(file).map(Some),
+            Some(None) => {
+                let path = self.state()?.join(lab::CARD);
+                path.is_file().then(|| Card::read(&path)).transpose()
+            }
+        }
+    }
+
+    /// Returns what the lab says about itself, also before there is one.
+    async fn descriptor(&self) -> Result<Option<Descriptor>> {
+        Ok(match (self.is_lab(), self.card()?) {
+            (false, _) => None,
+            (true, Some(card)) => Some(card.descriptor),
+            (true, None) => Some(lab::glimpse().await?),
+        })
+    }
+
+    /// Returns an engine that knows the library and the operations, and opens and reaches nothing.
+    ///
+    /// # Errors
+    /// `Invalid` when the operations cannot be built.
+    pub(crate) fn engine(&self) -> Result<Engine> {
+        self.builder(&nowhere()?, None)?.build()
+    }
+
+    /// Returns such an engine over another library.
+    ///
+    /// # Errors
+    /// As [`engine`](Self::engine).
+    pub(crate) fn engine_over(&self, library: Library) -> Result<Engine> {
+        self.builder(&nowhere()?, None)?.library(library).build()
+    }
+
+    /// Returns an engine that can tell what a run would do.
+    ///
+    /// # Errors
+    /// As [`engine`](Self::engine).
+    pub(crate) async fn planner(&self) -> Result<Engine> {
+        self.builder(&nowhere()?, self.descriptor().await?.as_ref())?.build()
+    }
+
+    /// Opens the journal, to look at runs and to leave words for them. Reaches no cloud.
+    ///
+    /// # Errors
+    /// `Storage` when the journal cannot be opened.
+    pub(crate) fn desk(&self) -> Result<Engine> {
+        let card = self.card()?;
+        let descriptor = card.as_ref().map(|card| card.descriptor.clone());
+        self.desk_over(card, descriptor)
+    }
+
+    /// Opens the journal, to write runs down that somebody else drives. Reaches no cloud.
+    ///
+    /// # Errors
+    /// As [`desk`](Self::desk).
+    pub(crate) async fn desk_for_new_runs(&self) -> Result<Engine> {
+        self.desk_over(self.card()?, self.descriptor().await?)
+    }
+
+    fn desk_over(&self, card: Option<Card>, descriptor: Option<Descriptor>) -> Result<Engine> {
+        let clock: Arc<dyn Clock> = match &card {
+            None => Arc::new(SystemClock),
+            Some(card) if self.global.lab == Some(None) && !lab::is_running(&self.state()?) => {
+                // The lab's time stands still while nobody runs it.
+                Arc::new(SteppedClock::new(card.clock.until))
+            }
+            Some(card) => Arc::new(card.clock.clock()),
+        };
+        let builder = self.builder(&nowhere()?, descriptor.as_ref())?;
+        builder.clock(clock).journal(open(&self.state()?)?).build()
+    }
+
+    /// Opens the journal and gets ready to reach Azure or the lab. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// `Storage` when the journal cannot be opened, `Denied` when no credential can be chosen,
+    /// `Invalid` when the lab cannot be used.
+    pub(crate) async fn connect(self, audience: Audience) -> Result<Session> {
+        let state = self.state()?;
+        let (own, card) = match (&self.global.lab, lab::faults(&self.global.lab_fault)?) {
+            (None, _) => (None, None),
+            (Some(None), faults) => {
+                let options = lab::Options { speed: self.global.lab_speed, ..lab::Options::new(faults) };
+                match OwnLab::start(&state, options).await? {
+                    Found::Own(own) => (Some(*own), None),
+                    Found::Served(card) => (None, Some(card)),
+                }
+            }
+            (Some(Some(file)), _) => (None, Some(Card::read(file)?)),
+        };
+        let card = own.as_ref().map(|own| own.card().clone()).or(card);
+        let clock: Arc<dyn Clock> = match &card {
+            Some(card) => Arc::new(card.clock.clock()),
+            None => Arc::new(SystemClock),
+        };
+        let azure = match &card {
+            Some(card) => self.lab_azure(card)?,
+            None => self.azure().await?,
+        };
+        let journal = open(&state)?;
+        let owner = Owner::enter(state.join("owners"))?;
+        let reporter = Reporter::new(audience, clock.clone());
+        let engine = self
+            .builder(&azure, card.as_ref().map(|card| &card.descriptor))?
+            .journal(journal)
+            .clock(clock)
+            .owner(owner.id(), owner.liveness())
+            .observer(reporter.observer())
+            .build()?;
+        Ok(Session { engine, reporter, home: self, lab: own, _owner: owner })
+    }
+
+    /// Returns how Azure would be reached.
+    ///
+    /// # Errors
+    /// `Denied` when no credential can be chosen, `Invalid` when the cloud is not described right.
+    pub(crate) async fn azure(&self) -> Result<Azure> {
+        let credential = Credential::from_environment(&variable)?;
+        let arm = Arm::builder(self.cloud().await?, credential).build()?;
+        let mut azure = Azure {
+            arm,
+            subscription: variable(SUBSCRIPTION).or_else(|| self.config.azure.subscription.clone()),
+            group: variable(GROUP).or_else(|| self.config.azure.group.clone()),
+            dial: Dialer::direct(),
+        };
+        if azure.subscription.is_none() {
+            azure.subscription = only_subscription(&azure).await?;
+        }
+        Ok(azure)
+    }
+
+    fn lab_azure(&self, card: &Card) -> Result<Azure> {
+        let (cloud, credential) = card.cloud()?;
+        Ok(Azure {
+            arm: Arm::builder(cloud, credential).clock(Arc::new(card.clock.clock())).build()?,
+            subscription: Some(card.descriptor.subscription.clone()),
+            group: Some(variable(GROUP).unwrap_or_else(|| card.descriptor.resource_group.clone())),
+            dial: Dialer::direct(),
+        })
+    }
+
+    /// Returns the chosen cloud. Asks it to describe itself when only its address is known.
+    ///
+    /// # Errors
+    /// `Invalid` when it is not described right; `Unsent` when it must be asked and gives no answer.
+    pub(crate) async fn cloud(&self) -> Result<Cloud> {
+        let own = self.config.cloud.clone();
+        let from = |name: &str, or: Option<String>| variable(name).or(or);
+        let arm = from("RELIGHT_CLOUD_ARM", own.as_ref().map(|own| own.arm.clone()));
+        let Some(arm) = arm else {
+            return Ok(match self.config.azure.cloud {
+                KnownCloud::Public => Cloud::public(),
+                KnownCloud::UsGov => Cloud::us_government(),
+                KnownCloud::China => Cloud::china(),
+            });
+        };
+        let login = from("RELIGHT_CLOUD_LOGIN", own.as_ref().and_then(|own| own.login.clone()));
+        let audience = from("RELIGHT_CLOUD_AUDIENCE", own.as_ref().and_then(|own| own.audience.clone()));
+        let bundle = variable("RELIGHT_CLOUD_CA_BUNDLE").map(PathBuf::from).or(own.and_then(|own| own.ca_bundle));
+        let trusted = bundle.map(|path| {
+            std::fs::read(&path)
+                .map_err(|e| Error::invalid(format!("failed to read the certificates {}", path.display())).because(e))
+        });
+        let trusted: Option<Arc<[u8]>> = trusted.transpose()?.map(Into::into);
+        let (Some(login), Some(audience)) = (login, audience) else {
+            return Cloud::discover("own", &arm, trusted).await;
+        };
+        for address in [&arm, &login] {
+            if !address.starts_with("https://") {
+                return Err(Error::invalid(format!("the cloud's address `{address}` must start with https://")));
+            }
+        }
+        let wrong = |text: &str| Error::invalid(format!("the cloud's address `{text}` is none"));
+        let mut cloud = Cloud::public();
+        cloud.name = "own".to_owned();
+        cloud.arm = arm.parse().map_err(|e| wrong(&arm).because(e))?;
+        cloud.login = login.parse().map_err(|e| wrong(&login).because(e))?;
+        cloud.audience = audience;
+        cloud.ca_bundle = trusted;
+        Ok(cloud)
+    }
+
+    fn builder(&self, azure: &Azure, lab: Option<&Descriptor>) -> Result<EngineBuilder> {
+        let group = lab.map(|lab| lab.resource_group.clone()).or_else(|| self.config.azure.group.clone());
+        let subscription = azure.subscription.clone();
+        let environment = move |name: &str| {
+            variable(name).or_else(|| match name {
+                GROUP => group.clone(),
+                SUBSCRIPTION => subscription.clone(),
+                _ => None,
+            })
+        };
+        Ok(Engine::builder()
+            .operations(relight_stdlib::all(azure))
+            .library(self.library())
+            .secrets(Arc::new(secrets::Here))
+            .environment(Arc::new(environment))
+            .parameter_kind("resource_id", Arc::new(resource_id)))
+    }
+}
+
+/// An engine at work, and what must be put away after it.
+pub(crate) struct Session {
+    /// The engine.
+    pub(crate) engine: Engine,
+    /// Who tells what happens.
+    pub(crate) reporter: Reporter,
+    /// Where things are.
+    pub(crate) home: Home,
+    lab: Option<OwnLab>,
+    _owner: Owner,
+}
+
+impl Session {
+    /// Puts everything away. What was recorded is on the disk.
+    pub(crate) async fn close(self) {
+        self.reporter.clear();
+        drop(self.engine);
+        if let Some(lab) = self.lab {
+            lab.stop().await;
+        }
+    }
+}
+
+/// Opens the journal of a folder.
+///
+/// # Errors
+/// `Storage` when the folder or the database cannot be used.
+pub(crate) fn open(state: &Path) -> Result<Arc<dyn Journal>> {
+    platform::make_private_folder(state).map_err(|e| {
+        Error::storage(format!("failed to make the folder {}", state.display()))
+            .because(e)
+            .hint("set RELIGHT_STATE to a folder that you can write to")
+    })?;
+    let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::open(&database(state))?);
+    #[cfg(debug_assertions)]
+    let journal = crate::drill::wrap(journal)?;
+    Ok(journal)
+}
+
+/// Returns the file of the journal.
+pub(crate) fn database(state: &Path) -> PathBuf {
+    state.join("relight.db")
+}
+
+/// Returns a connection for declarations and checks. Nothing is ever sent over it.
+fn nowhere() -> Result<Azure> {
+    let arm = Arm::builder(Cloud::public(), Credential::AzureCli { tenant: None }).build()?;
+    Ok(Azure { arm, subscription: None, group: None, dial: Dialer::direct() })
+}
+
+/// Reads a parameter of type `resource_id`.
+fn resource_id(text: &str) -> Result<Value, String> {
+    let id: ResourceId = text.parse().map_err(|e: relight_engine::Error| e.message().to_owned())?;
+    Ok(Value::String(id.to_string()))
+}
+
+/// Returns the subscription, when whoever signs in has only one. With several, the first step that needs
+/// one says how to choose.
+///
+/// # Errors
+/// Whatever keeps Azure from answering: `Denied` when nobody is signed in.
+async fn only_subscription(azure: &Azure) -> Result<Option<String>> {
+    const ASK: &str = r#"/*---
+title   = "List subscriptions"
+effects = ["azure:read"]
+---*/
+arm::get("/subscriptions", "2022-12-01", #{ retry: #{ attempts: 3, then: "throw" } })
+    .value.filter(|it| it.state == "Enabled").map(|it| it.subscriptionId)
+"#;
+    // A run in memory: the request is made, paced and retried like any other.
+    let engine = Engine::builder().operations(relight_stdlib::all(azure)).build()?;
+    let run = engine.prepare(&RunRequest::new("subscriptions").text(ASK)).await?;
+    let hint = format!("or set {SUBSCRIPTION}, so that it need not be asked for");
+    match engine.run(&run).await? {
+        Driven::Ended(RunEnd::Succeeded { value: Value::Array(ids) }) => match ids.as_slice() {
+            [Value::String(only)] => Ok(Some(only.clone())),
+            _ => Ok(None),
+        },
+        Driven::Ended(RunEnd::Failed { failure, .. })
+        | Driven::Parked(Park::Denied { failure } | Park::Exhausted { failure }, _) => Err(failure.to_error().hint(hint)),
+        _ => Ok(None),
+    }
+}

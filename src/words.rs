@@ -1,0 +1,169 @@
+//! How times, lengths of time, values and tables are written for people.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+/// Returns a length of time in at most two units: `0.4s`, `58s`, `3m58s`, `2h05m`, `3d4h`.
+pub(crate) fn length(length: Duration) -> String {
+    let seconds = length.as_secs();
+    match seconds {
+        0..10 => format!("{:.1}s", length.as_millis() as f64 / 1000.0),
+        10..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{}h", seconds / 86400, seconds / 3600 % 24),
+    }
+}
+
+/// Returns the time between two moments; none when the second is not later.
+pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+/// Returns a moment relative to now: `3m ago`, `in 2h`, `now`.
+pub(crate) fn relative(now: Timestamp, then: Timestamp) -> String {
+    let rough = |length: Duration| match length.as_secs() {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ 60..5400 => format!("{}m", (seconds + 30) / 60),
+        seconds @ 5400..129_600 => format!("{}h", (seconds + 1800) / 3600),
+        seconds => format!("{}d", (seconds + 43_200) / 86_400),
+    };
+    match (between(then, now), between(now, then)) {
+        (past, _) if past.as_secs() > 0 => format!("{} ago", rough(past)),
+        (_, future) if future.as_secs() > 0 => format!("in {}", rough(future)),
+        _ => "now".to_owned(),
+    }
+}
+
+/// Returns a moment in the local time zone: `2026-11-20 14:05`.
+pub(crate) fn moment(time: Timestamp) -> String {
+    time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+/// Returns a moment in the local time zone, and how far it is from now.
+pub(crate) fn when(now: Timestamp, time: Timestamp) -> String {
+    format!("{} ({})", moment(time), relative(now, time))
+}
+
+/// Returns a value as a person would write it on a command line.
+pub(crate) fn plain(value: &Value) -> String {
+    if let Some(name) = value.get("$secret").and_then(Value::as_str) {
+        return name.to_owned();
+    }
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Returns `name=value` for every parameter that has a value.
+pub(crate) fn assignments(params: &Value) -> String {
+    let given = params.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    given.map(|(name, value)| format!("{name}={}", quoted(&plain(value)))).collect::<Vec<_>>().join(" ")
+}
+
+/// Returns a text as one word of a shell's command line.
+pub(crate) fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:,=@+".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+/// Returns the first line of a text, shortened to `most` characters.
+pub(crate) fn brief(text: &str, most: usize) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    match line.chars().count() > most {
+        true => line.chars().take(most.saturating_sub(3)).chain("...".chars()).collect(),
+        false => line.to_owned(),
+    }
+}
+
+/// Breaks a text into lines of at most `width` characters. Line breaks in the text are kept.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.lines() {
+        let mut line = String::new();
+        for word in paragraph.split_whitespace() {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+                lines.push(std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+/// Rows of text in columns that line up. The last column is as long as it likes.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// Makes a table with a heading.
+    pub(crate) fn headed(titles: &[&str]) -> Self {
+        Table { rows: vec![titles.iter().map(|title| (*title).to_owned()).collect()] }
+    }
+
+    /// Adds a row.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.into());
+    }
+
+    /// Returns the lines, each behind `indent` spaces.
+    pub(crate) fn lines(&self, indent: usize) -> Vec<String> {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let line = |row: &Vec<String>| {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+            let line = format!("{}{}", " ".repeat(indent), cells.collect::<Vec<_>>().join("  "));
+            line.trim_end().to_owned()
+        };
+        self.rows.iter().map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_have_at_most_two_units() {
+        for (seconds, text) in [(0.42, "0.4s"), (58.0, "58s"), (238.0, "3m58s"), (7500.0, "2h05m"), (274_000.0, "3d4h")] {
+            assert_eq!(length(Duration::from_secs_f64(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn moments_are_told_from_now() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let at = |second| Timestamp::from_second(1_000_000 + second).unwrap();
+        for (second, text) in [(0, "now"), (-30, "30s ago"), (7200, "in 2h"), (-180, "3m ago"), (300_000, "in 3d")] {
+            assert_eq!(relative(now, at(second)), text);
+        }
+    }
+
+    #[test]
+    fn what_a_shell_would_split_is_quoted() {
+        for (text, shown) in [("web-01", "web-01"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''")] {
+            assert_eq!(quoted(text), shown);
+        }
+    }
+
+    #[test]
+    fn columns_line_up_without_trailing_blanks() {
+        let mut table = Table::headed(&["A", "B"]);
+        table.row(["long".into(), String::new()]);
+        table.row(["x".into(), "y".into()]);
+        assert_eq!(table.lines(1), [" A     B", " long", " x     y"]);
+    }
+}

@@ -1,0 +1,1299 @@
+//! A long-running operation as a value: it is told what came back and answers what to do next.
+//!
+//! ```text
+//! start ──► Done
+//!   └─────► Pending ──► handle_response ──► Wait ──► handle_response ..
+//!                             ├─► Final ──► handle_response ──► Done
+//!                             ├─► Done
+//!                             └─► Failed
+//! ```
+//!
+//! It owns no socket and no clock, never sleeps, and can be stored at any point between two answers. Services differ
+//! widely in what they send: a word we do not know means "still running", never a panic. The bearer token goes where
+//! these addresses point, so each of them must be on the host that took the first request.
+
+use std::time::Duration;
+
+use relight_engine::Error;
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error;
+use super::wire::{Method, Request, Response, same_origin, shortened, without_query};
+
+/// How long to wait when a service does not say.
+pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+/// How long to wait for something that should be there at any moment.
+const SHORT_WAIT: Duration = Duration::from_secs(5);
+/// The longest address that is kept. Signed ones of 3.25 KB were recorded.
+const LONGEST_URL: usize = 16 * 1024;
+/// The longest wait that is believed: contracts say at most ten minutes.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// How often a resource that was just made may be missing before that is believed.
+const PATIENCE: u8 = 6;
+
+/// Where the result of a finished operation is read: `final-state-via` of an API description.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FinalState {
+    /// PUT and PATCH read the resource, POST reads `Location` when there is one, DELETE reads nothing.
+    #[default]
+    Unset,
+    /// From `Location`.
+    Location,
+    /// From the last status answer.
+    AzureAsyncOperation,
+    /// From the address of the first request.
+    OriginalUri,
+}
+
+/// What is asked while the operation runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    /// A status resource, named by `Azure-AsyncOperation` (or `Operation-Location`).
+    Async,
+    /// What a synchronous call would have answered, at `Location`.
+    Location,
+    /// The resource itself and its `provisioningState`.
+    Body,
+    /// The result, once: the operation has succeeded.
+    Result,
+}
+
+/// An operation under way: enough to go on following it after a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lro {
+    method: Method,
+    /// The address of the first request.
+    #[serde(with = "text")]
+    url: Url,
+    kind: Kind,
+    /// What to ask next.
+    #[serde(with = "text")]
+    poll: Url,
+    #[serde(
+        default,
+        with = "optional_text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    location: Option<Url>,
+    finish: FinalState,
+    /// The last status word, for people.
+    status: String,
+    /// How often in a row the resource was not there.
+    #[serde(default)]
+    missing: u8,
+    /// What the last status answer gave as the result, when a final read is still to come.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    result: Value,
+    /// The id of the first request; polls carry it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_request_id: Option<String>,
+}
+
+/// What the first answer means.
+#[derive(Clone, Debug)]
+pub enum Started {
+    /// It is done already.
+    Done(Value),
+    /// It is under way; look after the wait.
+    Pending(Box<Lro>, Duration),
+}
+
+/// What a later answer means.
+#[derive(Debug)]
+pub enum Step {
+    /// Still running: look again after the wait.
+    Wait(Box<Lro>, Duration, Note),
+    /// Succeeded: one more read brings the result.
+    Final(Box<Lro>),
+    /// Succeeded, with the result.
+    Done(Value),
+    /// Ended in failure, or cannot be followed.
+    Failed(Error),
+}
+
+/// What a service says while an operation runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Note {
+    /// Its own word.
+    pub status: String,
+    /// How much is done, 0 to 100.
+    pub percent: Option<f64>,
+}
+
+/// A status word, sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Running,
+    Succeeded,
+    Failed,
+}
+
+impl State {
+    /// Only these words are final; whatever else a service says means "still running".
+    fn of(word: &str) -> Self {
+        match word.to_ascii_lowercase().as_str() {
+            "succeeded" | "completed" => State::Succeeded,
+            "failed" | "canceled" | "cancelled" => State::Failed,
+            _ => State::Running,
+        }
+    }
+}
+
+impl Lro {
+    /// Reads the first answer, which must be a success.
+    ///
+    /// # Errors
+    /// `Rejected` when the answer points to another host.
+    pub fn start(
+        method: Method,
+        url: &Url,
+        finish: FinalState,
+        response: &Response,
+        client_request_id: Option<&str>,
+    ) -> Result<Started, Error> {
+        let body = response.json();
+        let state = provisioning_state(body);
+        let pending = |kind, poll: Url, location| {
+            let lro = Lro {
+                method,
+                url: url.clone(),
+                kind,
+                poll,
+                location,
+                finish,
+                status: state.map_or_else(|| "Accepted".into(), |word| shortened(word, 60)),
+                missing: 0,
+                result: Value::Null,
+                client_request_id: client_request_id.map(str::to_owned),
+            };
+            // A body that already says Succeeded may be the state before this update, so it is checked once, at once.
+            let is_done = state.is_some_and(|word| State::of(word) == State::Succeeded);
+            let wait = response.retry_after().unwrap_or(if is_done {
+                Duration::ZERO
+            } else {
+                DEFAULT_WAIT
+            });
+            Started::Pending(Box::new(lro), wait.min(LONGEST_WAIT))
+        };
+        if method.is_read() || response.status == 204 {
+            return Ok(Started::Done(body.clone()));
+        }
+        let location = response.header("location");
+        for header in ["azure-asyncoperation", "operation-location"] {
+            if let Some(target) = response.header(header) {
+                let poll = trusted(url, target)?;
+                let location = location.and_then(|l| trusted(url, l).ok());
+                return Ok(pending(Kind::Async, poll, location));
+            }
+        }
+        let running = state.is_some_and(|word| State::of(word) == State::Running);
+        if let Some(target) = location {
+            if response.status == 202 {
+                let poll = trusted(url, target)?;
+                return Ok(pending(Kind::Location, poll.clone(), Some(poll)));
+            }
+            // On 200 and 201 `Location` is plain HTTP for "here is the resource", unless it differs from it.
+            let elsewhere = Url::parse(target)
+                .ok()
+                .filter(|l| same_origin(url, l) && l.path() != url.path());
+            let extended = Url::parse(target)
+                .ok()
+                .filter(|l| same_origin(url, l) && is_extended(url, l));
+            if let Some(poll) = elsewhere
+                .or(extended)
+                .filter(|_| state.is_none_or(|w| State::of(w) == State::Running))
+            {
+                return Ok(pending(Kind::Location, poll.clone(), Some(poll)));
+            }
+        }
+        match method {
+            Method::Put | Method::Patch if running || response.status == 202 => {
+                Ok(pending(Kind::Body, url.clone(), None))
+            }
+            Method::Put | Method::Patch
+                if state.is_some_and(|word| State::of(word) == State::Failed) =>
+            {
+                Err(error::failed(
+                    method,
+                    url,
+                    state.unwrap_or_default(),
+                    body,
+                    response.request_id(),
+                ))
+            }
+            // Accepted without an address to ask: the resource itself shows when it is over.
+            Method::Delete if response.status == 202 => Ok(pending(Kind::Body, url.clone(), None)),
+            Method::Post if response.status == 202 => Ok(pending(Kind::Body, above(url), None)),
+            _ => Ok(Started::Done(body.clone())),
+        }
+    }
+
+    /// Returns what to send next.
+    pub fn next_request(&self) -> Request {
+        Request {
+            method: Method::Get,
+            url: self.poll.clone(),
+        }
+    }
+
+    /// Returns the method and the address of the first request.
+    pub fn origin(&self) -> (Method, &Url) {
+        (self.method, &self.url)
+    }
+
+    /// Returns the id that the first request carried.
+    pub fn client_request_id(&self) -> Option<&str> {
+        self.client_request_id.as_deref()
+    }
+
+    /// Returns the service's last word.
+    pub fn status(&self) -> &str {
+        &self.status
+    }
+
+    /// Reads the answer to [`next_request`](Self::next_request).
+    pub fn handle_response(mut self, response: &Response) -> Step {
+        // Such an answer says nothing about the operation, only about the moment.
+        if response.is_passing_trouble() {
+            return self.wait(response, None);
+        }
+        // What can be asked for next moves only within the host.
+        if self.kind != Kind::Result
+            && let Some(moved) = response
+                .header("location")
+                .and_then(|l| trusted(&self.url, l).ok())
+        {
+            if self.kind == Kind::Location {
+                self.poll = moved.clone();
+            }
+            self.location = Some(moved);
+        }
+        match self.kind {
+            Kind::Async => self.handle_status(response),
+            Kind::Location => self.handle_location(response),
+            Kind::Body => self.handle_body(response),
+            Kind::Result => self.handle_result(response),
+        }
+    }
+
+    fn handle_status(self, response: &Response) -> Step {
+        if matches!(response.status, 404 | 410) {
+            return self.fall_back();
+        }
+        if !response.is_success() {
+            return Step::Failed(error::refused(Method::Get, &self.poll, response));
+        }
+        if response.status == 204 {
+            return self.succeed(&Value::Null);
+        }
+        // Services sign the address anew in each answer. The first one stays good, and the clients that services are
+        // tested with keep it; so do we.
+        let body = response.json();
+        let Some(word) = body
+            .get("status")
+            .and_then(Value::as_str)
+            .or_else(|| provisioning_state(body))
+        else {
+            return self.wait(response, None);
+        };
+        match State::of(word) {
+            State::Running => {
+                let word = word.to_owned();
+                self.wait(response, Some(&word))
+            }
+            State::Succeeded => self.succeed(body),
+            State::Failed => Step::Failed(error::failed(
+                self.method,
+                &self.url,
+                word,
+                body,
+                response.request_id(),
+            )),
+        }
+    }
+
+    fn handle_location(self, response: &Response) -> Step {
+        if matches!(response.status, 404 | 410) {
+            return self.fall_back();
+        }
+        if !response.is_success() {
+            return Step::Failed(error::refused(Method::Get, &self.poll, response));
+        }
+        let body = response.json();
+        // Some services put a status resource behind `Location`; its own words count then.
+        let is_status = self
+            .poll
+            .path()
+            .to_ascii_lowercase()
+            .contains("operationstatus");
+        let status = body
+            .get("status")
+            .and_then(Value::as_str)
+            .filter(|_| is_status);
+        let word = status.or_else(|| provisioning_state(body));
+        match (response.status, word.map(State::of)) {
+            (_, Some(State::Failed)) if response.status != 202 || status.is_some() => {
+                Step::Failed(error::failed(
+                    self.method,
+                    &self.url,
+                    word.unwrap_or_default(),
+                    body,
+                    response.request_id(),
+                ))
+            }
+            (202, Some(State::Succeeded)) if status.is_some() => self.succeed(body),
+            (202, _) | (_, Some(State::Running)) => {
+                let word = word.map(str::to_owned);
+                self.wait(response, word.as_deref())
+            }
+            _ if status.is_some() => self.succeed(body),
+            _ if response.text().is_some() => self.wait(response, None),
+            _ => Step::Done(body.clone()),
+        }
+    }
+
+    fn handle_body(mut self, response: &Response) -> Step {
+        let is_delete = self.method == Method::Delete;
+        if matches!(response.status, 404 | 410) {
+            if is_delete {
+                return Step::Done(Value::Null);
+            }
+            self.missing = self.missing.saturating_add(1);
+            if self.missing < PATIENCE {
+                return Step::Wait(Box::new(self), SHORT_WAIT, Note::default());
+            }
+        }
+        if !response.is_success() {
+            return Step::Failed(error::refused(Method::Get, &self.poll, response));
+        }
+        self.missing = 0;
+        let body = response.json();
+        match provisioning_state(body) {
+            _ if response.status == 204 => Step::Done(Value::Null),
+            Some(word) if State::of(word) == State::Running => {
+                let word = word.to_owned();
+                self.wait(response, Some(&word))
+            }
+            Some(word) if State::of(word) == State::Failed => Step::Failed(error::failed(
+                self.method,
+                &self.url,
+                word,
+                body,
+                response.request_id(),
+            )),
+            // A resource that is still there has not been deleted, whatever its state says.
+            _ if is_delete => self.wait(response, None),
+            None if !body.is_object() => self.wait(response, None),
+            _ => Step::Done(body.clone()),
+        }
+    }
+
+    fn handle_result(mut self, response: &Response) -> Step {
+        if response.is_success() && response.text().is_none() {
+            return Step::Done(response.json().clone());
+        }
+        // What was just made may be invisible for a moment; what succeeded is not undone by a failed read.
+        self.missing = self.missing.saturating_add(1);
+        if self.missing < PATIENCE {
+            return Step::Wait(
+                Box::new(self),
+                SHORT_WAIT,
+                Note {
+                    status: "Succeeded".into(),
+                    percent: None,
+                },
+            );
+        }
+        if self.method == Method::Post || matches!(response.status, 404 | 410) {
+            return Step::Done(self.result);
+        }
+        Step::Failed(error::refused(Method::Get, &self.poll, response))
+    }
+
+    /// The status is gone: the resource has to tell.
+    fn fall_back(mut self) -> Step {
+        self.poll = if self.method == Method::Post {
+            above(&self.url)
+        } else {
+            self.url.clone()
+        };
+        self.kind = Kind::Body;
+        self.missing = 0;
+        Step::Wait(
+            Box::new(self),
+            Duration::ZERO,
+            Note {
+                status: "status record is gone".into(),
+                percent: None,
+            },
+        )
+    }
+
+    /// The operation succeeded: decides where its result is.
+    fn succeed(mut self, status: &Value) -> Step {
+        let result = status.get("properties").cloned().unwrap_or(Value::Null);
+        let named = status
+            .get("resourceLocation")
+            .and_then(Value::as_str)
+            .and_then(|l| trusted(&self.url, l).ok());
+        // Where `Location` is the status address itself, the status is all there is.
+        let location = self
+            .location
+            .clone()
+            .filter(|l| !l.path().eq_ignore_ascii_case(self.poll.path()));
+        let read = match (self.method, self.finish) {
+            (Method::Delete, _) => None,
+            (Method::Put | Method::Patch, FinalState::Location) => {
+                named.or(location).or_else(|| Some(self.url.clone()))
+            }
+            (Method::Put | Method::Patch, _) => named.or_else(|| Some(self.url.clone())),
+            (_, FinalState::AzureAsyncOperation) => None,
+            (_, FinalState::OriginalUri) => Some(self.url.clone()),
+            (_, FinalState::Unset | FinalState::Location) => named.or(location),
+        };
+        let Some(poll) = read else {
+            return Step::Done(result);
+        };
+        self.poll = poll;
+        self.kind = Kind::Result;
+        self.missing = 0;
+        self.result = result;
+        self.status = "Succeeded".into();
+        Step::Final(Box::new(self))
+    }
+
+    fn wait(mut self, response: &Response, word: Option<&str>) -> Step {
+        if let Some(word) = word {
+            self.status = shortened(word, 60);
+        }
+        let percent = response
+            .json()
+            .get("percentComplete")
+            .and_then(Value::as_f64)
+            .filter(|p| (0.0..=100.0).contains(p));
+        let note = Note {
+            status: self.status.clone(),
+            percent,
+        };
+        Step::Wait(
+            Box::new(self),
+            response
+                .retry_after()
+                .unwrap_or(DEFAULT_WAIT)
+                .min(LONGEST_WAIT),
+            note,
+        )
+    }
+}
+
+/// Returns `properties.provisioningState`.
+pub fn provisioning_state(body: &Value) -> Option<&str> {
+    body.get("properties")?
+        .get("provisioningState")?
+        .as_str()
+        .filter(|word| !word.is_empty())
+}
+
+/// Reads an address out of an answer. It must be on the host that took the first request.
+fn trusted(url: &Url, target: &str) -> Result<Url, Error> {
+    let refuse = |why: String| {
+        Error::rejected(format!("{why}; the sign-in token is not sent there"))
+            .hint("this is not how Azure answers: check that nothing stands between this machine and Azure")
+    };
+    if target.len() > LONGEST_URL {
+        return Err(refuse(format!(
+            "Azure gave an address of {} bytes to ask about the operation",
+            target.len()
+        )));
+    }
+    let target = url.join(target).map_err(|_| {
+        refuse("Azure gave an unreadable address to ask about the operation".into())
+    })?;
+    if same_origin(url, &target) && target.username().is_empty() && target.password().is_none() {
+        return Ok(target);
+    }
+    let shown = without_query(&target);
+    Err(refuse(format!(
+        "Azure gave an address on another host to ask about the operation ({shown})"
+    )))
+}
+
+/// Returns whether an address is the resource's own with more behind the question mark.
+fn is_extended(url: &Url, target: &Url) -> bool {
+    url.path() == target.path()
+        && target
+            .query_pairs()
+            .any(|(name, _)| name.eq_ignore_ascii_case("asyncId"))
+}
+
+/// Returns the address of the resource that an action acts on.
+fn above(url: &Url) -> Url {
+    let mut url = url.clone();
+    if let Some((resource, _)) = url.path().trim_end_matches('/').rsplit_once('/') {
+        let resource = resource.to_owned();
+        url.set_path(&resource);
+    }
+    url
+}
+
+/// Stores an address as text.
+mod text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::Url;
+
+    pub(super) fn serialize<S: Serializer>(url: &Url, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(url.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+/// Stores an address that may be missing as text.
+mod optional_text {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use super::Url;
+
+    pub(super) fn serialize<S: Serializer>(
+        url: &Option<Url>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        url.as_ref().map(Url::as_str).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Url>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(D::Error::custom))
+            .transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const RESOURCE: &str =
+        "https://management.azure.com/subscriptions/s/providers/N/t/x?api-version=1";
+    const STATUS: &str = "https://management.azure.com/subscriptions/s/providers/N/locations/l/operationStatuses/1?s=2";
+    const RESULT: &str = "https://management.azure.com/subscriptions/s/providers/N/locations/l/operationResults/1?s=2";
+
+    fn url() -> Url {
+        RESOURCE.parse().unwrap()
+    }
+
+    fn answer(status: u16, headers: &[(&str, &str)], body: Value) -> Response {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        Response::new(status, headers.iter().copied(), body.as_bytes())
+    }
+
+    fn start(method: Method, status: u16, headers: &[(&str, &str)], body: Value) -> Started {
+        Lro::start(
+            method,
+            &url(),
+            FinalState::Unset,
+            &answer(status, headers, body),
+            None,
+        )
+        .expect("trusted")
+    }
+
+    fn pending(started: Started) -> (Lro, Duration) {
+        match started {
+            Started::Pending(lro, wait) => (*lro, wait),
+            Started::Done(value) => panic!("done with {value}"),
+        }
+    }
+
+    /// Feeds answers and returns each address asked and the end.
+    fn follow(mut lro: Lro, answers: &[Response]) -> (Vec<String>, Result<Value, String>) {
+        let mut asked = Vec::new();
+        for answer in answers {
+            asked.push(lro.next_request().url.to_string());
+            // A restart between any two answers changes nothing.
+            let stored = serde_json::to_string(&lro).unwrap();
+            lro = serde_json::from_str(&stored).unwrap();
+            match lro.handle_response(answer) {
+                Step::Wait(next, ..) | Step::Final(next) => lro = *next,
+                Step::Done(value) => return (asked, Ok(value)),
+                Step::Failed(error) => return (asked, Err(error.message().to_owned())),
+            }
+        }
+        (asked, Err("still running".into()))
+    }
+
+    fn state(word: &str) -> Value {
+        json!({"name": "x", "properties": {"provisioningState": word}})
+    }
+
+    #[test]
+    fn first_answers_are_sorted() {
+        use Method::{Delete, Patch, Post, Put};
+        let asynchronous = [("Azure-AsyncOperation", STATUS), ("Location", RESULT)];
+        let own = [("Location", RESOURCE)];
+        for (name, method, status, headers, body, polls) in [
+            ("put done", Put, 200, &[][..], state("Succeeded"), None),
+            (
+                "put without a state",
+                Put,
+                201,
+                &[],
+                json!({"name": "x"}),
+                None,
+            ),
+            (
+                "put creating",
+                Put,
+                201,
+                &[],
+                state("Creating"),
+                Some(RESOURCE),
+            ),
+            (
+                "put 202 empty with both headers",
+                Put,
+                202,
+                &asynchronous,
+                Value::Null,
+                Some(STATUS),
+            ),
+            ("put 202 with {}", Put, 202, &[], json!({}), Some(RESOURCE)),
+            (
+                "put 201 async succeeded is still checked",
+                Put,
+                201,
+                &asynchronous[..1],
+                state("Succeeded"),
+                Some(STATUS),
+            ),
+            (
+                "put 201, Location is the resource",
+                Put,
+                201,
+                &own,
+                json!({"name": "x"}),
+                None,
+            ),
+            (
+                "put 201, relative Location",
+                Put,
+                201,
+                &[("Location", "/subscriptions/s/providers/N/t/x")],
+                json!({}),
+                None,
+            ),
+            (
+                "put 201, Location elsewhere",
+                Put,
+                201,
+                &asynchronous[1..],
+                state("Creating"),
+                Some(RESULT),
+            ),
+            (
+                "put 201, Location elsewhere and done",
+                Put,
+                201,
+                &asynchronous[1..],
+                state("Succeeded"),
+                None,
+            ),
+            (
+                "put 201, Location on another host",
+                Put,
+                201,
+                &[("Location", "https://graph.example/x")],
+                json!({}),
+                None,
+            ),
+            (
+                "patch 200 async",
+                Patch,
+                200,
+                &asynchronous[..1],
+                state("Updating"),
+                Some(STATUS),
+            ),
+            (
+                "patch 202 Location",
+                Patch,
+                202,
+                &asynchronous[1..],
+                Value::Null,
+                Some(RESULT),
+            ),
+            ("delete 204", Delete, 204, &[], Value::Null, None),
+            ("delete 200", Delete, 200, &[], Value::Null, None),
+            (
+                "delete 202 without a header",
+                Delete,
+                202,
+                &[],
+                Value::Null,
+                Some(RESOURCE),
+            ),
+            ("post 200", Post, 200, &[], json!({"a": 1}), None),
+            (
+                "post 200 while the resource updates",
+                Post,
+                200,
+                &[],
+                state("Updating"),
+                None,
+            ),
+            (
+                "post 202 null",
+                Post,
+                202,
+                &asynchronous,
+                json!(null),
+                Some(STATUS),
+            ),
+            (
+                "post 202 Location only",
+                Post,
+                202,
+                &asynchronous[1..],
+                Value::Null,
+                Some(RESULT),
+            ),
+            (
+                "operation-location",
+                Put,
+                200,
+                &[("Operation-Location", STATUS)],
+                json!({}),
+                Some(STATUS),
+            ),
+        ] {
+            match start(method, status, headers, body) {
+                Started::Done(_) => assert_eq!(polls, None, "{name}"),
+                Started::Pending(lro, _) => assert_eq!(Some(lro.poll.as_str()), polls, "{name}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_explicit_port_is_the_same_host() {
+        let explicit = STATUS.replace("azure.com/", "azure.com:443/");
+        let (lro, _) = pending(start(
+            Method::Put,
+            202,
+            &[("Azure-AsyncOperation", &explicit)],
+            json!({}),
+        ));
+        assert_eq!(lro.poll.as_str(), STATUS);
+    }
+
+    #[test]
+    fn raw_spaces_and_stars_are_taken_as_they_come() {
+        let raw =
+            "https://management.azure.com/providers/N/locations/West US2/operationStatuses/1*2";
+        let (lro, _) = pending(start(
+            Method::Put,
+            202,
+            &[("Azure-AsyncOperation", raw)],
+            json!({}),
+        ));
+        assert!(
+            lro.poll
+                .as_str()
+                .ends_with("/West%20US2/operationStatuses/1*2"),
+            "{}",
+            lro.poll
+        );
+    }
+
+    #[test]
+    fn a_foreign_address_is_never_asked() {
+        for target in [
+            "https://evil.example/operationStatuses/1",
+            "http://management.azure.com/operationStatuses/1",
+            "https://management.azure.com:8443/operationStatuses/1",
+            "//evil.example/x",
+            "https://management.azure.com@evil.example/",
+            "https://user:secret@management.azure.com/",
+        ] {
+            let refused = Lro::start(
+                Method::Put,
+                &url(),
+                FinalState::Unset,
+                &answer(202, &[("Azure-AsyncOperation", target)], json!({})),
+                None,
+            );
+            assert_eq!(
+                refused.expect_err(target).kind(),
+                relight_engine::ErrorKind::Rejected
+            );
+            let refused = Lro::start(
+                Method::Post,
+                &url(),
+                FinalState::Unset,
+                &answer(202, &[("Location", target)], json!({})),
+                None,
+            );
+            assert!(refused.is_err(), "{target}");
+        }
+    }
+
+    #[test]
+    fn the_wait_is_what_the_answer_says() {
+        let (_, wait) = pending(start(
+            Method::Put,
+            202,
+            &[("Azure-AsyncOperation", STATUS), ("Retry-After", "97")],
+            json!({}),
+        ));
+        assert_eq!(wait, Duration::from_secs(97));
+        let (_, wait) = pending(start(
+            Method::Put,
+            202,
+            &[("Azure-AsyncOperation", STATUS)],
+            json!({}),
+        ));
+        assert_eq!(wait, DEFAULT_WAIT);
+        let (_, wait) = pending(start(
+            Method::Put,
+            201,
+            &[("Azure-AsyncOperation", STATUS)],
+            state("Succeeded"),
+        ));
+        assert_eq!(wait, Duration::ZERO);
+    }
+
+    #[test]
+    fn azure_local_polls_with_202_and_one_address_for_both() {
+        let headers = [("Azure-AsyncOperation", STATUS), ("Location", STATUS)];
+        let (lro, _) = pending(start(Method::Post, 202, &headers, json!(null)));
+        let moved = STATUS.replace("operationStatuses", "operationstatuses");
+        let (asked, end) = follow(
+            lro,
+            &[
+                answer(
+                    202,
+                    &[("Azure-AsyncOperation", &moved), ("Location", &moved)],
+                    json!({"status": "Accepted"}),
+                ),
+                answer(202, &[], json!({"status": "Deleting"})),
+                answer(200, &[], json!({"status": "Succeeded", "properties": null})),
+            ],
+        );
+        assert_eq!(end, Ok(Value::Null));
+        assert_eq!(asked, [STATUS; 3], "the first address stays good");
+    }
+
+    #[test]
+    fn results_are_read_where_the_method_says() {
+        let headers = [("Azure-AsyncOperation", STATUS), ("Location", RESULT)];
+        let done = answer(
+            200,
+            &[],
+            json!({"status": "succeeded", "properties": {"output": 7}}),
+        );
+        let body = answer(200, &[], json!({"a": 1}));
+        for (method, finish, last, value) in [
+            (
+                Method::Put,
+                FinalState::Unset,
+                Some(RESOURCE),
+                json!({"a": 1}),
+            ),
+            (
+                Method::Put,
+                FinalState::AzureAsyncOperation,
+                Some(RESOURCE),
+                json!({"a": 1}),
+            ),
+            (
+                Method::Put,
+                FinalState::Location,
+                Some(RESULT),
+                json!({"a": 1}),
+            ),
+            (
+                Method::Patch,
+                FinalState::Unset,
+                Some(RESOURCE),
+                json!({"a": 1}),
+            ),
+            (
+                Method::Post,
+                FinalState::Unset,
+                Some(RESULT),
+                json!({"a": 1}),
+            ),
+            (
+                Method::Post,
+                FinalState::OriginalUri,
+                Some(RESOURCE),
+                json!({"a": 1}),
+            ),
+            (
+                Method::Post,
+                FinalState::AzureAsyncOperation,
+                None,
+                json!({"output": 7}),
+            ),
+            (
+                Method::Delete,
+                FinalState::Location,
+                None,
+                json!({"output": 7}),
+            ),
+        ] {
+            let first = answer(202, &headers, Value::Null);
+            let started = Lro::start(method, &url(), finish, &first, None).unwrap();
+            let (asked, end) = follow(pending(started).0, &[done.clone(), body.clone()]);
+            assert_eq!(
+                (asked.get(1).map(String::as_str), end),
+                (last, Ok(value)),
+                "{method} {finish:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn later_answers_are_sorted() {
+        let asynchronous = || {
+            pending(start(
+                Method::Put,
+                202,
+                &[("Azure-AsyncOperation", STATUS)],
+                json!({}),
+            ))
+            .0
+        };
+        let location = || pending(start(Method::Post, 202, &[("Location", RESULT)], json!({}))).0;
+        let body = || pending(start(Method::Put, 201, &[], state("Creating"))).0;
+        let delete = || pending(start(Method::Delete, 202, &[], Value::Null)).0;
+        for (name, lro, response, expected) in [
+            (
+                "network says only status",
+                asynchronous(),
+                answer(200, &[], json!({"status": "InProgress"})),
+                "wait",
+            ),
+            (
+                "an unknown word",
+                asynchronous(),
+                answer(200, &[], json!({"status": "Dequeued"})),
+                "wait",
+            ),
+            (
+                "no status at all",
+                asynchronous(),
+                answer(200, &[], json!({})),
+                "wait",
+            ),
+            (
+                "null",
+                asynchronous(),
+                answer(200, &[], json!(null)),
+                "wait",
+            ),
+            (
+                "a list",
+                asynchronous(),
+                answer(200, &[], json!([1])),
+                "wait",
+            ),
+            (
+                "a status that is no word",
+                asynchronous(),
+                answer(200, &[], json!({"status": 7})),
+                "wait",
+            ),
+            (
+                "a 503 in mid-poll",
+                asynchronous(),
+                answer(503, &[], json!({"error": {"code": "ServerTimeout"}})),
+                "wait",
+            ),
+            (
+                "a 429 in mid-poll",
+                asynchronous(),
+                answer(429, &[], json!({})),
+                "wait",
+            ),
+            (
+                "async failed",
+                asynchronous(),
+                answer(
+                    200,
+                    &[],
+                    json!({"status": "Failed", "error": {"code": "E"}}),
+                ),
+                "failed",
+            ),
+            (
+                "async cancelled",
+                asynchronous(),
+                answer(200, &[], json!({"status": "Cancelled"})),
+                "failed",
+            ),
+            (
+                "async completed",
+                asynchronous(),
+                answer(200, &[], json!({"status": "Completed"})),
+                "final",
+            ),
+            (
+                "async 204",
+                asynchronous(),
+                answer(204, &[], Value::Null),
+                "final",
+            ),
+            (
+                "async 403",
+                asynchronous(),
+                answer(403, &[], json!({})),
+                "failed",
+            ),
+            (
+                "async record gone",
+                asynchronous(),
+                answer(404, &[], json!({})),
+                "wait",
+            ),
+            (
+                "location 202",
+                location(),
+                answer(202, &[], Value::Null),
+                "wait",
+            ),
+            (
+                "location 200",
+                location(),
+                answer(200, &[], json!({"a": 1})),
+                "done",
+            ),
+            (
+                "location 200 empty",
+                location(),
+                answer(200, &[], Value::Null),
+                "done",
+            ),
+            (
+                "location 204",
+                location(),
+                answer(204, &[], Value::Null),
+                "done",
+            ),
+            (
+                "location 200 still creating",
+                location(),
+                answer(200, &[], state("Creating")),
+                "wait",
+            ),
+            (
+                "location 200 failed",
+                location(),
+                answer(200, &[], state("Failed")),
+                "failed",
+            ),
+            (
+                "what-if says Failed about a template",
+                location(),
+                answer(200, &[], json!({"status": "Failed"})),
+                "done",
+            ),
+            (
+                "location 400",
+                location(),
+                answer(400, &[], json!({})),
+                "failed",
+            ),
+            (
+                "body updating",
+                body(),
+                answer(200, &[], state("provisioningResources")),
+                "wait",
+            ),
+            (
+                "body done",
+                body(),
+                answer(200, &[], state("Succeeded")),
+                "done",
+            ),
+            (
+                "body without a state",
+                body(),
+                answer(200, &[], json!({"name": "x"})),
+                "done",
+            ),
+            ("body null", body(), answer(200, &[], json!(null)), "wait"),
+            (
+                "body not visible yet",
+                body(),
+                answer(404, &[], json!({})),
+                "wait",
+            ),
+            ("deleted", delete(), answer(404, &[], json!({})), "done"),
+            (
+                "still there",
+                delete(),
+                answer(200, &[], state("Succeeded")),
+                "wait",
+            ),
+        ] {
+            let got = match lro.handle_response(&response) {
+                Step::Wait(..) => "wait",
+                Step::Final(_) => "final",
+                Step::Done(_) => "done",
+                Step::Failed(_) => "failed",
+            };
+            assert_eq!(got, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_status_behind_location_is_read_as_a_status() {
+        let (lro, _) = pending(start(
+            Method::Post,
+            202,
+            &[("Location", STATUS)],
+            Value::Null,
+        ));
+        let (asked, end) = follow(
+            lro,
+            &[
+                answer(200, &[], json!({"status": "Accepted"})),
+                answer(
+                    200,
+                    &[],
+                    json!({"status": "Succeeded", "properties": {"a": 1}}),
+                ),
+            ],
+        );
+        assert_eq!((asked.len(), end), (2, Ok(json!({"a": 1}))));
+    }
+
+    #[test]
+    fn location_follows_its_updates() {
+        let (lro, _) = pending(start(
+            Method::Delete,
+            202,
+            &[("Location", RESULT)],
+            Value::Null,
+        ));
+        let moved = RESULT.replace("s=2", "s=3");
+        let (asked, end) = follow(
+            lro,
+            &[
+                answer(202, &[("Location", &moved)], Value::Null),
+                answer(204, &[], Value::Null),
+            ],
+        );
+        assert_eq!((asked[1].as_str(), end), (moved.as_str(), Ok(Value::Null)));
+    }
+
+    #[test]
+    fn a_lost_status_is_found_on_the_resource() {
+        let (lro, _) = pending(start(
+            Method::Post,
+            202,
+            &[("Azure-AsyncOperation", STATUS)],
+            Value::Null,
+        ));
+        let (asked, end) = follow(
+            lro,
+            &[
+                answer(404, &[], json!({})),
+                answer(200, &[], state("Succeeded")),
+            ],
+        );
+        assert_eq!(
+            asked[1],
+            "https://management.azure.com/subscriptions/s/providers/N/t?api-version=1"
+        );
+        assert!(end.is_ok());
+    }
+
+    fn anything() -> impl Strategy<Value = Response> {
+        let status = prop::sample::select(vec![
+            200u16, 201, 202, 204, 301, 400, 401, 403, 404, 408, 409, 410, 412, 429, 500, 502, 503,
+            504,
+        ]);
+        let target = prop::sample::select(vec![
+            "",
+            STATUS,
+            RESULT,
+            RESOURCE,
+            "/relative",
+            "https://evil.example/x",
+            "::",
+            "http://[",
+            "%",
+        ]);
+        let word = prop::sample::select(vec![
+            "",
+            "Succeeded",
+            "FAILED",
+            "canceled",
+            "Cancelled",
+            "Running",
+            "completed",
+            "?",
+        ]);
+        let shape = 0..7usize;
+        (status, target.clone(), target, word, shape).prop_map(|(status, operation, location, word, shape)| {
+            let body = match shape {
+                0 => String::new(),
+                1 => "null".into(),
+                2 => "<html>".into(),
+                3 => json!({"status": word, "percentComplete": 250, "properties": null}).to_string(),
+                4 => json!({"properties": {"provisioningState": word}, "resourceLocation": location}).to_string(),
+                5 => json!({"status": {"a": 1}, "properties": [1]}).to_string(),
+                _ => json!({"status": word, "error": {"message": 1}}).to_string(),
+            };
+            Response::new(status, [("azure-asyncoperation", operation), ("location", location)], body.as_bytes())
+        })
+    }
+
+    proptest! {
+        /// Whatever comes back in whatever order: no panic, and never a request to another host.
+        #[test]
+        fn any_order_of_answers_ends_or_waits(
+            method in prop::sample::select(vec![Method::Put, Method::Patch, Method::Post, Method::Delete]),
+            finish in prop::sample::select(vec![FinalState::Unset, FinalState::Location, FinalState::AzureAsyncOperation, FinalState::OriginalUri]),
+            first in anything(),
+            answers in prop::collection::vec(anything(), 0..12),
+        ) {
+            if let Ok(Started::Pending(lro, _)) = Lro::start(method, &url(), finish, &first, Some("id")) {
+                let mut lro = *lro;
+                for answer in answers {
+                    let request = lro.next_request();
+                    prop_assert!(same_origin(&url(), &request.url), "{}", request.url);
+                    prop_assert_eq!(request.method, Method::Get);
+                    lro = serde_json::from_str(&serde_json::to_string(&lro).unwrap()).unwrap();
+                    match lro.handle_response(&answer) {
+                        Step::Wait(next, wait, note) => {
+                            prop_assert!(wait <= Duration::from_secs(3600));
+                            prop_assert!(note.percent.is_none_or(|p| p <= 100.0));
+                            lro = *next;
+                        }
+                        Step::Final(next) => lro = *next,
+                        Step::Done(_) | Step::Failed(_) => break,
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `arm::patch`: changes a part of anything.
+
+use super::Asked;
+use crate::prelude::*;
+
+/// Changes a part of any resource. Not every change is the same when made twice, so when a crash leaves it unclear
+/// whether it was made, a person is asked.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Args {
+    /// Path below Azure Resource Manager: a resource id, perhaps with `?name=value` behind it.
+    path: String,
+    /// Version of the API.
+    api_version: String,
+    /// Body of the request. `secret("..")` may stand in it.
+    body: Value,
+    /// How long the operation may take before a person is asked; one hour when left out.
+    #[serde(default)]
+    wait: Option<Span>,
+}
+
+/// `arm::patch`.
+pub(crate) struct Patch(pub(crate) Azure);
+
+impl Operation for Patch {
+    type Args = Args;
+    type Output = Value;
+
+    const NAME: &'static str = "arm::patch";
+    const SUMMARY: &'static str = "Changes a part of a resource and waits until that is done.";
+    const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
+    const REDO: Redo = Redo::Ask;
+
+    fn examples() -> Vec<Example> {
+        vec![
+            Example::new(
+                "Put a tag on a resource group and keep the others.",
+                r#"let group = "/subscriptions/" + local::vm("web-01").id.split("/")[2] + "/resourceGroups/rg-edge";
+                   arm::patch(group, "2022-09-01", #{ tags: #{ watched: "yes" } }).tags.watched"#,
+            )
+            .on("edge")
+            .gives(json!("yes")),
+        ]
+    }
+
+    async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Value>> {
+        args.asked().begin(&self.0, cx).await
+    }
+
+    async fn resume(&self, cx: &Cx, args: &Args, at: &Value) -> Result<Outcome<Value>> {
+        args.asked().resume(&self.0, cx, at).await
+    }
+}
+
+impl Args {
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            method: Method::Patch,
+            path: &self.path,
+            api_version: &self.api_version,
+            body: Some(&self.body),
+            wait: self.wait,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! `arm::post`: has anything do something.
+
+use super::Asked;
+use crate::prelude::*;
+
+/// Sends an action. When a crash leaves it unclear whether it was done, a person is asked.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Args {
+    /// Path below Azure Resource Manager: a resource id, perhaps with `?name=value` behind it.
+    path: String,
+    /// Version of the API.
+    api_version: String,
+    /// Body of the request. `secret("..")` may stand in it.
+    #[serde(default)]
+    body: Option<Value>,
+    /// How long the operation may take before a person is asked; one hour when left out.
+    #[serde(default)]
+    wait: Option<Span>,
+}
+
+/// `arm::post`.
+pub(crate) struct Post(pub(crate) Azure);
+
+impl Operation for Post {
+    type Args = Args;
+    type Output = Value;
+
+    const NAME: &'static str = "arm::post";
+    const SUMMARY: &'static str = "Has a resource do something and waits until that is done.";
+    const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
+    const REDO: Redo = Redo::Ask;
+
+    fn examples() -> Vec<Example> {
+        vec![
+            Example::new(
+                "Start a VM by hand.",
+                r#"let vm = local::vm("file-01");
+                   arm::post(vm.id + "/providers/Microsoft.AzureStackHCI/virtualMachineInstances/default/start", "2026-04-01-preview");
+                   local::vm("file-01").power_state"#,
+            )
+            .on("edge")
+            .gives(json!("Running")),
+        ]
+    }
+
+    async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Value>> {
+        args.asked().begin(&self.0, cx).await
+    }
+
+    async fn resume(&self, cx: &Cx, args: &Args, at: &Value) -> Result<Outcome<Value>> {
+        args.asked().resume(&self.0, cx, at).await
+    }
+}
+
+impl Args {
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            method: Method::Post,
+            path: &self.path,
+            api_version: &self.api_version,
+            body: self.body.as_ref(),
+            wait: self.wait,
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `schedule::after`: has a runbook run after a while.
+
+use super::{Scheduled, appoint};
+use crate::prelude::*;
+
+/// Has a runbook run once, a while from now. It runs even when this run has ended by then, as long as `relight serve`
+/// (or any later `relight` command that looks) is there.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Args {
+    /// How long from now, such as `2h`.
+    delay: Span,
+    /// Name of the runbook.
+    runbook: String,
+    /// Its parameters, as a person would write them; `#{}` when it takes none.
+    params: serde_json::Map<String, Value>,
+}
+
+/// `schedule::after`.
+pub(crate) struct After;
+
+impl Operation for After {
+    type Args = Args;
+    type Output = Scheduled;
+
+    const NAME: &'static str = "schedule::after";
+    const SUMMARY: &'static str = "Has a runbook run once after a while.";
+    const EFFECTS: &'static [Effect] = &[];
+    const REDO: Redo = Redo::Resend;
+
+    fn examples() -> Vec<Example> {
+        vec![
+            Example::new(
+                "Close a console again in two hours.",
+                r#"schedule::after("2h", "disable-vm-connect", #{ vm: "web-01" }).runbook"#,
+            )
+            .on("edge")
+            .gives(json!("disable-vm-connect")),
+        ]
+    }
+
+    async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Scheduled>> {
+        appoint(
+            cx,
+            cx.after(args.delay.get()),
+            &args.runbook,
+            &Value::Object(args.params.clone()),
+        )
+    }
+}

@@ -1,0 +1,48 @@
+//! `schedule`: runs that are due later.
+
+mod after;
+mod at;
+
+use relight_engine::Registered;
+
+use crate::prelude::*;
+
+/// Returns the operations of this area.
+pub(crate) fn all() -> Vec<Registered> {
+    vec![Registered::new(at::At), Registered::new(after::After)]
+}
+
+/// A run that is due.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Scheduled {
+    /// Id of the schedule: `relight schedule remove <id>` cancels it.
+    id: String,
+    /// Runbook that will run.
+    runbook: String,
+    /// When it is due.
+    due: String,
+}
+
+/// Makes an appointment. Its id follows from the step, so that making it twice makes one.
+fn appoint(cx: &Cx, due: Timestamp, runbook: &str, params: &Value) -> Result<Outcome<Scheduled>> {
+    if runbook.trim().is_empty() {
+        return Err(Error::invalid("the name of the runbook is missing"));
+    }
+    // Its runs may touch the files that this run may.
+    let workdir: std::path::PathBuf = cx.file(".")?.components().collect();
+    let appointment = Appointment {
+        id: cx.key(12),
+        runbook: runbook.to_owned(),
+        params: params.clone(),
+        due,
+        repeats: None,
+        run: Some(cx.run().clone()),
+        workdir: workdir.to_string_lossy().into_owned(),
+    };
+    let value = Scheduled {
+        id: appointment.id.clone(),
+        runbook: appointment.runbook.clone(),
+        due: due.to_string(),
+    };
+    Ok(Outcome::done(value).with(Effected::Scheduled(appointment)))
+}

@@ -1,0 +1,367 @@
+//! `vmconnect::disable`: closes the console port that was opened for a VM.
+//!
+//! The port is closed on the node where it was opened, which the lease remembers; the VM may be elsewhere by now. While
+//! another VM's lease shares the node the port stays open: only this VM's lease is given back, and the last one closes.
+
+use super::job::{Job, JobRun, JobStep, Kind, State, jobs_of};
+use super::{OPEN_FOR, door, parse_door};
+use crate::arm::wire::shortened;
+use crate::local::Vm;
+use crate::local::find::machine_id;
+use crate::prelude::*;
+
+/// How long the whole may take before a person is asked.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// Closes the console port that was opened for a VM, and ends its leases. The port belongs to the whole node: while
+/// another VM's lease shares it, it stays open until that one ends. When nothing is known to be open, it says so.
+///
+/// Beginning again only reads; the closing job has a name that only this step uses, and one that was already sent is
+/// adopted. Inferred: that a closing job for one VM closes the port for every VM of the node.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Args {
+    /// VM: its name, its resource id, or a value with an `id` or a `vm`.
+    vm: Ref,
+    /// Azure Local instance. What the lease says when left out, else found from the VM's host.
+    #[serde(default)]
+    cluster: Option<Ref>,
+    /// Node whose port is closed when no lease is known.
+    #[serde(default)]
+    node: Option<String>,
+    /// Resource group of the VM. The configured group when left out.
+    #[serde(default)]
+    group: Option<String>,
+}
+
+/// What became of the port.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Closed {
+    /// Resource id of the VM.
+    vm: ResourceId,
+    /// Whether a port was closed.
+    closed: bool,
+    /// Nodes whose port was closed.
+    hosts: Vec<String>,
+    /// What happened, for a person.
+    note: String,
+}
+
+/// What is stored while ports are being closed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Closing {
+    vm: ResourceId,
+    /// Jobs still to be done, the current one first.
+    jobs: Vec<JobRun>,
+    /// Leases that end with the last job.
+    leases: Vec<String>,
+    closed: Vec<String>,
+    /// Nodes whose port stays open for others.
+    shared: Vec<String>,
+}
+
+/// `vmconnect::disable`.
+pub(crate) struct Disable(pub(crate) Azure);
+
+impl Operation for Disable {
+    type Args = Args;
+    type Output = Closed;
+
+    const NAME: &'static str = "vmconnect::disable";
+    const SUMMARY: &'static str =
+        "Closes the console of a VM, unless another VM's lease shares the port of its host.";
+    const EFFECTS: &'static [Effect] = &[Effect::AzureRead, Effect::AzureWrite];
+    const REDO: Redo = Redo::Resend;
+
+    fn examples() -> Vec<Example> {
+        vec![
+            Example::new(
+                "Close what was opened.",
+                r#"let c = vmconnect::enable("web-01"); vmconnect::disable(c).hosts"#,
+            )
+            .on("edge")
+            .gives(json!(["hq-node2"])),
+            Example::new(
+                "Nothing is open, and that is fine.",
+                r#"vmconnect::disable("db-01").closed"#,
+            )
+            .on("edge")
+            .gives(json!(false)),
+            Example::new(
+                "The last of two VMs on one host closes the port.",
+                r#"vmconnect::enable("db-01"); vmconnect::enable("lin-02");
+                   [vmconnect::disable("db-01").closed, vmconnect::disable("lin-02").closed]"#,
+            )
+            .on("edge")
+            .gives(json!([false, true])),
+        ]
+    }
+
+    async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Closed>> {
+        // A lease can be closed for a VM that no longer exists: its id is enough.
+        let (vm, seen) = match &args.vm {
+            Ref::Id(id) => (machine_id(id)?, None),
+            Ref::Name(_) => {
+                let vm = self.0.find_vm(cx, &args.vm, args.group.as_deref()).await?;
+                (machine_id(&vm.id)?, Some(vm))
+            }
+        };
+        let mut closing = Closing {
+            vm,
+            jobs: Vec::new(),
+            leases: Vec::new(),
+            closed: Vec::new(),
+            shared: Vec::new(),
+        };
+        let leases = cx.leases_for(&closing.vm.key()).await?;
+        for lease in &leases {
+            closing.leases.push(lease.id.clone());
+            let Some((cluster, node)) = place(lease) else {
+                continue;
+            };
+            closing.plan(cx, cluster, &node).await?;
+        }
+        if leases.is_empty() {
+            self.plan_without_lease(cx, args, seen, &mut closing)
+                .await?;
+        }
+        closing.next()
+    }
+
+    async fn resume(&self, cx: &Cx, _args: &Args, at: &Value) -> Result<Outcome<Closed>> {
+        let mut closing: Closing = restored(Self::NAME, at)?;
+        let Some(run) = closing.jobs.first().cloned() else {
+            return closing.next();
+        };
+        // A lease that somebody took on this port since keeps it open.
+        if closing.is_shared(cx, &run.cluster, &run.node).await? && !run.is_sent() {
+            closing.shared.push(closing.jobs.remove(0).node);
+            return closing.next();
+        }
+        match run.advance(&self.0, cx).await? {
+            JobStep::Done => {
+                closing.closed.push(closing.jobs.remove(0).node);
+                closing.next()
+            }
+            JobStep::Wait {
+                run,
+                wait,
+                said,
+                percent,
+            } => {
+                closing.jobs[0] = run;
+                Ok(Outcome::pending(&closing, wait)?
+                    .within(LIMIT)
+                    .saying(said, percent))
+            }
+        }
+    }
+}
+
+impl Disable {
+    /// No lease is known here: what was opened by somebody else shows in Azure's list of jobs.
+    async fn plan_without_lease(
+        &self,
+        cx: &Cx,
+        args: &Args,
+        seen: Option<Vm>,
+        closing: &mut Closing,
+    ) -> Result<()> {
+        let vm = match seen {
+            Some(vm) => Some(vm),
+            None => self.0.read_vm(cx, &closing.vm).await?,
+        };
+        let groups = [closing.vm.group().unwrap_or_default().to_owned()];
+        let groups: Vec<&str> = groups
+            .iter()
+            .map(String::as_str)
+            .filter(|g| !g.is_empty())
+            .collect();
+        let cluster = match (&args.cluster, &vm) {
+            (Some(Ref::Id(id)), _) => id.clone(),
+            (Some(cluster), _) => self.0.find_cluster(cx, cluster, &groups).await?.id,
+            (None, Some(vm)) if vm.host.is_some() => self.0.cluster_of(cx, vm).await?.id,
+            // Without a host nobody can say which instance to ask.
+            (None, _) => return Ok(()),
+        };
+        let jobs = match jobs_of(&self.0, cx, &cluster, &closing.vm).await {
+            Ok(jobs) => jobs,
+            // An instance without VM Connect has nothing open.
+            Err(error) if is_without_vm_connect(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let nodes = match &args.node {
+            Some(node) => open_nodes(&jobs, cx.now())
+                .into_iter()
+                .filter(|n| n.eq_ignore_ascii_case(node))
+                .collect(),
+            None => open_nodes(&jobs, cx.now()),
+        };
+        for node in nodes {
+            closing.plan(cx, cluster.clone(), &node).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Closing {
+    /// Adds the closing of one node's port, unless others still need it.
+    async fn plan(&mut self, cx: &Cx, cluster: ResourceId, node: &str) -> Result<()> {
+        if self
+            .jobs
+            .iter()
+            .any(|job| job.cluster == cluster && job.node.eq_ignore_ascii_case(node))
+        {
+            return Ok(());
+        }
+        if self.is_shared(cx, &cluster, node).await? {
+            self.shared.push(node.to_owned());
+            return Ok(());
+        }
+        let name = Kind::Remove.job_name(cx, u32::try_from(self.jobs.len()).unwrap_or_default());
+        self.jobs.push(JobRun::new(
+            Kind::Remove,
+            name,
+            cluster,
+            node.to_owned(),
+            self.vm.clone(),
+        ));
+        Ok(())
+    }
+
+    async fn is_shared(&self, cx: &Cx, cluster: &ResourceId, node: &str) -> Result<bool> {
+        let all = cx.leases_on(&door(cluster, node)).await?;
+        Ok(all
+            .iter()
+            .any(|lease| !lease.subject.eq_ignore_ascii_case(&self.vm.key())))
+    }
+
+    /// Goes on with the next job, or ends.
+    fn next(self) -> Result<Outcome<Closed>> {
+        if !self.jobs.is_empty() {
+            return Ok(Outcome::pending(&self, Duration::ZERO)?.within(LIMIT));
+        }
+        let note = match (self.closed.as_slice(), self.shared.as_slice()) {
+            ([], []) if self.leases.is_empty() => "nothing was known to be open".to_owned(),
+            ([], []) => "the lease is given back; it named no port".to_owned(),
+            ([], shared) => format!(
+                "{} stays open for another VM: 2179 is host-wide, and the last lease closes it",
+                shared.join(", ")
+            ),
+            (closed, []) => format!("closed on {}", closed.join(", ")),
+            (closed, shared) => format!(
+                "closed on {}; {} stays open for another VM",
+                closed.join(", "),
+                shared.join(", ")
+            ),
+        };
+        let value = Closed {
+            vm: self.vm,
+            closed: !self.closed.is_empty(),
+            hosts: self.closed,
+            note: shortened(&note, 400),
+        };
+        let ends = self
+            .leases
+            .into_iter()
+            .map(|id| Effected::LeaseClosed { id });
+        Ok(ends.fold(Outcome::done(value), Outcome::with))
+    }
+}
+
+/// Returns where a lease's port is: as its closing call says, else as its door says.
+fn place(lease: &Lease) -> Option<(ResourceId, String)> {
+    let args = &lease.close.args;
+    let named = text(args, "/cluster")
+        .and_then(|id| ResourceId::parse(id).ok())
+        .zip(text(args, "/node").map(str::to_owned));
+    named.or_else(|| parse_door(&lease.door).map(|(cluster, node)| (cluster, node.to_owned())))
+}
+
+/// Returns the nodes on which the jobs of a VM left a port open: the last word about a node was to open it, and that is
+/// not longer ago than the service leaves it open.
+fn open_nodes(jobs: &[Job], now: Timestamp) -> Vec<String> {
+    let since = now.saturating_sub(OPEN_FOR).unwrap_or(Timestamp::MIN);
+    let mut done: Vec<(&Job, Timestamp)> = jobs
+        .iter()
+        .filter(|job| job.state == State::Succeeded)
+        .filter_map(|job| Some((job, job.ended.or(job.started)?)))
+        .filter(|(_, at)| *at > since)
+        .collect();
+    done.sort_by_key(|(_, at)| *at);
+    let mut open: Vec<String> = Vec::new();
+    for (job, _) in done {
+        for node in job.targets.iter().filter_map(|target| target.node.as_ref()) {
+            open.retain(|other| !other.eq_ignore_ascii_case(node));
+            if job.kind == Some(Kind::Provision) {
+                open.push(node.clone());
+            }
+        }
+    }
+    open
+}
+
+fn is_without_vm_connect(error: &Error) -> bool {
+    error.code() == Some("NoRegisteredProviderFound") || error.status() == Some(404)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(kind: &str, node: &str, at: &str, state: &str) -> Job {
+        let details = if kind == "VmConnectRemove" {
+            "vmConnectRemoveJobDetails"
+        } else {
+            "vmConnectProvisionJobDetails"
+        };
+        Job::read(
+            &json!({"name": "x", "properties": {"jobType": kind, "provisioningState": state, "status": state,
+            "endTimeUtc": at, details: [{"vmName": "web-01", "nodeName": node}]}}),
+        )
+    }
+
+    #[test]
+    fn the_last_word_about_a_node_counts_for_eight_hours() {
+        let now: Timestamp = "2026-11-20T20:00:00Z".parse().unwrap();
+        let (open, close) = ("VmConnectProvision", "VmConnectRemove");
+        for (jobs, expected) in [
+            (vec![], vec![]),
+            (
+                vec![job(open, "n1", "2026-11-20T19:00:00", "Succeeded")],
+                vec!["n1"],
+            ),
+            (
+                vec![job(open, "n1", "2026-11-20T11:59:00", "Succeeded")],
+                vec![],
+            ),
+            (
+                vec![job(open, "n1", "2026-11-20T19:00:00Z", "Failed")],
+                vec![],
+            ),
+            (
+                vec![
+                    job(close, "N1", "2026-11-20T19:30:00Z", "Succeeded"),
+                    job(open, "n1", "2026-11-20T19:00:00Z", "Succeeded"),
+                ],
+                vec![],
+            ),
+            (
+                vec![
+                    job(close, "n1", "2026-11-20T18:30:00Z", "Succeeded"),
+                    job(open, "n1", "2026-11-20T19:00:00Z", "Succeeded"),
+                ],
+                vec!["n1"],
+            ),
+            (
+                vec![
+                    job(open, "n1", "2026-11-20T18:30:00Z", "Succeeded"),
+                    job(open, "n2", "2026-11-20T19:00:00Z", "Succeeded"),
+                ],
+                vec!["n1", "n2"],
+            ),
+        ] {
+            assert_eq!(open_nodes(&jobs, now), expected);
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! `vmconnect::enable`: opens the console port on the node that runs a VM.
+//!
+//! ```text
+//! begin (only reads) ──► Clear ◄──► Clearing
+//!                          │ the lease is opened together with this step
+//!                          ▼
+//!                        Open ──► moved? ──► Leave (close the old node) ──► Clear
+//!                          └────► Done
+//! ```
+
+use super::job::{JobRun, JobStep, Kind, State, jobs_of};
+use super::{OPEN_FOR, PORT, ROLE, check_cluster, door};
+use crate::local::find::machine_id;
+use crate::local::{Cluster, Vm, api};
+use crate::prelude::*;
+
+/// How long the whole may take before a person is asked. The service names ten minutes.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+/// How often somebody else's job is looked at.
+const LOOK: Duration = Duration::from_secs(15);
+/// How often a VM may move while its console is being opened.
+const MOST_MOVES: u32 = 3;
+
+/// Opens the console port (2179) of the node that runs a VM, so that the console can be reached with Remote Desktop
+/// even when the guest does not boot. The port closes again by the lease, at the latest after eight hours.
+///
+/// The identity needs the role "Azure Stack HCI Administrator" on the VM and the instance. The request is a cluster job
+/// under a name that only this step uses; beginning again only reads, and a job that was already sent is adopted.
+/// Inferred: that the record of an older job for the VM is deleted first (Azure's own command does so), and that the
+/// service closes the port by itself after eight hours.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Args {
+    /// VM: its name, its resource id, or a value with an `id`.
+    vm: Ref,
+    /// Azure Local instance: its name, its resource id, or a value with an `id`. Found from the VM's host when left out.
+    #[serde(default)]
+    cluster: Option<Ref>,
+    /// Resource group of the VM. The configured group when left out.
+    #[serde(default)]
+    group: Option<String>,
+}
+
+/// An open console: what `rdp::write` and `net::first_reachable` take.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Console {
+    /// Resource id of the VM.
+    vm: ResourceId,
+    /// Name of the VM.
+    name: String,
+    /// Id by which Hyper-V knows the VM; it stands in the RDP file.
+    vm_id: String,
+    /// Node whose port is open.
+    host: String,
+    /// Resource id of the Azure Local instance.
+    cluster: ResourceId,
+    /// Addresses of the node, most likely first. Not each can be reached from everywhere.
+    addresses: Vec<String>,
+    /// Port: 2179.
+    port: u16,
+    /// When it is closed at the latest.
+    closes_at: String,
+}
+
+/// What is stored while the port is being opened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Opening {
+    vm: ResourceId,
+    vm_id: String,
+    cluster: ResourceId,
+    node: String,
+    /// How often the VM has moved since.
+    moves: u32,
+    closes_at: Timestamp,
+    phase: Phase,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Phase {
+    /// Before older jobs of this VM are deleted.
+    Clear,
+    /// One of them is being deleted.
+    Clearing(Box<Lro>),
+    /// The lease is open, and the job is sent or will be.
+    Open(JobRun),
+    /// The VM moved: the port of the node it left is being closed.
+    Leave(JobRun),
+}
+
+/// `vmconnect::enable`.
+pub(crate) struct Enable(pub(crate) Azure);
+
+impl Operation for Enable {
+    type Args = Args;
+    type Output = Console;
+
+    const NAME: &'static str = "vmconnect::enable";
+    const SUMMARY: &'static str =
+        "Opens the console of a VM on its host, and leases it so that it is closed again.";
+    const EFFECTS: &'static [Effect] = &[Effect::AzureRead, Effect::AzureWrite];
+    const REDO: Redo = Redo::Resend;
+
+    fn examples() -> Vec<Example> {
+        vec![
+            Example::new(
+                "Open the console of a VM.",
+                r#"vmconnect::enable("web-01").host"#,
+            )
+            .on("edge")
+            .gives(json!("hq-node2")),
+            Example::new(
+                "Name the instance, and see every address of the host.",
+                r#"let vm = local::vm("db-01"); vmconnect::enable(vm, #{ cluster: "hq" }).port"#,
+            )
+            .on("edge")
+            .gives(json!(2179)),
+            Example::new(
+                "An instance that is too old says so.",
+                r#"try { vmconnect::enable("pos-01"); "open" } catch (e) { e.kind }"#,
+            )
+            .on("edge")
+            .gives(json!("rejected")),
+        ]
+    }
+
+    async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Console>> {
+        let vm = self.0.find_vm(cx, &args.vm, args.group.as_deref()).await?;
+        check_vm(&vm)?;
+        let cluster = match &args.cluster {
+            Some(cluster) => self.0.find_cluster(cx, cluster, &[&vm.group]).await?,
+            None => self.0.cluster_of(cx, &vm).await?,
+        };
+        check_cluster(&cluster)?;
+        let (vm_id, node) = (hyperv_id(&vm)?, node_of(&vm, &cluster)?);
+        let host = self.0.read_node(cx, &cluster, &node).await?;
+        if host.state.eq_ignore_ascii_case("Disconnected") {
+            return Err(Error::rejected(format!("`{node}`, which runs `{}`, is out of touch with Azure", vm.name))
+                .hint("check the Arc agent of the node (azcmagent check), or open the console on the host itself"));
+        }
+        let opening = Opening {
+            vm: machine_id(&vm.id)?,
+            vm_id,
+            cluster: cluster.id,
+            node,
+            moves: 0,
+            closes_at: cx.after(OPEN_FOR),
+            phase: Phase::Clear,
+        };
+        opening.pending(Duration::ZERO)
+    }
+
+    async fn resume(&self, cx: &Cx, _args: &Args, at: &Value) -> Result<Outcome<Console>> {
+        let mut opening: Opening = restored(Self::NAME, at)?;
+        match opening.phase.clone() {
+            Phase::Clear => self.clear(cx, opening).await,
+            Phase::Clearing(lro) => match self.0.arm.follow(cx, *lro).await? {
+                Advance::Done(_) => opening.at(Phase::Clear).pending(Duration::ZERO),
+                Advance::Wait(lro, wait, _) => opening.at(Phase::Clearing(lro)).pending(wait),
+            },
+            Phase::Open(run) => match run
+                .advance(&self.0, cx)
+                .await
+                .map_err(|e| opening.explain(e))?
+            {
+                JobStep::Done => self.confirm(cx, opening).await,
+                JobStep::Wait {
+                    run,
+                    wait,
+                    said,
+                    percent,
+                } => Ok(opening
+                    .at(Phase::Open(run))
+                    .pending(wait)?
+                    .saying(said, percent)),
+            },
+            Phase::Leave(run) => match run.advance(&self.0, cx).await? {
+                JobStep::Done => {
+                    opening.node = self.current_node(cx, &opening).await?;
+                    opening.at(Phase::Clear).pending(Duration::ZERO)
+                }
+                JobStep::Wait {
+                    run,
+                    wait,
+                    said,
+                    percent,
+                } => Ok(opening
+                    .at(Phase::Leave(run))
+                    .pending(wait)?
+                    .saying(said, percent)),
+            },
+        }
+    }
+}
+
+impl Enable {
+    /// Deletes older jobs for this VM, one at a time; when none is left, opens the lease and goes on to the job.
+    async fn clear(&self, cx: &Cx, opening: Opening) -> Result<Outcome<Console>> {
+        let name = Kind::Provision.job_name(cx, opening.moves);
+        let jobs = jobs_of(&self.0, cx, &opening.cluster, &opening.vm)
+            .await
+            .map_err(|e| opening.explain(e))?;
+        let mut provisions = jobs.iter().filter(|job| job.kind == Some(Kind::Provision));
+        if let Some(job) = provisions.find(|job| !job.name.eq_ignore_ascii_case(&name)) {
+            if matches!(job.state, State::Running | State::Deleting) {
+                let said = format!("waiting for job {} ({})", job.name, job.state.as_str());
+                return Ok(opening.pending(LOOK)?.saying(said, None));
+            }
+            let path = format!("{}/jobs/{}", opening.cluster, job.name);
+            let write = Write {
+                method: Method::Delete,
+                path: &path,
+                api: api::VM_CONNECT_JOBS,
+                body: None,
+                finish: FinalState::Location,
+            };
+            return match self
+                .0
+                .arm
+                .write(cx, write)
+                .await
+                .map_err(|e| opening.explain(e))?
+            {
+                Started::Done(_) => opening.pending(Duration::ZERO),
+                Started::Pending(lro, wait) => opening.at(Phase::Clearing(lro)).pending(wait),
+            };
+        }
+        let lease = opening.lease(cx);
+        let (vm, cluster, node) = (
+            opening.vm.clone(),
+            opening.cluster.clone(),
+            opening.node.clone(),
+        );
+        let run = JobRun::new(Kind::Provision, name, cluster, node, vm);
+        // The duty to close is durable before the request to open leaves.
+        Ok(opening
+            .at(Phase::Open(run))
+            .pending(Duration::ZERO)?
+            .with(Effected::LeaseOpened(lease)))
+    }
+
+    /// The port is open: is the VM still there?
+    async fn confirm(&self, cx: &Cx, mut opening: Opening) -> Result<Outcome<Console>> {
+        let vm = self.read(cx, &opening).await?;
+        let cluster = self.0.read_cluster(cx, &opening.cluster).await?;
+        let node = node_of(&vm, &cluster)?;
+        if node.eq_ignore_ascii_case(&opening.node) {
+            return self.done(cx, opening, &vm, &cluster).await;
+        }
+        opening.moves += 1;
+        if opening.moves > MOST_MOVES {
+            return Err(
+                Error::rejected(format!("`{}` keeps moving from node to node", vm.name))
+                    .hint("pause live migration of the VM, then enable VM Connect again"),
+            );
+        }
+        let others = cx.leases_on(&door(&opening.cluster, &opening.node)).await?;
+        let is_shared = others
+            .iter()
+            .any(|lease| !lease.subject.eq_ignore_ascii_case(&opening.vm.key()));
+        let said = format!("{} moved from {} to {node}", vm.name, opening.node);
+        let phase = if is_shared {
+            opening.node = node;
+            Phase::Clear
+        } else {
+            let name = Kind::Remove.job_name(cx, opening.moves);
+            let (vm, cluster, old) = (
+                opening.vm.clone(),
+                opening.cluster.clone(),
+                opening.node.clone(),
+            );
+            Phase::Leave(JobRun::new(Kind::Remove, name, cluster, old, vm))
+        };
+        Ok(opening
+            .at(phase)
+            .pending(Duration::ZERO)?
+            .saying(said, None))
+    }
+
+    async fn done(
+        &self,
+        cx: &Cx,
+        opening: Opening,
+        vm: &Vm,
+        cluster: &Cluster,
+    ) -> Result<Outcome<Console>> {
+        let host = self.0.read_node(cx, cluster, &opening.node).await?;
+        let addresses = crate::local::addresses(vm.host_address.as_deref(), host.addresses);
+        Ok(Outcome::done(Console {
+            name: opening.vm.name().to_owned(),
+            vm: opening.vm,
+            vm_id: hyperv_id(vm).unwrap_or(opening.vm_id),
+            host: opening.node,
+            cluster: opening.cluster,
+            addresses,
+            port: PORT,
+            closes_at: opening.closes_at.to_string(),
+        }))
+    }
+
+    async fn read(&self, cx: &Cx, opening: &Opening) -> Result<Vm> {
+        let gone = || Error::rejected(format!("`{}` is gone", opening.vm.name()));
+        self.0.read_vm(cx, &opening.vm).await?.ok_or_else(gone)
+    }
+
+    async fn current_node(&self, cx: &Cx, opening: &Opening) -> Result<String> {
+        let vm = self.read(cx, opening).await?;
+        node_of(&vm, &self.0.read_cluster(cx, &opening.cluster).await?)
+    }
+}
+
+impl Opening {
+    fn at(mut self, phase: Phase) -> Self {
+        self.phase = phase;
+        self
+    }
+
+    fn pending(self, wait: Duration) -> Result<Outcome<Console>> {
+        Ok(Outcome::pending(&self, wait)?.within(LIMIT))
+    }
+
+    /// The duty to close what this step opens. Opened again after a move, it replaces itself.
+    fn lease(&self, cx: &Cx) -> Lease {
+        Lease {
+            id: cx.lease_id(),
+            run: cx.run().clone(),
+            subject: self.vm.key(),
+            door: door(&self.cluster, &self.node),
+            title: format!("VM Connect to {} on {}", self.vm.name(), self.node),
+            opened: cx.now(),
+            deadline: self.closes_at,
+            close: Call {
+                operation: "vmconnect::disable".into(),
+                args: json!({ "vm": self.vm, "cluster": self.cluster, "node": self.node }),
+            },
+        }
+    }
+
+    /// Adds the next steps that only this operation knows.
+    fn explain(&self, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::Denied => error.hint(format!(
+                "VM Connect needs the role \"{ROLE}\" on the instance {} and on the VM (Microsoft.AzureStackHCI/clusters/jobs/write)",
+                self.cluster
+            )),
+            ErrorKind::Rejected if error.code() == Some("NoRegisteredProviderFound") => {
+                error.hint("VM Connect is a preview: the region of the instance may not offer it yet")
+            }
+            ErrorKind::Rejected if self.is_across_groups() => error.hint(format!(
+                "the VM is in `{}` and the instance in `{}`: older instances open consoles only within their own resource group",
+                self.vm.group().unwrap_or_default(),
+                self.cluster.group().unwrap_or_default()
+            )),
+            _ => error,
+        }
+    }
+
+    fn is_across_groups(&self) -> bool {
+        let (vm, cluster) = (
+            self.vm.group().unwrap_or_default(),
+            self.cluster.group().unwrap_or_default(),
+        );
+        !vm.eq_ignore_ascii_case(cluster)
+    }
+}
+
+/// Says why a VM has no console to open, if it has none.
+fn check_vm(vm: &Vm) -> Result<()> {
+    let is_off = [
+        "Stopped",
+        "Stopping",
+        "Saved",
+        "Deallocated",
+        "Deallocating",
+    ]
+    .iter()
+    .any(|state| vm.is(state));
+    if is_off {
+        return Err(Error::rejected(format!(
+            "`{}` is {} and has no console to show",
+            vm.name,
+            vm.power_state.to_lowercase()
+        ))
+        .hint(format!("start it first: local::start(\"{}\")", vm.name)));
+    }
+    Ok(())
+}
+
+fn hyperv_id(vm: &Vm) -> Result<String> {
+    vm.hyperv_id.clone().ok_or_else(|| {
+        Error::rejected(format!("Azure does not say by which id Hyper-V knows `{}`", vm.name))
+            .hint("the instance may be too old, or the VM was made moments ago: try again in a few minutes")
+    })
+}
+
+/// Returns the node that runs a VM, in the cluster's own spelling.
+fn node_of(vm: &Vm, cluster: &Cluster) -> Result<String> {
+    let host = vm.host.as_deref().ok_or_else(|| {
+        Error::rejected(format!(
+            "Azure does not say on which host `{}` runs",
+            vm.name
+        ))
+        .hint("it may be moving: try again in a minute")
+    })?;
+    // A cluster that lists no nodes cannot contradict.
+    if cluster.nodes.is_empty() {
+        return Ok(host.split('.').next().unwrap_or(host).to_owned());
+    }
+    cluster.node(host).map(str::to_owned).ok_or_else(|| {
+        Error::rejected(format!(
+            "`{}` runs on `{host}`, which is no node of `{}`",
+            vm.name, cluster.name
+        ))
+        .hint(format!(
+            "its nodes are {}; leave `cluster` out to find the right instance",
+            cluster.nodes.join(", ")
+        ))
+    })
+}

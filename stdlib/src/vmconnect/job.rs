@@ -1,0 +1,581 @@
+//! One cluster job of VM Connect: what it says, and driving one to its end exactly once.
+//!
+//! A job is a PUT under a name that the step fixes. Whoever stands before the PUT looks for the name first: when an
+//! earlier process already sent it, its job is adopted and followed by its own state.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use relight_engine::ServiceError;
+use relight_engine::event::digest;
+
+use crate::arm::wire::shortened;
+use crate::local::api;
+use crate::prelude::*;
+
+/// How often a job is read while nothing says when to look again.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// What a job of VM Connect does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    /// Opens the port.
+    Provision,
+    /// Closes the port.
+    Remove,
+}
+
+impl Kind {
+    fn job_type(self) -> &'static str {
+        match self {
+            Kind::Provision => "VmConnectProvision",
+            Kind::Remove => "VmConnectRemove",
+        }
+    }
+
+    fn details(self) -> &'static str {
+        match self {
+            Kind::Provision => "vmConnectProvisionJobDetails",
+            Kind::Remove => "vmConnectRemoveJobDetails",
+        }
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Kind::Provision => "vmc-p-",
+            Kind::Remove => "vmc-r-",
+        }
+    }
+
+    /// Returns the name of the job that this step sends: the same in every attempt and every process. `nth` tells the
+    /// jobs of one step apart. At most 24 letters, as early versions allow no more.
+    pub(super) fn job_name(self, cx: &Cx, nth: u32) -> String {
+        format!(
+            "{}{}",
+            self.prefix(),
+            &digest(&[&cx.key(64), self.job_type(), &nth.to_string()])[..12]
+        )
+    }
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Running,
+    Succeeded,
+    Failed,
+    Deleting,
+}
+
+impl State {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            State::Running => "running",
+            State::Succeeded => "succeeded",
+            State::Failed => "failed",
+            State::Deleting => "deleting",
+        }
+    }
+}
+
+/// A job as the cluster reports it.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub(super) name: String,
+    /// Nothing for jobs that have nothing to do with VM Connect.
+    pub(super) kind: Option<Kind>,
+    /// The VMs it names, each with its resource group when that is said, and its node.
+    pub(super) targets: Vec<Target>,
+    pub(super) state: State,
+    /// What it says about itself, for people.
+    said: String,
+    percent: Option<f64>,
+    pub(super) started: Option<Timestamp>,
+    pub(super) ended: Option<Timestamp>,
+    body: Value,
+}
+
+/// One VM of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Target {
+    vm: String,
+    group: Option<String>,
+    pub(super) node: Option<String>,
+}
+
+impl Job {
+    /// Reads a job. Whatever is missing or unknown means that it still runs.
+    pub(super) fn read(body: &Value) -> Self {
+        let kind = [Kind::Provision, Kind::Remove].into_iter().find(|kind| {
+            text(body, "/properties/jobType")
+                .is_some_and(|t| t.eq_ignore_ascii_case(kind.job_type()))
+        });
+        let owned = |value: &Value, pointer| text(value, pointer).map(str::to_owned);
+        let targets = kind.map_or_else(Vec::new, |kind| {
+            items(body, &format!("/properties/{}", kind.details()))
+                .filter_map(|target| {
+                    Some(Target {
+                        vm: owned(target, "/vmName")?,
+                        group: owned(target, "/vmResourceGroupName"),
+                        node: owned(target, "/nodeName"),
+                    })
+                })
+                .collect()
+        });
+        let status = text(body, "/properties/status").unwrap_or_default();
+        let provisioning = text(body, "/properties/provisioningState").unwrap_or_default();
+        Job {
+            name: text(body, "/name").unwrap_or_default().to_owned(),
+            kind,
+            targets,
+            state: state(provisioning, status),
+            said: shortened(
+                if status.is_empty() {
+                    provisioning
+                } else {
+                    status
+                },
+                60,
+            ),
+            percent: body
+                .pointer("/properties/reportedProperties/percentComplete")
+                .and_then(Value::as_f64),
+            started: text(body, "/properties/startTimeUtc").and_then(time),
+            ended: text(body, "/properties/endTimeUtc").and_then(time),
+            body: body.clone(),
+        }
+    }
+
+    /// Returns whether the job names a VM. A job that names no group means VMs in the cluster's own.
+    pub(super) fn names(&self, vm: &ResourceId, cluster: &ResourceId) -> bool {
+        self.targets.iter().any(|target| {
+            let group = target
+                .group
+                .as_deref()
+                .or(cluster.group())
+                .unwrap_or_default();
+            target.vm.eq_ignore_ascii_case(vm.name())
+                && vm.group().is_some_and(|g| g.eq_ignore_ascii_case(group))
+        })
+    }
+
+    /// Returns why the job failed: the first failed step, and what it recommends.
+    fn failure(&self) -> Error {
+        let step = failed_step(
+            self.body
+                .pointer("/properties/reportedProperties")
+                .unwrap_or(&Value::Null),
+        );
+        let step = step.unwrap_or(&Value::Null);
+        let code = text(step, "/error/code").or_else(|| text(&self.body, "/properties/error/code"));
+        let message = text(step, "/error/message")
+            .or_else(|| items(step, "/exception").find_map(Value::as_str))
+            .or_else(|| text(&self.body, "/properties/error/message"))
+            .unwrap_or("no reason given");
+        let named = text(step, "/name").map_or_else(String::new, |name| {
+            format!(" in step \"{}\"", shortened(name, 80))
+        });
+        let error = Error::rejected(format!(
+            "job `{}` failed{named}: {}",
+            self.name,
+            shortened(message, 600)
+        ))
+        .service(ServiceError {
+            code: code.map(str::to_owned),
+            target: text(step, "/error/target").map(str::to_owned),
+            details: items(step, "/error/details").take(5).cloned().collect(),
+            ..ServiceError::default()
+        });
+        let advice = items(step, "/recommendedSteps")
+            .filter_map(Value::as_str)
+            .take(5);
+        advice.fold(error, |error, advice| error.hint(shortened(advice, 300)))
+    }
+}
+
+/// Sorts the two words of a job. Either may say that it failed; both must agree that it succeeded.
+fn state(provisioning: &str, status: &str) -> State {
+    let is = |word: &str, words: &[&str]| words.iter().any(|w| word.eq_ignore_ascii_case(w));
+    let failed =
+        status.to_ascii_lowercase().ends_with("failed") || is(status, &["Canceled", "Cancelled"]);
+    if is(provisioning, &["Deleting", "Deleted"]) {
+        State::Deleting
+    } else if failed
+        || is(
+            provisioning,
+            &[
+                "Failed",
+                "Canceled",
+                "Cancelled",
+                "Error",
+                "PartiallySucceeded",
+            ],
+        )
+    {
+        State::Failed
+    } else if is(provisioning, &["Succeeded"])
+        && is(
+            status,
+            &["", "NotSpecified", "Succeeded", "DeploymentSuccess"],
+        )
+    {
+        State::Succeeded
+    } else {
+        State::Running
+    }
+}
+
+/// Returns the innermost step that failed.
+fn failed_step(reported: &Value) -> Option<&Value> {
+    fn search(steps: &Value, depth: u8) -> Option<&Value> {
+        let step = steps.as_array()?.iter().find(|step| {
+            text(step, "/status")
+                .is_some_and(|s| ["failed", "error"].contains(&s.to_ascii_lowercase().as_str()))
+        })?;
+        let inner = step
+            .get("steps")
+            .filter(|_| depth < 8)
+            .and_then(|steps| search(steps, depth + 1));
+        inner.or(Some(step))
+    }
+    ["validationStatus", "deploymentStatus"]
+        .iter()
+        .find_map(|part| search(reported.get(part)?.get("steps")?, 0))
+}
+
+/// Reads a time that may lack its zone. The year 1 stands for "not yet".
+fn time(text: &str) -> Option<Timestamp> {
+    let zoned = text.parse::<Timestamp>().ok();
+    let plain = || {
+        text.parse::<DateTime>()
+            .ok()?
+            .to_zoned(TimeZone::UTC)
+            .ok()
+            .map(|z| z.timestamp())
+    };
+    zoned
+        .or_else(plain)
+        .filter(|time| *time > Timestamp::UNIX_EPOCH)
+}
+
+/// A job to be sent, followed and checked: the state that is stored while it runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct JobRun {
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    pub(super) cluster: ResourceId,
+    pub(super) node: String,
+    vm: ResourceId,
+    at: At,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum At {
+    /// Before the request, or after it in a process that died: look first.
+    Put,
+    /// Accepted.
+    Sent(Box<Lro>),
+    /// Only the job itself can tell.
+    Watch,
+}
+
+/// What one look at a job led to.
+#[derive(Debug)]
+pub(super) enum JobStep {
+    Wait {
+        run: JobRun,
+        wait: Duration,
+        said: String,
+        percent: Option<f64>,
+    },
+    Done,
+}
+
+impl JobRun {
+    /// Describes a job that has not been sent.
+    pub(super) fn new(
+        kind: Kind,
+        name: String,
+        cluster: ResourceId,
+        node: String,
+        vm: ResourceId,
+    ) -> Self {
+        JobRun {
+            kind,
+            name,
+            cluster,
+            node,
+            vm,
+            at: At::Put,
+        }
+    }
+
+    /// Returns whether the request was certainly accepted.
+    pub(super) fn is_sent(&self) -> bool {
+        !matches!(self.at, At::Put)
+    }
+
+    fn path(&self) -> String {
+        format!("{}/jobs/{}", self.cluster, self.name)
+    }
+
+    fn body(&self) -> Value {
+        let target = json!({
+            "vmName": self.vm.name(),
+            "nodeName": self.node,
+            "vmResourceGroupName": self.vm.group().unwrap_or_default(),
+        });
+        json!({ "properties": {
+            "jobType": self.kind.job_type(),
+            "deploymentMode": "Deploy",
+            self.kind.details(): [target],
+        } })
+    }
+
+    /// Sends the job if nobody has, else looks at it.
+    ///
+    /// # Errors
+    /// `Rejected` with the failed step when the job failed, and whatever else Azure says.
+    pub(super) async fn advance(mut self, azure: &Azure, cx: &Cx) -> Result<JobStep> {
+        match std::mem::replace(&mut self.at, At::Watch) {
+            At::Put => {
+                if let Some(job) = self.look(azure, cx).await? {
+                    tracing::info!(job = %self.name, "adopted a job that was already sent");
+                    return self.judge(job, None);
+                }
+                let (path, body) = (self.path(), self.body());
+                let write = Write {
+                    method: Method::Put,
+                    path: &path,
+                    api: api::VM_CONNECT_JOBS,
+                    body: Some(&body),
+                    finish: FinalState::AzureAsyncOperation,
+                };
+                match azure.arm.write(cx, write).await? {
+                    Started::Done(body) => self.judge(Job::read(&body), None),
+                    Started::Pending(lro, wait) => {
+                        self.at = At::Sent(lro);
+                        let said = self.saying("accepted");
+                        Ok(JobStep::Wait {
+                            run: self,
+                            wait,
+                            said,
+                            percent: None,
+                        })
+                    }
+                }
+            }
+            At::Sent(lro) => match azure.arm.follow(cx, *lro).await {
+                // The job is asked as well: a status that never ends must not hide that the work is done.
+                Ok(Advance::Wait(lro, wait, _)) => match self.look(azure, cx).await? {
+                    Some(job) => {
+                        self.at = At::Sent(lro);
+                        self.judge(job, Some(wait))
+                    }
+                    None => {
+                        self.at = At::Sent(lro);
+                        let said = self.saying("accepted");
+                        Ok(JobStep::Wait {
+                            run: self,
+                            wait,
+                            said,
+                            percent: None,
+                        })
+                    }
+                },
+                // Nor does a status that ends early prove that the job has.
+                Ok(Advance::Done(_)) => self.watch(azure, cx).await,
+                Err(error) if error.kind() == ErrorKind::Rejected => match self
+                    .look(azure, cx)
+                    .await?
+                {
+                    // The job knows which step failed, and what to do about it.
+                    Some(job) if job.state == State::Failed => Err(job.failure().because(error)),
+                    _ => Err(error),
+                },
+                Err(error) => Err(error),
+            },
+            At::Watch => self.watch(azure, cx).await,
+        }
+    }
+
+    async fn watch(self, azure: &Azure, cx: &Cx) -> Result<JobStep> {
+        match self.look(azure, cx).await? {
+            Some(job) => self.judge(job, None),
+            None => Err(Error::rejected(format!(
+                "job `{}` is gone from `{}`",
+                self.name,
+                self.cluster.name()
+            ))
+            .hint("somebody deleted it: look at the activity log of the instance")),
+        }
+    }
+
+    async fn look(&self, azure: &Azure, cx: &Cx) -> Result<Option<Job>> {
+        Ok(azure
+            .arm
+            .find(cx, &self.path(), api::VM_CONNECT_JOBS)
+            .await?
+            .map(|body| Job::read(&body)))
+    }
+
+    fn judge(self, job: Job, wait: Option<Duration>) -> Result<JobStep> {
+        match job.state {
+            State::Succeeded => Ok(JobStep::Done),
+            State::Failed => Err(job.failure()),
+            State::Running | State::Deleting => {
+                let said = self.saying(&job.said);
+                Ok(JobStep::Wait {
+                    run: self,
+                    wait: wait.unwrap_or(LOOK),
+                    said,
+                    percent: job.percent,
+                })
+            }
+        }
+    }
+
+    fn saying(&self, word: &str) -> String {
+        let what = match self.kind {
+            Kind::Provision => "opening",
+            Kind::Remove => "closing",
+        };
+        format!("{what} the console port of {}: {word}", self.node)
+    }
+}
+
+/// Lists the jobs of VM Connect on a cluster that name a VM.
+pub(super) async fn jobs_of(
+    azure: &Azure,
+    cx: &Cx,
+    cluster: &ResourceId,
+    vm: &ResourceId,
+) -> Result<Vec<Job>> {
+    let all = azure
+        .arm
+        .list(cx, &format!("{cluster}/jobs"), api::VM_CONNECT_JOBS)
+        .await?;
+    Ok(all
+        .iter()
+        .map(Job::read)
+        .filter(|job| job.kind.is_some() && job.names(vm, cluster))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vm(group: &str, name: &str) -> ResourceId {
+        ResourceId::of_group("s", group)
+            .unwrap()
+            .resource(api::MACHINE, name)
+            .unwrap()
+    }
+
+    fn cluster() -> ResourceId {
+        ResourceId::of_group("s", "rg-hq")
+            .unwrap()
+            .resource(api::CLUSTER, "hq")
+            .unwrap()
+    }
+
+    #[test]
+    fn two_words_decide_how_far_a_job_is() {
+        for (provisioning, status, expected) in [
+            ("Accepted", "", State::Running),
+            ("InProgress", "DeploymentInProgress", State::Running),
+            ("Succeeded", "ValidationSuccess", State::Running),
+            ("Succeeded", "DeploymentInProgress", State::Running),
+            ("Succeeded", "Succeeded", State::Succeeded),
+            ("succeeded", "deploymentsuccess", State::Succeeded),
+            ("Succeeded", "", State::Succeeded),
+            ("Failed", "DeploymentFailed", State::Failed),
+            ("InProgress", "ValidationFailed", State::Failed),
+            ("Canceled", "", State::Failed),
+            ("PartiallySucceeded", "Succeeded", State::Failed),
+            ("Deleting", "Succeeded", State::Deleting),
+            ("", "", State::Running),
+            ("Brandnew", "Unheard", State::Running),
+        ] {
+            assert_eq!(
+                state(provisioning, status),
+                expected,
+                "{provisioning} {status}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_failed_job_tells_which_step_and_what_to_do() {
+        let job = Job::read(&json!({"name": "vmc-p-1", "properties": {
+            "jobType": "VmConnectProvision", "provisioningState": "Failed", "status": "DeploymentFailed",
+            "reportedProperties": {"validationStatus": {}, "deploymentStatus": {"status": "Failed", "steps": [
+                {"name": "ok", "status": "Success"},
+                {"name": "outer", "status": "failed", "steps": [
+                    {"name": "Open port", "status": "Failed", "error": {"code": "E1", "message": "firewall"},
+                     "recommendedSteps": ["look at the firewall"]}]}]}}}}));
+        let error = job.failure();
+        assert_eq!(
+            error.message(),
+            "job `vmc-p-1` failed in step \"Open port\": firewall"
+        );
+        assert_eq!(
+            (error.code(), error.hints()),
+            (Some("E1"), &["look at the firewall".to_owned()][..])
+        );
+        let silent = Job::read(&json!({"properties": {"provisioningState": "Failed"}})).failure();
+        assert!(silent.message().ends_with("no reason given"));
+    }
+
+    #[test]
+    fn a_job_names_a_vm_by_name_and_group() {
+        let job = |target: Value| {
+            Job::read(
+                &json!({"properties": {"jobType": "vmconnectprovision", "vmConnectProvisionJobDetails": [target]}}),
+            )
+        };
+        let plain = job(json!({"vmName": "WEB-01"}));
+        assert!(plain.names(&vm("RG-hq", "web-01"), &cluster()));
+        assert!(!plain.names(&vm("rg-apps", "web-01"), &cluster()));
+        let grouped =
+            job(json!({"vmName": "web-01", "vmResourceGroupName": "rg-apps", "nodeName": "n1"}));
+        assert!(grouped.names(&vm("rg-apps", "web-01"), &cluster()));
+        assert_eq!(grouped.targets[0].node.as_deref(), Some("n1"));
+        assert_eq!(
+            Job::read(&json!({"properties": {"jobType": "AddServer"}})).kind,
+            None
+        );
+    }
+
+    #[test]
+    fn times_may_lack_a_zone_and_the_year_one_is_none() {
+        assert_eq!(time("2024-01-29T10:43:27"), time("2024-01-29T10:43:27Z"));
+        for none in ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00", "", "soon"] {
+            assert_eq!(time(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn requests_say_who_and_where() {
+        let run = JobRun::new(
+            Kind::Remove,
+            "vmc-r-1".into(),
+            cluster(),
+            "hq-node2".into(),
+            vm("rg-apps", "web-01"),
+        );
+        assert!(run.path().ends_with("/clusters/hq/jobs/vmc-r-1"));
+        assert_eq!(
+            run.body(),
+            json!({"properties": {"jobType": "VmConnectRemove", "deploymentMode": "Deploy",
+            "vmConnectRemoveJobDetails": [{"vmName": "web-01", "nodeName": "hq-node2", "vmResourceGroupName": "rg-apps"}]}})
+        );
+        let stored = serde_json::to_value(&run).unwrap();
+        assert_eq!(
+            serde_json::from_value::<JobRun>(stored).unwrap().body(),
+            run.body()
+        );
+    }
+}

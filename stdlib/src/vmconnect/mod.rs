@@ -1,0 +1,91 @@
+//! `vmconnect`: the console of a VM through port 2179 of its host.
+//!
+//! VM Connect is a pair of cluster jobs, one that opens the port of a node and one that closes it. The port belongs to
+//! the node: every VM on it shares the one door, and who opens it owes the closing. That debt is a lease.
+
+mod disable;
+mod enable;
+mod job;
+mod status;
+
+use relight_engine::Registered;
+
+use crate::arm::ResourceId;
+use crate::local::Cluster;
+use crate::prelude::*;
+
+/// The port of a host on which Hyper-V serves consoles.
+pub(crate) const PORT: u16 = 2179;
+/// How long the service leaves the port open. The wire has no field for it.
+const OPEN_FOR: Duration = Duration::from_secs(8 * 3600);
+/// The first release with VM Connect.
+const FIRST_RELEASE: u32 = 2601;
+/// The role that holds all the actions.
+const ROLE: &str = "Azure Stack HCI Administrator";
+
+/// Returns the operations of this area.
+pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
+    vec![
+        Registered::new(enable::Enable(azure.clone())),
+        Registered::new(disable::Disable(azure.clone())),
+        Registered::new(status::Status(azure.clone())),
+    ]
+}
+
+/// Returns the name of the wall that all leases on one node share.
+fn door(cluster: &ResourceId, node: &str) -> String {
+    format!(
+        "{}/nodes/{}:{PORT}",
+        cluster.key(),
+        node.to_ascii_lowercase()
+    )
+}
+
+/// Returns the cluster and the node of a door.
+fn parse_door(door: &str) -> Option<(ResourceId, &str)> {
+    let (cluster, node) = door
+        .strip_suffix(&format!(":{PORT}"))?
+        .rsplit_once("/nodes/")?;
+    Some((ResourceId::parse(cluster).ok()?, node))
+}
+
+/// Says why an instance cannot open consoles, if it cannot.
+fn check_cluster(cluster: &Cluster) -> Result<()> {
+    if let Some(release) = cluster.release().filter(|release| *release < FIRST_RELEASE) {
+        return Err(Error::rejected(format!(
+            "`{}` runs release {release} of Azure Local ({}); VM Connect came with {FIRST_RELEASE}",
+            cluster.name,
+            cluster.version.as_deref().unwrap_or_default(),
+        ))
+        .hint("install a solution update, or open the console on the host with Hyper-V Manager"));
+    }
+    if cluster.is_out_of_touch() {
+        let since = cluster
+            .last_sync
+            .as_deref()
+            .map_or_else(String::new, |at| format!(", last seen {at}"));
+        return Err(Error::rejected(format!(
+            "`{}` is out of touch with Azure ({}{since}), so no port can be opened through it",
+            cluster.name, cluster.connectivity
+        ))
+        .hint("check the instance's outbound connection, or open the console on the host with Hyper-V Manager"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_can_be_read_back() {
+        let cluster = ResourceId::parse(
+            "/subscriptions/S/resourceGroups/G/providers/Microsoft.AzureStackHCI/clusters/HQ",
+        )
+        .unwrap();
+        let door = door(&cluster, "HQ-Node2");
+        assert_eq!(door, door.to_ascii_lowercase());
+        assert_eq!(parse_door(&door), Some((cluster, "hq-node2")));
+        assert_eq!(parse_door("22/somewhere"), None);
+    }
+}
