@@ -80,21 +80,28 @@ pub(crate) fn brief(text: &str, most: usize) -> String {
     }
 }
 
-/// Breaks a text into lines of at most `width` characters. Line breaks in the text are kept.
+/// Breaks a text into lines of at most `width` characters. A blank line in the text stays one, and an
+/// item of a list stays on a line of its own; other line breaks are only how it was typed.
 pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    for paragraph in text.lines() {
-        let mut line = String::new();
-        for word in paragraph.split_whitespace() {
-            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
-                lines.push(std::mem::take(&mut line));
-            }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
+    let mut lines: Vec<String> = Vec::new();
+    let mut is_open = false;
+    for typed in text.lines().map(str::trim) {
+        if typed.is_empty() {
+            lines.push(String::new());
+            is_open = false;
+            continue;
         }
-        lines.push(line);
+        is_open &= !typed.starts_with("- ");
+        for word in typed.split_whitespace() {
+            match lines.last_mut().filter(|_| is_open) {
+                Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                    line.push(' ');
+                    line.push_str(word);
+                }
+                _ => lines.push(word.to_owned()),
+            }
+            is_open = true;
+        }
     }
     lines
 }
@@ -157,6 +164,11 @@ mod tests {
         for (text, shown) in [("web-01", "web-01"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''")] {
             assert_eq!(quoted(text), shown);
         }
+    }
+
+    #[test]
+    fn paragraphs_flow_and_lists_stay() {
+        assert_eq!(wrapped("one\ntwo three\n\n- a\n- b b", 8), ["one two", "three", "", "- a", "- b b"]);
     }
 
     #[test]

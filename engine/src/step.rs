@@ -24,7 +24,7 @@ use crate::cx::Cx;
 use crate::engine::{Core, Notice};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    Cause, Effected, Event, Park, Place, Progress, RunEnd, RunId, Signal, StepEnd, digest,
+    Cause, Effected, Event, Lease, Park, Place, Progress, RunEnd, RunId, Signal, StepEnd, digest,
 };
 use crate::journal::{Sync, Tenure};
 use crate::operation::{Outcome, Pending, Probe, Redo, Registered};
@@ -422,8 +422,10 @@ impl Steps {
         let failure = error.to_failure();
         match error.kind() {
             ErrorKind::Rejected | ErrorKind::Invalid => {
-                self.end(step, StepEnd::Err(failure), Vec::new()).await
+                let effected = self.close_early(step).await?;
+                self.end(step, StepEnd::Err(failure), effected).await
             }
+
             ErrorKind::Denied => {
                 let past = self.past(step)?;
                 if matches!(past.state, StepState::Started { .. }) {
@@ -446,6 +448,14 @@ impl Steps {
             }
             _ => Err(Unwind::Halt(error)),
         }
+    }
+
+    /// A step that failed half-way may have left its door open: its lease is due at once.
+    async fn close_early(&self, step: u32) -> Result<Vec<Effected>, Unwind> {
+        let (id, now) = (self.cx(step, 1).lease_id(), self.core.clock.now());
+        let leases = self.core.journal.leases().await?;
+        let own = leases.into_iter().filter(|lease| lease.id == id && lease.deadline > now);
+        Ok(own.map(|lease| Effected::LeaseOpened(Lease { deadline: now, ..lease })).collect())
     }
 
     /// Decides about a request that may or may not have been sent.

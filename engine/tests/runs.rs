@@ -633,6 +633,20 @@ async fn a_lease_is_there_with_the_intent_and_is_closed_at_its_deadline() {
 }
 
 #[tokio::test]
+async fn what_failed_half_way_is_closed_at_once() {
+    let bench = Bench::new().with("a", r#"door::open("front")"#);
+    bench.world.fail_with(&[ErrorKind::Rejected]);
+    let (_, driven) = bench.run("a").await;
+    assert_eq!(failure(&driven).message, "refused");
+    let engine = bench.engine();
+    let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error:?}"));
+    assert_eq!(keeper.look().await.unwrap().closing.len(), 1);
+    keeper.settle().await;
+    assert_eq!(bench.world.sent(), ["close front"]);
+    assert!(bench.journal.leases().await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_keeper_wakes_what_is_due_and_nothing_else() {
     let bench = Bench::new().with("a", r#"wait("3h"); box::put("late")"#);
     let clock = SteppedClock::new(start());

@@ -30,7 +30,8 @@ impl Docs {
     pub(crate) fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
         let operations = home.engine()?.operations();
-        let operations: Vec<&Declaration> = operations.iter().map(AsRef::as_ref).collect();
+        let mut operations: Vec<&Declaration> = operations.iter().map(AsRef::as_ref).collect();
+        operations.sort_by_key(|operation| operation.split_name());
         let mut out = io::stdout().lock();
         let Some(name) = self.name else { return overview(&mut out, &operations) };
         if let Some(operation) = operations.iter().find(|operation| operation.name == name) {

@@ -170,7 +170,8 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
     Ok(exit)
 }
 
-/// Prints the files that a run wrote, then the script's last value.
+/// Prints the files that a run wrote, then the script's last value. A file that the value names is not
+/// printed twice.
 async fn print_results(engine: &Engine, run: &RunId, end: &RunEnd) -> Result<()> {
     let mut out = io::stdout().lock();
     let history = engine.history(run).await?;
@@ -182,10 +183,11 @@ async fn print_results(engine: &Engine, run: &RunId, end: &RunEnd) -> Result<()>
     let writes = |name: &str| {
         operations.iter().any(|operation| operation.name == name && operation.effects.contains(&Effect::FileWrite))
     };
+    let named = value.to_string();
     for step in history.steps.iter().filter(|step| writes(&step.operation)) {
         let relight_engine::replay::StepState::Finished(StepEnd::Ok(made)) = &step.state else { continue };
         let path = made.get("path").unwrap_or(made).as_str();
-        if let Some(path) = path.filter(|path| Some(*path) != value.as_str()) {
+        if let Some(path) = path.filter(|path| !named.contains(&Value::from(*path).to_string())) {
             writeln!(out, "{}", shown(Path::new(&history.prepared.workdir), path))?;
         }
     }

@@ -15,10 +15,15 @@ pub(crate) mod schedule;
 pub(crate) mod serve;
 pub(crate) mod show;
 
+use std::time::Duration;
+
 use relight_engine::{Error, RunRequest};
 
 use crate::cli::{Assignment, Cli, Command};
 use crate::exit::Result;
+
+/// How long what is left of a command may take to end.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// Carries a command out.
 pub(crate) fn run(cli: Cli) -> Result {
@@ -49,8 +54,9 @@ fn wait(command: impl Future<Output = Result>) -> Result {
         .build()
         .map_err(|e| Error::storage("failed to start the program's threads").because(e))?;
     let ended = runtime.block_on(command);
-    // A thread that waits for a person's answer must not keep the program.
-    runtime.shutdown_background();
+    // Tasks let go of the journal, which closes its file; a thread that waits for a person's answer
+    // must not keep the program.
+    runtime.shutdown_timeout(LAST_WORDS);
     ended
 }
 

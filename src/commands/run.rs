@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use relight_engine::{Effect, Plan, RunRequest};
+use relight_engine::{Plan, PlannedCall, RunRequest};
 
 use super::foreground::{self, Answers};
 use super::request;
@@ -12,7 +12,7 @@ use crate::exit::{Exit, Result};
 use crate::report::Audience;
 use crate::setup::Home;
 use crate::terminal;
-use crate::words::assignments;
+use crate::words::{Table, assignments};
 
 /// Run a runbook
 ///
@@ -89,22 +89,37 @@ fn print_plan(plan: &Plan) -> Result {
         writeln!(out, "with {params}")?;
     }
     writeln!(out)?;
-    for (call, number) in plan.calls.iter().zip(1..) {
+    let mut table = Table::default();
+    for (call, number) in plan.calls.iter().filter(|call| !SAID.contains(&call.operation.as_str())).zip(1..) {
         let perhaps = if call.conditional { "perhaps " } else { "" };
-        writeln!(out, "{number:>3}. {perhaps}{}  {}({})", does(call.effects), call.operation, call.args.join(", "))?;
-        writeln!(out, "       {} (line {})", call.summary, call.line)?;
+        let text = format!("{}({})", call.operation, call.args.join(", "));
+        table.row([format!("{number:>3}."), format!("{perhaps}{}", does(call)), text]);
+        table.row([String::new(), format!("line {}", call.line), format!("  {}", call.summary)]);
     }
-    let changes = plan.calls.iter().filter(|call| !call.effects.iter().all(|e| e.is_read_only())).count();
-    writeln!(out, "\n{changes} of {} calls change something. Nothing was sent.", plan.calls.len())?;
+    for line in table.lines(0) {
+        writeln!(out, "{line}")?;
+    }
+    let changes = plan.calls.iter().filter(|call| changes(call)).count();
+    let calls = if changes == 1 { "call changes" } else { "calls change" };
+    writeln!(out, "\n{changes} {calls} something; `unknown` is what only the run can tell. Nothing was sent.")?;
     Ok(Exit::Done)
 }
 
-/// Returns what a call does to the world, in a word.
-fn does(effects: &[Effect]) -> &'static str {
-    let changes = |effect: &Effect| !effect.is_read_only();
-    match effects {
-        [] => "computes",
-        some if some.iter().any(changes) => "changes",
+/// Calls that do nothing but say something or look at the clock.
+const SAID: [&str; 4] = ["note", "now", "random", "secret"];
+
+/// Returns what a call does, in a word.
+fn does(call: &PlannedCall) -> &'static str {
+    match call.operation.split_once("::").map_or(call.operation.as_str(), |(area, _)| area) {
+        "ask" | "confirm" => "asks",
+        "wait" | "wait_until" => "waits",
+        "run" => "runs",
+        "schedule" => "schedules",
+        _ if changes(call) => "changes",
         _ => "reads",
     }
+}
+
+fn changes(call: &PlannedCall) -> bool {
+    !call.effects.iter().all(|effect| effect.is_read_only())
 }

@@ -34,11 +34,12 @@ impl Bars {
     /// Shows the bar of a run.
     pub(super) fn begin(&mut self, clock: Arc<dyn Clock>, run: &RunId, history: &History) {
         self.clock = clock;
-        let bar = self.bar("{spinner} {prefix}  {since}  {msg}", history.created);
+        // Added first: a bar of its own would draw itself where the others are.
+        let bar = self.all.add(self.bar("{spinner} {prefix}  {since}  {msg}", history.created));
         let title = history.prepared.runbook.clone();
         bar.set_prefix(title.clone());
         bar.set_message(run.to_string());
-        self.run = Some((self.all.add(bar), title));
+        self.run = Some((bar, title));
     }
 
     pub(super) fn show(&mut self, told: Told) {
@@ -46,14 +47,14 @@ impl Bars {
             Told::Line(line) => self.line(&line),
             Told::Began { key, title, since } => {
                 let bar = self.bar("{spinner} {prefix}  {since}  {wide_msg}", since);
-                bar.set_prefix(title);
-                if let Some((run, title)) = &self.run {
-                    run.set_prefix(format!("{title}  step {}", key.1));
-                }
                 let bar = match &self.run {
-                    Some((run, _)) => self.all.insert_before(run, bar),
+                    Some((run, runbook)) => {
+                        run.set_prefix(format!("{runbook}  step {}", key.1));
+                        self.all.insert_before(run, bar)
+                    }
                     None => self.all.add(bar),
                 };
+                bar.set_prefix(title);
                 bar.enable_steady_tick(TICK);
                 self.steps.insert(key, bar);
             }

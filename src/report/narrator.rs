@@ -1,6 +1,7 @@
 //! What is worth saying about an event, and how.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use relight_engine::event::StepEnd;
@@ -15,6 +16,8 @@ use crate::words::{between, brief, length, plain};
 const SILENT: [&str; 3] = ["now", "random", "secret"];
 /// Calls that are said as what they say.
 const NOTE: &str = "note";
+/// The shortest time that is worth telling.
+const WORTH_TELLING: Duration = Duration::from_secs(1);
 /// The longest message of a service on one line.
 const LONGEST: usize = 120;
 
@@ -133,14 +136,11 @@ impl Narrator {
 
     fn step_ended(&mut self, key: Key, at: Timestamp, end: &StepEnd) -> Vec<Told> {
         let Some(step) = self.steps.remove(&key) else { return Vec::new() };
-        let took = length(between(step.since, at));
+        let took = between(step.since, at);
+        let took = if took < WORTH_TELLING { String::new() } else { format!("  {}", length(took)) };
         let line = match end {
-            StepEnd::Ok(value) => {
-                format!("{} {}  {took}{}", self.mark(Mark::Done), step.title, answer(&step.title, value))
-            }
-            StepEnd::Err(failure) => {
-                format!("{} {}  {took}  {}", self.mark(Mark::Failed), step.title, headline(failure))
-            }
+            StepEnd::Ok(value) => format!("{} {}{took}{}", self.mark(Mark::Done), step.title, answer(&step.title, value)),
+            StepEnd::Err(failure) => format!("{} {}{took}  {}", self.mark(Mark::Failed), step.title, headline(failure)),
         };
         vec![Told::Ended { key, line }]
     }

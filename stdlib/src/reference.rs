@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn near_names_are_close_ones() {
         let names = ["web-01", "web-02", "db-01", "file-01"];
-        assert_eq!(near("wbe-01", names), ["web-01"]);
+        assert_eq!(near("webb-01", names), ["web-01", "web-02"]);
         assert_eq!(near("WEB-1", names)[0], "web-01");
         assert!(near("totally-else", names).is_empty());
         assert_eq!(distance("kitten", "sitting"), 3);

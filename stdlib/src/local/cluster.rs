@@ -190,7 +190,7 @@ impl Azure {
         ))
     }
 
-    async fn list_clusters(&self, cx: &Cx) -> Result<Vec<Cluster>> {
+    pub(crate) async fn list_clusters(&self, cx: &Cx) -> Result<Vec<Cluster>> {
         let path = format!(
             "/subscriptions/{}/providers/{CLUSTER}",
             self.subscription()?

@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 mod cluster;
+mod clusters;
 pub(crate) mod find;
 mod nodes;
 mod power;
@@ -30,6 +31,7 @@ pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
         Registered::new(vm::ReadVm(azure.clone())),
         Registered::new(vms::ListVms(azure.clone())),
         Registered::new(cluster::ReadCluster(azure.clone())),
+        Registered::new(clusters::ListClusters(azure.clone())),
         Registered::new(nodes::ListNodes(azure.clone())),
         Registered::new(start::Start(azure.clone())),
         Registered::new(stop::Stop(azure.clone())),

@@ -35,7 +35,8 @@ impl Operation for WaitForPort {
         vec![
             Example::new(
                 "A port that never answers is an error that a script can catch.",
-                r#"try { net::wait_for_port("127.0.0.1", 1, #{ wait: "10s" }) } catch (e) { e.kind }"#,
+                r#"let kind = "open";
+                   try { net::wait_for_port("127.0.0.1", 1, #{ wait: "10s" }); } catch (e) { kind = e.kind; } kind"#,
             )
             .on("edge")
             .gives(json!("rejected")),

@@ -117,7 +117,7 @@ impl Operation for Enable {
             .gives(json!(2179)),
             Example::new(
                 "An instance that is too old says so.",
-                r#"try { vmconnect::enable("pos-01"); "open" } catch (e) { e.kind }"#,
+                r#"let kind = "open"; try { vmconnect::enable("pos-01"); } catch (e) { kind = e.kind; } kind"#,
             )
             .on("edge")
             .gives(json!("rejected")),

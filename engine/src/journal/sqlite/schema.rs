@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
@@ -112,7 +113,7 @@ impl Site {
                 .hint("make the folder writable for this user, or choose another one")
         })?;
         let db = site.connect(OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(|mut db| {
-            site.prepare(&mut db)?;
+            site.prepare_patiently(&mut db)?;
             Ok(db)
         });
         let db = db.map_err(|fault| site.explain("open", fault))?;
@@ -219,6 +220,24 @@ impl Site {
         Ok(db)
     }
 
+    /// Prepares the database, again and again while another process is doing the same.
+    ///
+    /// SQLite's own patience does not cover the change to the log: it gives up at once when two
+    /// that have read want to write.
+    fn prepare_patiently(&self, db: &mut Connection) -> Result<(), Fault> {
+        let began = Instant::now();
+        loop {
+            match self.prepare(db) {
+                Err(Fault::Sql(sql))
+                    if sql.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && began.elapsed() < PATIENCE =>
+                {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                done => return done,
+            }
+        }
+    }
+
     fn prepare(&self, db: &mut Connection) -> Result<(), Fault> {
         let fresh = is_empty(db)?;
         if !fresh {
@@ -318,6 +337,10 @@ fn make_file(path: &Path) -> io::Result<()> {
         options.mode(0o600);
     }
     builder.recursive(true).create(folder)?;
+    // Closing a file lets go of every lock that this process has on it, SQLite's too. So nobody may
+    // get as far as locking it while it is open here.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().expect("no panic while a file is made");
     match options.open(path) {
         // The name must survive a power cut as surely as what is written under it.
         Ok(_) if cfg!(unix) => File::open(folder)?.sync_all(),
