@@ -1,12 +1,14 @@
 //! What is known about the terminal, errors as reports, and diagnostics.
 
+use std::fmt;
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use miette::{GraphicalReportHandler, GraphicalTheme};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
 use relight_engine::Error;
 
 use crate::cli::{Cli, Command};
 use crate::platform;
+use crate::words::wrapped;
 
 /// The widest text that is still easy to read.
 const WIDEST: usize = 100;
@@ -80,15 +82,60 @@ pub(crate) fn complain(error: &Error) {
 }
 
 /// Returns an error as a report for standard error.
-pub(crate) fn report(error: &Error) -> String {
+fn report(error: &Error) -> String {
+    let width = width();
     let handler = GraphicalReportHandler::new_themed(Look::here().theme())
-        .with_width(width())
+        .with_width(width)
         .with_links(false)
         .with_context_lines(1);
     let mut text = String::new();
-    match handler.render_report(&mut text, error) {
-        Ok(()) => text,
-        Err(_) => format!("{error:?}"),
+    if handler.render_report(&mut text, &Unhelped(error)).is_err() {
+        return format!("{error:?}");
+    }
+    let mut margin = "  help: ";
+    let request = error.service_error().and_then(|service| service.request_id.as_ref());
+    let hints = error.hints().iter().cloned().chain(request.map(|id| format!("request id: {id}")));
+    for line in hints.flat_map(|hint| advice(&hint, width - margin.len())) {
+        text.push_str(&format!("{margin}{line}\n"));
+        margin = "        ";
+    }
+    text
+}
+
+/// Breaks a hint into lines. A command stays on one, so that it can be copied.
+fn advice(hint: &str, width: usize) -> Vec<String> {
+    let is_command = ["az ", "relight "].iter().any(|program| hint.starts_with(program));
+    if is_command { vec![hint.to_owned()] } else { wrapped(hint, width) }
+}
+
+/// An error without its hints, which `miette` would break in the middle of ids and commands.
+#[derive(Debug)]
+struct Unhelped<'a>(&'a Error);
+
+impl fmt::Display for Unhelped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Unhelped<'_> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl Diagnostic for Unhelped<'_> {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        let (kind, code) = (self.0.kind().as_str(), self.0.code());
+        Some(Box::new(code.map_or_else(|| kind.to_owned(), |code| format!("{kind}: {code}"))))
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.0.source_code()
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.0.labels()
     }
 }
 

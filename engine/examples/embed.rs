@@ -1,3 +1,5 @@
+//! Embeds the engine with one operation of the program's own.
+
 use relight_engine::{Cx, Effect, Engine, Library, Operation, Outcome, Redo, Result, RunRequest};
 
 /// Whom to greet.

@@ -13,10 +13,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::cx::SecretSource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    Cause, Event, FORMAT, Lease, Park, Pin, Prepared, Provenance, RunEnd, RunId, Signal, Source,
+    Cause, Event, FORMAT, Park, Pin, Prepared, Provenance, RunEnd, RunId, Signal, Source,
     fingerprint,
 };
 use crate::journal::{Journal, MemoryJournal, NewRun, OwnerId, Status, Summary};
+use crate::lease::Closing;
 use crate::library::Library;
 use crate::operation::{Declaration, Operation, Registered};
 use crate::params::{Given, ParamReader, Surroundings, bind};
@@ -234,29 +235,6 @@ impl Core {
             });
         }
         Ok(id)
-    }
-
-    /// Prepares a run that closes a lease.
-    pub(crate) fn closing(&self, lease: &Lease) -> Result<RunRequest> {
-        let operation = self
-            .language
-            .operation(&lease.close.operation)
-            .ok_or_else(|| {
-                Error::invalid(format!(
-                    "this program has no operation `{}`, which closes {}",
-                    lease.close.operation, lease.title
-                ))
-            })?;
-        let text = crate::lease::closing_script(&operation.declaration, lease);
-        let opened = lease.opened.to_string();
-        Ok(RunRequest {
-            text: Some(text),
-            cause: Cause::Lease {
-                id: lease.id.clone(),
-            },
-            id: RunId::derived(&["close", &lease.id, &opened, &lease.door]),
-            ..RunRequest::new(format!("close/{}", lease.id))
-        })
     }
 
     /// Prepares the child of a step. The same step always has the same child.
@@ -722,8 +700,10 @@ impl Engine {
             Error::invalid(format!("there is no open lease `{id}`"))
                 .hint("list them with `relight leases`")
         })?;
-        let request = self.0.closing(lease)?;
-        self.0.prepare(&request).await
+        match self.0.closing(lease, true).await? {
+            Closing::Begin(request) => self.0.prepare(&request).await,
+            Closing::UnderWay(run) => Ok(run),
+        }
     }
 
     async fn summary(&self, run: &RunId) -> Result<Summary> {

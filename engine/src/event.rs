@@ -339,6 +339,11 @@ pub enum Signal {
         /// Who gave it.
         by: String,
     },
+    /// A child run on which the run is parked is over.
+    ChildEnded {
+        /// The child.
+        run: RunId,
+    },
     /// A wish to end the run. What it deferred still runs.
     Stop {
         /// Who wants it.

@@ -3,6 +3,7 @@
 //! Owns no state: everything it does is read from the journal, so that after any crash the next
 //! keeper picks up where the last one was.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::engine::{Core, Engine, RunRequest, by_name};
 use crate::error::{Error, Result};
 use crate::event::{Appointment, Cause, RunId};
+use crate::lease::Closing;
 use crate::run::Driven;
 use crate::schedule;
 
@@ -41,7 +43,8 @@ pub struct Keeper {
     core: Arc<Core>,
     slots: Arc<Semaphore>,
     driving: JoinSet<(RunId, Result<Driven>)>,
-    under_way: std::collections::HashSet<RunId>,
+    under_way: HashSet<RunId>,
+    complaints: HashSet<String>,
     on_error: Arc<dyn Fn(&str, &Error) + Send + Sync>,
 }
 
@@ -52,7 +55,8 @@ impl Keeper {
             core: engine.0.clone(),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
             driving: JoinSet::new(),
-            under_way: std::collections::HashSet::new(),
+            under_way: HashSet::new(),
+            complaints: HashSet::new(),
             on_error: Arc::new(on_error),
         }
     }
@@ -107,6 +111,13 @@ impl Keeper {
         }
     }
 
+    /// Says once what cannot be done: it is found again at every look until somebody mends it.
+    fn complain(&mut self, what: &str, error: &Error) {
+        if self.complaints.insert(format!("{what}: {error}")) {
+            (self.on_error)(what, error);
+        }
+    }
+
     fn done(&mut self, done: Result<(RunId, Result<Driven>), tokio::task::JoinError>) {
         match done {
             Ok((run, driven)) => {
@@ -122,31 +133,27 @@ impl Keeper {
     }
 
     /// Begins to close the leases whose deadline has come.
-    async fn close_due(&self, now: Timestamp, found: &mut Found) -> Result<()> {
+    async fn close_due(&mut self, now: Timestamp, found: &mut Found) -> Result<()> {
         for lease in self.core.journal.leases().await? {
             if lease.deadline > now {
                 break;
             }
-            // A lease whose step is still under way is that run's to close: it opens nothing more.
-            let request = match self.core.closing(&lease) {
-                Ok(request) => request,
-                Err(error) => {
-                    (self.on_error)(&lease.title, &error);
-                    continue;
-                }
+            let begun = match self.core.closing(&lease, false).await {
+                Ok(Closing::Begin(request)) => self.core.prepare(&request).await.map(Some),
+                Ok(Closing::UnderWay(_)) => Ok(None),
+                Err(error) => Err(error),
             };
-            if self.core.journal.run(&request.id).await?.is_none() {
-                match self.core.prepare(&request).await {
-                    Ok(_) => found.closing.push(lease.id),
-                    Err(error) => (self.on_error)(&lease.title, &error),
-                }
+            match begun {
+                Ok(Some(_)) => found.closing.push(lease.id),
+                Ok(None) => {}
+                Err(error) => self.complain(&lease.title, &error),
             }
         }
         Ok(())
     }
 
     /// Fires the schedules that are due. A firing fixes its run's id, so it cannot start twice.
-    async fn fire_due(&self, now: Timestamp, found: &mut Found) -> Result<()> {
+    async fn fire_due(&mut self, now: Timestamp, found: &mut Found) -> Result<()> {
         for appointment in self.core.journal.schedules().await? {
             if appointment.due > now {
                 break;
@@ -154,7 +161,7 @@ impl Keeper {
             match self.fire(&appointment, now).await {
                 Ok(true) => found.fired.push(appointment.id),
                 Ok(false) => {}
-                Err(error) => (self.on_error)(&format!("schedule {}", appointment.id), &error),
+                Err(error) => self.complain(&format!("schedule {}", appointment.id), &error),
             }
         }
         Ok(())
@@ -173,17 +180,8 @@ impl Keeper {
             workdir: appointment.workdir.clone().into(),
             ..RunRequest::new(&appointment.runbook)
         };
-        match self.core.make(&request) {
-            Ok((run, ..)) => {
-                self.core
-                    .journal
-                    .fire(&appointment.id, due, run, next, now)
-                    .await
-            }
-            Err(error) => {
-                // What cannot be started now may be mended by a person: it stays due, and is said once a look.
-                Err(error)
-            }
-        }
+        // What cannot be started stays due: a person may mend it, and nothing is lost.
+        let (run, ..) = self.core.make(&request)?;
+        self.core.journal.fire(&appointment.id, due, run, next, now).await
     }
 }

@@ -188,6 +188,9 @@ impl History {
                 let step = self.steps.len() as u32 + u32::from(!unfinished);
                 self.stop.get_or_insert((step, by));
             }
+            Event::Signalled {
+                signal: Signal::ChildEnded { .. },
+            } => {}
             Event::Parked { park, .. } => {
                 // A person had a look: the attempts count from one again.
                 if let (false, Some(past)) = (park.is_waiting(), self.steps.last_mut()) {

@@ -18,8 +18,8 @@ use jiff::Timestamp;
 use crate::bridge::on_own_thread;
 use crate::engine::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Park, RunEnd, RunId, Source};
-use crate::journal::{Claim, OwnerId};
+use crate::event::{Cause, Park, RunEnd, RunId, Signal, Source};
+use crate::journal::{Claim, OwnerId, Status};
 use crate::replay::History;
 use crate::runbook::Runbook;
 use crate::script::{Door, Ending};
@@ -54,11 +54,16 @@ impl Core {
             .ok_or_else(|| Error::storage(format!("run {run} has no source text")))?;
         let runbook = Runbook::parse(main)?;
         let params = Arc::new(history.prepared.params.clone());
+        let cause = history.prepared.cause.clone();
         let steps = Arc::new(Steps::new(self.clone(), tenure, runbook, history));
         let driven = self
             .advance(&steps, sources.clone(), params, patience)
             .await;
         match driven {
+            Ok(Driven::Ended(end)) => {
+                self.tell_parent(run, &cause).await?;
+                Ok(Driven::Ended(end))
+            }
             Ok(driven) => Ok(driven),
             Err(error) if error.kind() == ErrorKind::Diverged => {
                 // The run must not look as if somebody drove it. If this fails too, the lease runs out.
@@ -113,23 +118,32 @@ impl Core {
         }
     }
 
-    /// Claims a run, also from an owner that is known to be dead.
+    /// Claims a run, also from an owner that is known to be dead. Where owners can be told alive
+    /// from dead, a living one keeps its run even when it was suspended past its heartbeat.
     async fn claim(&self, run: &RunId) -> Result<Claim> {
         self.stay_alive().await?;
-        let claim = self
-            .journal
-            .claim(run, &self.owner, None, self.clock.now())
-            .await?;
-        let Claim::Held { by, .. } = &claim else {
-            return Ok(claim);
-        };
-        match self.liveness.as_ref().is_some_and(|is_dead| is_dead(by)) {
-            true => {
-                self.journal
-                    .claim(run, &self.owner, Some(by), self.clock.now())
-                    .await
+        let now = self.clock.now();
+        let mut dead = None;
+        if let (Some(is_dead), Some(summary)) = (&self.liveness, self.journal.run(run).await?)
+            && let (Status::Running, Some(by)) = (summary.status, summary.owner)
+            && by != self.owner
+        {
+            if !is_dead(&by) {
+                return Ok(Claim::Held { by, until: now });
             }
-            false => Ok(claim),
+            dead = Some(by);
+        }
+        self.journal.claim(run, &self.owner, dead.as_ref(), now).await
+    }
+
+    /// Tells the parent of a run that is over, if it is parked on it.
+    async fn tell_parent(&self, run: &RunId, cause: &Cause) -> Result<()> {
+        let Cause::Run { id: parent, .. } = cause else { return Ok(()) };
+        match self.journal.run(parent).await? {
+            Some(summary) if summary.status == Status::Parked => {
+                self.journal.signal(parent, &Signal::ChildEnded { run: run.clone() }, self.clock.now()).await
+            }
+            _ => Ok(()),
         }
     }
 

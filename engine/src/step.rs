@@ -27,6 +27,7 @@ use crate::event::{
     Cause, Effected, Event, Lease, Park, Place, Progress, RunEnd, RunId, Signal, StepEnd, digest,
 };
 use crate::journal::{Sync, Tenure};
+use crate::lease::CLOSE_AGAIN;
 use crate::operation::{Outcome, Pending, Probe, Redo, Registered};
 use crate::replay::{History, PastStep, StepState, diverged};
 use crate::retry::{Exhausted, RetryOptions, RetryPolicy};
@@ -40,8 +41,9 @@ const KEEP_THREAD: Duration = Duration::from_secs(1);
 const NAP: SignedDuration = SignedDuration::from_secs(5);
 /// How much longer a person who resumes an overdue step gives it.
 const OVERTIME: Duration = Duration::from_secs(15 * 60);
-/// When a lease that could not be closed is tried again.
-const CLOSE_AGAIN: Duration = Duration::from_secs(5 * 60);
+
+/// When a run looks again at a child that waits for a person.
+const CHILD_AGAIN: Duration = Duration::from_secs(15 * 60);
 
 /// The word under which a step's continuation names a child run.
 const CHILD: &str = "$child";
@@ -628,7 +630,8 @@ impl Steps {
                     .await
             }
             Driven::Parked(_, until) => {
-                let until = until.unwrap_or_else(|| self.core.after(Duration::from_secs(30)));
+                // The child's end wakes this run; the time is the net under it.
+                let until = until.unwrap_or_else(|| self.core.after(CHILD_AGAIN));
                 Err(self
                     .park(Park::Child { run: child.clone() }, Some(until))
                     .await)
@@ -681,12 +684,11 @@ impl Steps {
         self.core.stay_alive().await?;
         for signal in self.core.journal.signals(&self.tenure.run).await? {
             let stop = match &signal {
-                // What was deferred is the orderly end already.
-                Signal::Stop { .. } if self.line().deferring || self.stopped_by().is_some() => {
-                    continue;
-                }
+                Signal::Stop { .. } if self.stopped_by().is_some() => None,
+                // What was deferred is the orderly end already; the word stays until it is over.
+                Signal::Stop { .. } if self.line().deferring => continue,
                 Signal::Stop { by } => Some(by.clone()),
-                Signal::Answer { .. } => None,
+                Signal::Answer { .. } | Signal::ChildEnded { .. } => None,
             };
             self.record(vec![Event::Signalled { signal }], Sync::Now)
                 .await?;
@@ -824,6 +826,8 @@ impl Steps {
             }
             self.attend().await?;
             if let Err(error) = self.permit(operation, &args) {
+                // What never became a step takes no number.
+                self.line().reached -= 1;
                 return Ok(StepEnd::Err(error.to_failure()));
             }
             let event = Event::StepStarted {

@@ -594,6 +594,42 @@ async fn a_child_run_is_one_step_and_starts_once() {
 }
 
 #[tokio::test]
+async fn a_child_that_waits_for_a_person_wakes_its_parent_when_it_is_over() {
+    let bench = Bench::new()
+        .with("parent", r#"run("child")"#)
+        .with("child", r#"ask("go on?")"#);
+    let engine = bench.engine();
+    let parent = engine.prepare(&RunRequest::new("parent")).await.unwrap();
+    let driven = engine.drive(&parent, Duration::from_secs(60)).await.unwrap();
+    let Driven::Parked(Park::Child { run: child }, Some(_)) = driven else { panic!("{driven:?}") };
+    engine.answer(&child, "yes", "ada").await.unwrap();
+    let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error:?}"));
+    assert_eq!(keeper.look().await.unwrap().runs, [child]);
+    keeper.settle().await;
+    assert_eq!(keeper.look().await.unwrap().runs, [parent.clone()], "at once, not at the next look");
+    keeper.settle().await;
+    assert_eq!(value(&engine.run(&parent).await.unwrap()), "yes");
+}
+
+#[tokio::test]
+async fn a_lease_that_could_not_be_closed_is_tried_again_after_a_pause() {
+    let bench = Bench::new().with("a", r#"door::open("front")"#);
+    bench.run("a").await;
+    let engine = bench.engine();
+    let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error:?}"));
+    bench.clock.advance(Duration::from_secs(3600));
+    bench.world.fail_with(&[ErrorKind::Rejected, ErrorKind::Denied]);
+    for (pause, sent) in [(0, 1), (299, 1), (1, 1), (300, 2)] {
+        bench.clock.advance(Duration::from_secs(pause));
+        keeper.look().await.unwrap();
+        keeper.settle().await;
+        assert_eq!(bench.world.sent().len(), sent, "after another {pause} s");
+    }
+    assert_eq!(bench.world.sent(), ["open front", "close front"]);
+    assert!(bench.journal.leases().await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_lease_is_there_with_the_intent_and_is_closed_at_its_deadline() {
     let bench = Bench::new().with("a", r#"door::open("front"); ask("keep it open?")"#);
     let (run, _) = bench.run("a").await;

@@ -26,7 +26,7 @@ pub(super) struct Answers {
 /// Carries a run until it is over or a person must act elsewhere.
 pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> Result {
     let engine = &session.engine;
-    let _interrupts = Interrupts::watch(engine, "parking the run; once more Ctrl-C leaves at once");
+    let _interrupts = Interrupts::watch(engine, &session.reporter, "Parking the run; Ctrl-C once more leaves at once.");
     session.reporter.begin(engine, run, &engine.history(run).await?);
     loop {
         let driven = tokio::select! {
@@ -221,7 +221,7 @@ async fn tell_what_is_open(session: &Session, run: &RunId) -> Result<()> {
         terminal::say(format!("{} stays open until {} at the latest", lease.title, when(now, lease.deadline)));
     }
     if !(leases.is_empty() && planned.is_empty()) {
-        terminal::say(format!("`relight serve{place}` does this in time, also when it is started later."));
+        terminal::say(format!("That takes a running `relight serve{place}`; what is late it does as soon as it starts."));
     }
     for lease in &leases {
         terminal::say(format!("Close it now: relight leases close {}{place}", lease.id));

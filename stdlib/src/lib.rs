@@ -52,6 +52,15 @@ impl Azure {
     }
 }
 
+/// Reads the parameter kind `resource_id`, for [`EngineBuilder::parameter_kind`](relight_engine::EngineBuilder).
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn read_resource_id(text: &str) -> Result<serde_json::Value, String> {
+    let id = arm::ResourceId::parse(text).map_err(|error| error.message().to_owned())?;
+    Ok(serde_json::Value::String(id.to_string()))
+}
+
 /// Returns every operation.
 pub fn all(azure: &Azure) -> Vec<Registered> {
     let areas = [

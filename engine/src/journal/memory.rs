@@ -543,6 +543,8 @@ struct Steps {
     last: u32,
     /// Whether it has no result yet.
     open: bool,
+    /// Whether somebody has stopped the run.
+    stopped: bool,
 }
 
 impl Steps {
@@ -565,10 +567,10 @@ impl Steps {
                 return out_of_order(&format!("step {step} starts again after its end"));
             }
             Event::StepStarted { step, .. } => {
-                *self = Steps {
-                    last: *step,
-                    open: true,
-                }
+                {
+                self.last = *step;
+                self.open = true;
+            }
             }
             Event::StepRetrying { step, .. }
             | Event::StepAccepted { step, .. }
@@ -577,11 +579,14 @@ impl Steps {
             {
                 return out_of_order(&format!("step {step} was not started"));
             }
-            // A stop leaves the step under way behind: what was deferred comes next.
-            Event::StepFinished { .. }
-            | Event::Signalled {
+            Event::StepFinished { .. } => self.open = false,
+            // The first stop leaves the step under way behind: what was deferred comes next.
+            Event::Signalled {
                 signal: Signal::Stop { .. },
-            } => self.open = false,
+            } if !self.stopped => {
+                self.stopped = true;
+                self.open = false;
+            }
             _ => {}
         }
         Ok(())

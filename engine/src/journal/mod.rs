@@ -274,7 +274,7 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// and every older tenure is void.
     ///
     /// # Errors
-    /// `Storage`; `Invalid` when there is no such run.
+    /// `Storage`, also when the process never had a heartbeat; `Invalid` when there is no such run.
     async fn claim(
         &self,
         run: &RunId,
@@ -286,7 +286,9 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// Appends events to a run in one transaction, together with all that follows from them: the
     /// run's summary, its leases and schedules. A consumed `Signalled` event removes its signal.
     ///
-    /// Returns their records, and whether a word from outside is waiting.
+    /// Returns their records, and whether a word from outside is waiting (with [`Sync::Soon`]: was
+    /// waiting at the last write). A run that parks while a word waits is due at once, so a word that
+    /// nobody wants has to be consumed all the same.
     ///
     /// # Errors
     /// `Stopped` when the tenure is void: the caller must not touch the world any more. `Storage`
@@ -303,13 +305,13 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// Returns the records of a run after number `after`, in order.
     ///
     /// # Errors
-    /// `Storage`.
+    /// `Storage`, also when they are not those that were written; `Invalid` when there is no such run.
     async fn records(&self, run: &RunId, after: u64) -> Result<Vec<Record>>;
 
     /// Returns the source texts of a run, the runbook itself first.
     ///
     /// # Errors
-    /// `Storage`, also when a text does not match its fingerprint.
+    /// `Storage`, also when a text does not match its fingerprint; `Invalid` when there is no such run.
     async fn sources(&self, run: &RunId) -> Result<Vec<Source>>;
 
     /// Returns one line about a run, or nothing when there is no such run.

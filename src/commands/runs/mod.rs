@@ -59,17 +59,23 @@ struct Which {
     run: String,
 }
 
-/// Returns what a person may want to know beside a run's state, on one line.
-fn remark(run: &Summary, place: &str) -> String {
+/// Returns what a person can do about a run, as a command.
+fn next(run: &Summary, place: &str) -> Option<String> {
     let id = &run.id;
     match (run.status, &run.park) {
-        (Status::Prepared, _) => format!("relight serve{place}"),
-        (Status::Parked, Some(Park::Question { text, .. })) => {
-            format!("{}: relight runs answer {id} ..{place}", brief(text, 60))
+        (Status::Prepared, _) => Some(format!("relight serve{place}")),
+        (Status::Parked, Some(Park::Question { choices, .. })) => {
+            let answer = choices.first().map_or("ANSWER", String::as_str);
+            Some(format!("relight runs answer {id} {answer}{place}"))
         }
-        (Status::Parked, Some(Park::Undecided { .. })) => format!("look, then: relight runs answer {id} ..{place}"),
-        (Status::Parked, Some(park)) if park.is_waiting() => report::why(park),
-        (Status::Parked, Some(park)) => format!("{}: relight runs resume {id}{place}", brief(&report::why(park), 60)),
-        _ => String::new(),
+        (Status::Parked, Some(Park::Undecided { .. })) => Some(format!("relight runs answer {id} done{place}")),
+        (Status::Parked, Some(park)) if !park.is_waiting() => Some(format!("relight runs resume {id}{place}")),
+        _ => None,
     }
+}
+
+/// Returns what a person may want to know beside a run's state, on one line.
+fn remark(run: &Summary, place: &str) -> String {
+    let why = run.park.as_ref().map(|park| brief(&report::why(park), 60));
+    [why, next(run, place)].into_iter().flatten().collect::<Vec<_>>().join(": ")
 }

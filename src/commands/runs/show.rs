@@ -77,9 +77,8 @@ impl Show {
         }
         drop(out);
         complain(&engine, &summary.id).await?;
-        let next = super::remark(&summary, &home.same_place());
-        if let Some((_, command)) = next.rsplit_once(": ") {
-            terminal::say(format!("Go on with: {command}"));
+        if let Some(command) = super::next(&summary, &home.same_place()) {
+            terminal::say(format!("\nGo on with: {command}"));
         }
         Ok(Exit::Done)
     }

@@ -9,7 +9,7 @@
 //! one that ends before the VM is there, does not decide.
 
 use super::Vm;
-use super::find::{instance_path, machine_id};
+use super::find::instance_path;
 use crate::prelude::*;
 
 /// How often a VM is read while it settles.
@@ -56,7 +56,10 @@ impl Powered {
     }
 }
 
-/// Which VM to start, stop or restart.
+/// Changes the power state of a VM and waits until it is there. A VM that is as wished already is left alone. Azure's
+/// status is not trusted alone: the VM itself is read as well.
+///
+/// Inferred: that `stop` asks the guest to shut down, as it does in the versions that also offer a hard `powerOff`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Args {
@@ -72,6 +75,9 @@ pub(crate) struct Args {
 struct State {
     machine: ResourceId,
     at: At,
+    /// Whether the VM was seen on its way: a restart is over when it runs again after that.
+    #[serde(default)]
+    was_moving: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,11 +117,17 @@ impl Change {
             // The VM is read afterwards anyway, which is all the result there is.
             finish: FinalState::AzureAsyncOperation,
         };
+        let mut state = State {
+            machine: vm.id,
+            at: At::Settling,
+            was_moving: false,
+        };
         match azure.arm.write(cx, write).await? {
             Started::Pending(lro, wait) => {
-                self.pending(vm.id, At::Following(lro), wait, self.way, None)
+                state.at = At::Following(lro);
+                state.pending(wait, self.way, None)
             }
-            Started::Done(_) => self.settle(azure, cx, vm.id).await,
+            Started::Done(_) => self.settle(azure, cx, state).await,
         }
     }
 
@@ -125,20 +137,33 @@ impl Change {
         cx: &Cx,
         at: &Value,
     ) -> Result<Outcome<Powered>> {
-        let State { machine, at } = restored(self.action, at)?;
-        match at {
-            At::Settling => self.settle(azure, cx, machine).await,
-            At::Following(lro) => match azure.arm.follow(cx, *lro).await? {
-                Advance::Done(_) => self.settle(azure, cx, machine).await,
-                Advance::Wait(lro, wait, note) => {
-                    let vm = self.read(azure, cx, &machine).await?;
-                    if self.is_reached(&vm) {
-                        return Ok(Outcome::done(Powered::of(vm, true)));
-                    }
-                    let said = format!("{}: {} ({})", vm.name, vm.power_state, note.status);
-                    self.pending(machine, At::Following(lro), wait, &said, note.percent)
+        let mut state: State = restored(self.action, at)?;
+        let At::Following(lro) = state.at else {
+            return self.settle(azure, cx, state).await;
+        };
+        state.at = At::Settling;
+        match azure.arm.follow(cx, *lro).await? {
+            Advance::Done(_) => self.settle(azure, cx, state).await,
+            Advance::Wait(lro, wait, note) => {
+                state.at = At::Following(lro);
+                // A read that fails costs nothing, and must not make us ask for the status sooner than wanted.
+                let vm = match azure.read_vm(cx, &state.machine).await {
+                    Err(error) if error.kind().is_retryable() => None,
+                    other => other?,
+                };
+                let Some(vm) = vm else {
+                    return state.pending(wait, &note.status, note.percent);
+                };
+                if self.is_reached(&vm) || state.was_moving && is_running(&vm) {
+                    return Ok(Outcome::done(Powered::of(vm, true)));
                 }
-            },
+                state.was_moving |= !is_running(&vm);
+                state.pending(
+                    wait,
+                    &format!("{}: {} ({})", vm.name, vm.power_state, note.status),
+                    note.percent,
+                )
+            }
         }
     }
 
@@ -154,40 +179,24 @@ impl Change {
             return Ok(Probe::Found(Outcome::done(Powered::of(vm, true))));
         }
         if vm.is(self.way) || self.goal.is_some_and(|goal| vm.is(goal)) || vm.is_changing() {
-            let said = vm.status.clone();
-            return Ok(Probe::Found(self.pending(
-                vm.id,
-                At::Settling,
-                LOOK,
-                &said,
-                None,
-            )?));
+            let state = State {
+                machine: vm.id,
+                at: At::Settling,
+                was_moving: true,
+            };
+            return Ok(Probe::Found(state.pending(LOOK, &vm.status, None)?));
         }
         Ok(Probe::Absent)
     }
 
     /// Reads the VM until it is as wished.
-    async fn settle(
-        &self,
-        azure: &Azure,
-        cx: &Cx,
-        machine: ResourceId,
-    ) -> Result<Outcome<Powered>> {
-        let vm = self.read(azure, cx, &machine).await?;
-        let is_there =
-            self.is_reached(&vm) || self.goal.is_none() && vm.is("Running") && !vm.is_changing();
-        if is_there {
+    async fn settle(&self, azure: &Azure, cx: &Cx, state: State) -> Result<Outcome<Powered>> {
+        let gone = || Error::rejected(format!("`{}` is gone", state.machine.name()));
+        let vm = azure.read_vm(cx, &state.machine).await?.ok_or_else(gone)?;
+        if self.is_reached(&vm) || self.goal.is_none() && is_running(&vm) {
             return Ok(Outcome::done(Powered::of(vm, true)));
         }
-        let said = format!("{}: {}", vm.name, vm.status);
-        self.pending(machine, At::Settling, LOOK, &said, None)
-    }
-
-    async fn read(&self, azure: &Azure, cx: &Cx, machine: &ResourceId) -> Result<Vm> {
-        azure
-            .read_vm(cx, machine)
-            .await?
-            .ok_or_else(|| Error::rejected(format!("`{}` is gone", machine.name())))
+        state.pending(LOOK, &format!("{}: {}", vm.name, vm.status), None)
     }
 
     fn check(&self, vm: &Vm) -> Result<()> {
@@ -197,19 +206,24 @@ impl Change {
                     .hint("start it: local::start(vm)"),
             );
         }
-        machine_id(&vm.id).map(drop)
+        Ok(())
     }
+}
 
+impl State {
     fn pending(
         &self,
-        machine: ResourceId,
-        at: At,
         wait: Duration,
         said: &str,
         percent: Option<f64>,
     ) -> Result<Outcome<Powered>> {
-        Ok(Outcome::pending(&State { machine, at }, wait)?
+        Ok(Outcome::pending(self, wait)?
             .within(LIMIT)
             .saying(said, percent))
     }
+}
+
+/// Returns whether a VM runs and nothing is being done to it.
+fn is_running(vm: &Vm) -> bool {
+    vm.is("Running") && !vm.is_changing()
 }

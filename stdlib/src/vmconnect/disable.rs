@@ -56,8 +56,18 @@ struct Closing {
     /// Leases that end with the last job.
     leases: Vec<String>,
     closed: Vec<String>,
-    /// Nodes whose port stays open for others.
-    shared: Vec<String>,
+    /// Ports that other leases still need.
+    shared: Vec<Place>,
+    /// Whether the leases are over, and the shared ports were looked at again since.
+    #[serde(default)]
+    given_back: bool,
+}
+
+/// One node's port.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Place {
+    cluster: ResourceId,
+    node: String,
 }
 
 /// `vmconnect::disable`.
@@ -106,20 +116,13 @@ impl Operation for Disable {
                 (machine_id(&vm.id)?, Some(vm))
             }
         };
-        let mut closing = Closing {
-            vm,
-            jobs: Vec::new(),
-            leases: Vec::new(),
-            closed: Vec::new(),
-            shared: Vec::new(),
-        };
+        let mut closing = Closing::of(vm);
         let leases = cx.leases_for(&closing.vm.key()).await?;
         for lease in &leases {
             closing.leases.push(lease.id.clone());
-            let Some((cluster, node)) = place(lease) else {
-                continue;
-            };
-            closing.plan(cx, cluster, &node).await?;
+            if let Some(place) = place(lease) {
+                closing.plan(cx, place).await?;
+            }
         }
         if leases.is_empty() {
             self.plan_without_lease(cx, args, seen, &mut closing)
@@ -130,12 +133,22 @@ impl Operation for Disable {
 
     async fn resume(&self, cx: &Cx, _args: &Args, at: &Value) -> Result<Outcome<Closed>> {
         let mut closing: Closing = restored(Self::NAME, at)?;
-        let Some(run) = closing.jobs.first().cloned() else {
+        if closing.jobs.is_empty() {
+            // Two VMs may have given back at the same moment, each because of the other. Now that our lease is over,
+            // whoever looks last sees nobody else and closes.
+            for place in std::mem::take(&mut closing.shared) {
+                closing.plan(cx, place).await?;
+            }
             return closing.next();
-        };
+        }
+        let run = closing.jobs[0].clone();
         // A lease that somebody took on this port since keeps it open.
-        if closing.is_shared(cx, &run.cluster, &run.node).await? && !run.is_sent() {
-            closing.shared.push(closing.jobs.remove(0).node);
+        if !run.is_sent() && closing.is_shared(cx, &run.cluster, &run.node).await? {
+            closing.shared.push(Place {
+                cluster: run.cluster,
+                node: run.node,
+            });
+            closing.jobs.remove(0);
             return closing.next();
         }
         match run.advance(&self.0, cx).await? {
@@ -198,32 +211,53 @@ impl Disable {
             None => open_nodes(&jobs, cx.now()),
         };
         for node in nodes {
-            closing.plan(cx, cluster.clone(), &node).await?;
+            closing
+                .plan(
+                    cx,
+                    Place {
+                        cluster: cluster.clone(),
+                        node,
+                    },
+                )
+                .await?;
         }
         Ok(())
     }
 }
 
 impl Closing {
+    fn of(vm: ResourceId) -> Self {
+        Closing {
+            vm,
+            jobs: Vec::new(),
+            leases: Vec::new(),
+            closed: Vec::new(),
+            shared: Vec::new(),
+            given_back: false,
+        }
+    }
+
     /// Adds the closing of one node's port, unless others still need it.
-    async fn plan(&mut self, cx: &Cx, cluster: ResourceId, node: &str) -> Result<()> {
+    async fn plan(&mut self, cx: &Cx, place: Place) -> Result<()> {
+        let Place { cluster, node } = place;
         if self
             .jobs
             .iter()
-            .any(|job| job.cluster == cluster && job.node.eq_ignore_ascii_case(node))
+            .any(|job| job.cluster == cluster && job.node.eq_ignore_ascii_case(&node))
         {
             return Ok(());
         }
-        if self.is_shared(cx, &cluster, node).await? {
-            self.shared.push(node.to_owned());
+        if self.is_shared(cx, &cluster, &node).await? {
+            self.shared.push(Place { cluster, node });
             return Ok(());
         }
-        let name = Kind::Remove.job_name(cx, u32::try_from(self.jobs.len()).unwrap_or_default());
+        let nth = u32::try_from(self.jobs.len() + self.closed.len()).unwrap_or_default();
+        let name = Kind::Remove.job_name(cx, nth);
         self.jobs.push(JobRun::new(
             Kind::Remove,
             name,
             cluster,
-            node.to_owned(),
+            node,
             self.vm.clone(),
         ));
         Ok(())
@@ -237,45 +271,68 @@ impl Closing {
     }
 
     /// Goes on with the next job, or ends.
-    fn next(self) -> Result<Outcome<Closed>> {
+    fn next(mut self) -> Result<Outcome<Closed>> {
         if !self.jobs.is_empty() {
             return Ok(Outcome::pending(&self, Duration::ZERO)?.within(LIMIT));
         }
-        let note = match (self.closed.as_slice(), self.shared.as_slice()) {
-            ([], []) if self.leases.is_empty() => "nothing was known to be open".to_owned(),
-            ([], []) => "the lease is given back; it named no port".to_owned(),
-            ([], shared) => format!(
-                "{} stays open for another VM: 2179 is host-wide, and the last lease closes it",
-                shared.join(", ")
-            ),
-            (closed, []) => format!("closed on {}", closed.join(", ")),
-            (closed, shared) => format!(
-                "closed on {}; {} stays open for another VM",
-                closed.join(", "),
-                shared.join(", ")
-            ),
+        // A lease ends once: with the first of these outcomes.
+        let leases = if self.given_back {
+            Vec::new()
+        } else {
+            self.leases.clone()
         };
+        let ends = leases.into_iter().map(|id| Effected::LeaseClosed { id });
+        if !self.shared.is_empty() && !self.given_back {
+            self.given_back = true;
+            let pending = Outcome::pending(&self, Duration::ZERO)?.within(LIMIT);
+            return Ok(ends.fold(pending, Outcome::with));
+        }
+        let note = self.note();
         let value = Closed {
             vm: self.vm,
             closed: !self.closed.is_empty(),
             hosts: self.closed,
-            note: shortened(&note, 400),
+            note,
         };
-        let ends = self
-            .leases
-            .into_iter()
-            .map(|id| Effected::LeaseClosed { id });
         Ok(ends.fold(Outcome::done(value), Outcome::with))
+    }
+
+    fn note(&self) -> String {
+        let nodes: Vec<&str> = self
+            .shared
+            .iter()
+            .map(|place| place.node.as_str())
+            .collect();
+        let stays = format!(
+            "{} stays open for another VM: 2179 is host-wide, and the last lease closes it",
+            nodes.join(", ")
+        );
+        let closed = format!("closed on {}", self.closed.join(", "));
+        let note = match (self.closed.is_empty(), nodes.is_empty()) {
+            (true, true) if self.leases.is_empty() => "nothing was known to be open".to_owned(),
+            (true, true) => "the lease is given back; it named no port".to_owned(),
+            (true, false) => stays,
+            (false, true) => closed,
+            (false, false) => format!("{closed}; {stays}"),
+        };
+        shortened(&note, 400)
     }
 }
 
 /// Returns where a lease's port is: as its closing call says, else as its door says.
-fn place(lease: &Lease) -> Option<(ResourceId, String)> {
+fn place(lease: &Lease) -> Option<Place> {
     let args = &lease.close.args;
-    let named = text(args, "/cluster")
-        .and_then(|id| ResourceId::parse(id).ok())
-        .zip(text(args, "/node").map(str::to_owned));
-    named.or_else(|| parse_door(&lease.door).map(|(cluster, node)| (cluster, node.to_owned())))
+    let cluster = text(args, "/cluster").and_then(|id| ResourceId::parse(id).ok());
+    match (cluster, text(args, "/node")) {
+        (Some(cluster), Some(node)) => Some(Place {
+            cluster,
+            node: node.to_owned(),
+        }),
+        _ => parse_door(&lease.door).map(|(cluster, node)| Place {
+            cluster,
+            node: node.to_owned(),
+        }),
+    }
 }
 
 /// Returns the nodes on which the jobs of a VM left a port open: the last word about a node was to open it, and that is

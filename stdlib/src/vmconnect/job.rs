@@ -342,7 +342,7 @@ impl JobRun {
             At::Put => {
                 if let Some(job) = self.look(azure, cx).await? {
                     tracing::info!(job = %self.name, "adopted a job that was already sent");
-                    return self.judge(job, None);
+                    return self.judge(&job, None);
                 }
                 let (path, body) = (self.path(), self.body());
                 let write = Write {
@@ -353,7 +353,7 @@ impl JobRun {
                     finish: FinalState::AzureAsyncOperation,
                 };
                 match azure.arm.write(cx, write).await? {
-                    Started::Done(body) => self.judge(Job::read(&body), None),
+                    Started::Done(body) => self.judge(&Job::read(&body), None),
                     Started::Pending(lro, wait) => {
                         self.at = At::Sent(lro);
                         let said = self.saying("accepted");
@@ -367,23 +367,24 @@ impl JobRun {
                 }
             }
             At::Sent(lro) => match azure.arm.follow(cx, *lro).await {
-                // The job is asked as well: a status that never ends must not hide that the work is done.
-                Ok(Advance::Wait(lro, wait, _)) => match self.look(azure, cx).await? {
-                    Some(job) => {
-                        self.at = At::Sent(lro);
-                        self.judge(job, Some(wait))
+                // The job is asked as well: a status that never ends must not hide that the work is done. A look that
+                // fails costs nothing, and must not make us ask for the status sooner than the service wants.
+                Ok(Advance::Wait(lro, wait, _)) => {
+                    self.at = At::Sent(lro);
+                    match self.look(azure, cx).await {
+                        Ok(Some(job)) => self.judge(&job, Some(wait)),
+                        Err(error) if !error.kind().is_retryable() => Err(error),
+                        Ok(None) | Err(_) => {
+                            let said = self.saying("accepted");
+                            Ok(JobStep::Wait {
+                                run: self,
+                                wait,
+                                said,
+                                percent: None,
+                            })
+                        }
                     }
-                    None => {
-                        self.at = At::Sent(lro);
-                        let said = self.saying("accepted");
-                        Ok(JobStep::Wait {
-                            run: self,
-                            wait,
-                            said,
-                            percent: None,
-                        })
-                    }
-                },
+                }
                 // Nor does a status that ends early prove that the job has.
                 Ok(Advance::Done(_)) => self.watch(azure, cx).await,
                 Err(error) if error.kind() == ErrorKind::Rejected => match self
@@ -402,7 +403,7 @@ impl JobRun {
 
     async fn watch(self, azure: &Azure, cx: &Cx) -> Result<JobStep> {
         match self.look(azure, cx).await? {
-            Some(job) => self.judge(job, None),
+            Some(job) => self.judge(&job, None),
             None => Err(Error::rejected(format!(
                 "job `{}` is gone from `{}`",
                 self.name,
@@ -420,7 +421,7 @@ impl JobRun {
             .map(|body| Job::read(&body)))
     }
 
-    fn judge(self, job: Job, wait: Option<Duration>) -> Result<JobStep> {
+    fn judge(self, job: &Job, wait: Option<Duration>) -> Result<JobStep> {
         match job.state {
             State::Succeeded => Ok(JobStep::Done),
             State::Failed => Err(job.failure()),

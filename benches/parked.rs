@@ -1,0 +1,191 @@
+//! What a hundred thousand parked runs cost the process that keeps them, and how late it wakes one.
+//!
+//! This process drives every run to a `wait_until` far away, a hundred of them to one that is
+//! near. Then it starts itself once more as a keeper of that journal, so that the memory it
+//! measures is that of keeping and not of making.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{Table, Times, cpu, folder, is_quick, megabytes, memory, option, runtime, show, size, this_program, time};
+use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
+use relight_engine::clock::{Clock, SystemClock};
+use relight_engine::event::{Event, Park};
+use relight_engine::journal::{Journal, SqliteJournal};
+use relight_engine::keeper::Keeper;
+use relight_engine::{Driven, Engine, Library, Notice, RunId, RunRequest};
+
+const GOAL_LATE: Duration = Duration::from_secs(1);
+const GOAL_MEMORY: u64 = 150 * 1024;
+const DUE: usize = 100;
+const FAR: &str = "2100-01-01T00:00:00Z";
+
+const RUNBOOK: &str = r#"/*---
+title = "Wait"
+[params.vm]
+[params.until]
+---*/
+note(`${params.vm} is looked at again later`);
+wait_until(params.until);
+params.vm
+"#;
+
+fn main() {
+    match option("--keep") {
+        Some(path) => keep(Path::new(&path)),
+        None => prepare(),
+    }
+}
+
+fn engine(journal: Arc<dyn Journal>) -> relight_engine::EngineBuilder {
+    Engine::builder().journal(journal).library(Library::new().ship("wait", RUNBOOK))
+}
+
+/// Makes the parked runs, then starts the keeper.
+fn prepare() {
+    let (many, lead) = if is_quick() { (2_000, 6) } else { (100_000, 15) };
+    let place = folder();
+    let path = place.path().join("relight.db");
+    let engine = engine(Arc::new(SqliteJournal::open(&path).unwrap())).build().unwrap();
+    let runtime = runtime();
+    let (_, took) = time(|| runtime.block_on(park(&engine, many - DUE, FAR)));
+    let due = (Timestamp::now() + Duration::from_secs(lead)).to_string();
+    let (_, _) = time(|| runtime.block_on(park(&engine, DUE, &due)));
+    let made = memory("VmRSS");
+    drop(runtime);
+    drop(engine);
+
+    let rate = (many - DUE) as f64 / took.as_secs_f64();
+    let mut command = Command::new(this_program());
+    command.args(["--keep", path.to_str().unwrap(), "--due", &due, "--runs", &many.to_string()]);
+    command.args(["--made", &format!("{} ({rate:.0}/s), {:.0} MB of database", show(took), size(&path))]);
+    command.args(["--maker", &megabytes(made)]);
+    if is_quick() {
+        command.arg("--quick");
+    }
+    assert!(command.status().unwrap().success());
+}
+
+/// Drives runs until they park at their wait.
+async fn park(engine: &Engine, count: usize, until: &str) {
+    let parked = stream::iter(0..count).map(|n| {
+        let (engine, until) = (engine.clone(), until.to_owned());
+        tokio::spawn(async move {
+            let request = RunRequest::new("wait").param("vm", format!("vm-{n:06}")).param("until", until);
+            let run = engine.prepare(&request).await.unwrap();
+            let driven = engine.drive(&run, Duration::ZERO).await.unwrap();
+            assert!(matches!(driven, Driven::Parked(Park::Waiting, Some(_))), "{driven:?}");
+        })
+    });
+    parked.buffer_unordered(256).for_each(async |done| done.unwrap()).await;
+}
+
+/// Keeps the journal until the runs that are due are over.
+fn keep(path: &Path) {
+    let due: Timestamp = option("--due").unwrap().parse().unwrap();
+    let runs = option("--runs").unwrap();
+    let bare = memory("VmRSS");
+    let (journal, opened) = time(|| Arc::new(SqliteJournal::open(path).unwrap()));
+    let ends: Arc<Mutex<HashMap<RunId, Timestamp>>> = Arc::default();
+    let seen = ends.clone();
+    let engine = engine(journal.clone())
+        .observer(Arc::new(move |notice: &Notice| {
+            if matches!(notice.event, Event::Finished { .. }) {
+                // Shown once it is on the disk, which is later than the time in the record.
+                seen.lock().unwrap().insert(notice.run.clone(), Timestamp::now());
+            }
+        }))
+        .build()
+        .unwrap();
+    let runtime = runtime();
+    let _in = runtime.enter();
+    let (mut none, mut full, mut looks) = (Times::default(), Times::default(), Times::default());
+    let mut table = Table::new("Parked runs");
+
+    runtime.block_on(async {
+        // One look, before anything is due and by a keeper of its own.
+        let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error}"));
+        for _ in 0..100 {
+            let now = Timestamp::now();
+            assert!(now < due, "the keeper came too late: give the runs more lead");
+            none.push(timed(journal.due(now, 1024)).await);
+            full.push(timed(journal.due(due, 1024)).await);
+            looks.push(timed(keeper.look()).await);
+        }
+        drop(keeper);
+
+        let keeping = {
+            let engine = engine.clone();
+            tokio::spawn(async move {
+                Keeper::new(&engine, |what, error| panic!("{what}: {error}")).keep().await.unwrap();
+            })
+        };
+        SystemClock.sleep_until(Timestamp::now() + Duration::from_secs(1)).await;
+        let began = (Timestamp::now(), cpu());
+        SystemClock.sleep_until(due - Duration::from_millis(800)).await;
+        let idle = (memory("VmRSS"), cpu(), Timestamp::now());
+
+        let give_up = due + Duration::from_secs(30);
+        while ends.lock().unwrap().len() < DUE && Timestamp::now() < give_up {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        engine.interrupt();
+        keeping.await.unwrap();
+
+        let (mut first, mut last) = (Times::default(), Times::default());
+        let ends = ends.lock().unwrap().clone();
+        assert_eq!(ends.len(), DUE, "runs that were due are not over");
+        for (run, end) in ends {
+            let records = journal.records(&run, 0).await.unwrap();
+            let parked = records.iter().position(|r| matches!(r.event().unwrap(), Event::Parked { .. })).unwrap();
+            first.push(records[parked + 1].at.duration_since(due).try_into().unwrap());
+            last.push(end.duration_since(due).try_into().unwrap());
+        }
+
+        table.note(format!("making {runs} of them"), option("--made").unwrap());
+        table.note("  memory of the process that made them", option("--maker").unwrap());
+        table.note("opening the journal", show(opened));
+        table.note("memory before opening it", megabytes(bare));
+        table.goal(
+            "memory while keeping them, nothing due",
+            megabytes(idle.0),
+            "<= 150 MB",
+            idle.0.is_none_or(|kb| kb <= GOAL_MEMORY),
+        );
+        table.goal(
+            format!("  at most, {DUE} runs woken"),
+            megabytes(memory("VmHWM")),
+            "<= 150 MB",
+            memory("VmHWM").is_none_or(|kb| kb <= GOAL_MEMORY),
+        );
+        if let (Some(before), Some(after)) = (began.1, idle.1) {
+            let wall = idle.2.duration_since(began.0).as_secs_f64();
+            let share = 100.0 * (after - before).as_secs_f64() / wall;
+            table.note("processor while nothing is due", format!("{share:.2} % of one core, over {wall:.0} s"));
+        }
+        let both = |times: &Times| format!("p50 {}, p99 {}", show(times.median()), show(times.at(99)));
+        table.note("one due(), nothing due", both(&none));
+        table.note(format!("one due(), {DUE} due"), both(&full));
+        table.note("one look of the keeper, nothing due", both(&looks));
+        table.goal("from due to the next record", both(&first), "p99 <= 1 s", first.at(99) <= GOAL_LATE);
+        table.note("from due to the run's end on the disk", both(&last));
+    });
+    drop(engine);
+    let alone = Arc::into_inner(journal);
+    let (_, closed) = time(|| drop(alone));
+    table.note("closing the journal", show(closed));
+    table.print();
+}
+
+async fn timed<T>(work: impl Future<Output = relight_engine::Result<T>>) -> Duration {
+    let began = std::time::Instant::now();
+    work.await.unwrap();
+    began.elapsed()
+}

@@ -1,0 +1,507 @@
+//! Every operation against the lab: the examples, and the console of a VM under every fault.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use relight_engine::clock::{Clock, SteppedClock};
+use relight_engine::event::{Park, RunEnd};
+use relight_engine::journal::{MemoryJournal, OwnerId};
+use relight_engine::{Driven, Engine, Notice, RunId, RunRequest, Secret};
+use relight_lab::{Lab, LabConfig};
+use relight_stdlib::arm::{Arm, Cloud, Credential};
+use relight_stdlib::{Azure, Dialer};
+use serde_json::{Value, json};
+
+/// A lab, an engine and a clock that whoever waits moves forward.
+struct World {
+    lab: Lab,
+    azure: Azure,
+    clock: SteppedClock,
+    journal: Arc<MemoryJournal>,
+    engine: Engine,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn with(faults: &[&str]) -> Self {
+        let clock = SteppedClock::jumping("2026-11-20T10:00:00Z".parse().expect("a time"));
+        let now = clock.clone();
+        let mut config = LabConfig::new(Arc::new(move || now.now()));
+        config.faults = faults
+            .iter()
+            .map(|fault| fault.parse().expect("a fault"))
+            .collect();
+        let lab = Lab::start(config).await.expect("the lab starts");
+        let lab_is = lab.descriptor();
+        let url: String = lab_is.url;
+        let mut cloud = Cloud::public().with_ca_bundle(lab_is.ca_pem.into_bytes());
+        cloud.arm = url.parse().expect("an address");
+        cloud.login = cloud.arm.clone();
+        let credential = Credential::ClientSecret {
+            tenant: lab_is.tenant,
+            client_id: lab_is.client_id,
+            secret: Secret::new(lab_is.client_secret),
+        };
+        let arm = Arm::builder(cloud, credential)
+            .clock(Arc::new(clock.clone()))
+            .build()
+            .expect("a connection");
+        let azure = Azure {
+            arm,
+            subscription: Some(lab_is.subscription),
+            group: Some(lab_is.resource_group),
+            dial: Dialer::direct(),
+        };
+        let journal = Arc::new(MemoryJournal::new());
+        let engine = process(&azure, &clock, &journal, |_| {});
+        World {
+            lab,
+            azure,
+            clock,
+            journal,
+            engine,
+            folder: tempfile::tempdir().expect("a folder"),
+        }
+    }
+
+    async fn prepare(&self, script: &str) -> RunId {
+        let front = "title = \"test\"\neffects = [\"azure:write\", \"net:probe\", \"file:write\"]";
+        let mut request =
+            RunRequest::new("test").text(format!("/*---\n{front}\n---*/\n{script}\n"));
+        request.workdir = self.folder.path().to_owned();
+        self.engine.prepare(&request).await.expect("a sound script")
+    }
+
+    async fn run(&self, script: &str) -> Driven {
+        let run = self.prepare(script).await;
+        self.engine
+            .drive(&run, Duration::from_secs(1_000_000))
+            .await
+            .expect("a run")
+    }
+
+    async fn value(&self, script: &str) -> Value {
+        match self.run(script).await {
+            Driven::Ended(RunEnd::Succeeded { value }) => value,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn open_leases(&self) -> usize {
+        self.engine
+            .journal()
+            .leases()
+            .await
+            .expect("a journal")
+            .len()
+    }
+
+    /// Returns how often each request took effect, by method and the end of its path.
+    fn effects(&self) -> BTreeMap<String, usize> {
+        let mut effects = BTreeMap::new();
+        for entry in self.lab.ledger().into_iter().filter(|entry| entry.effect) {
+            *effects
+                .entry(format!("{} {}", entry.method, entry.path))
+                .or_default() += 1;
+        }
+        effects
+    }
+
+    /// Returns what the lab holds against us: impolite requests, and effects that happened twice.
+    fn complaints(&self) -> Vec<String> {
+        let twice = self.effects().into_iter().filter(|(_, count)| *count > 1);
+        self.lab
+            .violations()
+            .into_iter()
+            .chain(twice.map(|(what, count)| format!("{count} times {what}")))
+            .collect()
+    }
+}
+
+/// Makes what one process would have: an engine with an owner of its own, to whom everybody else is gone.
+fn process(
+    azure: &Azure,
+    clock: &SteppedClock,
+    journal: &Arc<MemoryJournal>,
+    observe: impl Fn(&Notice) + Send + Sync + 'static,
+) -> Engine {
+    Engine::builder()
+        .operations(relight_stdlib::all(azure))
+        .clock(Arc::new(clock.clone()))
+        .journal(journal.clone())
+        .observer(Arc::new(observe))
+        .owner(OwnerId::fresh(), Arc::new(|_| true))
+        .build()
+        .expect("an engine")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_gives_what_it_says() {
+    let operations = relight_stdlib::all(&World::with(&[]).await.azure);
+    let mut problems = Vec::new();
+    for operation in &operations {
+        for example in &operation.declaration.examples {
+            let world = World::with(&[]).await;
+            let got = world.run(example.script).await;
+            let wanted = example
+                .gives
+                .clone()
+                .map(|value| Driven::Ended(RunEnd::Succeeded { value }));
+            if Some(&got) != wanted.as_ref() || !world.complaints().is_empty() {
+                let name = operation.declaration.name;
+                problems.push(format!(
+                    "{name}: {}\n  gave {got:?}\n  {:?}",
+                    example.title,
+                    world.complaints()
+                ));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// The whole life of a console.
+const CONSOLE: &str = r#"
+    let vm = local::vm("web-01");
+    let console = vmconnect::enable(vm);
+    let address = net::first_reachable(console.addresses, console.port, #{ wait: "2m" });
+    rdp::write("web-01.rdp", console, #{ address: address });
+    let closed = vmconnect::disable(console);
+    #{ opened: console.host, closed: closed.hosts, reached: address == rdp::read("web-01.rdp").address }
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_console_is_opened_and_closed_once_whatever_happens() {
+    let here = json!({ "closed": ["hq-node2"], "opened": "hq-node2", "reached": true });
+    let moved = json!({ "closed": ["hq-node3"], "opened": "hq-node3", "reached": true });
+    let mut problems = Vec::new();
+    for (fault, wanted) in [
+        ("flaps", &here),
+        ("never-ends", &here),
+        ("succeeded-but-updating", &here),
+        ("other-spelling", &here),
+        ("host-moves", &moved),
+        ("wrong-address", &here),
+        ("token-expires", &here),
+        ("cae-challenge", &here),
+        ("old-api", &here),
+        ("garbage=3,html", &here),
+        ("garbage=5,truncated", &here),
+        ("garbage=9,null", &here),
+        ("garbage=12,html", &here),
+        ("long-poll-url", &here),
+        ("conflict=30", &here),
+        ("reply-lost=1", &here),
+        ("reply-lost=2", &here),
+        ("reset-before=1", &here),
+        ("reset-before=2", &here),
+        ("throttled=3", &here),
+        ("throttled=2,no-header", &here),
+        ("throttled=2,writes", &here),
+    ] {
+        let world = World::with(&[fault]).await;
+        let got = world.run(CONSOLE).await;
+        let ended = Driven::Ended(RunEnd::Succeeded {
+            value: wanted.clone(),
+        });
+        let leases = world.open_leases().await;
+        if got != ended || leases > 0 || !world.complaints().is_empty() {
+            problems.push(format!(
+                "{fault}: {got:?}\n  {leases} leases left; {:?}",
+                world.complaints()
+            ));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_person_waits_for_one() {
+    for (fault, hint) in [
+        ("role-missing", "Azure Stack HCI Administrator"),
+        ("cae-challenge=claims", "sign in again"),
+    ] {
+        let world = World::with(&[fault]).await;
+        match world.run(CONSOLE).await {
+            Driven::Parked(Park::Denied { failure }, None) => {
+                assert!(
+                    failure.hints.join("\n").contains(hint),
+                    "{fault}: {failure:?}"
+                );
+            }
+            other => panic!("{fault}: {other:?}"),
+        }
+        assert!(world.effects().is_empty(), "{fault}");
+    }
+    for fault in ["slow", "stuck"] {
+        let world = World::with(&[fault]).await;
+        assert!(
+            matches!(
+                world.run(CONSOLE).await,
+                Driven::Parked(Park::Exhausted { .. }, None)
+            ),
+            "{fault}"
+        );
+        assert_eq!(
+            world.open_leases().await,
+            1,
+            "{fault}: the duty to close is there before the port is open"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_say_what_to_do_next() {
+    for (faults, script, part, hint) in [
+        (
+            vec!["job-fails"],
+            CONSOLE,
+            "firewall rule",
+            "Check the Windows Defender Firewall",
+        ),
+        (
+            vec!["old-api=2023-01-01"],
+            CONSOLE,
+            "offered: 2023-01-01",
+            "preview",
+        ),
+        (
+            vec!["host-unreachable"],
+            CONSOLE,
+            "answers on no address",
+            "rdp::set_address",
+        ),
+        (
+            vec![],
+            r#"vmconnect::enable("file-01")"#,
+            "no console to show",
+            "local::start",
+        ),
+        (
+            vec![],
+            r#"vmconnect::enable("pos-01")"#,
+            "VM Connect came with 2601",
+            "solution update",
+        ),
+        (
+            vec![],
+            r#"vmconnect::enable("web-01", #{ cluster: "branch" })"#,
+            "release 2411",
+            "solution update",
+        ),
+        (
+            vec![],
+            r#"local::vm("app-01")"#,
+            "no VM `app-01` in resource group `rg-edge`",
+            "rg-apps",
+        ),
+        (
+            vec![],
+            r#"local::vm("web-1")"#,
+            "no VM `web-1`",
+            "did you mean web-01",
+        ),
+        (vec![], r#"local::vm("hq-node1")"#, "is an Arc machine", ""),
+        (
+            vec![],
+            r#"local::cluster("hqq")"#,
+            "no Azure Local instance `hqq`",
+            "did you mean hq",
+        ),
+        (
+            vec![],
+            r#"local::restart("file-01")"#,
+            "is off",
+            "local::start",
+        ),
+    ] {
+        let world = World::with(&faults).await;
+        match world.run(script).await {
+            Driven::Ended(RunEnd::Failed { failure, .. }) => {
+                assert!(failure.message.contains(part), "{script}: {failure:?}");
+                assert!(
+                    failure.hints.join("\n").contains(hint),
+                    "{script}: {failure:?}"
+                );
+            }
+            other => panic!("{faults:?} {script}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn older_jobs_are_cleared_even_when_an_answer_is_lost() {
+    for fault in ["reply-lost=2", "flaps", "throttled=2,writes"] {
+        let world = World::with(&[fault]).await;
+        let script = r#"vmconnect::enable("web-01"); vmconnect::enable("web-01"); vmconnect::disable("web-01").hosts"#;
+        assert_eq!(world.value(script).await, json!(["hq-node2"]), "{fault}");
+        let deletes = world
+            .effects()
+            .keys()
+            .filter(|what| what.starts_with("DELETE"))
+            .count();
+        assert_eq!((deletes, world.open_leases().await), (1, 0), "{fault}");
+        assert!(
+            world.complaints().is_empty(),
+            "{fault}: {:?}",
+            world.complaints()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_give_back_at_once_do_not_leave_the_door_open() {
+    for _ in 0..10 {
+        let world = World::with(&[]).await;
+        world
+            .value(r#"vmconnect::enable("db-01"); vmconnect::enable("lin-02"); 0"#)
+            .await;
+        assert_eq!(world.open_leases().await, 2);
+        let close = |vm: &str| format!("vmconnect::disable(\"{vm}\").closed");
+        let (one, other) = (close("db-01"), close("lin-02"));
+        let closed = tokio::join!(world.value(&one), world.value(&other));
+        assert!(
+            closed.0 == json!(true) || closed.1 == json!(true),
+            "{closed:?}"
+        );
+        assert_eq!(world.open_leases().await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_change_whose_answer_is_lost_is_not_repeated() {
+    for fault in [
+        "reply-lost=1",
+        "never-ends",
+        "succeeded-but-updating",
+        "location-only",
+        "async-only",
+        "flaps",
+        "other-spelling",
+    ] {
+        let world = World::with(&[fault]).await;
+        let script = r#"[local::start("file-01").power_state, local::stop("db-01").power_state, local::power_off("web-01").power_state]"#;
+        assert_eq!(
+            world.value(script).await,
+            json!(["Running", "Stopped", "Stopped"]),
+            "{fault}"
+        );
+        assert!(
+            world.complaints().is_empty(),
+            "{fault}: {:?}",
+            world.complaints()
+        );
+    }
+    let world = World::with(&["reply-lost"]).await;
+    let parked = world.run(r#"local::restart("db-01")"#).await;
+    assert!(
+        matches!(parked, Driven::Parked(Park::Undecided { .. }, _)),
+        "{parked:?}"
+    );
+    let world = World::with(&["never-ends"]).await;
+    assert_eq!(
+        world.value(r#"local::restart("db-01").power_state"#).await,
+        json!("Running")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_reaches_the_journal_or_the_file() {
+    let world = World::with(&[]).await;
+    world.value(CONSOLE).await;
+    let secret = world.lab.descriptor().client_secret;
+    let file = std::fs::read(world.folder.path().join("web-01.rdp")).expect("the file");
+    let text = String::from_utf8(file).expect("text");
+    assert_eq!(text.matches("\r\n").count(), 4, "{text}");
+    assert!(!text.contains(&secret) && !text.to_lowercase().contains("password"));
+    for run in world
+        .engine
+        .journal()
+        .runs(&Default::default())
+        .await
+        .expect("a journal")
+    {
+        for record in world
+            .engine
+            .journal()
+            .records(&run.id, 0)
+            .await
+            .expect("records")
+        {
+            assert!(
+                !record.body.contains(&secret) && !record.body.contains("Bearer"),
+                "{}",
+                record.body
+            );
+        }
+    }
+}
+
+/// Lets a process die at the n-th moment of a run, and another one take over: same end, no effect twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_dies_at_any_moment_changes_nothing() {
+    let clean = World::with(&[]).await;
+    let wanted = clean.value(CONSOLE).await;
+    let effects: Vec<usize> = clean.effects().into_values().collect();
+    let mut problems = Vec::new();
+    for moment in 1..200 {
+        let world = World::with(&[]).await;
+        let run = world.prepare(CONSOLE).await;
+        let (died, mut dies) = tokio::sync::mpsc::unbounded_channel();
+        // Moments are events that were written, and effects whose answer is still under way.
+        let seen = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let tick = move || {
+            if seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1 == moment {
+                let _ = died.send(());
+            }
+        };
+        let tick: Arc<dyn Fn() + Send + Sync> = Arc::new(tick);
+        let (on_event, on_write) = (tick.clone(), tick);
+        world.lab.on_write(move |_| on_write());
+        let first = process(&world.azure, &world.clock, &world.journal, move |notice| {
+            if notice.seq.is_some() {
+                on_event();
+            }
+        });
+        let patience = Duration::from_secs(1_000_000);
+        let survived = tokio::select! {
+            biased;
+            _ = dies.recv() => false,
+            driven = first.drive(&run, patience) => driven.is_ok(),
+        };
+        if survived {
+            println!("died at {} moments", moment - 1);
+            assert!(
+                moment > 20,
+                "the drill must have had something to cut: {moment}"
+            );
+            break;
+        }
+        drop(first);
+        // What had not reached the disk is lost with the process.
+        let journal = Arc::new(world.journal.crash());
+        let second = process(&world.azure, &world.clock, &journal, |_| {});
+        let driven = second.drive(&run, patience).await.expect("a run");
+        let same_effects = world.effects().into_values().collect::<Vec<_>>() == effects;
+        let is_same = driven
+            == Driven::Ended(RunEnd::Succeeded {
+                value: wanted.clone(),
+            });
+        if !is_same
+            || !same_effects
+            || !second
+                .journal()
+                .leases()
+                .await
+                .expect("a journal")
+                .is_empty()
+        {
+            problems.push(format!(
+                "moment {moment}: {driven:?}; {:?}",
+                world.effects()
+            ));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}

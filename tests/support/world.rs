@@ -1,0 +1,467 @@
+//! World: the engine, the standard library, the lab and one clock, in one call.
+//!
+//! The time stands still until somebody waits, and then jumps to the end of the wait: a run of hours is over in
+//! milliseconds, and the lab reads the same clock. A world that was used must leave no complaint of the lab behind.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Once};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use relight_engine::clock::{Clock, SteppedClock};
+use relight_engine::event::{Lease, Park, Record, RunEnd, fingerprint};
+use relight_engine::journal::{Journal, MemoryJournal, OwnerId, RunFilter, SqliteJournal};
+use relight_engine::keeper::Keeper;
+use relight_engine::{
+    Driven, Engine, EngineBuilder, Error, ErrorKind, Failure, Library, Notice, Result, RunId, RunRequest, Secret,
+    SecretSource,
+};
+use relight_lab::{Descriptor, Lab, LabConfig, LedgerEntry};
+use relight_stdlib::arm::{Arm, Cloud, Credential};
+use relight_stdlib::{Azure, Dialer};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The runbooks that ship, as the command embeds them.
+pub(crate) const SHIPPED: [(&str, &str); 4] = [
+    ("disable-vm-connect", include_str!("../../runbooks/disable-vm-connect.rhai")),
+    ("recover-unbootable-vm", include_str!("../../runbooks/recover-unbootable-vm.rhai")),
+    ("restart-vm", include_str!("../../runbooks/restart-vm.rhai")),
+    ("site-report", include_str!("../../runbooks/site-report.rhai")),
+];
+
+/// The runbook that everything else is measured by.
+pub(crate) const FLAGSHIP: &str = "recover-unbootable-vm";
+
+/// When a world begins.
+pub(crate) fn morning() -> Timestamp {
+    "2026-11-20T08:00:00Z".parse().expect("a time")
+}
+
+/// A rehearsal: one site, one journal, one clock, and any number of processes over them.
+pub(crate) struct World {
+    pub(crate) lab: Lab,
+    pub(crate) clock: SteppedClock,
+    pub(crate) journal: Arc<dyn Journal>,
+    /// The same journal, when it is kept in memory and can be cut.
+    pub(crate) memory: Option<Arc<MemoryJournal>>,
+    /// The folder in which runs write files.
+    pub(crate) folder: TempDir,
+    pub(crate) notices: Arc<Mutex<Vec<Notice>>>,
+    secrets: BTreeMap<String, String>,
+    library: Library,
+}
+
+/// A run and how far it came.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) run: RunId,
+    pub(crate) driven: Driven,
+}
+
+/// Secrets that a test hands out.
+struct Pocket(BTreeMap<String, String>);
+
+#[async_trait::async_trait]
+impl SecretSource for Pocket {
+    async fn reveal(&self, name: &str) -> Result<Secret> {
+        let missing = || Error::new(ErrorKind::Denied, format!("there is no secret `{name}`"));
+        self.0.get(name).map(Secret::new).ok_or_else(missing)
+    }
+}
+
+impl World {
+    /// The `edge` site with nothing wrong with it, and a journal in memory.
+    pub(crate) async fn new() -> Self {
+        World::with(&[]).await
+    }
+
+    /// The `edge` site with faults.
+    pub(crate) async fn with(faults: &[&str]) -> Self {
+        World::on("edge", faults).await
+    }
+
+    /// A named site with faults.
+    pub(crate) async fn on(site: &str, faults: &[&str]) -> Self {
+        World::start(site, faults, SteppedClock::jumping(morning())).await
+    }
+
+    /// A site whose time moves as the given clock does.
+    pub(crate) async fn start(site: &str, faults: &[&str], clock: SteppedClock) -> Self {
+        speak_tls();
+        let now = clock.clone();
+        let mut config = LabConfig::new(Arc::new(move || now.now()));
+        config.world = site.parse().expect("a site that the lab knows");
+        config.faults = faults.iter().map(|name| name.parse().expect("a fault that the lab knows")).collect();
+        let memory = Arc::new(MemoryJournal::new());
+        World {
+            lab: Lab::start(config).await.expect("a lab"),
+            clock,
+            journal: memory.clone(),
+            memory: Some(memory),
+            folder: TempDir::new().expect("a folder"),
+            notices: Arc::default(),
+            secrets: BTreeMap::new(),
+            library: shipped(),
+        }
+    }
+
+    /// Keeps runs in a database in the world's folder instead.
+    pub(crate) fn on_disk(mut self) -> Self {
+        self.journal = Arc::new(SqliteJournal::open(&self.database()).expect("a database"));
+        self.memory = None;
+        self
+    }
+
+    /// Hands out a secret.
+    pub(crate) fn secret(mut self, name: &str, value: &str) -> Self {
+        self.secrets.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Adds a runbook to the library.
+    pub(crate) fn shelve(mut self, name: &str, text: &str) -> Self {
+        self.library = std::mem::take(&mut self.library).ship(name, text);
+        self
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("relight.db")
+    }
+
+    /// A new process over the same journal: it knows nothing but what is recorded, has signed in nowhere, and can see
+    /// that the one before it is gone.
+    pub(crate) fn engine(&self) -> Engine {
+        self.engine_over(self.journal.clone())
+    }
+
+    /// A new process over another journal.
+    pub(crate) fn engine_over(&self, journal: Arc<dyn Journal>) -> Engine {
+        self.builder().journal(journal).build().expect("an engine")
+    }
+
+    pub(crate) fn builder(&self) -> EngineBuilder {
+        let about = self.lab.descriptor();
+        let (group, notices) = (about.resource_group.clone(), self.notices.clone());
+        Engine::builder()
+            .operations(relight_stdlib::all(&azure(&about, Arc::new(self.clock.clone()))))
+            .library(self.library.clone())
+            .clock(Arc::new(self.clock.clone()))
+            .secrets(Arc::new(Pocket(self.secrets.clone())))
+            .environment(Arc::new(move |name| (name == "AZURE_DEFAULTS_GROUP").then(|| group.clone())))
+            .owner(OwnerId::fresh(), Arc::new(|_| true))
+            .observer(Arc::new(move |notice| notices.lock().expect("no panic while noticing").push(notice.clone())))
+    }
+
+    /// A request for a runbook of the library.
+    pub(crate) fn request(&self, runbook: &str, params: &[(&str, &str)]) -> RunRequest {
+        let mut request = RunRequest::new(runbook);
+        request.workdir = self.folder.path().to_owned();
+        params.iter().fold(request, |request, (name, value)| request.param(*name, *value))
+    }
+
+    /// A request for a script with effects.
+    pub(crate) fn script(&self, effects: &[&str], script: &str) -> RunRequest {
+        self.request("script", &[]).text(runbook(effects, script))
+    }
+
+    /// Runs a runbook of the library until it is over or a person must act.
+    pub(crate) async fn run(&self, runbook: &str, params: &[(&str, &str)]) -> Ran {
+        self.carry(&self.request(runbook, params)).await
+    }
+
+    /// Runs the flagship for the VM that does not boot.
+    pub(crate) async fn recover(&self) -> Ran {
+        self.run(FLAGSHIP, &[("vm", "web-01")]).await
+    }
+
+    /// Runs a script with effects.
+    pub(crate) async fn run_script(&self, effects: &[&str], script: &str) -> Ran {
+        self.carry(&self.script(effects, script)).await
+    }
+
+    pub(crate) async fn carry(&self, request: &RunRequest) -> Ran {
+        let engine = self.engine();
+        let run = engine.prepare(request).await.expect("a run is written down");
+        self.go_on(&engine, run).await
+    }
+
+    /// Goes on with a run in a new process.
+    pub(crate) async fn resume(&self, run: &RunId) -> Ran {
+        self.go_on(&self.engine(), run.clone()).await
+    }
+
+    async fn go_on(&self, engine: &Engine, run: RunId) -> Ran {
+        let driven = engine.run(&run).await.unwrap_or_else(|e| panic!("run {run} is driven: {e:?}"));
+        Ran { run, driven }
+    }
+
+    /// Keeps everything going in a new process until a time: what is due before is done when it is due.
+    ///
+    /// Returns what went wrong on the way.
+    pub(crate) async fn keep_until(&self, end: Timestamp) -> Vec<String> {
+        let engine = self.engine();
+        let troubles = Arc::new(Mutex::new(Vec::new()));
+        let told = troubles.clone();
+        let mut keeper = Keeper::new(&engine, move |what, error| {
+            told.lock().expect("no panic while telling").push(format!("{what}: {error}"));
+        });
+        // A bound, so that a run which is due for ever is found rather than waited for.
+        for _ in 0..200 {
+            let found = keeper.look().await.expect("the journal is read");
+            keeper.settle().await;
+            if !(found.runs.is_empty() && found.fired.is_empty() && found.closing.is_empty()) {
+                continue;
+            }
+            match self.next_due().await.filter(|due| *due <= end) {
+                Some(due) if due > self.clock.now() => self.clock.set(due),
+                Some(_) => break,
+                None => {
+                    if self.clock.now() < end {
+                        self.clock.set(end);
+                    }
+                    break;
+                }
+            }
+        }
+        let troubles = troubles.lock().expect("no panic while telling");
+        troubles.clone()
+    }
+
+    async fn next_due(&self) -> Option<Timestamp> {
+        let runs = self.journal.runs(&RunFilter { open: true, limit: 0 }).await.expect("runs");
+        let leases = self.leases().await;
+        let schedules = self.journal.schedules().await.expect("schedules");
+        let wakes = runs.into_iter().filter_map(|run| run.wake);
+        let deadlines = leases.into_iter().map(|lease| lease.deadline);
+        let all = wakes.chain(deadlines).chain(schedules.into_iter().map(|planned| planned.due));
+        let now = self.clock.now();
+        // Whatever is due already was looked at; the next thing is what is ahead.
+        all.filter(|due| *due > now).min()
+    }
+
+    pub(crate) async fn leases(&self) -> Vec<Lease> {
+        self.journal.leases().await.expect("leases")
+    }
+
+    pub(crate) async fn records(&self, run: &RunId) -> Vec<Record> {
+        self.journal.records(run, 0).await.expect("records")
+    }
+
+    /// The names of the nodes whose console port is open.
+    pub(crate) fn open_ports(&self) -> Vec<String> {
+        open_ports(&self.lab.snapshot())
+    }
+
+    /// Every RDP file in the folder with its text, addresses reduced to what does not differ between labs.
+    pub(crate) fn rdp_files(&self) -> Vec<(String, String)> {
+        rdp_files(self.folder.path())
+    }
+
+    /// What the lab was told to change, as a multiset of requests.
+    pub(crate) fn writes(&self) -> BTreeMap<String, usize> {
+        writes(&self.lab.ledger())
+    }
+
+    /// What the lab complained about.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        self.lab.violations()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let violations = self.lab.violations();
+            assert!(violations.is_empty(), "the lab complains:\n{}", violations.join("\n"));
+        }
+    }
+}
+
+impl Ran {
+    /// The value of a run that succeeded.
+    pub(crate) fn value(&self) -> &Value {
+        match &self.driven {
+            Driven::Ended(RunEnd::Succeeded { value }) => value,
+            other => panic!("run {} should have succeeded: {other:#?}", self.run),
+        }
+    }
+
+    /// The error of a run that failed.
+    pub(crate) fn failure(&self) -> &Failure {
+        match &self.driven {
+            Driven::Ended(RunEnd::Failed { failure, .. }) => failure,
+            other => panic!("run {} should have failed: {other:#?}", self.run),
+        }
+    }
+
+    /// Why a run is parked.
+    pub(crate) fn park(&self) -> &Park {
+        match &self.driven {
+            Driven::Parked(park, _) => park,
+            other => panic!("run {} should be parked: {other:#?}", self.run),
+        }
+    }
+
+    pub(crate) fn succeeded(&self) -> bool {
+        matches!(self.driven, Driven::Ended(RunEnd::Succeeded { .. }))
+    }
+
+    pub(crate) fn is_undecided(&self) -> bool {
+        matches!(self.driven, Driven::Parked(Park::Undecided { .. }, _))
+    }
+}
+
+/// Everything that an error tells: message and hints, one per line.
+pub(crate) fn told(failure: &Failure) -> String {
+    let error = failure.to_error();
+    let mut text = error.message().to_owned();
+    for hint in error.hints() {
+        text.push('\n');
+        text.push_str(hint);
+    }
+    text
+}
+
+/// A runbook of a script and its effects.
+pub(crate) fn runbook(effects: &[&str], script: &str) -> String {
+    format!("/*---\ntitle = \"A script\"\neffects = {effects:?}\n---*/\n{script}\n")
+}
+
+pub(crate) fn shipped() -> Library {
+    SHIPPED.iter().fold(Library::new(), |library, (name, text)| library.ship(name, text))
+}
+
+/// How the standard library reaches a lab.
+pub(crate) fn azure(about: &Descriptor, clock: Arc<dyn Clock>) -> Azure {
+    let mut cloud = Cloud::public();
+    cloud.name = "lab".to_owned();
+    cloud.arm = about.url.parse().expect("an address");
+    cloud.login = cloud.arm.clone();
+    cloud.audience.clone_from(&about.url);
+    let credential = Credential::ClientSecret {
+        tenant: about.tenant.clone(),
+        client_id: about.client_id.clone(),
+        secret: Secret::new(about.client_secret.clone()),
+    };
+    let cloud = cloud.with_ca_bundle(about.ca_pem.clone().into_bytes());
+    Azure {
+        arm: Arm::builder(cloud, credential).clock(clock).build().expect("a connection"),
+        subscription: Some(about.subscription.clone()),
+        group: Some(about.resource_group.clone()),
+        dial: Dialer::direct(),
+    }
+}
+
+pub(crate) fn speak_tls() {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+/// The requests that were accepted, each with how often: method, path and what the body says. Names that a run makes up
+/// for its jobs stay, so that a second job for the same purpose shows as one that was not there before.
+pub(crate) fn writes(ledger: &[LedgerEntry]) -> BTreeMap<String, usize> {
+    let mut writes = BTreeMap::new();
+    for entry in ledger.iter().filter(|entry| entry.effect) {
+        *writes.entry(request(entry)).or_default() += 1;
+    }
+    writes
+}
+
+/// The requests that took effect more than once.
+pub(crate) fn repeated(ledger: &[LedgerEntry]) -> Vec<String> {
+    let writes = writes(ledger).into_iter();
+    writes.filter(|(_, times)| *times > 1).map(|(request, times)| format!("{times} times {request}")).collect()
+}
+
+/// What was asked of the site, the same for every run of the same runbook: made-up names are left out.
+pub(crate) fn purposes(ledger: &[LedgerEntry]) -> Vec<String> {
+    let mut purposes: Vec<String> = ledger
+        .iter()
+        .filter(|entry| entry.effect)
+        .map(|entry| {
+            let request = request(entry);
+            match request.split_once("/jobs/") {
+                // A job's name: its prefix, and twelve digits that only the run knows.
+                Some((before, after)) => format!("{before}/jobs/{}*{}", &after[..6], &after[18..]),
+                None => request,
+            }
+        })
+        .collect();
+    purposes.sort();
+    purposes
+}
+
+fn request(entry: &LedgerEntry) -> String {
+    format!("{} {} {}", entry.method, entry.path.to_ascii_lowercase(), &entry.body_sha256[..12])
+}
+
+pub(crate) fn open_ports(snapshot: &Value) -> Vec<String> {
+    let nodes = snapshot["clusters"].as_array().into_iter().flatten().flat_map(|c| c["nodes"].as_array().into_iter().flatten());
+    nodes.filter(|node| node["port_open"] == true).filter_map(|node| node["name"].as_str()).map(str::to_owned).collect()
+}
+
+/// The RDP files of a folder. The network of a lab is its own, so its part of an address is left out.
+pub(crate) fn rdp_files(folder: &Path) -> Vec<(String, String)> {
+    let mut files: Vec<(String, String)> = std::fs::read_dir(folder)
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "rdp"))
+        .map(|path| {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            (name, without_network(&std::fs::read_to_string(&path).expect("text")))
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// Replaces `127.x.y.z` by `127.*.*.z`.
+pub(crate) fn without_network(text: &str) -> String {
+    let mut parts = text.split("127.");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let mut fields = part.splitn(3, '.');
+        match (fields.next(), fields.next(), fields.next()) {
+            (Some(x), Some(y), Some(rest)) if [x, y].iter().all(|f| f.parse::<u8>().is_ok()) => {
+                out.push_str("127.*.*.");
+                out.push_str(rest);
+            }
+            _ => {
+                out.push_str("127.");
+                out.push_str(part);
+            }
+        }
+    }
+    out
+}
+
+/// What a run came to, the same in every lab and at every time of day.
+pub(crate) fn plain_value(value: &Value) -> Value {
+    const TIMES: [&str; 4] = ["closes_at", "due", "id", "run"];
+    match value {
+        Value::String(text) => Value::String(without_network(text)),
+        Value::Array(items) => items.iter().map(plain_value).collect(),
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(name, _)| !TIMES.contains(&name.as_str()));
+            Value::Object(kept.map(|(name, value)| (name.clone(), plain_value(value))).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// The fingerprint of a file, to see that nobody touched it.
+pub(crate) fn seal(path: &Path) -> String {
+    fingerprint(&String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()))
+}
+
+pub(crate) const fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(60 * minutes)
+}
+
+pub(crate) const fn hours(hours: u64) -> Duration {
+    minutes(60 * hours)
+}
