@@ -104,7 +104,6 @@ impl std::str::FromStr for Assignment {
             Some((name, value)) if !name.is_empty() => {
                 Ok(Assignment { name: name.to_owned(), value: value.to_owned() })
             }
-            // The text is not repeated as a suggestion: it may be a secret that lost its name.
             _ => Err("a parameter is written NAME=VALUE, such as vm=web-01".to_owned()),
         }
     }

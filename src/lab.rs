@@ -22,7 +22,7 @@ use crate::platform;
 /// How much faster than real time the lab's time passes: a minute in a second.
 pub(crate) const SPEED: u32 = 60;
 /// How often the time is written down.
-const BEAT: Duration = Duration::from_secs(1);
+const BEAT: Duration = Duration::from_millis(200);
 
 /// The file by which a lab is found.
 pub(crate) const CARD: &str = "lab.json";
@@ -223,7 +223,8 @@ fn not_started(error: LabError) -> Error {
     Error::invalid("failed to start the lab").because(error)
 }
 
-/// The time that will not be passed before it is written down again.
+/// The time that will not be passed before it is written down again. What a killed process leaves
+/// unused of it is how far the lab's time jumps, so it is short.
 fn horizon(clock: ScaledClock) -> Timestamp {
     clock.now().saturating_add(3 * BEAT * clock.speed.max(1)).unwrap_or(Timestamp::MAX)
 }

@@ -4,6 +4,8 @@
 //! is the standard library's. This package owns the arguments, the terminal, the folders on disk
 //! and the exit codes.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod cli;
 mod commands;
 mod config;

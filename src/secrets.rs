@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     fn reveal(name: &str) -> Result<Secret> {
-        futures::executor::block_on(Here.reveal(name))
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(Here.reveal(name))
     }
 
     #[test]

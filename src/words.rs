@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn moments_are_told_from_now() {
         let now = Timestamp::from_second(1_000_000).unwrap();
-        let at = |second| Timestamp::from_second(1_000_000 + second).unwrap();
+        let at = |second: i64| Timestamp::from_second(1_000_000 + second).unwrap();
         for (second, text) in [(0, "now"), (-30, "30s ago"), (7200, "in 2h"), (-180, "3m ago"), (300_000, "in 3d")] {
             assert_eq!(relative(now, at(second)), text);
         }

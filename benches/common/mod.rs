@@ -204,7 +204,7 @@ pub(crate) fn size(path: &Path) -> f64 {
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct Target {
     /// The number of the call.
-    n: u32,
+    pub(crate) n: u32,
 }
 
 /// What `bench::put` gives: about as much as a resource's short form.

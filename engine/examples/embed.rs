@@ -35,13 +35,8 @@ hello::greet(params.name)
 #[tokio::main]
 async fn main() -> Result<()> {
     let library = Library::new().ship("greet", RUNBOOK);
-    let engine = Engine::builder()
-        .operation(Greet)
-        .library(library)
-        .build()?;
-    let run = engine
-        .prepare(&RunRequest::new("greet").param("name", "Ada"))
-        .await?;
+    let engine = Engine::builder().operation(Greet).library(library).build()?;
+    let run = engine.prepare(&RunRequest::new("greet").param("name", "Ada")).await?;
     println!("{:?}", engine.run(&run).await?);
     assert_eq!(engine.history(&run).await?.steps.len(), 1);
     Ok(())

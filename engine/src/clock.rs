@@ -58,9 +58,7 @@ impl Clock for ScaledClock {
     fn now(&self) -> Timestamp {
         let real = Timestamp::now().duration_since(self.began);
         let speed = i32::try_from(self.speed.max(1)).unwrap_or(i32::MAX);
-        self.origin
-            .saturating_add(real.saturating_mul(speed))
-            .unwrap_or(Timestamp::MAX)
+        self.origin.saturating_add(real.saturating_mul(speed)).unwrap_or(Timestamp::MAX)
     }
 
     async fn sleep_until(&self, until: Timestamp) {
@@ -85,27 +83,19 @@ pub struct SteppedClock {
 impl SteppedClock {
     /// Makes a clock that stands at `start` until [`set`](Self::set) or [`advance`](Self::advance).
     pub fn new(start: Timestamp) -> Self {
-        SteppedClock {
-            now: Arc::new(Mutex::new(start)),
-            moved: Arc::new(Notify::new()),
-            jumps: false,
-        }
+        SteppedClock { now: Arc::new(Mutex::new(start)), moved: Arc::new(Notify::new()), jumps: false }
     }
 
     /// Makes a clock that jumps to the end of whatever is waited for.
     pub fn jumping(start: Timestamp) -> Self {
-        SteppedClock {
-            jumps: true,
-            ..SteppedClock::new(start)
-        }
+        SteppedClock { jumps: true, ..SteppedClock::new(start) }
     }
 
     /// Moves the clock forward and wakes whoever is due.
     pub fn advance(&self, by: Duration) {
         let now = self.now();
         self.set(
-            now.saturating_add(SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX))
-                .unwrap_or(now),
+            now.saturating_add(SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX)).unwrap_or(now),
         );
     }
 
@@ -145,9 +135,7 @@ impl Clock for SteppedClock {
 
 /// Returns what is left until `until`, or nothing when it has passed.
 fn time_left(now: Timestamp, until: Timestamp) -> Option<Duration> {
-    Duration::try_from(until.duration_since(now))
-        .ok()
-        .filter(|left| !left.is_zero())
+    Duration::try_from(until.duration_since(now)).ok().filter(|left| !left.is_zero())
 }
 
 #[cfg(test)]
@@ -159,10 +147,8 @@ mod tests {
         let start = Timestamp::UNIX_EPOCH;
         let clock = SteppedClock::new(start);
         let soon = clock.clone();
-        let woken = tokio::spawn(async move {
-            soon.sleep_until(start + SignedDuration::from_secs(10))
-                .await
-        });
+        let woken =
+            tokio::spawn(async move { soon.sleep_until(start + SignedDuration::from_secs(10)).await });
         tokio::task::yield_now().await;
         clock.advance(Duration::from_secs(9));
         tokio::task::yield_now().await;
@@ -175,19 +161,12 @@ mod tests {
     async fn a_jumping_clock_never_goes_back() {
         let clock = SteppedClock::jumping(Timestamp::UNIX_EPOCH + SignedDuration::from_secs(100));
         clock.sleep_until(Timestamp::UNIX_EPOCH).await;
-        assert_eq!(
-            clock.now(),
-            Timestamp::UNIX_EPOCH + SignedDuration::from_secs(100)
-        );
+        assert_eq!(clock.now(), Timestamp::UNIX_EPOCH + SignedDuration::from_secs(100));
     }
 
     #[test]
     fn two_scaled_clocks_agree() {
-        let clock = ScaledClock {
-            origin: Timestamp::UNIX_EPOCH,
-            began: Timestamp::now(),
-            speed: 60,
-        };
+        let clock = ScaledClock { origin: Timestamp::UNIX_EPOCH, began: Timestamp::now(), speed: 60 };
         let other = clock;
         assert!(clock.now().duration_since(other.now()).abs() < SignedDuration::from_secs(6));
     }

@@ -89,10 +89,7 @@ impl Cx {
 
     /// Shows what the operation is doing. Never stored, silent during replay.
     pub fn progress(&self, message: impl Into<String>, percent: Option<f64>) {
-        (self.on_progress)(Progress {
-            message: message.into(),
-            percent,
-        });
+        (self.on_progress)(Progress { message: message.into(), percent });
     }
 
     /// Returns the value of a secret, at the moment of use.
@@ -102,10 +99,9 @@ impl Cx {
     pub async fn secret(&self, secret: &SecretRef) -> Result<Secret> {
         match &self.secrets {
             Some(source) => source.reveal(&secret.name).await,
-            None => Err(Error::new(
-                ErrorKind::Denied,
-                format!("no source of secrets knows `{}`", secret.name),
-            )),
+            None => {
+                Err(Error::new(ErrorKind::Denied, format!("no source of secrets knows `{}`", secret.name)))
+            }
         }
     }
 
@@ -117,9 +113,7 @@ impl Cx {
     /// `Denied` when nobody provides one of them.
     pub async fn reveal(&self, value: &Value) -> Result<Value> {
         if let Some(secret) = SecretRef::from_json(value) {
-            return Ok(Value::String(
-                self.secret(&secret).await?.expose().to_owned(),
-            ));
+            return Ok(Value::String(self.secret(&secret).await?.expose().to_owned()));
         }
         match value {
             Value::Array(items) => {
@@ -151,9 +145,7 @@ impl Cx {
             return Ok(whole);
         }
         let inside = !path.is_empty()
-            && named
-                .components()
-                .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+            && named.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !inside {
             return Err(Error::invalid(format!("`{path}` is outside the run's folder {}", self.workdir.display()))
                 .hint("let the runbook take the file as a parameter of type `path`, so that whoever runs it names it"));

@@ -13,8 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::cx::SecretSource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    Cause, Event, FORMAT, Park, Pin, Prepared, Provenance, RunEnd, RunId, Signal, Source,
-    fingerprint,
+    Cause, Event, FORMAT, Park, Pin, Prepared, Provenance, RunEnd, RunId, Signal, Source, fingerprint,
 };
 use crate::journal::{Journal, MemoryJournal, NewRun, OwnerId, Status, Summary};
 use crate::lease::Closing;
@@ -76,12 +75,7 @@ impl Core {
     }
 
     pub(crate) fn notice(&self, run: &RunId, seq: Option<u64>, event: Event) {
-        self.show(Notice {
-            run: run.clone(),
-            seq,
-            at: self.clock.now(),
-            event,
-        });
+        self.show(Notice { run: run.clone(), seq, at: self.clock.now(), event });
     }
 
     pub(crate) fn is_interrupted(&self) -> bool {
@@ -97,10 +91,7 @@ impl Core {
 
     /// Returns the time `after` from now.
     pub(crate) fn after(&self, after: Duration) -> Timestamp {
-        self.clock
-            .now()
-            .saturating_add(after)
-            .unwrap_or(Timestamp::MAX)
+        self.clock.now().saturating_add(after).unwrap_or(Timestamp::MAX)
     }
 
     /// Renews this process's heartbeat when half of it is over.
@@ -108,10 +99,7 @@ impl Core {
         let now = self.clock.now();
         let until = self.after(HEARTBEAT);
         {
-            let mut alive = self
-                .alive_until
-                .lock()
-                .expect("no panic while the heartbeat is held");
+            let mut alive = self.alive_until.lock().expect("no panic while the heartbeat is held");
             if alive.is_some_and(|known| {
                 known > now.saturating_add(HEARTBEAT / 2).unwrap_or(now) && known <= until
             }) {
@@ -142,37 +130,18 @@ impl Core {
     /// Makes a run of a request, without writing it anywhere.
     pub(crate) fn make(&self, request: &RunRequest) -> Result<(NewRun, Runbook, Program)> {
         let main = match &request.text {
-            Some(text) => Source {
-                name: request.runbook.clone(),
-                text: text.clone(),
-            },
+            Some(text) => Source { name: request.runbook.clone(), text: text.clone() },
             None => self.library.source(&request.runbook)?,
         };
         let runbook = Runbook::parse(&main)?;
         let (program, sources) = self.program(main)?;
-        if let Some(finding) = self
-            .language
-            .findings(&runbook, &program)
-            .into_iter()
-            .next()
-        {
+        if let Some(finding) = self.language.findings(&runbook, &program).into_iter().next() {
             return Err(finding);
         }
         let environment = |name: &str| self.environment.as_ref().and_then(|lookup| lookup(name));
-        let reader = |kind: &str| {
-            self.readers
-                .iter()
-                .find(|(name, _)| name == kind)
-                .map(|(_, r)| r.clone())
-        };
-        let bound = bind(
-            &runbook,
-            &request.params,
-            &Surroundings {
-                environment: &environment,
-                reader: &reader,
-            },
-        )?;
+        let reader = |kind: &str| self.readers.iter().find(|(name, _)| name == kind).map(|(_, r)| r.clone());
+        let bound =
+            bind(&runbook, &request.params, &Surroundings { environment: &environment, reader: &reader })?;
         let provenance = match request.text.is_some() || self.library.is_shipped(&runbook.name) {
             true => Provenance::default(),
             false => self.library.provenance(),
@@ -183,18 +152,11 @@ impl Core {
             } else {
                 "is not in a git checkout"
             };
-            return Err(
-                Error::invalid(format!("the runbook `{}` {why}", runbook.name))
-                    .hint("commit the runbooks, or run without --require-clean"),
-            );
+            return Err(Error::invalid(format!("the runbook `{}` {why}", runbook.name))
+                .hint("commit the runbooks, or run without --require-clean"));
         }
-        let pins = sources
-            .iter()
-            .map(|s| Pin {
-                name: s.name.clone(),
-                fingerprint: fingerprint(&s.text),
-            })
-            .collect();
+        let pins =
+            sources.iter().map(|s| Pin { name: s.name.clone(), fingerprint: fingerprint(&s.text) }).collect();
         let prepared = Prepared {
             format: FORMAT,
             engine: self.version.clone(),
@@ -206,33 +168,16 @@ impl Core {
             workdir: request.workdir.to_string_lossy().into_owned(),
             paths: bound.paths,
         };
-        Ok((
-            NewRun {
-                id: request.id.clone(),
-                prepared,
-                sources,
-                wake: request.wake,
-            },
-            runbook,
-            program,
-        ))
+        Ok((NewRun { id: request.id.clone(), prepared, sources, wake: request.wake }, runbook, program))
     }
 
     /// Writes a run down. Afterwards it can be driven by any process.
     pub(crate) async fn prepare(&self, request: &RunRequest) -> Result<RunId> {
         let (run, ..) = self.make(request)?;
-        let (id, event) = (
-            run.id.clone(),
-            Event::Prepared(Box::new(run.prepared.clone())),
-        );
+        let (id, event) = (run.id.clone(), Event::Prepared(Box::new(run.prepared.clone())));
         let at = self.clock.now();
         if self.journal.prepare(run, at).await? {
-            self.show(Notice {
-                run: id.clone(),
-                seq: Some(1),
-                at,
-                event,
-            });
+            self.show(Notice { run: id.clone(), seq: Some(1), at, event });
         }
         Ok(id)
     }
@@ -252,10 +197,7 @@ impl Core {
                 id: id.clone(),
                 params: by_name(params),
                 workdir: workdir.to_owned(),
-                cause: Cause::Run {
-                    id: parent.clone(),
-                    step,
-                },
+                cause: Cause::Run { id: parent.clone(), step },
                 // The parent drives it; a keeper takes over only when nobody did for a while.
                 wake: Some(self.after(HEARTBEAT)),
                 ..RunRequest::new(runbook)
@@ -441,9 +383,7 @@ impl EngineBuilder {
         operations.extend(self.operations);
         Ok(Engine(Arc::new(Core {
             language: Language::new(operations, self.limits)?,
-            journal: self
-                .journal
-                .unwrap_or_else(|| Arc::new(MemoryJournal::new())),
+            journal: self.journal.unwrap_or_else(|| Arc::new(MemoryJournal::new())),
             clock: self.clock,
             library: self.library,
             secrets: self.secrets,
@@ -498,11 +438,7 @@ impl Engine {
 
     /// Returns every operation in the order of names.
     pub fn operations(&self) -> Vec<Arc<Declaration>> {
-        self.0
-            .language
-            .operations()
-            .map(|o| o.declaration.clone())
-            .collect()
+        self.0.language.operations().map(|o| o.declaration.clone()).collect()
     }
 
     /// Returns what is wrong with a runbook, as far as it can be seen without running it.
@@ -528,11 +464,7 @@ impl Engine {
     pub fn plan(&self, request: &RunRequest) -> Result<Plan> {
         let (run, runbook, program) = self.0.make(request)?;
         let calls = self.0.language.planned(&program, &run.prepared.params);
-        Ok(Plan {
-            runbook,
-            params: run.prepared.params,
-            calls,
-        })
+        Ok(Plan { runbook, params: run.prepared.params, calls })
     }
 
     /// Writes a run down: its parameters are typed, its sources pinned. Nothing has been sent.
@@ -593,21 +525,12 @@ impl Engine {
             }
         };
         if !choices.is_empty() && !choices.iter().any(|choice| choice == answer) {
-            return Err(
-                Error::invalid(format!("`{answer}` is no answer to run {run}"))
-                    .hint(format!("answer one of {}", choices.join(", "))),
-            );
+            return Err(Error::invalid(format!("`{answer}` is no answer to run {run}"))
+                .hint(format!("answer one of {}", choices.join(", "))));
         }
         let value = Value::String(answer.to_owned());
-        let signal = Signal::Answer {
-            step: summary.step,
-            value,
-            by: by.to_owned(),
-        };
-        self.0
-            .journal
-            .signal(run, &signal, self.0.clock.now())
-            .await
+        let signal = Signal::Answer { step: summary.step, value, by: by.to_owned() };
+        self.0.journal.signal(run, &signal, self.0.clock.now()).await
     }
 
     /// Asks a run to end. What it deferred still runs; an operation under way is not undone.
@@ -615,10 +538,7 @@ impl Engine {
     /// # Errors
     /// `Invalid` when the run is over; `Storage`.
     pub async fn stop(&self, run: &RunId, by: &str) -> Result<()> {
-        self.0
-            .journal
-            .signal(run, &Signal::Stop { by: by.to_owned() }, self.0.clock.now())
-            .await
+        self.0.journal.signal(run, &Signal::Stop { by: by.to_owned() }, self.0.clock.now()).await
     }
 
     /// Returns one line about a run. A beginning of an id that fits one run is enough.
@@ -629,20 +549,13 @@ impl Engine {
         if let Some(summary) = self.0.journal.run(&RunId::from(id)).await? {
             return Ok(summary);
         }
-        let runs = self
-            .0
-            .journal
-            .runs(&crate::journal::RunFilter::default())
-            .await?;
-        let mut fitting = runs
-            .into_iter()
-            .filter(|run| !id.is_empty() && run.id.as_str().starts_with(id));
+        let runs = self.0.journal.runs(&crate::journal::RunFilter::default()).await?;
+        let mut fitting = runs.into_iter().filter(|run| !id.is_empty() && run.id.as_str().starts_with(id));
         match (fitting.next(), fitting.next()) {
             (Some(run), None) => Ok(run),
-            (Some(a), Some(b)) => Err(Error::invalid(format!(
-                "`{id}` fits more than one run, such as {} and {}",
-                a.id, b.id
-            ))),
+            (Some(a), Some(b)) => {
+                Err(Error::invalid(format!("`{id}` fits more than one run, such as {} and {}", a.id, b.id)))
+            }
             (None, _) => Err(crate::journal::unknown(&RunId::from(id))),
         }
     }
@@ -697,8 +610,7 @@ impl Engine {
     pub async fn close_lease(&self, id: &str) -> Result<RunId> {
         let leases = self.0.journal.leases().await?;
         let lease = leases.iter().find(|lease| lease.id == id).ok_or_else(|| {
-            Error::invalid(format!("there is no open lease `{id}`"))
-                .hint("list them with `relight leases`")
+            Error::invalid(format!("there is no open lease `{id}`")).hint("list them with `relight leases`")
         })?;
         match self.0.closing(lease, true).await? {
             Closing::Begin(request) => self.0.prepare(&request).await,
@@ -707,11 +619,7 @@ impl Engine {
     }
 
     async fn summary(&self, run: &RunId) -> Result<Summary> {
-        self.0
-            .journal
-            .run(run)
-            .await?
-            .ok_or_else(|| crate::journal::unknown(run))
+        self.0.journal.run(run).await?.ok_or_else(|| crate::journal::unknown(run))
     }
 
     /// Returns whether a run may be resumed, with the reason when not.

@@ -94,35 +94,21 @@ pub struct Snippet {
 }
 
 impl Snippet {
-    /// Returns a snippet that underlines the token at a one-based line and column of `text`.
+    /// Returns a snippet that underlines the name at a one-based line and column of `text`.
     ///
-    /// Columns count characters, as Rhai's positions do.
+    /// Columns count characters, as Rhai's positions do. A position inside `area::verb` underlines
+    /// the whole of it.
     pub fn at(name: impl Into<String>, text: &Arc<str>, line: usize, column: usize) -> Self {
-        let start: usize = text
-            .split_inclusive('\n')
-            .take(line.saturating_sub(1))
-            .map(str::len)
-            .sum();
+        let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+        let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
         let rest = &text[start.min(text.len())..];
-        let lead: usize = rest
-            .chars()
-            .take(column.saturating_sub(1))
-            .map(char::len_utf8)
-            .sum();
-        let token = &rest[lead.min(rest.len())..];
-        let len = token
-            .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':' || c == '.'))
-            .unwrap_or(token.len())
-            .max(1);
-        let offset = (start + lead).min(text.len().saturating_sub(1));
-        let len = len.min(text.len() - offset);
-        Snippet {
-            name: name.into(),
-            text: text.clone(),
-            offset,
-            len,
-            label: String::new(),
-        }
+        let lead: usize = rest.chars().take(column.saturating_sub(1)).map(char::len_utf8).sum();
+        let (before, after) = rest.split_at(lead.min(rest.len()));
+        let back = before.len() - before.trim_end_matches(is_name).len();
+        let ahead = after.find(|c| !is_name(c)).unwrap_or(after.len()).max(1);
+        let offset = (start + before.len() - back).min(text.len().saturating_sub(1));
+        let len = (back + ahead).min(text.len() - offset);
+        Snippet { name: name.into(), text: text.clone(), offset, len, label: String::new() }
     }
 
     /// Sets what is said beside the underline.
@@ -215,8 +201,7 @@ impl Error {
     #[must_use]
     pub fn snippet(mut self, snippet: Snippet) -> Self {
         if self.0.snippet.is_none() {
-            self.0.named =
-                Some(NamedSource::new(&snippet.name, snippet.text.clone()).with_language("Rust"));
+            self.0.named = Some(NamedSource::new(&snippet.name, snippet.text.clone()).with_language("Rust"));
             self.0.snippet = Some(snippet);
         }
         self
@@ -303,10 +288,7 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0
-            .source
-            .as_deref()
-            .map(|e| e as &(dyn StdError + 'static))
+        self.0.source.as_deref().map(|e| e as &(dyn StdError + 'static))
     }
 }
 
@@ -331,11 +313,7 @@ impl Diagnostic for Error {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let snippet = self.0.snippet.as_ref()?;
         let label = (!snippet.label.is_empty()).then(|| snippet.label.clone());
-        Some(Box::new(std::iter::once(LabeledSpan::new(
-            label,
-            snippet.offset,
-            snippet.len,
-        ))))
+        Some(Box::new(std::iter::once(LabeledSpan::new(label, snippet.offset, snippet.len))))
     }
 }
 
@@ -378,10 +356,7 @@ struct Cause {
 impl Cause {
     fn chain(texts: &[String]) -> Option<Box<dyn StdError + Send + Sync>> {
         let (first, rest) = texts.split_first()?;
-        Some(Box::new(Cause {
-            text: first.clone(),
-            next: Cause::chain(rest),
-        }))
+        Some(Box::new(Cause { text: first.clone(), next: Cause::chain(rest) }))
     }
 }
 
@@ -407,11 +382,7 @@ mod tests {
         let error = Error::rejected("failed to start `web-01`")
             .because(inner)
             .hint("free some space")
-            .service(ServiceError {
-                code: Some("Conflict".into()),
-                status: Some(409),
-                ..Default::default()
-            });
+            .service(ServiceError { code: Some("Conflict".into()), status: Some(409), ..Default::default() });
         let failure = error.to_failure();
         assert_eq!(failure.causes, ["disk is full"]);
         assert_eq!(failure.to_error().to_failure(), failure);
@@ -421,11 +392,11 @@ mod tests {
     #[test]
     fn a_snippet_underlines_the_whole_name() {
         let text: Arc<str> = "let x = 1;\n  vmconnect::enable(vm);\n".into();
-        let snippet = Snippet::at("a.rhai", &text, 2, 3);
-        assert_eq!(
-            &text[snippet.offset..snippet.offset + snippet.len],
-            "vmconnect::enable"
-        );
+        for column in [3, 14] {
+            let snippet = Snippet::at("a.rhai", &text, 2, column);
+            let underlined = &text[snippet.offset..snippet.offset + snippet.len];
+            assert_eq!(underlined, "vmconnect::enable");
+        }
     }
 
     #[test]

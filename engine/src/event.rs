@@ -18,9 +18,7 @@ use crate::error::{Error, Failure, Result};
 pub const FORMAT: u32 = 1;
 
 /// The name of a run. Time-ordered, so that a list of runs reads in order.
-#[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct RunId(String);
 
@@ -84,12 +82,10 @@ pub fn fingerprint(text: &str) -> String {
 /// Returns bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
 }
 
 /// One source text that a run uses: the runbook itself or something it imports.
@@ -509,12 +505,7 @@ impl Record {
         let body = serde_json::to_string(event)
             .map_err(|e| Error::storage(format!("failed to write event {seq}")).because(e))?;
         let hash = link(previous, seq, at, &body);
-        Ok(Record {
-            seq,
-            at,
-            body,
-            hash,
-        })
+        Ok(Record { seq, at, body, hash })
     }
 
     /// Returns the event.
@@ -523,11 +514,8 @@ impl Record {
     /// `Storage` when the body is no event that this version knows.
     pub fn event(&self) -> Result<Event> {
         serde_json::from_str(&self.body).map_err(|e| {
-            Error::storage(format!(
-                "record {} of the journal is no event that this version knows",
-                self.seq
-            ))
-            .because(e)
+            Error::storage(format!("record {} of the journal is no event that this version knows", self.seq))
+                .because(e)
         })
     }
 }
@@ -540,10 +528,7 @@ pub fn verify(previous: &str, first: u64, records: &[Record]) -> Result<()> {
     let mut previous = previous;
     for (record, seq) in records.iter().zip(first..) {
         if record.seq != seq {
-            return Err(broken(
-                seq,
-                &format!("the journal continues with record {}", record.seq),
-            ));
+            return Err(broken(seq, &format!("the journal continues with record {}", record.seq)));
         }
         if link(previous, seq, record.at, &record.body) != record.hash {
             return Err(broken(seq, "its hash does not match its content"));
@@ -575,8 +560,7 @@ mod tests {
         let mut previous = GENESIS.to_owned();
         let mut out = Vec::new();
         for (event, seq) in events.iter().zip(1..) {
-            let record =
-                Record::follow(&previous, seq, Timestamp::UNIX_EPOCH, event).expect("writes");
+            let record = Record::follow(&previous, seq, Timestamp::UNIX_EPOCH, event).expect("writes");
             previous.clone_from(&record.hash);
             out.push(record);
         }
@@ -585,18 +569,9 @@ mod tests {
 
     fn three() -> Vec<Record> {
         chain(&[
-            Event::Claimed {
-                owner: "a".into(),
-                epoch: 1,
-            },
-            Event::Parked {
-                park: Park::Interrupted,
-                until: None,
-            },
-            Event::Claimed {
-                owner: "b".into(),
-                epoch: 2,
-            },
+            Event::Claimed { owner: "a".into(), epoch: 1 },
+            Event::Parked { park: Park::Interrupted, until: None },
+            Event::Claimed { owner: "b".into(), epoch: 2 },
         ])
     }
 
@@ -606,10 +581,7 @@ mod tests {
         verify(GENESIS, 1, &records).expect("intact");
         assert_eq!(
             records[1].event().expect("reads"),
-            Event::Parked {
-                park: Park::Interrupted,
-                until: None
-            }
+            Event::Parked { park: Park::Interrupted, until: None }
         );
     }
 
@@ -623,12 +595,7 @@ mod tests {
                 body[at] ^= 1;
                 records[index].body = String::from_utf8(body).expect("ascii");
                 let error = verify(GENESIS, 1, &records).expect_err("damaged");
-                assert!(
-                    error
-                        .message()
-                        .starts_with(&format!("record {} ", index + 1)),
-                    "{error}"
-                );
+                assert!(error.message().starts_with(&format!("record {} ", index + 1)), "{error}");
             }
         }
         let mut dropped = intact.clone();

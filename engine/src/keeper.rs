@@ -38,6 +38,9 @@ pub struct Found {
     pub closing: Vec<String>,
 }
 
+/// Called with what went wrong, and with what.
+type OnError = Arc<dyn Fn(&str, &Error) + Send + Sync>;
+
 /// Keeps runs, schedules and leases of one journal going.
 pub struct Keeper {
     core: Arc<Core>,
@@ -45,7 +48,7 @@ pub struct Keeper {
     driving: JoinSet<(RunId, Result<Driven>)>,
     under_way: HashSet<RunId>,
     complaints: HashSet<String>,
-    on_error: Arc<dyn Fn(&str, &Error) + Send + Sync>,
+    on_error: OnError,
 }
 
 impl Keeper {
@@ -126,9 +129,7 @@ impl Keeper {
                     (self.on_error)(&format!("run {run}"), &error);
                 }
             }
-            Err(panic) => {
-                (self.on_error)("a run", &Error::storage("driving it failed").because(panic))
-            }
+            Err(panic) => (self.on_error)("a run", &Error::storage("driving it failed").because(panic)),
         }
     }
 
@@ -173,10 +174,7 @@ impl Keeper {
         let request = RunRequest {
             id: RunId::derived(&["schedule", &appointment.id, &due.to_string()]),
             params: by_name(&appointment.params),
-            cause: Cause::Schedule {
-                id: appointment.id.clone(),
-                due,
-            },
+            cause: Cause::Schedule { id: appointment.id.clone(), due },
             workdir: appointment.workdir.clone().into(),
             ..RunRequest::new(&appointment.runbook)
         };

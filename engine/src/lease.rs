@@ -62,7 +62,8 @@ fn literal(value: &serde_json::Value) -> String {
         Value::Null => "()".to_owned(),
         Value::Array(items) => format!("[{}]", items.iter().map(literal).collect::<Vec<_>>().join(",")),
         Value::Object(map) => {
-            let entries = map.iter().map(|(name, item)| format!("{}:{}", Value::from(name.as_str()), literal(item)));
+            let entries =
+                map.iter().map(|(name, item)| format!("{}:{}", Value::from(name.as_str()), literal(item)));
             format!("#{{{}}}", entries.collect::<Vec<_>>().join(","))
         }
         plain => plain.to_string(),
@@ -73,13 +74,7 @@ fn literal(value: &serde_json::Value) -> String {
 ///
 /// A run of it is recorded, retried and resumed like any other.
 fn closing_script(operation: &Declaration, lease: &Lease) -> String {
-    let arg = |name: &str| {
-        lease
-            .close
-            .args
-            .get(name)
-            .map_or_else(|| "()".to_owned(), literal)
-    };
+    let arg = |name: &str| lease.close.args.get(name).map_or_else(|| "()".to_owned(), literal);
     let mut args: Vec<String> = operation.positional().map(|p| arg(&p.name)).collect();
     let options: Vec<String> = operation
         .optional()
@@ -89,11 +84,7 @@ fn closing_script(operation: &Declaration, lease: &Lease) -> String {
     if !options.is_empty() {
         args.push(format!("#{{ {} }}", options.join(", ")));
     }
-    let effects: Vec<String> = operation
-        .effects
-        .iter()
-        .map(|e| format!("{:?}", e.as_str()))
-        .collect();
+    let effects: Vec<String> = operation.effects.iter().map(|e| format!("{:?}", e.as_str())).collect();
     // The front matter is a comment: nothing in it may end the comment.
     let title = toml::Value::String(format!("Close {}", lease.title.replace("*/", "* /")));
     format!(
@@ -144,7 +135,10 @@ mod tests {
             },
         };
         let script = closing_script(&operation, &lease);
-        assert!(script.ends_with("door::close(\"a \\\"quoted\\\" ${name}\", #{ node: #{\"n\":[1,true]} })\n"), "{script}");
+        assert!(
+            script.ends_with("door::close(\"a \\\"quoted\\\" ${name}\", #{ node: #{\"n\":[1,true]} })\n"),
+            "{script}"
+        );
         assert!(script.contains("effects = [\"azure:write\"]"), "{script}");
         let source = crate::event::Source { name: "close".into(), text: script };
         assert!(crate::runbook::Runbook::parse(&source).is_ok(), "{source:?}");

@@ -36,9 +36,7 @@ mod step;
 mod value;
 
 pub use cx::{Cx, OnProgress, SecretSource};
-pub use engine::{
-    Engine, EngineBuilder, Environment, Liveness, Notice, Observer, Plan, RunRequest,
-};
+pub use engine::{Engine, EngineBuilder, Environment, Liveness, Notice, Observer, Plan, RunRequest};
 pub use error::{Error, ErrorKind, Failure, Result, ServiceError, Snippet};
 pub use event::{Event, RunId};
 pub use library::Library;

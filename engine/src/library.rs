@@ -61,28 +61,20 @@ impl Library {
     pub fn source(&self, name: &str) -> Result<Source> {
         let name = name.strip_suffix(".rhai").unwrap_or(name);
         let is_plain = !name.is_empty()
-            && name.split('/').all(|part| {
-                !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', ':'])
-            });
+            && name
+                .split('/')
+                .all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', ':']));
         if !is_plain {
-            return Err(
-                Error::invalid(format!("`{name}` cannot be the name of a runbook"))
-                    .hint("a name is letters, digits and -, with / between folders of the library"),
-            );
+            return Err(Error::invalid(format!("`{name}` cannot be the name of a runbook"))
+                .hint("a name is letters, digits and -, with / between folders of the library"));
         }
-        if let Some(path) = self
-            .folder
-            .as_ref()
-            .map(|folder| folder.join(format!("{name}.rhai")))
+        if let Some(path) = self.folder.as_ref().map(|folder| folder.join(format!("{name}.rhai")))
             && path.is_file()
         {
             return read(name, &path);
         }
         match self.shipped.get(name) {
-            Some(text) => Ok(Source {
-                name: name.to_owned(),
-                text: text.clone(),
-            }),
+            Some(text) => Ok(Source { name: name.to_owned(), text: text.clone() }),
             None => Err(self.unknown(name)),
         }
     }
@@ -103,45 +95,26 @@ impl Library {
             return Provenance::default();
         };
         let git = |args: &[&str]| {
-            let output = Command::new("git")
-                .arg("-C")
-                .arg(folder)
-                .args(args)
-                .output()
-                .ok()?;
-            output
-                .status
-                .success()
-                .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+            let output = Command::new("git").arg("-C").arg(folder).args(args).output().ok()?;
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
         };
         let Some(commit) = git(&["rev-parse", "HEAD"]) else {
             return Provenance::default();
         };
-        let dirty =
-            git(&["status", "--porcelain", "--", "."]).is_none_or(|changes| !changes.is_empty());
-        Provenance {
-            commit: Some(commit),
-            dirty,
-        }
+        let dirty = git(&["status", "--porcelain", "--", "."]).is_none_or(|changes| !changes.is_empty());
+        Provenance { commit: Some(commit), dirty }
     }
 
     /// Returns whether a runbook ships with the program and the folder does not hide it.
     pub fn is_shipped(&self, name: &str) -> bool {
-        let hidden = self
-            .folder
-            .as_ref()
-            .is_some_and(|folder| folder.join(format!("{name}.rhai")).is_file());
+        let hidden = self.folder.as_ref().is_some_and(|folder| folder.join(format!("{name}.rhai")).is_file());
         !hidden && self.shipped.contains_key(name)
     }
 
     fn unknown(&self, name: &str) -> Error {
         let error = Error::invalid(format!("there is no runbook `{name}`"));
         let names = self.names().unwrap_or_default();
-        let near: Vec<String> = names
-            .iter()
-            .filter(|other| near(name, other))
-            .cloned()
-            .collect();
+        let near: Vec<String> = names.iter().filter(|other| near(name, other)).cloned().collect();
         match (near.is_empty(), &self.folder) {
             (false, _) => error.hint(format!("did you mean {}?", near.join(" or "))),
             (true, Some(folder)) => error.hint(format!(
@@ -156,17 +129,11 @@ impl Library {
 
 fn collect(root: &Path, folder: &Path, depth: usize, names: &mut Vec<String>) -> Result<()> {
     let unreadable = |e: std::io::Error| {
-        Error::invalid(format!(
-            "failed to read the runbook folder {}",
-            folder.display()
-        ))
-        .because(e)
+        Error::invalid(format!("failed to read the runbook folder {}", folder.display())).because(e)
     };
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        let hidden = path
-            .file_name()
-            .is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
         if hidden {
             continue;
         }
@@ -177,10 +144,7 @@ fn collect(root: &Path, folder: &Path, depth: usize, names: &mut Vec<String>) ->
         } else if path.extension().is_some_and(|ending| ending == "rhai")
             && let Ok(inside) = path.with_extension("").strip_prefix(root)
         {
-            let parts: Vec<_> = inside
-                .components()
-                .map(|part| part.as_os_str().to_string_lossy())
-                .collect();
+            let parts: Vec<_> = inside.components().map(|part| part.as_os_str().to_string_lossy()).collect();
             names.push(parts.join("/"));
         }
     }
@@ -188,8 +152,7 @@ fn collect(root: &Path, folder: &Path, depth: usize, names: &mut Vec<String>) ->
 }
 
 fn read(name: &str, path: &Path) -> Result<Source> {
-    let failed =
-        |e: std::io::Error| Error::invalid(format!("failed to read {}", path.display())).because(e);
+    let failed = |e: std::io::Error| Error::invalid(format!("failed to read {}", path.display())).because(e);
     let size = std::fs::metadata(path).map_err(failed)?.len();
     if size > LARGEST {
         return Err(Error::invalid(format!(
@@ -198,10 +161,7 @@ fn read(name: &str, path: &Path) -> Result<Source> {
         )));
     }
     let text = std::fs::read_to_string(path).map_err(failed)?;
-    Ok(Source {
-        name: name.to_owned(),
-        text,
-    })
+    Ok(Source { name: name.to_owned(), text })
 }
 
 /// Returns whether two names differ by a slip: a part of each other, or at most two letters apart.
@@ -217,11 +177,7 @@ fn distance(a: &str, b: &str) -> usize {
         let mut diagonal = row[0];
         row[0] = i + 1;
         for (j, y) in b.iter().enumerate() {
-            let next = if x == *y {
-                diagonal
-            } else {
-                1 + diagonal.min(row[j]).min(row[j + 1])
-            };
+            let next = if x == *y { diagonal } else { 1 + diagonal.min(row[j]).min(row[j + 1]) };
             diagonal = std::mem::replace(&mut row[j + 1], next);
         }
     }
@@ -238,10 +194,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("web")).unwrap();
         std::fs::write(folder.path().join("web/up.rhai"), "own").unwrap();
         std::fs::write(folder.path().join("a.rhai"), "own").unwrap();
-        let library = Library::new()
-            .ship("a", "shipped")
-            .ship("b", "shipped")
-            .folder(folder.path());
+        let library = Library::new().ship("a", "shipped").ship("b", "shipped").folder(folder.path());
         assert_eq!(library.names().unwrap(), ["a", "b", "web/up"]);
         assert_eq!(library.source("a").unwrap().text, "own");
         assert_eq!(library.source("b").unwrap().text, "shipped");
@@ -253,13 +206,8 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_finger_finds_the_name() {
-        let library = Library::new()
-            .ship("restart-vm", "")
-            .ship("site-report", "");
+        let library = Library::new().ship("restart-vm", "").ship("site-report", "");
         let error = library.source("restrat-vm").unwrap_err();
-        assert!(
-            format!("{error:?}").contains("did you mean restart-vm?"),
-            "{error:?}"
-        );
+        assert!(format!("{error:?}").contains("did you mean restart-vm?"), "{error:?}");
     }
 }

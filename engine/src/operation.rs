@@ -53,26 +53,17 @@ impl Effect {
 
     /// Returns the word that front matter uses.
     pub fn as_str(self) -> &'static str {
-        Effect::ALL
-            .iter()
-            .find(|(effect, _)| *effect == self)
-            .map_or("", |(_, word)| word)
+        Effect::ALL.iter().find(|(effect, _)| *effect == self).map_or("", |(_, word)| word)
     }
 
     /// Returns the effect of a word.
     pub fn parse(word: &str) -> Option<Self> {
-        Effect::ALL
-            .iter()
-            .find(|(_, w)| *w == word)
-            .map(|(effect, _)| *effect)
+        Effect::ALL.iter().find(|(_, w)| *w == word).map(|(effect, _)| *effect)
     }
 
     /// Returns whether the effect leaves the world as it was.
     pub fn is_read_only(self) -> bool {
-        matches!(
-            self,
-            Effect::AzureRead | Effect::NetProbe | Effect::FileRead | Effect::Secret
-        )
+        matches!(self, Effect::AzureRead | Effect::NetProbe | Effect::FileRead | Effect::Secret)
     }
 
     /// Returns whether allowing `self` allows `other` too: who may write may read.
@@ -146,10 +137,7 @@ pub struct Pending {
 impl<T> Outcome<T> {
     /// Returns a finished outcome.
     pub fn done(value: T) -> Self {
-        Outcome::Done(Done {
-            value,
-            effected: Vec::new(),
-        })
+        Outcome::Done(Done { value, effected: Vec::new() })
     }
 
     /// Returns an outcome that is looked at again after `check_after`.
@@ -157,9 +145,8 @@ impl<T> Outcome<T> {
     /// # Errors
     /// `Invalid` when the state cannot be written as JSON.
     pub fn pending(state: &impl Serialize, check_after: Duration) -> Result<Self> {
-        let continuation = serde_json::to_value(state).map_err(|e| {
-            Error::invalid("failed to write the state of a waiting operation").because(e)
-        })?;
+        let continuation = serde_json::to_value(state)
+            .map_err(|e| Error::invalid("failed to write the state of a waiting operation").because(e))?;
         Ok(Outcome::Pending(Pending {
             continuation,
             check_after,
@@ -182,10 +169,7 @@ impl<T> Outcome<T> {
     #[must_use]
     pub fn saying(mut self, message: impl Into<String>, percent: Option<f64>) -> Self {
         if let Outcome::Pending(pending) = &mut self {
-            pending.progress = Some(Progress {
-                message: message.into(),
-                percent,
-            });
+            pending.progress = Some(Progress { message: message.into(), percent });
         }
         self
     }
@@ -204,10 +188,7 @@ impl<T> Outcome<T> {
     /// Turns a finished value into another type.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Outcome<U> {
         match self {
-            Outcome::Done(done) => Outcome::Done(Done {
-                value: f(done.value),
-                effected: done.effected,
-            }),
+            Outcome::Done(done) => Outcome::Done(Done { value: f(done.value), effected: done.effected }),
             Outcome::Pending(pending) => Outcome::Pending(pending),
             Outcome::Ask { question, choices } => Outcome::Ask { question, choices },
             Outcome::Child { runbook, params } => Outcome::Child { runbook, params },
@@ -242,12 +223,7 @@ pub struct Example {
 impl Example {
     /// Makes an example.
     pub fn new(title: &'static str, script: &'static str) -> Self {
-        Example {
-            title,
-            script,
-            world: None,
-            gives: None,
-        }
+        Example { title, script, world: None, gives: None }
     }
 
     /// Names the world on which it runs.
@@ -292,11 +268,8 @@ pub trait Operation: Send + Sync + 'static {
     }
 
     /// Starts the operation. The intent is durable when this is called.
-    fn begin(
-        &self,
-        cx: &Cx,
-        args: &Self::Args,
-    ) -> impl Future<Output = Result<Outcome<Self::Output>>> + Send;
+    fn begin(&self, cx: &Cx, args: &Self::Args)
+    -> impl Future<Output = Result<Outcome<Self::Output>>> + Send;
 
     /// Looks at an operation under way. `at` is the state of the last [`Outcome::pending`].
     ///
@@ -308,12 +281,7 @@ pub trait Operation: Send + Sync + 'static {
         _args: &Self::Args,
         _at: &Value,
     ) -> impl Future<Output = Result<Outcome<Self::Output>>> + Send {
-        async {
-            Err(Error::invalid(format!(
-                "`{}` never waits and cannot be resumed",
-                Self::NAME
-            )))
-        }
+        async { Err(Error::invalid(format!("`{}` never waits and cannot be resumed", Self::NAME))) }
     }
 
     /// Looks for the step's own trace after an unclear outcome. Called for [`Redo::Probe`] only.
@@ -363,9 +331,8 @@ pub struct Field {
 impl Declaration {
     /// Derives the declaration of an operation from its types.
     pub fn of<O: Operation>() -> Self {
-        let mut generator = SchemaSettings::draft2020_12()
-            .with(|s| s.inline_subschemas = true)
-            .into_generator();
+        let mut generator =
+            SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true).into_generator();
         let args = generator.root_schema_for::<O::Args>();
         Declaration {
             name: O::NAME,
@@ -374,10 +341,7 @@ impl Declaration {
             redo: O::REDO,
             params: fields(&args),
             output: output_schema::<O::Output>(&mut generator),
-            notes: args
-                .get("description")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
+            notes: args.get("description").and_then(Value::as_str).map(str::to_owned),
             examples: O::examples(),
         }
     }
@@ -437,11 +401,7 @@ fn fields(schema: &Schema) -> Vec<Field> {
     let field = |(name, schema): (&String, &Value)| Field {
         name: name.clone(),
         kind: kind_of(schema),
-        help: schema
-            .get("description")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .replace('\n', " "),
+        help: schema.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " "),
         required: required.contains(&name.as_str()),
     };
     let mut all: Vec<Field> = properties.iter().map(field).collect();
@@ -458,29 +418,19 @@ fn kind_of(schema: &Value) -> String {
         }
     }
     if let Some(words) = schema.get("enum").and_then(Value::as_array) {
-        let words: Vec<String> = words
-            .iter()
-            .filter(|w| !w.is_null())
-            .map(Value::to_string)
-            .collect();
+        let words: Vec<String> = words.iter().filter(|w| !w.is_null()).map(Value::to_string).collect();
         return words.join(" | ");
     }
-    if let Some(either) = schema
-        .get("anyOf")
-        .or_else(|| schema.get("oneOf"))
-        .and_then(Value::as_array)
-    {
+    if let Some(either) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
         let mut kinds: Vec<String> = either.iter().map(kind_of).filter(|k| k != "null").collect();
         kinds.dedup();
         return kinds.join(" | ");
     }
     let word = match schema.get("type") {
         Some(Value::String(word)) => word.as_str(),
-        Some(Value::Array(words)) => words
-            .iter()
-            .filter_map(Value::as_str)
-            .find(|w| *w != "null")
-            .unwrap_or("any"),
+        Some(Value::Array(words)) => {
+            words.iter().filter_map(Value::as_str).find(|w| *w != "null").unwrap_or("any")
+        }
         _ => schema.get("const").and_then(Value::as_str).unwrap_or("any"),
     };
     match word {
@@ -510,10 +460,7 @@ impl Registered {
     /// Registers an operation.
     pub fn new<O: Operation>(operation: O) -> Self {
         let declaration = Arc::new(Declaration::of::<O>());
-        Registered {
-            declaration,
-            inner: Arc::new(Typed(operation, PhantomData)),
-        }
+        Registered { declaration, inner: Arc::new(Typed(operation, PhantomData)) }
     }
 
     /// Checks that arguments read as the operation's types, without calling it.
@@ -544,21 +491,14 @@ impl Registered {
 
 impl std::fmt::Debug for Registered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Registered")
-            .field(&self.declaration.name)
-            .finish()
+        f.debug_tuple("Registered").field(&self.declaration.name).finish()
     }
 }
 
 trait Erased: Send + Sync {
     fn check(&self, args: &Value) -> Result<()>;
     fn begin<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Outcome<Value>>;
-    fn resume<'a>(
-        &'a self,
-        cx: &'a Cx,
-        args: &'a Value,
-        at: &'a Value,
-    ) -> Boxed<'a, Outcome<Value>>;
+    fn resume<'a>(&'a self, cx: &'a Cx, args: &'a Value, at: &'a Value) -> Boxed<'a, Outcome<Value>>;
     fn probe<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Probe<Value>>;
 }
 
@@ -574,12 +514,7 @@ impl<O: Operation> Erased for Typed<O> {
         Box::pin(async move { written::<O>(self.0.begin(cx, &read::<O>(args)?).await?) })
     }
 
-    fn resume<'a>(
-        &'a self,
-        cx: &'a Cx,
-        args: &'a Value,
-        at: &'a Value,
-    ) -> Boxed<'a, Outcome<Value>> {
+    fn resume<'a>(&'a self, cx: &'a Cx, args: &'a Value, at: &'a Value) -> Boxed<'a, Outcome<Value>> {
         Box::pin(async move { written::<O>(self.0.resume(cx, &read::<O>(args)?, at).await?) })
     }
 
@@ -606,15 +541,8 @@ fn written<O: Operation>(outcome: Outcome<O::Output>) -> Result<Outcome<Value>> 
         return Ok(outcome.map(|_| Value::Null));
     };
     let value = serde_json::to_value(&done.value).map_err(|e| {
-        Error::rejected(format!(
-            "failed to write the value of `{}` ({})",
-            O::NAME,
-            type_name::<O::Output>()
-        ))
-        .because(e)
+        Error::rejected(format!("failed to write the value of `{}` ({})", O::NAME, type_name::<O::Output>()))
+            .because(e)
     })?;
-    Ok(Outcome::Done(Done {
-        value,
-        effected: done.effected,
-    }))
+    Ok(Outcome::Done(Done { value, effected: done.effected }))
 }

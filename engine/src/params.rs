@@ -42,11 +42,7 @@ pub(crate) struct Bound {
 ///
 /// # Errors
 /// `Invalid`: an unknown name, a missing or a wrong value, with the parameter's help.
-pub(crate) fn bind(
-    runbook: &Runbook,
-    given: &[(String, Given)],
-    around: &Surroundings<'_>,
-) -> Result<Bound> {
+pub(crate) fn bind(runbook: &Runbook, given: &[(String, Given)], around: &Surroundings<'_>) -> Result<Bound> {
     for (position, (name, _)) in given.iter().enumerate() {
         if !runbook.params.iter().any(|p| p.name == *name) {
             return Err(unknown(runbook, name));
@@ -70,10 +66,7 @@ pub(crate) fn bind(
         }
         values.insert(param.name.clone(), value);
     }
-    Ok(Bound {
-        values: Value::Object(values),
-        paths,
-    })
+    Ok(Bound { values: Value::Object(values), paths })
 }
 
 /// Reads one value as the parameter's kind.
@@ -82,17 +75,13 @@ fn read(param: &Param, given: &Given, around: &Surroundings<'_>) -> Result<Value
         Given::Value(Value::String(text)) | Given::Text(text) => text,
         Given::Value(value) => return read_value(param, value),
     };
-    let json = |what: &str| {
-        serde_json::from_str::<Value>(text).map_err(|e| format!("this is no {what}: {e}"))
-    };
+    let json =
+        |what: &str| serde_json::from_str::<Value>(text).map_err(|e| format!("this is no {what}: {e}"));
     match &param.kind {
         ParamKind::String | ParamKind::Choice => Ok(Value::String(text.clone())),
         ParamKind::Path if text.is_empty() => Err("a path is needed".into()),
         ParamKind::Path => Ok(Value::String(text.clone())),
-        ParamKind::Int => text
-            .parse::<i64>()
-            .map(Value::from)
-            .map_err(|_| "this is no whole number".into()),
+        ParamKind::Int => text.parse::<i64>().map(Value::from).map_err(|_| "this is no whole number".into()),
         ParamKind::Float => match text.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(Value::from(number)),
             _ => Err("this is no number".into()),
@@ -102,9 +91,7 @@ fn read(param: &Param, given: &Given, around: &Surroundings<'_>) -> Result<Value
             "false" | "no" | "off" => Ok(Value::Bool(false)),
             _ => Err("write true or false".into()),
         },
-        ParamKind::Duration => text
-            .parse::<Span>()
-            .map(|span| Value::String(span.to_string())),
+        ParamKind::Duration => text.parse::<Span>().map(|span| Value::String(span.to_string())),
         ParamKind::Time => text
             .parse::<Timestamp>()
             .map(|time| Value::String(time.to_string()))
@@ -112,10 +99,7 @@ fn read(param: &Param, given: &Given, around: &Surroundings<'_>) -> Result<Value
         ParamKind::List if text.trim_start().starts_with('[') => {
             json("list").and_then(|v| read_value(param, &v))
         }
-        ParamKind::List => Ok(text
-            .split(',')
-            .map(|item| Value::from(item.trim()))
-            .collect()),
+        ParamKind::List => Ok(text.split(',').map(|item| Value::from(item.trim())).collect()),
         ParamKind::Map => json("map").and_then(|v| read_value(param, &v)),
         ParamKind::Secret => read_secret(text),
         ParamKind::Other(kind) => match (around.reader)(kind) {
@@ -136,25 +120,16 @@ fn read_value(param: &Param, value: &Value) -> Result<Value, String> {
         ParamKind::Secret => SecretRef::from_json(value).is_some(),
         _ => false,
     };
-    if fits {
-        Ok(value.clone())
-    } else {
-        Err(format!("a {} is needed", param.kind))
-    }
+    if fits { Ok(value.clone()) } else { Err(format!("a {} is needed", param.kind)) }
 }
 
 /// A secret is named, never written down: the value would stand in a process list and in histories.
 fn read_secret(text: &str) -> Result<Value, String> {
     match text.split_once(':') {
-        Some((source, name))
-            if source.chars().all(|c| c.is_ascii_lowercase()) && !name.is_empty() =>
-        {
+        Some((source, name)) if source.chars().all(|c| c.is_ascii_lowercase()) && !name.is_empty() => {
             Ok(serde_json::json!({ "$secret": text }))
         }
-        _ => Err(
-            "name where the secret is kept, such as env:WEB01_PASSWORD, rather than the secret"
-                .into(),
-        ),
+        _ => Err("name where the secret is kept, such as env:WEB01_PASSWORD, rather than the secret".into()),
     }
 }
 
@@ -183,10 +158,7 @@ fn within_bounds(param: &Param, value: &Value) -> Result<(), String> {
     let beyond = |bound: &Option<Value>, over: fn(f64, f64) -> bool| {
         bound
             .as_ref()
-            .filter(|b| {
-                own.zip(size(b).or_else(|| b.as_f64()))
-                    .is_some_and(|(own, b)| over(own, b))
-            })
+            .filter(|b| own.zip(size(b).or_else(|| b.as_f64())).is_some_and(|(own, b)| over(own, b)))
             .map(plain)
     };
     if let Some(min) = beyond(&param.min, |own, min| own < min) {
@@ -200,8 +172,7 @@ fn within_bounds(param: &Param, value: &Value) -> Result<(), String> {
 
 /// Matches `*` (any text) and `?` (one character); everything else stands for itself.
 fn matches_pattern(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), text.chars().collect());
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {
         match pattern.get(p) {
@@ -235,23 +206,16 @@ fn default(
     let (given, origin) = match &param.default {
         None if param.required => return Err(missing(runbook, param, None)),
         None => return Ok(Value::Null),
-        Some(Value::String(text)) => match text
-            .strip_prefix("env:")
-            .filter(|_| param.kind != ParamKind::Secret)
-        {
-            Some(name) => match (around.environment)(name).filter(|value| !value.is_empty()) {
-                Some(value) => (
-                    Given::Text(value),
-                    format!("from the environment variable {name}"),
-                ),
-                None if param.required => return Err(missing(runbook, param, Some(name))),
-                None => return Ok(Value::Null),
-            },
-            None => (
-                Given::Text(filled(text, param, earlier)),
-                "its default".to_owned(),
-            ),
-        },
+        Some(Value::String(text)) => {
+            match text.strip_prefix("env:").filter(|_| param.kind != ParamKind::Secret) {
+                Some(name) => match (around.environment)(name).filter(|value| !value.is_empty()) {
+                    Some(value) => (Given::Text(value), format!("from the environment variable {name}")),
+                    None if param.required => return Err(missing(runbook, param, Some(name))),
+                    None => return Ok(Value::Null),
+                },
+                None => (Given::Text(filled(text, param, earlier)), "its default".to_owned()),
+            }
+        }
         Some(value) => (Given::Value(value.clone()), "its default".to_owned()),
     };
     read(param, &given, around)
@@ -276,26 +240,15 @@ fn filled(template: &str, param: &Param, earlier: &Map<String, Value>) -> String
 
 /// Returns a value as a person would write it.
 fn plain(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn missing(runbook: &Runbook, param: &Param, variable: Option<&str>) -> Error {
-    let error = Error::invalid(format!(
-        "`{}` needs the parameter `{}`",
-        runbook.name, param.name
-    ));
-    let error = if param.help.is_empty() {
-        error
-    } else {
-        error.hint(format!("{}: {}", param.name, param.help))
-    };
+    let error = Error::invalid(format!("`{}` needs the parameter `{}`", runbook.name, param.name));
+    let error =
+        if param.help.is_empty() { error } else { error.hint(format!("{}: {}", param.name, param.help)) };
     match variable {
-        Some(variable) => error.hint(format!(
-            "write {}=..., or set the variable {variable}",
-            param.name
-        )),
+        Some(variable) => error.hint(format!("write {}=..., or set the variable {variable}", param.name)),
         None => error.hint(format!("write {}=...", param.name)),
     }
 }
@@ -306,20 +259,10 @@ fn wrong(param: &Param, given: &Given, why: &str) -> Error {
         Given::Text(text) => text.clone(),
         Given::Value(value) => plain(value),
     };
-    let shown = if value.chars().count() > 200 {
-        "..."
-    } else {
-        &value
-    };
+    let shown = if value.chars().count() > 200 { "..." } else { &value };
     let error = Error::invalid(format!("wrong value for the parameter `{}`", param.name));
     let start = param.name.len() + 1;
-    let error = underline(
-        error,
-        format!("{}={shown}", param.name),
-        start,
-        "this value",
-    )
-    .hint(why.to_owned());
+    let error = underline(error, format!("{}={shown}", param.name), start, "this value").hint(why.to_owned());
     if param.help.is_empty() {
         error
     } else {
@@ -388,15 +331,9 @@ required = false
 ---*/"#;
 
     fn demo(given: &[(&str, &str)]) -> Result<Bound> {
-        let runbook = Runbook::parse(&Source {
-            name: "demo".into(),
-            text: DEMO.into(),
-        })
-        .expect("parses");
-        let given: Vec<_> = given
-            .iter()
-            .map(|(n, v)| ((*n).to_owned(), Given::Text((*v).to_owned())))
-            .collect();
+        let runbook = Runbook::parse(&Source { name: "demo".into(), text: DEMO.into() }).expect("parses");
+        let given: Vec<_> =
+            given.iter().map(|(n, v)| ((*n).to_owned(), Given::Text((*v).to_owned()))).collect();
         let around = Surroundings {
             environment: &|name| (name == "GROUP").then(|| "rg".to_owned()),
             reader: &|_| None,
@@ -421,10 +358,7 @@ required = false
             (vec![("vm", "a"), ("after", "soon")], "is not a duration"),
             (vec![("vm", "a"), ("size", "many")], "no whole number"),
             (vec![("vm", "a"), ("size", "0")], "at least 1"),
-            (
-                vec![("vm", "a"), ("where", "away")],
-                "choose one of here, there",
-            ),
+            (vec![("vm", "a"), ("where", "away")], "choose one of here, there"),
             (vec![("vm", "a"), ("code", "B-12")], "must look like"),
             (vec![("vm", "a"), ("vmm", "b")], "its parameters are vm"),
             (vec![("vm", "a"), ("vm", "b")], "twice"),
@@ -438,10 +372,7 @@ required = false
     #[test]
     fn a_literal_secret_is_refused_and_not_repeated() {
         let error = demo(&[("vm", "a"), ("password", "hunter2")]).expect_err("refused");
-        let shown = format!(
-            "{error:?} {:?}",
-            miette::Diagnostic::source_code(&error).is_some()
-        );
+        let shown = format!("{error:?} {:?}", miette::Diagnostic::source_code(&error).is_some());
         assert!(!shown.contains("hunter2"), "{shown}");
         let bound = demo(&[("vm", "a"), ("password", "env:PW")]).expect("binds");
         assert_eq!(bound.values["password"], json!({ "$secret": "env:PW" }));

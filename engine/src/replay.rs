@@ -86,13 +86,9 @@ impl History {
     /// # Errors
     /// `Storage`, naming the record that does not fit.
     pub fn read(records: &[Record]) -> Result<Self> {
-        let (first, rest) = records
-            .split_first()
-            .ok_or_else(|| Error::storage("the run has no records"))?;
+        let (first, rest) = records.split_first().ok_or_else(|| Error::storage("the run has no records"))?;
         let Event::Prepared(prepared) = first.event()? else {
-            return Err(Error::storage(
-                "the run's first record is not its preparation",
-            ));
+            return Err(Error::storage("the run's first record is not its preparation"));
         };
         let mut history = History {
             prepared: *prepared,
@@ -104,11 +100,7 @@ impl History {
         };
         for record in rest {
             history.apply(record.event()?, record.at).map_err(|e| {
-                Error::storage(format!(
-                    "record {} of the run does not fit its past",
-                    record.seq
-                ))
-                .because(e)
+                Error::storage(format!("record {} of the run does not fit its past", record.seq)).because(e)
             })?;
         }
         Ok(history)
@@ -123,74 +115,36 @@ impl History {
             return Err(Error::storage("the run had ended"));
         }
         match event {
-            Event::StepStarted {
-                step,
-                operation,
-                args,
-                at: place,
-                attempt,
-            } => {
+            Event::StepStarted { step, operation, args, at: place, attempt } => {
                 self.start(step, operation, args, place, attempt, at)?;
             }
-            Event::StepRetrying {
-                step,
-                attempt,
-                failure,
-                clean,
-                until,
-            } => {
+            Event::StepRetrying { step, attempt, failure, clean, until } => {
                 let past = self.open_step(step)?;
                 past.failed += 1;
                 past.state = match clean {
-                    true => StepState::Clean {
-                        attempt,
-                        until,
-                        failure,
-                    },
-                    false => StepState::Started {
-                        attempt,
-                        until: Some(until),
-                        failure: Some(failure),
-                    },
+                    true => StepState::Clean { attempt, until, failure },
+                    false => StepState::Started { attempt, until: Some(until), failure: Some(failure) },
                 };
             }
-            Event::StepAccepted {
-                step,
-                continuation,
-                check_at,
-                deadline,
-                ..
-            } => {
+            Event::StepAccepted { step, continuation, check_at, deadline, .. } => {
                 let past = self.open_step(step)?;
                 past.failed = 0;
                 past.since = at;
-                past.state = StepState::Accepted {
-                    continuation,
-                    check_at,
-                    deadline,
-                };
+                past.state = StepState::Accepted { continuation, check_at, deadline };
             }
-            Event::StepFinished { step, end, .. } => {
-                self.open_step(step)?.state = StepState::Finished(end)
-            }
-            Event::Signalled {
-                signal: Signal::Answer { step, value, .. },
-            } => {
+            Event::StepFinished { step, end, .. } => self.open_step(step)?.state = StepState::Finished(end),
+            Event::Signalled { signal: Signal::Answer { step, value, .. } } => {
                 // An answer that comes too late changes nothing.
                 if let Ok(past) = self.open_step(step) {
                     past.answer = Some(value);
                 }
             }
-            Event::Signalled {
-                signal: Signal::Stop { by },
-            } => {
+            Event::Signalled { signal: Signal::Stop { by } } => {
                 let unfinished = self.unfinished().is_some();
                 let step = self.steps.len() as u32 + u32::from(!unfinished);
                 self.stop.get_or_insert((step, by));
             }
-            Event::Signalled {
-                signal: Signal::ChildEnded { .. },
-            } => {}
+            Event::Signalled { signal: Signal::ChildEnded { .. } } => {}
             Event::Parked { park, .. } => {
                 // A person had a look: the attempts count from one again.
                 if let (false, Some(past)) = (park.is_waiting(), self.steps.last_mut()) {
@@ -211,10 +165,7 @@ impl History {
     /// Returns the step that has no result yet and still counts.
     pub fn unfinished(&self) -> Option<u32> {
         let last = self.steps.len() as u32;
-        let is_open = self
-            .steps
-            .last()
-            .is_some_and(|past| !matches!(past.state, StepState::Finished(_)));
+        let is_open = self.steps.last().is_some_and(|past| !matches!(past.state, StepState::Finished(_)));
         let is_abandoned = self.stop.as_ref().is_some_and(|(step, _)| *step == last);
         (is_open && !is_abandoned).then_some(last)
     }
@@ -234,11 +185,7 @@ impl History {
         at: Timestamp,
     ) -> Result<()> {
         let last = self.steps.len() as u32;
-        let state = StepState::Started {
-            attempt,
-            until: None,
-            failure: None,
-        };
+        let state = StepState::Started { attempt, until: None, failure: None };
         if step == last + 1 && self.unfinished().is_none() {
             self.steps.push(PastStep {
                 operation,
@@ -253,10 +200,7 @@ impl History {
         }
         let past = self.open_step(step)?;
         if past.operation != operation || past.args != args {
-            return Err(Error::storage(format!(
-                "step {step} was started as `{}`",
-                past.operation
-            )));
+            return Err(Error::storage(format!("step {step} was started as `{}`", past.operation)));
         }
         if past.failed == 0 {
             past.since = at;

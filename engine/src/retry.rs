@@ -88,10 +88,7 @@ impl RetryPolicy {
         if failed >= self.attempts {
             return None;
         }
-        let bound = self.base.saturating_mul(
-            1u32.checked_shl(failed.saturating_sub(1))
-                .unwrap_or(u32::MAX),
-        );
+        let bound = self.base.saturating_mul(1u32.checked_shl(failed.saturating_sub(1)).unwrap_or(u32::MAX));
         let own = bound.min(self.cap).mul_f64(jitter.clamp(0.0, 1.0));
         let delay = asked.unwrap_or(own);
         (spent.saturating_add(delay) <= self.within).then_some(delay)
@@ -107,15 +104,9 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_cap() {
-        let policy = RetryPolicy {
-            attempts: 20,
-            within: S(9999),
-            ..RetryPolicy::default()
-        };
-        let delays: Vec<u64> = (1..9)
-            .filter_map(|n| policy.delay(n, S(0), None, 1.0))
-            .map(|d| d.as_secs())
-            .collect();
+        let policy = RetryPolicy { attempts: 20, within: S(9999), ..RetryPolicy::default() };
+        let delays: Vec<u64> =
+            (1..9).filter_map(|n| policy.delay(n, S(0), None, 1.0)).map(|d| d.as_secs()).collect();
         assert_eq!(delays, [1, 2, 4, 8, 16, 32, 60, 60]);
     }
 

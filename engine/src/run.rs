@@ -49,16 +49,12 @@ impl Core {
         };
         let history = History::read(&self.journal.records(run, 0).await?)?;
         let sources: Arc<[Source]> = self.journal.sources(run).await?.into();
-        let main = sources
-            .first()
-            .ok_or_else(|| Error::storage(format!("run {run} has no source text")))?;
+        let main = sources.first().ok_or_else(|| Error::storage(format!("run {run} has no source text")))?;
         let runbook = Runbook::parse(main)?;
         let params = Arc::new(history.prepared.params.clone());
         let cause = history.prepared.cause.clone();
         let steps = Arc::new(Steps::new(self.clone(), tenure, runbook, history));
-        let driven = self
-            .advance(&steps, sources.clone(), params, patience)
-            .await;
+        let driven = self.advance(&steps, sources.clone(), params, patience).await;
         match driven {
             Ok(Driven::Ended(end)) => {
                 self.tell_parent(run, &cause).await?;
@@ -98,8 +94,7 @@ impl Core {
             steps.rewind();
             let door: Arc<dyn Door> = steps.clone();
             let (core, script, values) = (self.clone(), program.clone(), params.clone());
-            let ending =
-                on_own_thread(move || core.language.evaluate(&script, &values, &door)).await?;
+            let ending = on_own_thread(move || core.language.evaluate(&script, &values, &door)).await?;
             let end = match (ending, steps.take_unwind()) {
                 (_, Some(Unwind::Wait(_))) => continue,
                 (Ending::Unwound, None) => {
@@ -108,10 +103,7 @@ impl Core {
                 (_, Some(Unwind::Stop(by))) => RunEnd::Stopped { by },
                 (_, Some(unwind)) => return parked(unwind),
                 (Ending::Value(value), None) => RunEnd::Succeeded { value },
-                (Ending::Error(error, at), None) => RunEnd::Failed {
-                    failure: error.to_failure(),
-                    at,
-                },
+                (Ending::Error(error, at), None) => RunEnd::Failed { failure: error.to_failure(), at },
             };
             steps.finish(end.clone()).await?;
             return Ok(Driven::Ended(end));
@@ -159,7 +151,7 @@ impl Core {
 
 fn parked(unwind: Unwind) -> Result<Driven> {
     match unwind {
-        Unwind::Parked(park, until) => Ok(Driven::Parked(park, until)),
+        Unwind::Parked(park, until) => Ok(Driven::Parked(*park, until)),
         Unwind::Halt(error) => Err(error),
         Unwind::Wait(until) => Ok(Driven::Parked(Park::Waiting, Some(until))),
         Unwind::Stop(by) => Ok(Driven::Ended(RunEnd::Stopped { by })),
@@ -167,11 +159,7 @@ fn parked(unwind: Unwind) -> Result<Driven> {
 }
 
 /// Returns an error with the script line that it is about underlined.
-pub(crate) fn point_at(
-    sources: &[Source],
-    error: Error,
-    at: Option<&crate::event::Place>,
-) -> Error {
+pub(crate) fn point_at(sources: &[Source], error: Error, at: Option<&crate::event::Place>) -> Error {
     let Some(at) = at else { return error };
     let source = match &at.source {
         Some(name) => sources.iter().find(|source| source.name == *name),

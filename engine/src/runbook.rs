@@ -134,28 +134,16 @@ impl Runbook {
     /// `Invalid`, with the wrong line of the front matter underlined.
     pub fn parse(source: &Source) -> Result<Self> {
         let text: Arc<str> = source.text.as_str().into();
-        let matter = FrontMatter {
-            name: &source.name,
-            text: &text,
-            range: front_matter(source, &text)?,
-        };
+        let matter = FrontMatter { name: &source.name, text: &text, range: front_matter(source, &text)? };
         let header: Header = toml::from_str(&text[matter.range.clone()]).map_err(|e| {
-            matter.error(
-                e.span().unwrap_or(0..0),
-                "the front matter is not right",
-                e.message().to_owned(),
-            )
+            matter.error(e.span().unwrap_or(0..0), "the front matter is not right", e.message().to_owned())
         })?;
         let mut effects = Vec::new();
         for word in &header.effects {
             let effect = Effect::parse(word.get_ref()).ok_or_else(|| {
                 let words: Vec<&str> = Effect::ALL.iter().map(|(_, w)| *w).collect();
                 matter
-                    .error(
-                        word.span(),
-                        &format!("there is no effect `{}`", word.get_ref()),
-                        "unknown effect",
-                    )
+                    .error(word.span(), &format!("there is no effect `{}`", word.get_ref()), "unknown effect")
                     .hint(format!("the effects are {}", words.join(", ")))
             })?;
             effects.push(effect);
@@ -183,10 +171,7 @@ impl Runbook {
 
     /// Returns the source text under its name.
     pub fn source(&self) -> Source {
-        Source {
-            name: self.name.clone(),
-            text: self.text.to_string(),
-        }
+        Source { name: self.name.clone(), text: self.text.to_string() }
     }
 }
 
@@ -207,15 +192,10 @@ fn front_matter(source: &Source, text: &Arc<str>) -> Result<Range<usize>> {
             .hint("begin the file with /*---, TOML lines such as title = \"...\", and ---*/")
     };
     if !text[start..].starts_with(OPEN) {
-        return Err(missing(
-            "a runbook begins with /*---",
-            start.min(text.len().saturating_sub(1)),
-        ));
+        return Err(missing("a runbook begins with /*---", start.min(text.len().saturating_sub(1))));
     }
     let open = start + OPEN.len();
-    let close = text[open..]
-        .find(CLOSE)
-        .ok_or_else(|| missing("this is never closed by ---*/", start))?;
+    let close = text[open..].find(CLOSE).ok_or_else(|| missing("this is never closed by ---*/", start))?;
     Ok(open..open + close)
 }
 
@@ -327,11 +307,7 @@ impl ParamSpec {
             default: json(self.default),
             min: json(self.min),
             max: json(self.max),
-            one_of: self
-                .one_of
-                .iter()
-                .filter_map(|v| serde_json::to_value(v).ok())
-                .collect(),
+            one_of: self.one_of.iter().filter_map(|v| serde_json::to_value(v).ok()).collect(),
             pattern: self.pattern,
             name: name.into_inner(),
         })
@@ -343,10 +319,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Runbook> {
-        Runbook::parse(&Source {
-            name: "demo".into(),
-            text: text.into(),
-        })
+        Runbook::parse(&Source { name: "demo".into(), text: text.into() })
     }
 
     #[test]
@@ -364,11 +337,8 @@ help = "the machine"
 ---*/
 1"#;
         let runbook = parse(text).expect("parses");
-        let names: Vec<_> = runbook
-            .params
-            .iter()
-            .map(|p| (p.name.as_str(), p.kind.to_string(), p.required))
-            .collect();
+        let names: Vec<_> =
+            runbook.params.iter().map(|p| (p.name.as_str(), p.kind.to_string(), p.required)).collect();
         assert_eq!(
             names,
             [
@@ -383,10 +353,7 @@ help = "the machine"
     #[test]
     fn wrong_front_matter_is_underlined() {
         for (text, part) in [
-            (
-                "/*---\ntitle = \"x\"\neffects = [\"azure:fly\"]\n---*/",
-                "\"azure:fly\"",
-            ),
+            ("/*---\ntitle = \"x\"\neffects = [\"azure:fly\"]\n---*/", "\"azure:fly\""),
             ("/*---\ntitle = \"x\"\nsize = 3\n---*/", "size"),
             ("/*---\ntitle = \n---*/", "\n"),
             ("/*---\ntitle = \"x\"\n[params.Vm]\n---*/", "Vm"),
@@ -395,15 +362,10 @@ help = "the machine"
             ("", ""),
         ] {
             let error = parse(text).expect_err(text);
-            let labels: Vec<_> = miette::Diagnostic::labels(&error)
-                .expect("a label")
-                .collect();
+            let labels: Vec<_> = miette::Diagnostic::labels(&error).expect("a label").collect();
             let span = labels[0].inner();
             let seen = &text[span.offset()..span.offset() + span.len()];
-            assert!(
-                seen.starts_with(part) || part.starts_with(seen),
-                "{text:?}: underlined {seen:?}"
-            );
+            assert!(seen.starts_with(part) || part.starts_with(seen), "{text:?}: underlined {seen:?}");
         }
     }
 }

@@ -32,11 +32,7 @@ impl Repeat {
         let cron = Cron::from_str(cron.trim()).map_err(|e| wrong(e.to_string()))?;
         let zone = TimeZone::get(zone.trim())
             .map_err(|_| wrong(format!("there is no time zone `{}`", zone.trim())))?;
-        Ok(Repeat {
-            cron,
-            zone,
-            text: text.to_owned(),
-        })
+        Ok(Repeat { cron, zone, text: text.to_owned() })
     }
 
     /// Returns the first firing after a time, or nothing when there is none.
@@ -45,10 +41,7 @@ impl Repeat {
     /// twice fires once.
     pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
         let local = time.to_zoned(self.zone.clone());
-        self.cron
-            .find_next_occurrence(&local, false)
-            .ok()
-            .map(|next| next.timestamp())
+        self.cron.find_next_occurrence(&local, false).ok().map(|next| next.timestamp())
     }
 }
 

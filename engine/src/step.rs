@@ -54,7 +54,7 @@ pub(crate) enum Unwind {
     /// The step under way wants to be looked at later.
     Wait(Timestamp),
     /// The run is parked; the event is written.
-    Parked(Park, Option<Timestamp>),
+    Parked(Box<Park>, Option<Timestamp>),
     /// A person stopped the run; the event is written.
     Stop(String),
     /// Nothing more may be done or written.
@@ -98,13 +98,7 @@ impl Steps {
             workdir: PathBuf::from(&history.prepared.workdir),
             paths: history.prepared.paths.clone().into(),
             bridge: Bridge::here(),
-            line: Mutex::new(Line {
-                history,
-                reached: 0,
-                deferring: false,
-                signalled: true,
-                unwind: None,
-            }),
+            line: Mutex::new(Line { history, reached: 0, deferring: false, signalled: true, unwind: None }),
         }
     }
 
@@ -138,17 +132,8 @@ impl Steps {
 
     /// Puts the run away.
     pub(crate) async fn park(&self, park: Park, until: Option<Timestamp>) -> Unwind {
-        match self
-            .record(
-                vec![Event::Parked {
-                    park: park.clone(),
-                    until,
-                }],
-                Sync::Now,
-            )
-            .await
-        {
-            Ok(()) => Unwind::Parked(park, until),
+        match self.record(vec![Event::Parked { park: park.clone(), until }], Sync::Now).await {
+            Ok(()) => Unwind::Parked(Box::new(park), until),
             Err(error) => Unwind::Halt(error),
         }
     }
@@ -184,18 +169,11 @@ impl Steps {
                     self.begun(step, &past, &operation, outcome).await?;
                     continue;
                 }
-                StepState::Started {
-                    attempt,
-                    until,
-                    failure,
-                } => {
+                StepState::Started { attempt, until, failure } => {
                     if let Some(until) = until {
                         self.wait_until(*until, patience).await?;
                     }
-                    match self
-                        .decide(step, &past, &operation, &cx, &args, failure.as_ref())
-                        .await?
-                    {
+                    match self.decide(step, &past, &operation, &cx, &args, failure.as_ref()).await? {
                         Decision::Again => {
                             self.start(step, &past, &operation, attempt + 1).await?;
                             fresh = true;
@@ -206,22 +184,15 @@ impl Steps {
                         Decision::Failed(error) => Err(error),
                     }
                 }
-                StepState::Accepted {
-                    continuation,
-                    check_at,
-                    deadline,
-                } => {
+                StepState::Accepted { continuation, check_at, deadline } => {
                     let deadline = self.deadline(step, continuation, *deadline).await?;
-                    self.wait_until(trouble.not_before(*check_at).min(deadline), patience)
-                        .await?;
+                    self.wait_until(trouble.not_before(*check_at).min(deadline), patience).await?;
                     if let Some(child) = continuation.get(CHILD).and_then(Value::as_str) {
                         self.child(step, &RunId::from(child), patience).await?;
                         continue;
                     }
                     let outcome = operation.resume(&cx, &args, continuation).await;
-                    if self.core.clock.now() >= deadline
-                        && matches!(outcome, Ok(Outcome::Pending(_)))
-                    {
+                    if self.core.clock.now() >= deadline && matches!(outcome, Ok(Outcome::Pending(_))) {
                         return Err(self.overdue(step, &past.operation, deadline).await);
                     }
                     outcome
@@ -257,11 +228,7 @@ impl Steps {
             at: past.at.clone(),
             attempt,
         };
-        let sync = if operation.declaration.is_read_only() {
-            Sync::Soon
-        } else {
-            Sync::Now
-        };
+        let sync = if operation.declaration.is_read_only() { Sync::Soon } else { Sync::Now };
         Ok(self.record(vec![event], sync).await?)
     }
 
@@ -283,12 +250,7 @@ impl Steps {
         let clean = error.kind() == ErrorKind::Unsent || operation.declaration.is_read_only();
         let policy = policy(&past.args);
         let (now, failed) = (self.core.clock.now(), past.failed + 1);
-        let delay = policy.delay(
-            failed,
-            since(past.since, now),
-            error.pause(),
-            self.jitter(step, failed),
-        );
+        let delay = policy.delay(failed, since(past.since, now), error.pause(), self.jitter(step, failed));
         let until = self.core.after(delay.unwrap_or_default());
         let failure = error.to_failure();
         let retrying = Event::StepRetrying {
@@ -313,35 +275,17 @@ impl Steps {
     }
 
     /// Reads where an operation stands.
-    async fn settle(
-        &self,
-        step: u32,
-        past: &PastStep,
-        outcome: Outcome<Value>,
-    ) -> Result<(), Unwind> {
+    async fn settle(&self, step: u32, past: &PastStep, outcome: Outcome<Value>) -> Result<(), Unwind> {
         match outcome {
             Outcome::Done(done) => self.end(step, StepEnd::Ok(done.value), done.effected).await,
             Outcome::Pending(pending) => self.accept(step, past, pending).await,
             Outcome::Ask { question, choices } => match &past.answer {
-                Some(answer) => {
-                    self.end(step, StepEnd::Ok(answer.clone()), Vec::new())
-                        .await
-                }
-                None => Err(self
-                    .park(
-                        Park::Question {
-                            text: question,
-                            choices,
-                        },
-                        None,
-                    )
-                    .await),
+                Some(answer) => self.end(step, StepEnd::Ok(answer.clone()), Vec::new()).await,
+                None => Err(self.park(Park::Question { text: question, choices }, None).await),
             },
             Outcome::Child { runbook, params } => {
-                let child = self
-                    .core
-                    .prepare_child(&self.tenure.run, step, &runbook, &params, &self.workdir)
-                    .await;
+                let child =
+                    self.core.prepare_child(&self.tenure.run, step, &runbook, &params, &self.workdir).await;
                 match child {
                     Ok(child) => {
                         let pending = Pending {
@@ -362,16 +306,11 @@ impl Steps {
     /// Records that the operation goes on elsewhere. Only what changed is written.
     async fn accept(&self, step: u32, past: &PastStep, pending: Pending) -> Result<(), Unwind> {
         if let Some(progress) = pending.progress {
-            self.core
-                .notice(&self.tenure.run, None, Event::Progress { step, progress });
+            self.core.notice(&self.tenure.run, None, Event::Progress { step, progress });
         }
         let check_at = self.core.after(pending.check_after);
         let known = match &past.state {
-            StepState::Accepted {
-                continuation,
-                deadline,
-                ..
-            } => Some((continuation, *deadline)),
+            StepState::Accepted { continuation, deadline, .. } => Some((continuation, *deadline)),
             _ => None,
         };
         if let Some((continuation, deadline)) = known
@@ -379,18 +318,13 @@ impl Steps {
             && pending.effected.is_empty()
         {
             // The same state: nothing to write, only to wait.
-            let state = StepState::Accepted {
-                continuation: pending.continuation,
-                check_at,
-                deadline,
-            };
+            let state = StepState::Accepted { continuation: pending.continuation, check_at, deadline };
             if let Some(past) = self.line().history.steps.last_mut() {
                 past.state = state;
             }
             return Ok(());
         }
-        let deadline =
-            known.map_or_else(|| self.core.after(pending.within), |(_, deadline)| deadline);
+        let deadline = known.map_or_else(|| self.core.after(pending.within), |(_, deadline)| deadline);
         let event = Event::StepAccepted {
             step,
             continuation: pending.continuation,
@@ -402,21 +336,8 @@ impl Steps {
     }
 
     async fn end(&self, step: u32, end: StepEnd, effected: Vec<Effected>) -> Result<(), Unwind> {
-        let sync = if effected.is_empty() {
-            Sync::Soon
-        } else {
-            Sync::Now
-        };
-        Ok(self
-            .record(
-                vec![Event::StepFinished {
-                    step,
-                    end,
-                    effected,
-                }],
-                sync,
-            )
-            .await?)
+        let sync = if effected.is_empty() { Sync::Soon } else { Sync::Now };
+        Ok(self.record(vec![Event::StepFinished { step, end, effected }], sync).await?)
     }
 
     /// Reads an error that no later attempt mends by itself.
@@ -435,13 +356,7 @@ impl Steps {
                     let (attempt, until) = (attempt(&past.state), self.core.clock.now());
                     let failure = failure.clone();
                     self.record(
-                        vec![Event::StepRetrying {
-                            step,
-                            attempt,
-                            failure,
-                            clean: true,
-                            until,
-                        }],
+                        vec![Event::StepRetrying { step, attempt, failure, clean: true, until }],
                         Sync::Soon,
                     )
                     .await?;
@@ -474,11 +389,8 @@ impl Steps {
         if let Some(answer) = past.answer.as_ref().filter(|_| was_undecided) {
             return self.answered(step, answer).await;
         }
-        let redo = if operation.declaration.is_read_only() {
-            Redo::Resend
-        } else {
-            operation.declaration.redo
-        };
+        let redo =
+            if operation.declaration.is_read_only() { Redo::Resend } else { operation.declaration.redo };
         let seen = match redo {
             Redo::Resend => return Ok(Decision::Again),
             Redo::Probe => match operation.probe(cx, args).await {
@@ -491,23 +403,14 @@ impl Steps {
         };
         let mut error = Error::new(
             ErrorKind::Transient,
-            format!(
-                "`{}` was sent, and nobody recorded whether it took effect",
-                operation.declaration.name
-            ),
+            format!("`{}` was sent, and nobody recorded whether it took effect", operation.declaration.name),
         )
         .hint(seen)
-        .hint(
-            "look at the machine, then answer `done` (it happened), `again` (send it) or `failed`",
-        );
+        .hint("look at the machine, then answer `done` (it happened), `again` (send it) or `failed`");
         if let Some(failure) = failure {
             error = error.because(failure.to_error());
         }
-        Err(self
-            .put_away(Park::Undecided {
-                failure: error.to_failure(),
-            })
-            .await)
+        Err(self.put_away(Park::Undecided { failure: error.to_failure() }).await)
     }
 
     /// Does what a person decided about an unclear request.
@@ -515,13 +418,9 @@ impl Steps {
         match (answer.as_str(), answer.get("done")) {
             (Some("again"), _) => return Ok(Decision::Again),
             (Some("done"), _) => self.end(step, StepEnd::Ok(Value::Null), Vec::new()).await?,
-            (_, Some(value)) => {
-                self.end(step, StepEnd::Ok(value.clone()), Vec::new())
-                    .await?
-            }
+            (_, Some(value)) => self.end(step, StepEnd::Ok(value.clone()), Vec::new()).await?,
             _ => {
-                let failure =
-                    Error::rejected("a person looked and says that it failed").to_failure();
+                let failure = Error::rejected("a person looked and says that it failed").to_failure();
                 self.end(step, StepEnd::Err(failure), Vec::new()).await?;
             }
         }
@@ -548,20 +447,12 @@ impl Steps {
         ) {
             Some(delay) => {
                 let message = format!("no answer ({error}); looking again");
-                let progress = Progress {
-                    message,
-                    percent: None,
-                };
-                self.core
-                    .notice(&self.tenure.run, None, Event::Progress { step, progress });
+                let progress = Progress { message, percent: None };
+                self.core.notice(&self.tenure.run, None, Event::Progress { step, progress });
                 trouble.until = Some(self.core.after(delay));
                 Ok(())
             }
-            None => Err(self
-                .put_away(Park::Exhausted {
-                    failure: error.to_failure(),
-                })
-                .await),
+            None => Err(self.put_away(Park::Exhausted { failure: error.to_failure() }).await),
         }
     }
 
@@ -595,17 +486,13 @@ impl Steps {
         )
         .hint("it was not given up: resume the run to go on waiting, or stop it")
         .hint(format!("step {step} of run {}", self.tenure.run));
-        self.put_away(Park::Exhausted {
-            failure: error.to_failure(),
-        })
-        .await
+        self.put_away(Park::Exhausted { failure: error.to_failure() }).await
     }
 
     /// Parks for a person. A run that closes a lease comes back by itself until it is closed.
     async fn put_away(&self, park: Park) -> Unwind {
         let closes = matches!(self.line().history.prepared.cause, Cause::Lease { .. });
-        let until = (closes && !matches!(park, Park::Undecided { .. }))
-            .then(|| self.core.after(CLOSE_AGAIN));
+        let until = (closes && !matches!(park, Park::Undecided { .. })).then(|| self.core.after(CLOSE_AGAIN));
         self.park(park, until).await
     }
 
@@ -619,27 +506,20 @@ impl Steps {
                 self.end(step, StepEnd::Ok(value), Vec::new()).await
             }
             Driven::Ended(RunEnd::Failed { failure, .. }) => {
-                let error = Error::rejected(format!("the child run {child} failed"))
-                    .because(failure.to_error());
-                self.end(step, StepEnd::Err(error.to_failure()), Vec::new())
-                    .await
+                let error =
+                    Error::rejected(format!("the child run {child} failed")).because(failure.to_error());
+                self.end(step, StepEnd::Err(error.to_failure()), Vec::new()).await
             }
             Driven::Ended(RunEnd::Stopped { by }) => {
                 let error = Error::rejected(format!("the child run {child} was stopped by {by}"));
-                self.end(step, StepEnd::Err(error.to_failure()), Vec::new())
-                    .await
+                self.end(step, StepEnd::Err(error.to_failure()), Vec::new()).await
             }
             Driven::Parked(_, until) => {
                 // The child's end wakes this run; the time is the net under it.
                 let until = until.unwrap_or_else(|| self.core.after(CHILD_AGAIN));
-                Err(self
-                    .park(Park::Child { run: child.clone() }, Some(until))
-                    .await)
+                Err(self.park(Park::Child { run: child.clone() }, Some(until)).await)
             }
-            Driven::Held { .. } => {
-                self.wait_until(self.core.after(Duration::from_secs(5)), patience)
-                    .await
-            }
+            Driven::Held { .. } => self.wait_until(self.core.after(Duration::from_secs(5)), patience).await,
         }
     }
 
@@ -656,11 +536,7 @@ impl Steps {
             return Err(Unwind::Wait(until));
         }
         loop {
-            let nap = clock
-                .now()
-                .saturating_add(NAP)
-                .unwrap_or(Timestamp::MAX)
-                .min(until);
+            let nap = clock.now().saturating_add(NAP).unwrap_or(Timestamp::MAX).min(until);
             tokio::select! {
                 () = clock.sleep_until(nap) => {}
                 () = self.core.interrupted() => {}
@@ -690,8 +566,7 @@ impl Steps {
                 Signal::Stop { by } => Some(by.clone()),
                 Signal::Answer { .. } | Signal::ChildEnded { .. } => None,
             };
-            self.record(vec![Event::Signalled { signal }], Sync::Now)
-                .await?;
+            self.record(vec![Event::Signalled { signal }], Sync::Now).await?;
             if let Some(by) = stop {
                 return Err(Unwind::Stop(by));
             }
@@ -704,11 +579,7 @@ impl Steps {
     /// Appends events, folds them into the past, and shows them.
     async fn record(&self, events: Vec<Event>, sync: Sync) -> Result<()> {
         let at = self.core.clock.now();
-        let appended = self
-            .core
-            .journal
-            .append(&self.tenure, &events, at, sync)
-            .await?;
+        let appended = self.core.journal.append(&self.tenure, &events, at, sync).await?;
         {
             let mut line = self.line();
             line.signalled |= appended.signalled;
@@ -717,12 +588,7 @@ impl Steps {
             }
         }
         for (event, record) in events.into_iter().zip(&appended.records) {
-            self.core.show(Notice {
-                run: self.tenure.run.clone(),
-                seq: Some(record.seq),
-                at,
-                event,
-            });
+            self.core.show(Notice { run: self.tenure.run.clone(), seq: Some(record.seq), at, event });
         }
         Ok(())
     }
@@ -733,9 +599,7 @@ impl Steps {
 
     fn past(&self, step: u32) -> Result<PastStep, Unwind> {
         let past = self.line().history.step(step).cloned();
-        past.ok_or_else(|| {
-            Unwind::Halt(Error::storage(format!("step {step} is not in the journal")))
-        })
+        past.ok_or_else(|| Unwind::Halt(Error::storage(format!("step {step} is not in the journal"))))
     }
 
     fn operation(&self, name: &str) -> Result<Registered> {
@@ -768,30 +632,19 @@ impl Steps {
 
     /// Returns a number in `0.0..1.0` that differs between runs, steps and attempts.
     fn jitter(&self, step: u32, failed: u32) -> f64 {
-        let digits = digest(&[
-            self.tenure.run.as_str(),
-            &step.to_string(),
-            &failed.to_string(),
-        ]);
+        let digits = digest(&[self.tenure.run.as_str(), &step.to_string(), &failed.to_string()]);
         u32::from_str_radix(&digits[..8], 16).map_or(0.5, |n| f64::from(n) / f64::from(u32::MAX))
     }
 
     /// Refuses a new call that the runbook must not make.
     fn permit(&self, operation: &Registered, args: &Value) -> Result<()> {
         let declaration = &operation.declaration;
-        if let Some(effect) = declaration
-            .effects
-            .iter()
-            .find(|effect| !self.runbook.allows(**effect))
-        {
+        if let Some(effect) = declaration.effects.iter().find(|effect| !self.runbook.allows(**effect)) {
             return Err(Error::invalid(format!(
                 "`{}` is not among the effects of `{}`",
                 declaration.name, self.runbook.name
             ))
-            .hint(format!(
-                "add \"{}\" to the effects in the front matter",
-                effect.as_str()
-            )));
+            .hint(format!("add \"{}\" to the effects in the front matter", effect.as_str())));
         }
         operation.check(&without_retry(args))
     }
@@ -813,10 +666,7 @@ impl Steps {
                 Some(past) if past.operation != name || past.args != args => {
                     return Err(Unwind::Halt(diverged(step, past, name, &args)));
                 }
-                Some(PastStep {
-                    state: StepState::Finished(end),
-                    ..
-                }) => return Ok(end.clone()),
+                Some(PastStep { state: StepState::Finished(end), .. }) => return Ok(end.clone()),
                 Some(_) => (step, true),
             }
         };
@@ -830,18 +680,8 @@ impl Steps {
                 self.line().reached -= 1;
                 return Ok(StepEnd::Err(error.to_failure()));
             }
-            let event = Event::StepStarted {
-                step,
-                operation: name.to_owned(),
-                args,
-                at,
-                attempt: 1,
-            };
-            let sync = if operation.declaration.is_read_only() {
-                Sync::Soon
-            } else {
-                Sync::Now
-            };
+            let event = Event::StepStarted { step, operation: name.to_owned(), args, at, attempt: 1 };
+            let sync = if operation.declaration.is_read_only() { Sync::Soon } else { Sync::Now };
             self.record(vec![event], sync).await?;
             self.carry(step, true, KEEP_THREAD).await
         })
@@ -863,19 +703,13 @@ impl Door for Steps {
     fn progress(&self, message: String, percent: Option<f64>) {
         let (step, live) = {
             let line = self.line();
-            (
-                line.reached,
-                line.reached >= line.history.steps.len() as u32,
-            )
+            (line.reached, line.reached >= line.history.steps.len() as u32)
         };
         if live {
             self.core.notice(
                 &self.tenure.run,
                 None,
-                Event::Progress {
-                    step,
-                    progress: Progress { message, percent },
-                },
+                Event::Progress { step, progress: Progress { message, percent } },
             );
         }
     }
@@ -886,8 +720,7 @@ impl Door for Steps {
 
     fn begin_deferred(&self) -> bool {
         let mut line = self.line();
-        let runs =
-            matches!(line.unwind, None | Some(Unwind::Stop(_))) && !self.core.is_interrupted();
+        let runs = matches!(line.unwind, None | Some(Unwind::Stop(_))) && !self.core.is_interrupted();
         line.deferring |= runs;
         runs
     }
@@ -928,9 +761,8 @@ fn attempt(state: &StepState) -> u32 {
 }
 
 fn policy(args: &Value) -> RetryPolicy {
-    let options = args
-        .get("retry")
-        .and_then(|retry| serde_json::from_value::<RetryOptions>(retry.clone()).ok());
+    let options =
+        args.get("retry").and_then(|retry| serde_json::from_value::<RetryOptions>(retry.clone()).ok());
     RetryPolicy::default().with(&options.unwrap_or_default())
 }
 
@@ -938,10 +770,7 @@ fn policy(args: &Value) -> RetryPolicy {
 fn without_retry(args: &Value) -> Value {
     match args {
         Value::Object(map) if map.contains_key("retry") => Value::Object(
-            map.iter()
-                .filter(|(name, _)| *name != "retry")
-                .map(|(n, v)| (n.clone(), v.clone()))
-                .collect(),
+            map.iter().filter(|(name, _)| *name != "retry").map(|(n, v)| (n.clone(), v.clone())).collect(),
         ),
         plain => plain.clone(),
     }

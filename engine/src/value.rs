@@ -38,19 +38,14 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!("`{text}` is not a duration; write for example `90s`, `10m`, `2h` or `1h 30m`")
-        };
+        let wrong =
+            || format!("`{text}` is not a duration; write for example `90s`, `10m`, `2h` or `1h 30m`");
         if text.trim().parse::<f64>().is_ok() {
             return Err(wrong());
         }
         let span: jiff::Span = text.trim().parse().map_err(|_| wrong())?;
-        let signed = span
-            .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-            .map_err(|_| wrong())?;
-        Duration::try_from(signed)
-            .map(Span)
-            .map_err(|_| format!("`{text}` is negative"))
+        let signed = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+        Duration::try_from(signed).map(Span).map_err(|_| format!("`{text}` is negative"))
     }
 }
 
@@ -69,9 +64,7 @@ impl Serialize for Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -105,9 +98,7 @@ impl SecretRef {
     /// Returns the reference that a JSON value stands for, when it is one.
     pub fn from_json(value: &Value) -> Option<Self> {
         let map = value.as_object().filter(|map| map.len() == 1)?;
-        map.get("$secret")?.as_str().map(|name| SecretRef {
-            name: name.to_owned(),
-        })
+        map.get("$secret")?.as_str().map(|name| SecretRef { name: name.to_owned() })
     }
 }
 
@@ -145,14 +136,9 @@ mod tests {
 
     #[test]
     fn spans_read_and_write_the_way_people_say_them() {
-        for (text, seconds) in [
-            ("90s", 90),
-            ("10m", 600),
-            ("2h", 7200),
-            ("1h 30m", 5400),
-            ("1h30m", 5400),
-            ("1d", 86400),
-        ] {
+        for (text, seconds) in
+            [("90s", 90), ("10m", 600), ("2h", 7200), ("1h 30m", 5400), ("1h30m", 5400), ("1d", 86400)]
+        {
             let span: Span = text.parse().expect(text);
             assert_eq!(span.get().as_secs(), seconds, "{text}");
             assert_eq!(span.to_string().parse::<Span>().expect("reads back"), span);

@@ -11,8 +11,8 @@ use relight_engine::event::{Effected, Event, Lease, Park, RunEnd};
 use relight_engine::journal::{Journal, MemoryJournal, OwnerId, Status};
 use relight_engine::keeper::Keeper;
 use relight_engine::{
-    Cx, Driven, Effect, Engine, Error, ErrorKind, Library, Notice, Operation, Outcome, Probe, Redo,
-    Result, RunRequest,
+    Cx, Driven, Effect, Engine, Error, ErrorKind, Library, Notice, Operation, Outcome, Probe, Redo, Result,
+    RunRequest,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -103,10 +103,8 @@ impl Operation for Long {
     const REDO: Redo = Redo::Ask;
     async fn begin(&self, _: &Cx, args: &Named) -> Result<Outcome<u32>> {
         self.0.send(&args.name)?;
-        Ok(
-            Outcome::pending(&json!({ "op": args.name }), Duration::from_secs(10))?
-                .within(Duration::from_secs(900)),
-        )
+        Ok(Outcome::pending(&json!({ "op": args.name }), Duration::from_secs(10))?
+            .within(Duration::from_secs(900)))
     }
     async fn resume(&self, _: &Cx, args: &Named, at: &Value) -> Result<Outcome<u32>> {
         let mut state = self.0.0.lock().unwrap();
@@ -114,9 +112,7 @@ impl Operation for Long {
         let polls = state.polls;
         drop(state);
         if args.name == "never" || polls < 3 {
-            return Ok(
-                Outcome::pending(at, Duration::from_secs(10))?.saying("still at it", Some(30.0))
-            );
+            return Ok(Outcome::pending(at, Duration::from_secs(10))?.saying("still at it", Some(30.0)));
         }
         Ok(Outcome::done(polls))
     }
@@ -223,9 +219,7 @@ impl Bench {
                 let alone = self.alone;
                 Arc::new(move |_: &OwnerId| alone)
             })
-            .observer(Arc::new(move |notice: &Notice| {
-                notices.lock().unwrap().push(notice.clone())
-            }))
+            .observer(Arc::new(move |notice: &Notice| notices.lock().unwrap().push(notice.clone())))
             .build()
             .unwrap()
     }
@@ -254,17 +248,11 @@ fn failure(driven: &Driven) -> &relight_engine::Failure {
 
 #[tokio::test]
 async fn a_run_goes_from_top_to_end() {
-    let bench = Bench::new().with(
-        "a",
-        r#"let x = box::put("one"); note(x); [x, box::long("two")]"#,
-    );
+    let bench = Bench::new().with("a", r#"let x = box::put("one"); note(x); [x, box::long("two")]"#);
     let (_, driven) = bench.run("a").await;
     assert_eq!(value(&driven), &json!(["one is done", 3]));
     assert_eq!(bench.world.sent(), ["one", "two"]);
-    assert!(
-        bench.clock.now() >= start() + Duration::from_secs(30),
-        "the three looks took their time"
-    );
+    assert!(bench.clock.now() >= start() + Duration::from_secs(30), "the three looks took their time");
 }
 
 #[tokio::test]
@@ -278,10 +266,7 @@ async fn a_run_cut_after_every_record_ends_the_same_and_sends_nothing_twice() {
     let mut points = 0;
     for cut in 1..records.len() as u64 {
         // The world as it was when the record was written: every request of later steps is undone.
-        let kept: Vec<Event> = records[..cut as usize]
-            .iter()
-            .map(|r| r.event().unwrap())
-            .collect();
+        let kept: Vec<Event> = records[..cut as usize].iter().map(|r| r.event().unwrap()).collect();
         // A request whose acceptance or result is on record has reached the world; an intent has not.
         let started = |name: &str| {
             kept.iter().find_map(|e| match e {
@@ -292,9 +277,7 @@ async fn a_run_cut_after_every_record_ends_the_same_and_sends_nothing_twice() {
         let reached = |name: &str| {
             started(name).is_some_and(|number| {
                 kept.iter().any(|e| match e {
-                    Event::StepAccepted { step, .. } | Event::StepFinished { step, .. } => {
-                        *step == number
-                    }
+                    Event::StepAccepted { step, .. } | Event::StepFinished { step, .. } => *step == number,
                     _ => false,
                 })
             })
@@ -354,23 +337,14 @@ async fn a_lost_reply_is_decided_by_redo() {
     assert_eq!(value(&driven), "y was done", "its trace was found");
     bench.world.fail_with(&[ErrorKind::Transient]);
     let (run, driven) = bench.run("post").await;
-    assert!(
-        matches!(driven, Driven::Parked(Park::Undecided { .. }, None)),
-        "{driven:?}"
-    );
+    assert!(matches!(driven, Driven::Parked(Park::Undecided { .. }, None)), "{driven:?}");
     assert_eq!(bench.world.sent().iter().filter(|s| *s == "z").count(), 1);
     // Resuming without an answer asks again; an answer decides.
     let engine = bench.engine();
-    assert!(matches!(
-        engine.run(&run).await.unwrap(),
-        Driven::Parked(Park::Undecided { .. }, None)
-    ));
+    assert!(matches!(engine.run(&run).await.unwrap(), Driven::Parked(Park::Undecided { .. }, None)));
     assert!(engine.answer(&run, "perhaps", "ada").await.is_err());
     engine.answer(&run, "done", "ada").await.unwrap();
-    assert!(matches!(
-        engine.run(&run).await.unwrap(),
-        Driven::Ended(RunEnd::Succeeded { .. })
-    ));
+    assert!(matches!(engine.run(&run).await.unwrap(), Driven::Ended(RunEnd::Succeeded { .. })));
     assert_eq!(bench.world.sent().iter().filter(|s| *s == "z").count(), 1);
 }
 
@@ -388,9 +362,7 @@ async fn an_answer_again_sends_it_again_once() {
 #[tokio::test]
 async fn unsent_requests_are_retried_for_any_operation() {
     let bench = Bench::new().with("post", r#"box::post("z")"#);
-    bench
-        .world
-        .fail_with(&[ErrorKind::Unsent, ErrorKind::Unsent]);
+    bench.world.fail_with(&[ErrorKind::Unsent, ErrorKind::Unsent]);
     let (_, driven) = bench.run("post").await;
     assert_eq!(value(&driven), "z is done");
     assert_eq!(bench.world.sent(), ["z"]);
@@ -401,10 +373,7 @@ async fn when_retries_run_out_the_run_parks_and_resumes() {
     let bench = Bench::new().with("post", r#"box::post("z", #{ retry: #{ attempts: 2 } })"#);
     bench.world.fail_with(&[ErrorKind::Unsent; 3]);
     let (run, driven) = bench.run("post").await;
-    assert!(
-        matches!(driven, Driven::Parked(Park::Exhausted { .. }, None)),
-        "{driven:?}"
-    );
+    assert!(matches!(driven, Driven::Parked(Park::Exhausted { .. }, None)), "{driven:?}");
     let driven = bench.engine().run(&run).await.unwrap();
     assert_eq!(value(&driven), "z is done");
     assert_eq!(bench.world.sent(), ["z"]);
@@ -421,16 +390,10 @@ async fn a_script_may_want_the_error_instead() {
 
 #[tokio::test]
 async fn a_missing_role_parks_and_a_refusal_is_caught() {
-    let bench = Bench::new().with(
-        "a",
-        r#"let r = ""; try { box::post("z") } catch (e) { r = e.message } r"#,
-    );
+    let bench = Bench::new().with("a", r#"let r = ""; try { box::post("z") } catch (e) { r = e.message } r"#);
     bench.world.fail_with(&[ErrorKind::Denied]);
     let (run, driven) = bench.run("a").await;
-    assert!(
-        matches!(driven, Driven::Parked(Park::Denied { .. }, None)),
-        "{driven:?}"
-    );
+    assert!(matches!(driven, Driven::Parked(Park::Denied { .. }, None)), "{driven:?}");
     bench.world.fail_with(&[ErrorKind::Rejected]);
     let driven = bench.engine().run(&run).await.unwrap();
     assert_eq!(value(&driven), "refused");
@@ -439,10 +402,8 @@ async fn a_missing_role_parks_and_a_refusal_is_caught() {
 
 #[tokio::test]
 async fn no_script_swallows_a_stop_a_park_or_a_wrong_call() {
-    let bench = Bench::new().with(
-        "a",
-        r#"let r = ""; try { box::long("never") } catch (e) { r = "swallowed" } r"#,
-    );
+    let bench =
+        Bench::new().with("a", r#"let r = ""; try { box::long("never") } catch (e) { r = "swallowed" } r"#);
     let (run, driven) = bench.run("a").await;
     assert!(
         matches!(&driven, Driven::Parked(Park::Exhausted { failure }, None) if failure.message.contains("still under way")),
@@ -452,10 +413,7 @@ async fn no_script_swallows_a_stop_a_park_or_a_wrong_call() {
     engine.stop(&run, "ada").await.unwrap();
     let driven = engine.run(&run).await.unwrap();
     assert_eq!(driven, Driven::Ended(RunEnd::Stopped { by: "ada".into() }));
-    let bench = Bench::new().with(
-        "b",
-        r#"let r = ""; try { box::put(1) } catch (e) { r = "swallowed" } r"#,
-    );
+    let bench = Bench::new().with("b", r#"let r = ""; try { box::put(1) } catch (e) { r = "swallowed" } r"#);
     let (_, driven) = bench.run("b").await;
     assert_eq!(failure(&driven).kind, ErrorKind::Invalid);
     assert!(bench.world.sent().is_empty());
@@ -482,55 +440,33 @@ async fn what_was_deferred_runs_newest_first_however_the_run_ends() {
     let script = r#"defer(|| box::put("first in")); defer(|| box::put("last in")); box::put("work"); if params.x == "fail" { fail("no") } box::long("never")"#;
     let bench = Bench::new().with("a", script);
     let engine = bench.engine();
-    let run = engine
-        .prepare(&RunRequest::new("a").param("x", "fail"))
-        .await
-        .unwrap();
+    let run = engine.prepare(&RunRequest::new("a").param("x", "fail")).await.unwrap();
     assert_eq!(failure(&engine.run(&run).await.unwrap()).message, "no");
     assert_eq!(bench.world.sent(), ["work", "last in", "first in"]);
     let run = engine.prepare(&RunRequest::new("a")).await.unwrap();
     engine.run(&run).await.unwrap();
     engine.stop(&run, "ada").await.unwrap();
-    assert!(matches!(
-        engine.run(&run).await.unwrap(),
-        Driven::Ended(RunEnd::Stopped { .. })
-    ));
-    assert_eq!(
-        bench.world.sent()[3..],
-        ["work", "never", "last in", "first in"]
-    );
+    assert!(matches!(engine.run(&run).await.unwrap(), Driven::Ended(RunEnd::Stopped { .. })));
+    assert_eq!(bench.world.sent()[3..], ["work", "never", "last in", "first in"]);
 }
 
 #[tokio::test]
 async fn a_question_waits_for_its_answer_in_any_process() {
-    let bench = Bench::new().with(
-        "a",
-        r#"let a = ask("which?", #{ choices: ["x", "y"] }); let b = confirm("sure?"); [a, b]"#,
-    );
+    let bench = Bench::new()
+        .with("a", r#"let a = ask("which?", #{ choices: ["x", "y"] }); let b = confirm("sure?"); [a, b]"#);
     let (run, driven) = bench.run("a").await;
-    assert!(
-        matches!(&driven, Driven::Parked(Park::Question { text, .. }, None) if text == "which?")
-    );
+    assert!(matches!(&driven, Driven::Parked(Park::Question { text, .. }, None) if text == "which?"));
     let engine = bench.engine();
     assert!(engine.answer(&run, "z", "ada").await.is_err());
     engine.answer(&run, "y", "ada").await.unwrap();
-    assert!(matches!(
-        engine.run(&run).await.unwrap(),
-        Driven::Parked(Park::Question { .. }, None)
-    ));
+    assert!(matches!(engine.run(&run).await.unwrap(), Driven::Parked(Park::Question { .. }, None)));
     engine.answer(&run, "yes", "ada").await.unwrap();
-    assert_eq!(
-        value(&engine.run(&run).await.unwrap()),
-        &json!(["y", "yes"])
-    );
+    assert_eq!(value(&engine.run(&run).await.unwrap()), &json!(["y", "yes"]));
 }
 
 #[tokio::test]
 async fn now_and_random_are_the_same_on_replay() {
-    let bench = Bench::new().with(
-        "a",
-        r#"let t = now(); let r = random(); wait("1d"); [t, r, t == now()]"#,
-    );
+    let bench = Bench::new().with("a", r#"let t = now(); let r = random(); wait("1d"); [t, r, t == now()]"#);
     let (_, driven) = bench.run("a").await;
     let items = value(&driven).as_array().unwrap();
     assert_eq!(items[0], "2026-11-20T22:00:00Z");
@@ -542,62 +478,35 @@ async fn a_script_that_takes_another_way_on_replay_is_halted() {
     let bench = Bench::new().with("a", r#"box::put("x"); ask("go on?")"#);
     let (run, _) = bench.run("a").await;
     // The pinned text is what counts: another text in the library changes nothing.
-    let other = Bench {
-        library: Library::new(),
-        ..Bench::new()
-    }
-    .with("a", r#"box::put("y"); ask("go on?")"#);
-    let other = Bench {
-        journal: bench.journal.clone(),
-        world: bench.world.clone(),
-        ..other
-    };
+    let other =
+        Bench { library: Library::new(), ..Bench::new() }.with("a", r#"box::put("y"); ask("go on?")"#);
+    let other = Bench { journal: bench.journal.clone(), world: bench.world.clone(), ..other };
     let engine = other.engine();
     engine.answer(&run, "sure", "ada").await.unwrap();
-    assert!(matches!(
-        engine.run(&run).await.unwrap(),
-        Driven::Ended(RunEnd::Succeeded { .. })
-    ));
+    assert!(matches!(engine.run(&run).await.unwrap(), Driven::Ended(RunEnd::Succeeded { .. })));
     assert_eq!(bench.world.sent(), ["x"]);
 }
 
 #[tokio::test]
 async fn a_child_run_is_one_step_and_starts_once() {
     let bench = Bench::new()
-        .with(
-            "parent",
-            r#"let a = run("child", #{ params: #{ x: "1" } }); wait("1h"); [a, run("child")]"#,
-        )
+        .with("parent", r#"let a = run("child", #{ params: #{ x: "1" } }); wait("1h"); [a, run("child")]"#)
         .with("child", r#"box::put(`child ${params.x}`)"#);
     let (run, driven) = bench.run("parent").await;
-    assert_eq!(
-        value(&driven),
-        &json!(["child 1 is done", "child  is done"])
-    );
+    assert_eq!(value(&driven), &json!(["child 1 is done", "child  is done"]));
     assert_eq!(bench.world.sent(), ["child 1", "child "]);
     let records = bench.journal.records(&run, 0).await.unwrap().len() as u64;
     for cut in 1..records {
-        let again = Bench {
-            journal: Arc::new(bench.journal.truncated(&run, cut)),
-            ..Bench::new()
-        };
-        let again = Bench {
-            library: bench.library.clone(),
-            ..again
-        };
+        let again = Bench { journal: Arc::new(bench.journal.truncated(&run, cut)), ..Bench::new() };
+        let again = Bench { library: bench.library.clone(), ..again };
         again.engine().run(&run).await.unwrap();
-        assert!(
-            again.world.sent().is_empty(),
-            "cut after {cut}: the children had ended"
-        );
+        assert!(again.world.sent().is_empty(), "cut after {cut}: the children had ended");
     }
 }
 
 #[tokio::test]
 async fn a_child_that_waits_for_a_person_wakes_its_parent_when_it_is_over() {
-    let bench = Bench::new()
-        .with("parent", r#"run("child")"#)
-        .with("child", r#"ask("go on?")"#);
+    let bench = Bench::new().with("parent", r#"run("child")"#).with("child", r#"ask("go on?")"#);
     let engine = bench.engine();
     let parent = engine.prepare(&RunRequest::new("parent")).await.unwrap();
     let driven = engine.drive(&parent, Duration::from_secs(60)).await.unwrap();
@@ -606,7 +515,7 @@ async fn a_child_that_waits_for_a_person_wakes_its_parent_when_it_is_over() {
     let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error:?}"));
     assert_eq!(keeper.look().await.unwrap().runs, [child]);
     keeper.settle().await;
-    assert_eq!(keeper.look().await.unwrap().runs, [parent.clone()], "at once, not at the next look");
+    assert_eq!(keeper.look().await.unwrap().runs, std::slice::from_ref(&parent), "at once, not at the next look");
     keeper.settle().await;
     assert_eq!(value(&engine.run(&parent).await.unwrap()), "yes");
 }
@@ -634,26 +543,12 @@ async fn a_lease_is_there_with_the_intent_and_is_closed_at_its_deadline() {
     let bench = Bench::new().with("a", r#"door::open("front"); ask("keep it open?")"#);
     let (run, _) = bench.run("a").await;
     let records = bench.journal.records(&run, 0).await.unwrap();
-    let accepted = records
-        .iter()
-        .position(|r| matches!(r.event().unwrap(), Event::StepAccepted { .. }))
-        .unwrap() as u64
-        + 1;
+    let accepted =
+        records.iter().position(|r| matches!(r.event().unwrap(), Event::StepAccepted { .. })).unwrap() as u64
+            + 1;
     let cut = bench.journal.truncated(&run, accepted);
-    assert_eq!(
-        cut.leases().await.unwrap().len(),
-        1,
-        "the duty is as durable as the intent"
-    );
-    assert!(
-        bench
-            .journal
-            .truncated(&run, accepted - 1)
-            .leases()
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert_eq!(cut.leases().await.unwrap().len(), 1, "the duty is as durable as the intent");
+    assert!(bench.journal.truncated(&run, accepted - 1).leases().await.unwrap().is_empty());
 
     let engine = bench.engine();
     let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error:?}"));
@@ -690,16 +585,13 @@ async fn a_keeper_wakes_what_is_due_and_nothing_else() {
     let engine = bench.engine();
     let run = engine.prepare(&RunRequest::new("a")).await.unwrap();
     let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error:?}"));
-    assert_eq!(keeper.look().await.unwrap().runs, [run.clone()]);
+    assert_eq!(keeper.look().await.unwrap().runs, std::slice::from_ref(&run));
     keeper.settle().await;
-    assert_eq!(
-        engine.find(run.as_str()).await.unwrap().status,
-        Status::Parked
-    );
+    assert_eq!(engine.find(run.as_str()).await.unwrap().status, Status::Parked);
     bench.clock.advance(Duration::from_secs(3 * 3600 - 1));
     assert!(keeper.look().await.unwrap().runs.is_empty());
     bench.clock.advance(Duration::from_secs(1));
-    assert_eq!(keeper.look().await.unwrap().runs, [run.clone()]);
+    assert_eq!(keeper.look().await.unwrap().runs, std::slice::from_ref(&run));
     keeper.settle().await;
     assert_eq!(bench.world.sent(), ["late"]);
 }
@@ -707,11 +599,7 @@ async fn a_keeper_wakes_what_is_due_and_nothing_else() {
 #[tokio::test]
 async fn two_processes_never_drive_one_run() {
     let bench = Bench::new().with("a", r#"wait("1h"); box::put("x")"#);
-    let bench = Bench {
-        clock: SteppedClock::new(start()),
-        alone: false,
-        ..bench
-    };
+    let bench = Bench { clock: SteppedClock::new(start()), alone: false, ..bench };
     let (one, two) = (bench.engine(), bench.engine());
     let run = one.prepare(&RunRequest::new("a")).await.unwrap();
     let first = {
@@ -722,14 +610,7 @@ async fn two_processes_never_drive_one_run() {
     let waits = |record: &relight_engine::event::Record| {
         matches!(record.event().unwrap(), Event::StepAccepted { .. })
     };
-    while !bench
-        .journal
-        .records(&run, 0)
-        .await
-        .unwrap()
-        .iter()
-        .any(waits)
-    {
+    while !bench.journal.records(&run, 0).await.unwrap().iter().any(waits) {
         tokio::task::yield_now().await;
     }
     assert!(matches!(two.run(&run).await.unwrap(), Driven::Held { .. }));
@@ -737,19 +618,13 @@ async fn two_processes_never_drive_one_run() {
     bench.clock.advance(Duration::from_secs(3601));
     let theirs = two.run(&run).await;
     let ours = first.await.unwrap();
-    assert_eq!(
-        bench.world.sent(),
-        ["x"],
-        "theirs {theirs:?}, ours {ours:?}"
-    );
+    assert_eq!(bench.world.sent(), ["x"], "theirs {theirs:?}, ours {ours:?}");
 }
 
 #[tokio::test]
 async fn progress_is_shown_live_and_silent_in_replay() {
-    let bench = Bench::new().with(
-        "a",
-        r#"progress("looking", 10); note("found"); ask("go on?"); progress("done")"#,
-    );
+    let bench =
+        Bench::new().with("a", r#"progress("looking", 10); note("found"); ask("go on?"); progress("done")"#);
     let (run, _) = bench.run("a").await;
     let engine = bench.engine();
     engine.answer(&run, "sure", "ada").await.unwrap();
@@ -786,10 +661,7 @@ async fn wrong_runbooks_are_found_by_reading_them() {
         let findings = bench.engine().check("a").unwrap();
         let shown = format!("{findings:?}");
         assert!(shown.contains(says), "{script}: {shown}");
-        assert!(
-            bench.engine().prepare(&RunRequest::new("a")).await.is_err(),
-            "{script}"
-        );
+        assert!(bench.engine().prepare(&RunRequest::new("a")).await.is_err(), "{script}");
     }
 }
 

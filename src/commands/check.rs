@@ -37,7 +37,10 @@ impl Check {
                 None => Engine::check(&engine, name)?,
             };
             wrong += usize::from(!findings.is_empty());
-            findings.iter().for_each(terminal::complain);
+            for finding in &findings {
+                terminal::complain(finding);
+                terminal::say("");
+            }
         }
         let all = names.len();
         let runbooks = if all == 1 { "runbook" } else { "runbooks" };

@@ -39,22 +39,27 @@ impl Docs {
         }
         let area: Vec<&Declaration> = operations.iter().filter(|o| o.split_name().0 == name).copied().collect();
         if area.is_empty() {
-            let near: Vec<&str> = operations.iter().map(|o| o.name).filter(|other| is_near(&name, other)).collect();
-            let error = Error::invalid(format!("there is no operation or area `{name}`"));
-            return Err(match near.is_empty() {
-                true => error.hint("list them with `relight docs`"),
-                false => error.hint(format!("did you mean {}?", near.join(" or "))),
-            }
-            .into());
+            return Err(unknown(&name, &operations).into());
         }
         overview(&mut out, &area)
     }
 }
 
-/// Returns whether somebody may have meant the other name: they share the verb or its beginning.
-fn is_near(name: &str, other: &str) -> bool {
-    let verb = name.rsplit("::").next().unwrap_or(name);
-    verb.len() > 2 && other.contains(verb)
+/// Returns the error about a name that is none, with what may have been meant: the same verb elsewhere,
+/// or whatever the area has.
+fn unknown(name: &str, operations: &[&Declaration]) -> Error {
+    let (area, verb) = name.split_once("::").unwrap_or(("", name));
+    let of = |fits: &dyn Fn(&Declaration) -> bool| -> Vec<&str> {
+        operations.iter().filter(|operation| fits(operation)).map(|operation| operation.name).collect()
+    };
+    let error = Error::invalid(format!("there is no operation or area `{name}`"));
+    let near = of(&|operation| verb.len() > 2 && operation.name.contains(verb));
+    let beside = of(&|operation| !area.is_empty() && operation.split_name().0 == area);
+    match (near.is_empty(), beside.is_empty()) {
+        (false, _) => error.hint(format!("did you mean {}?", near.join(" or "))),
+        (true, false) => error.hint(format!("`{area}` has {}", beside.join(", "))),
+        (true, true) => error.hint("list them with `relight docs`"),
+    }
 }
 
 fn overview(out: &mut impl Write, operations: &[&Declaration]) -> Result {

@@ -14,7 +14,10 @@ use crate::words::{Table, when};
 
 /// See what is open, and close it
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Leases {
+    #[command(flatten)]
+    list: List,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -26,7 +29,7 @@ enum Command {
 }
 
 /// List what is open, the first deadline first
-#[derive(Args, Debug, Default)]
+#[derive(Args, Debug)]
 struct List {
     /// Print one JSON object per line
     #[arg(long)]
@@ -43,7 +46,7 @@ struct Close {
 impl Leases {
     pub(crate) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
-        match self.command.unwrap_or(Command::List(List::default())) {
+        match self.command.unwrap_or(Command::List(self.list)) {
             Command::List(list) => list.run(&home).await,
             Command::Close(close) => close.run(home).await,
         }
@@ -80,11 +83,10 @@ impl List {
 
 impl Close {
     async fn run(self, home: Home) -> Result {
+        // Written down before anything is reached: the closing is due even when Azure is not there now.
+        let run = home.desk()?.close_lease(&self.lease).await?;
         let session = home.connect(Audience::Person).await?;
-        let ended = match session.engine.close_lease(&self.lease).await {
-            Ok(run) => foreground::carry(&session, &run, Answers::default()).await,
-            Err(error) => Err(error.into()),
-        };
+        let ended = foreground::carry(&session, &run, Answers::default()).await;
         session.close().await;
         ended
     }

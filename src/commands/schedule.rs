@@ -18,7 +18,10 @@ use crate::words::{Table, assignments, when};
 
 /// Run runbooks later, or again and again, while `relight serve` runs
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Schedule {
+    #[command(flatten)]
+    list: List,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -31,7 +34,7 @@ enum Command {
 }
 
 /// List schedules, the next due first
-#[derive(Args, Debug, Default)]
+#[derive(Args, Debug)]
 struct List {
     /// Print one JSON object per line
     #[arg(long)]
@@ -74,7 +77,7 @@ struct Remove {
 impl Schedule {
     pub(crate) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
-        match self.command.unwrap_or(Command::List(List::default())) {
+        match self.command.unwrap_or(Command::List(self.list)) {
             Command::List(list) => list.run(&home).await,
             Command::Add(add) => add.run(&home).await,
             Command::Remove(remove) => remove.run(&home).await,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `run` | the run's id |
 //! | `seq` | the number of the record; null for what the journal does not keep |
-//! | `at` | when it happened, RFC 3339 in UTC |
+//! | `time` | when it happened, RFC 3339 in UTC |
 //! | `event` | `prepared`, `claimed`, `step_started`, `step_retrying`, `step_accepted`, `progress`, `step_finished`, `signalled`, `parked` or `finished` |
 //!
 //! The other fields are the event's own, as the journal keeps them. Fields are added, never renamed.
@@ -19,14 +19,14 @@ use serde::Serialize;
 struct Line<'a> {
     run: &'a RunId,
     seq: Option<u64>,
-    at: Timestamp,
+    time: Timestamp,
     #[serde(flatten)]
     event: &'a Event,
 }
 
 /// Returns an event as one line.
 pub(crate) fn line(notice: &Notice) -> String {
-    let line = Line { run: &notice.run, seq: notice.seq, at: notice.at, event: &notice.event };
+    let line = Line { run: &notice.run, seq: notice.seq, time: notice.at, event: &notice.event };
     // Every event was written as JSON by the journal before it came here.
     serde_json::to_string(&line).unwrap_or_else(|e| format!("{{\"error\":{:?}}}", e.to_string()))
 }
@@ -50,12 +50,12 @@ mod tests {
         let parked = Event::Parked { park: Park::Interrupted, until: None };
         assert_eq!(
             line(&notice(Some(7), parked)),
-            r#"{"run":"r1","seq":7,"at":"1970-01-01T00:00:00Z","event":"parked","why":"interrupted"}"#
+            r#"{"run":"r1","seq":7,"time":"1970-01-01T00:00:00Z","event":"parked","why":"interrupted"}"#
         );
         let progress = Progress { message: "opening".into(), percent: Some(40.0) };
         assert_eq!(
             line(&notice(None, Event::Progress { step: 2, progress })),
-            r#"{"run":"r1","seq":null,"at":"1970-01-01T00:00:00Z","event":"progress","step":2,"message":"opening","percent":40.0}"#
+            r#"{"run":"r1","seq":null,"time":"1970-01-01T00:00:00Z","event":"progress","step":2,"message":"opening","percent":40.0}"#
         );
     }
 }

@@ -16,6 +16,8 @@ use crate::words::{between, brief, length, plain};
 const SILENT: [&str; 3] = ["now", "random", "secret"];
 /// Calls that are said as what they say.
 const NOTE: &str = "note";
+/// Calls that wait for a person.
+const QUESTIONS: [&str; 2] = ["ask", "confirm"];
 /// The shortest time that is worth telling.
 const WORTH_TELLING: Duration = Duration::from_secs(1);
 /// The longest message of a service on one line.
@@ -89,6 +91,10 @@ impl Narrator {
                 vec![Told::Line(args.get("text").map(plain).unwrap_or_default())]
             }
             Event::StepStarted { operation, .. } if is_silent(operation) => Vec::new(),
+            // Asked again because there is an answer now.
+            Event::StepStarted { step, operation, .. } if is_question(operation) && self.steps.contains_key(&key(step)) => {
+                Vec::new()
+            }
             Event::StepStarted { step, operation, attempt, .. } => match self.steps.contains_key(&key(step)) && *attempt > 1 {
                 true => self.said(key(step), format!("attempt {attempt}")),
                 false => vec![self.step_began(key(step), operation, notice.at)],
@@ -167,10 +173,13 @@ fn is_silent(operation: &str) -> bool {
     operation == NOTE || SILENT.contains(&operation)
 }
 
+fn is_question(operation: &str) -> bool {
+    QUESTIONS.contains(&operation)
+}
+
 /// Returns a person's answer, which is worth repeating; other values are the script's business.
 fn answer(title: &str, value: &Value) -> String {
-    let is_question = title.ends_with("ask") || title.ends_with("confirm");
-    value.as_str().filter(|_| is_question).map(|answer| format!("  {}", brief(answer, LONGEST))).unwrap_or_default()
+    value.as_str().filter(|_| is_question(title)).map(|answer| format!("  {}", brief(answer, LONGEST))).unwrap_or_default()
 }
 
 /// Returns an error's message and its innermost cause on one line.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::{Park, RunEnd};
 use relight_engine::journal::{MemoryJournal, OwnerId};
-use relight_engine::{Driven, Engine, Notice, RunId, RunRequest, Secret};
+use relight_engine::{Driven, Engine, ErrorKind, Notice, RunId, RunRequest, Secret};
 use relight_lab::{Lab, LabConfig};
 use relight_stdlib::arm::{Arm, Cloud, Credential};
 use relight_stdlib::{Azure, Dialer};
@@ -435,6 +435,35 @@ async fn no_secret_reaches_the_journal_or_the_file() {
                 record.body
             );
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_is_known_by_its_address_alone() {
+    let lab = World::with(&[]).await.lab.descriptor();
+    let world = World::with(&[]).await;
+    let here = world.lab.descriptor();
+    let cloud = Cloud::discover("lab", &here.url, Some(here.ca_pem.into_bytes().into()))
+        .await
+        .expect("a cloud");
+    let secret = Secret::new(here.client_secret);
+    let credential = Credential::ClientSecret {
+        tenant: here.tenant,
+        client_id: here.client_id,
+        secret,
+    };
+    Arm::builder(cloud, credential)
+        .build()
+        .expect("a connection")
+        .sign_in()
+        .await
+        .expect("a token");
+    // Another lab's certificate is not trusted, and a lab that is gone cannot be reached.
+    for ca in [None, Some(lab.ca_pem.into_bytes().into())] {
+        let error = Cloud::discover("lab", &here.url, ca)
+            .await
+            .expect_err("not trusted");
+        assert_eq!(error.kind(), ErrorKind::Unsent, "{error:?}");
     }
 }
 

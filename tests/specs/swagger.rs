@@ -25,10 +25,7 @@ pub(super) struct Request {
 impl Request {
     /// Returns the api-version, empty when there is none.
     pub(super) fn version(&self) -> &str {
-        self.query
-            .iter()
-            .find(|(name, _)| name == "api-version")
-            .map_or("", |(_, version)| version)
+        self.query.iter().find(|(name, _)| name == "api-version").map_or("", |(_, version)| version)
     }
 
     fn verb(&self) -> String {
@@ -44,7 +41,6 @@ struct Spot<'a> {
 }
 
 /// One operation that fits a request.
-#[derive(Clone)]
 pub(super) struct Operation<'a> {
     spot: Spot<'a>,
     /// The parameters of the path, shared by its operations.
@@ -53,8 +49,6 @@ pub(super) struct Operation<'a> {
     bound: Vec<(&'a str, String)>,
     /// The version of the document.
     pub(super) version: &'a str,
-    /// The path's template.
-    pub(super) template: &'a str,
     /// The document's file.
     pub(super) file: &'a Path,
 }
@@ -77,20 +71,12 @@ impl Shelf {
     /// Returns the operations that fit a request's path and method, the best first: of the very version that the
     /// request names, else of the nearest; a whole description rather than a type list; words rather than placeholders.
     pub(super) fn operations(&self, request: &Request) -> Vec<Operation<'_>> {
-        let mut found: Vec<_> = self
-            .paths()
-            .filter_map(|path| path.operation(request))
-            .collect();
+        let mut found: Vec<_> = self.paths().filter_map(|path| path.operation(request)).collect();
         let asked = request.version();
         found.sort_by_key(|operation| {
             let is_list = operation.file.extension().is_some_and(|e| e == "md");
             let distance = days_between(asked, operation.version);
-            (
-                operation.version != asked,
-                distance,
-                is_list,
-                operation.bound.len(),
-            )
+            (operation.version != asked, distance, is_list, operation.bound.len())
         });
         found
     }
@@ -98,18 +84,13 @@ impl Shelf {
     /// Returns whether anything of a resource provider is described.
     pub(super) fn knows(&self, namespace: &str) -> bool {
         let part = format!("/providers/{namespace}/").to_ascii_lowercase();
-        self.paths()
-            .any(|path| path.template.to_ascii_lowercase().contains(&part))
+        self.paths().any(|path| path.template.to_ascii_lowercase().contains(&part))
     }
 
     /// Returns what is wrong with a request, each as a sentence.
     pub(super) fn check(&self, operation: &Operation<'_>, request: &Request) -> Vec<String> {
         let verb = request.verb();
-        let mut checking = Checking {
-            shelf: self,
-            verb: &verb,
-            problems: Vec::new(),
-        };
+        let mut checking = Checking { shelf: self, verb: &verb, problems: Vec::new() };
         checking.request(operation, request);
         checking.problems
     }
@@ -121,11 +102,7 @@ impl Shelf {
             paths.into_iter().flatten().map(move |(template, value)| {
                 let spot = Spot { file, value };
                 let version = version.unwrap_or_default();
-                PathItem {
-                    version,
-                    template,
-                    spot,
-                }
+                PathItem { version, template, spot }
             })
         })
     }
@@ -162,7 +139,6 @@ impl<'a> PathItem<'a> {
             shared: self.spot,
             bound: bind(self.template, &request.path)?,
             version: self.version,
-            template: self.template,
             file: self.spot.file,
         })
     }
@@ -435,7 +411,9 @@ impl<'a> Checking<'a> {
     fn variant(&mut self, spot: Spot<'a>, object: &Map<String, Value>, at: &str) -> Vec<Spot<'a>> {
         let layers = self.layers(spot);
         let tag = layers.iter().find_map(|layer| Some((*layer, layer.value.get("discriminator")?.as_str()?)));
-        let Some((base, tag)) = tag else { return layers };
+        let Some((base, tag)) = tag else {
+            return layers;
+        };
         let Some(word) = object.get(tag).and_then(Value::as_str) else {
             self.problems.push(format!("{at}.{tag} is missing, so that it cannot be told what this is"));
             return layers;

@@ -10,8 +10,7 @@ use serde_json::{Map, Value, json};
 pub(super) fn to_swagger(text: &str) -> Result<Value, String> {
     let mut list = List::default();
     for line in text.lines() {
-        list.read(line)
-            .ok_or_else(|| format!("not understood: {line}"))?;
+        list.read(line).ok_or_else(|| format!("not understood: {line}"))?;
     }
     Ok(list.document())
 }
@@ -61,10 +60,7 @@ impl List {
         } else if let Some(resource) = line.strip_prefix("## Resource ") {
             let kind = resource.split_once('@')?.0.to_owned();
             self.define(&format!("resource {kind}"));
-            self.resources.push(Resource {
-                kind,
-                ..Resource::default()
-            });
+            self.resources.push(Resource { kind, ..Resource::default() });
         } else if let Some(function) = line.strip_prefix("## Function ") {
             let (name, rest) = function.split_once(" (")?;
             self.actions.push(Action {
@@ -96,8 +92,7 @@ impl List {
         name.clone_into(&mut self.outer);
         name.clone_into(&mut self.inner);
         self.section = Section::Head;
-        self.definitions
-            .insert(name.to_owned(), json!({"type": "object", "properties": {}}));
+        self.definitions.insert(name.to_owned(), json!({"type": "object", "properties": {}}));
     }
 
     /// Begins a variant of the definition at hand.
@@ -116,12 +111,8 @@ impl List {
         match (&self.section, name) {
             (Section::Action, "Input") => self.actions.last_mut()?.input = Some(union(rest)?.0),
             (Section::Action, _) => {}
-            (Section::Head, "Readable Scope(s)") => {
-                self.resources.last_mut()?.readable = words(rest)
-            }
-            (Section::Head, "Writable Scope(s)") => {
-                self.resources.last_mut()?.writable = words(rest)
-            }
+            (Section::Head, "Readable Scope(s)") => self.resources.last_mut()?.readable = words(rest),
+            (Section::Head, "Writable Scope(s)") => self.resources.last_mut()?.writable = words(rest),
             (Section::Head, "Discriminator") => {
                 self.definitions.get_mut(&self.outer)?["discriminator"] = rest.into();
             }
@@ -173,10 +164,7 @@ impl List {
                     Some(schema) => json!({"parameters": [body(schema.clone())]}),
                     None => json!({}),
                 };
-                paths.insert(
-                    format!("{address}/{}", action.name),
-                    json!({"post": operation}),
-                );
+                paths.insert(format!("{address}/{}", action.name), json!({"post": operation}));
             }
         }
         json!({
@@ -192,14 +180,8 @@ impl Resource {
     /// Returns where a resource of this type has its address.
     fn addresses(&self, scopes: &[String]) -> Vec<String> {
         let (namespace, types) = self.kind.split_once('/').unwrap_or((&self.kind, ""));
-        let tail: String = types
-            .split('/')
-            .map(|word| format!("/{word}/{{{word}Name}}"))
-            .collect();
-        scopes
-            .iter()
-            .map(|scope| format!("{}/providers/{namespace}{tail}", prefix(scope)))
-            .collect()
+        let tail: String = types.split('/').map(|word| format!("/{word}/{{{word}Name}}")).collect();
+        scopes.iter().map(|scope| format!("{}/providers/{namespace}{tail}", prefix(scope))).collect()
     }
 
     fn add_paths(&self, paths: &mut Map<String, Value>) {
@@ -216,7 +198,8 @@ impl Resource {
             let list = format!("{}/providers/{}", prefix("Subscription"), self.kind);
             paths.insert(list, json!({"get": {}}));
         }
-        let schema = json!({"$ref": format!("#/definitions/{}", escaped(&format!("resource {}", self.kind)))});
+        let schema =
+            json!({"$ref": format!("#/definitions/{}", escaped(&format!("resource {}", self.kind)))});
         for address in self.addresses(&self.writable) {
             let item = &mut paths[&address];
             item["put"] = json!({"parameters": [body(schema.clone())]});
@@ -244,10 +227,7 @@ fn prefix(scope: &str) -> &'static str {
 }
 
 fn words(list: &str) -> Vec<String> {
-    list.split(", ")
-        .filter(|word| *word != "None")
-        .map(str::to_owned)
-        .collect()
+    list.split(", ").filter(|word| *word != "None").map(str::to_owned).collect()
 }
 
 fn body(schema: Value) -> Value {
@@ -280,11 +260,8 @@ fn union(text: &str) -> Option<(Value, &str)> {
     if all.len() == 1 {
         return Some((all.remove(0), rest));
     }
-    let words: Vec<Value> = all
-        .iter()
-        .filter_map(|schema| schema["enum"][0].as_str())
-        .map(Value::from)
-        .collect();
+    let words: Vec<Value> =
+        all.iter().filter_map(|schema| schema["enum"][0].as_str()).map(Value::from).collect();
     let are_texts = all.iter().all(|schema| schema["type"] == "string");
     let schema = match (words.len() == all.len(), are_texts) {
         (true, _) => json!({"type": "string", "enum": words}),
@@ -307,9 +284,7 @@ fn term(text: &str) -> Option<(Value, &str)> {
         let reference = format!("#/definitions/{}", escaped(name));
         (json!({"$ref": reference}), rest.split_once(')')?.1)
     } else {
-        let end = text
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(text.len());
+        let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
         (plain(&text[..end])?, &text[end..])
     };
     loop {
@@ -335,23 +310,34 @@ fn plain(word: &str) -> Option<Value> {
     }
 }
 
-/// Reads `minLength: 1, pattern: ".."}`. Texts are not escaped and stand last.
+/// Reads `minLength: 1, sensitive, pattern: ".."}`. Texts are not escaped and stand last.
 fn limits<'a>(schema: &mut Value, mut text: &'a str) -> Option<&'a str> {
     loop {
-        let (name, rest) = text.split_once(": ")?;
-        if let Some(quoted) = rest.strip_prefix('"') {
+        let end = text.find([':', ',', '}'])?;
+        let (name, rest) = text.split_at(end);
+        let name = limit(name, schema["type"] == "array");
+        if let Some(quoted) = rest.strip_prefix(": \"") {
             let (value, behind) = quoted.split_once("\"}")?;
             schema[name] = value.into();
             return Some(behind);
         }
-        let end = rest.find([',', '}'])?;
-        schema[name] = match rest[..end].parse::<i64>() {
-            Ok(number) => number.into(),
-            Err(_) => rest[..end].into(),
-        };
-        match rest[end..].strip_prefix(", ") {
+        let (value, rest) = rest.split_at(rest.find([',', '}'])?);
+        let number = value.strip_prefix(": ").map(str::parse::<i64>);
+        schema[name] = number.map_or(Ok(true.into()), |n| n.map(Value::from)).ok()?;
+        match rest.strip_prefix(", ") {
             Some(more) => text = more,
-            None => return rest[end..].strip_prefix('}'),
+            None => return rest.strip_prefix('}'),
         }
+    }
+}
+
+/// Returns Swagger's word for a limit.
+fn limit(name: &str, is_list: bool) -> &str {
+    match name {
+        "minValue" => "minimum",
+        "maxValue" => "maximum",
+        "minLength" if is_list => "minItems",
+        "maxLength" if is_list => "maxItems",
+        other => other,
     }
 }

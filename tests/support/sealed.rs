@@ -260,8 +260,7 @@ impl Words {
             before = rest[..len].chars().next_back().unwrap_or(' ');
             rest = &rest[len..];
         }
-        // Whether a step took long enough for its time to be told depends on the machine.
-        out.lines().map(|line| line.strip_suffix("  [long]").filter(|l| l.starts_with("done ")).unwrap_or(line).to_owned() + "\n").collect()
+        out.lines().map(|line| settled(line) + "\n").collect()
     }
 
     /// Returns the stable word for what a text begins with, and how long that is.
@@ -291,6 +290,21 @@ impl Words {
         });
         format!("[id{}]", known + 1)
     }
+}
+
+/// Returns a line without what depends on the machine: whether something took long enough to be told,
+/// and how far columns stand apart.
+fn settled(line: &str) -> String {
+    let mut line = line.replace("[long] ago", "now");
+    if ["done ", "failed "].iter().any(|start| line.starts_with(start)) {
+        line = line.replace("  [long]", "");
+    }
+    if ["[id", "[long]", "now"].iter().any(|word| line.contains(word)) {
+        let indent = line.len() - line.trim_start().len();
+        let words: Vec<&str> = line[indent..].split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
+        line = format!("{}{}", &line[..indent], words.join("  "));
+    }
+    line
 }
 
 /// Returns how long the moment is with which a text begins: `2026-11-20 14:05` or RFC 3339.
@@ -335,13 +349,13 @@ fn length(text: &str) -> Option<usize> {
 fn what_differs_each_time_has_a_stable_word() {
     let world = Sealed::new();
     let said = format!(
-        "run 01a1fb50160ad158cdf0 in {}/x took 3m58s, 0.4s, 2m ago; closes 01a1fb50160ad158cdf0-3 at 2026-11-20 14:05 (in 2h)\n\
+        "run 01a1fb50160ad158cdf0 in {}/x took 3m58s, 0.4s; 2m ago, closes 01a1fb50160ad158cdf0-3 at 2026-11-20 14:05 (in 2h)\n\
          done local::vm  1.2s\n2026-11-20T14:05:00.5Z 127.1.2.3 d7d3a25eb381e6f5 web-01 2h\n",
         world.dir.path().display()
     );
     assert_eq!(
         world.stable(&said),
-        "run [id1] in [dir]/x took [long], [long], [long] ago; closes [id1]-3 at [time] (in 2h)\n\
+        "run [id1] in [dir]/x took [long], [long]; now, closes [id1]-3 at [time] (in 2h)\n\
          done local::vm\n[time] [address] [id2] web-01 2h\n"
     );
 }

@@ -25,8 +25,7 @@ impl Operation for Ask {
     type Args = Question;
     type Output = String;
     const NAME: &'static str = "ask";
-    const SUMMARY: &'static str =
-        "Asks a person and gives the answer; the run is parked until then.";
+    const SUMMARY: &'static str = "Asks a person and gives the answer; the run is parked until then.";
     const EFFECTS: &'static [Effect] = &[];
     const REDO: Redo = Redo::Resend;
 
@@ -59,9 +58,6 @@ impl Operation for Confirm {
     const REDO: Redo = Redo::Resend;
 
     async fn begin(&self, _: &Cx, args: &Claim) -> Result<Outcome<String>> {
-        Ok(Outcome::Ask {
-            question: args.question.clone(),
-            choices: vec!["yes".into(), "no".into()],
-        })
+        Ok(Outcome::Ask { question: args.question.clone(), choices: vec!["yes".into(), "no".into()] })
     }
 }

@@ -22,8 +22,7 @@ impl Operation for Now {
     type Args = Nothing;
     type Output = String;
     const NAME: &'static str = "now";
-    const SUMMARY: &'static str =
-        "Gives the current time, the same one whenever the run is replayed.";
+    const SUMMARY: &'static str = "Gives the current time, the same one whenever the run is replayed.";
     const EFFECTS: &'static [Effect] = &[];
     const REDO: Redo = Redo::Resend;
 
@@ -51,10 +50,7 @@ impl Operation for Random {
     const REDO: Redo = Redo::Resend;
 
     fn examples() -> Vec<Example> {
-        vec![
-            Example::new("Draw a number.", "let x = random(); x >= 0.0 && x < 1.0")
-                .gives(json!(true)),
-        ]
+        vec![Example::new("Draw a number.", "let x = random(); x >= 0.0 && x < 1.0").gives(json!(true))]
     }
 
     async fn begin(&self, cx: &Cx, _: &Nothing) -> Result<Outcome<f64>> {
@@ -84,10 +80,7 @@ impl Operation for Note {
     const REDO: Redo = Redo::Resend;
 
     fn examples() -> Vec<Example> {
-        vec![
-            Example::new("Say what was found.", r#"note("web-01 is on hq-node2")"#)
-                .gives(Value::Null),
-        ]
+        vec![Example::new("Say what was found.", r#"note("web-01 is on hq-node2")"#).gives(Value::Null)]
     }
 
     async fn begin(&self, _: &Cx, _: &Text) -> Result<Outcome<()>> {

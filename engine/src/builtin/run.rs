@@ -33,9 +33,6 @@ impl Operation for Run {
     const REDO: Redo = Redo::Resend;
 
     async fn begin(&self, _: &Cx, args: &Child) -> Result<Outcome<Value>> {
-        Ok(Outcome::Child {
-            runbook: args.runbook.clone(),
-            params: args.params.clone().unwrap_or_default(),
-        })
+        Ok(Outcome::Child { runbook: args.runbook.clone(), params: args.params.clone().unwrap_or_default() })
     }
 }

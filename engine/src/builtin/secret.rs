@@ -41,8 +41,6 @@ impl Operation for UseSecret {
             return Err(Error::invalid("a secret is named, never written down")
                 .hint("write where it is kept, such as secret(\"env:WEB01_PASSWORD\")"));
         }
-        Ok(Outcome::done(SecretRef {
-            name: args.name.clone(),
-        }))
+        Ok(Outcome::done(SecretRef { name: args.name.clone() }))
     }
 }

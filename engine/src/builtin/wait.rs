@@ -30,8 +30,7 @@ impl Operation for Wait {
     type Args = For;
     type Output = ();
     const NAME: &'static str = "wait";
-    const SUMMARY: &'static str =
-        "Waits; the time goes on while the run is parked or the machine is off.";
+    const SUMMARY: &'static str = "Waits; the time goes on while the run is parked or the machine is off.";
     const EFFECTS: &'static [Effect] = &[];
     const REDO: Redo = Redo::Resend;
 
@@ -69,11 +68,8 @@ impl Operation for WaitUntil {
 
     fn examples() -> Vec<Example> {
         vec![
-            Example::new(
-                "A time that has passed.",
-                r#"wait_until("2020-01-01T00:00:00Z")"#,
-            )
-            .gives(json!(null)),
+            Example::new("A time that has passed.", r#"wait_until("2020-01-01T00:00:00Z")"#)
+                .gives(json!(null)),
         ]
     }
 
@@ -99,7 +95,5 @@ fn timer(cx: &Cx, until: Timestamp) -> Result<Outcome<()>> {
         return Ok(Outcome::done(()));
     }
     let outcome = Outcome::pending(&until.to_string(), left)?;
-    Ok(outcome
-        .within(left.saturating_add(GRACE))
-        .saying(format!("waiting until {until:.0}"), None))
+    Ok(outcome.within(left.saturating_add(GRACE)).saying(format!("waiting until {until:.0}"), None))
 }

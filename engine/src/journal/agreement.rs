@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::contract::{answer, appointment, lease, new_run, owner, parked, started, succeeded, t};
+use super::contract::sample::{answer, appointment, lease, new_run, owner, parked, started, succeeded, t};
 use super::{Claim, Journal, MemoryJournal, NewRun, RunFilter, SqliteJournal, Sync, Tenure};
 use crate::error::Result;
 use crate::event::{Effected, Event, RunId, StepEnd};
@@ -110,107 +110,50 @@ impl Driver {
         let id = |run: usize| RunId::from(RUNS[run]);
         match *next {
             Move::Prepare { run, wake } => {
-                let new = NewRun {
-                    wake: wake.map(after),
-                    ..new_run(RUNS[run])
-                };
+                let new = NewRun { wake: wake.map(after), ..new_run(RUNS[run]) };
                 shown(journal.prepare(new, at).await)
             }
             Move::Heartbeat { owner: by, lasts } => {
                 shown(journal.heartbeat(&owner(OWNERS[by]), after(lasts)).await)
             }
-            Move::Claim {
-                run,
-                owner: by,
-                dead,
-            } => {
+            Move::Claim { run, owner: by, dead } => {
                 let dead = dead.map(|dead| owner(OWNERS[dead]));
-                let claim = journal
-                    .claim(&id(run), &owner(OWNERS[by]), dead.as_ref(), at)
-                    .await;
+                let claim = journal.claim(&id(run), &owner(OWNERS[by]), dead.as_ref(), at).await;
                 if let Ok(Claim::Granted(tenure)) = &claim {
                     self.tenures.entry(run).or_default().push(tenure.clone());
                 }
                 shown(claim)
             }
-            Move::Step {
-                run,
-                stale,
-                soon,
-                effect,
-            } => {
+            Move::Step { run, stale, soon, effect } => {
                 let (step, open) = self.steps.get(&run).copied().unwrap_or_default();
-                let event = if open {
-                    finished(step, effect, after(9))
-                } else {
-                    started(step + 1)
-                };
+                let event = if open { finished(step, effect, after(9)) } else { started(step + 1) };
                 let sync = if soon { Sync::Soon } else { Sync::Now };
-                let said = self
-                    .append(journal, run, usize::from(stale), &[event], sync)
-                    .await;
+                let said = self.append(journal, run, usize::from(stale), &[event], sync).await;
                 if said.starts_with("Ok") {
-                    self.steps.insert(
-                        run,
-                        if open {
-                            (step, false)
-                        } else {
-                            (step + 1, true)
-                        },
-                    );
+                    self.steps.insert(run, if open { (step, false) } else { (step + 1, true) });
                 }
                 said
             }
             Move::Overreach { run } => {
-                self.append(journal, run, 0, &[parked(None), succeeded()], Sync::Soon)
-                    .await
+                self.append(journal, run, 0, &[parked(None), succeeded()], Sync::Soon).await
             }
             Move::Park { run, lasts } => {
-                self.append(
-                    journal,
-                    run,
-                    0,
-                    &[parked(lasts.map(|lasts| self.now + lasts))],
-                    Sync::Now,
-                )
-                .await
+                self.append(journal, run, 0, &[parked(lasts.map(|lasts| self.now + lasts))], Sync::Now).await
             }
-            Move::Finish { run } => {
-                self.append(journal, run, 0, &[succeeded()], Sync::Now)
-                    .await
-            }
+            Move::Finish { run } => self.append(journal, run, 0, &[succeeded()], Sync::Now).await,
             Move::Word { run, step } => shown(journal.signal(&id(run), &answer(step), at).await),
             Move::Hear { run, step } => {
-                self.append(
-                    journal,
-                    run,
-                    0,
-                    &[Event::Signalled {
-                        signal: answer(step),
-                    }],
-                    Sync::Now,
-                )
-                .await
+                self.append(journal, run, 0, &[Event::Signalled { signal: answer(step) }], Sync::Now).await
             }
-            Move::Schedule { name, lasts } => shown(
-                journal
-                    .schedule(&appointment(NAMES[name], self.now + lasts))
-                    .await,
-            ),
+            Move::Schedule { name, lasts } => {
+                shown(journal.schedule(&appointment(NAMES[name], self.now + lasts)).await)
+            }
             Move::Unschedule { name } => shown(journal.unschedule(NAMES[name]).await),
             Move::Fire { name, run, lasts } => {
-                let found = journal
-                    .schedules()
-                    .await
-                    .unwrap()
-                    .into_iter()
-                    .find(|found| found.id == NAMES[name]);
+                let found =
+                    journal.schedules().await.unwrap().into_iter().find(|found| found.id == NAMES[name]);
                 let due = found.map_or(at, |found| found.due);
-                shown(
-                    journal
-                        .fire(NAMES[name], due, new_run(RUNS[run]), lasts.map(after), at)
-                        .await,
-                )
+                shown(journal.fire(NAMES[name], due, new_run(RUNS[run]), lasts.map(after), at).await)
             }
         }
     }
@@ -223,11 +166,7 @@ impl Driver {
         events: &[Event],
         sync: Sync,
     ) -> String {
-        let Some(tenure) = self
-            .tenures
-            .get(&run)
-            .and_then(|all| all.iter().rev().nth(back))
-        else {
+        let Some(tenure) = self.tenures.get(&run).and_then(|all| all.iter().rev().nth(back)) else {
             return "no tenure".into();
         };
         let appended = journal.append(tenure, events, t(self.now), sync).await;
@@ -243,20 +182,13 @@ fn finished(step: u32, effect: usize, deadline: Timestamp) -> Event {
     let second = deadline.as_second();
     let effected = match effect {
         0 => vec![Effected::LeaseOpened(lease("l", second))],
-        1 => vec![
-            Effected::LeaseOpened(lease("m", second)),
-            Effected::LeaseClosed { id: "l".into() },
-        ],
+        1 => vec![Effected::LeaseOpened(lease("m", second)), Effected::LeaseClosed { id: "l".into() }],
         2 => vec![Effected::LeaseClosed { id: "m".into() }],
         3 => vec![Effected::Scheduled(appointment("x", second))],
         4 => vec![Effected::Unscheduled { id: "x".into() }],
         _ => vec![],
     };
-    Event::StepFinished {
-        step,
-        end: StepEnd::Ok(serde_json::json!([1.5, "x", null])),
-        effected,
-    }
+    Event::StepFinished { step, end: StepEnd::Ok(serde_json::json!([1.5, "x", null])), effected }
 }
 
 fn shown<T: Debug>(result: Result<T>) -> String {
@@ -267,14 +199,7 @@ fn shown<T: Debug>(result: Result<T>) -> String {
 async fn seen(journal: &dyn Journal, now: i64) -> Vec<String> {
     let mut all = vec![
         shown(journal.runs(&RunFilter::default()).await),
-        shown(
-            journal
-                .runs(&RunFilter {
-                    open: true,
-                    limit: 2,
-                })
-                .await,
-        ),
+        shown(journal.runs(&RunFilter { open: true, limit: 2 }).await),
         shown(journal.leases().await),
         shown(journal.schedules().await),
     ];

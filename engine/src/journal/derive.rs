@@ -19,9 +19,7 @@ pub(super) fn born(run: &NewRun, at: Timestamp) -> Result<(Summary, Record)> {
             .sources
             .iter()
             .zip(&run.sources)
-            .all(|(pin, source)| {
-                pin.name == source.name && pin.fingerprint == fingerprint(&source.text)
-            });
+            .all(|(pin, source)| pin.name == source.name && pin.fingerprint == fingerprint(&source.text));
     if !pinned {
         return Err(Error::storage(format!(
             "the source texts of run {} are not the ones that it pins",
@@ -71,33 +69,17 @@ pub(super) fn judge(
         && Some(by) != dead
         && at < until
     {
-        return Ok(Verdict::Held {
-            by: by.clone(),
-            until,
-        });
+        return Ok(Verdict::Held { by: by.clone(), until });
     }
     let epoch = summary.epoch + 1;
-    let claimed = Event::Claimed {
-        owner: owner.as_str().to_owned(),
-        epoch,
-    };
+    let claimed = Event::Claimed { owner: owner.as_str().to_owned(), epoch };
     let record = chain(summary, &[claimed], at)?.remove(0);
-    Ok(Verdict::Grant(
-        record,
-        Tenure {
-            run: summary.id.clone(),
-            owner: owner.clone(),
-            epoch,
-        },
-    ))
+    Ok(Verdict::Grant(record, Tenure { run: summary.id.clone(), owner: owner.clone(), epoch }))
 }
 
 /// Returns the error of a claim by a process that nobody could tell to be alive.
 pub(super) fn lifeless(owner: &OwnerId) -> Error {
-    Error::storage(format!(
-        "process {} claims a run without ever having had a heartbeat",
-        owner.as_str()
-    ))
+    Error::storage(format!("process {} claims a run without ever having had a heartbeat", owner.as_str()))
 }
 
 /// Folds events that the holder of a tenure appends into the summary and returns their records.
@@ -111,22 +93,11 @@ pub(super) fn proceed(
     events: &[Event],
     at: Timestamp,
 ) -> Result<Vec<Record>> {
-    if summary.epoch != tenure.epoch
-        || summary
-            .owner
-            .as_ref()
-            .is_some_and(|owner| *owner != tenure.owner)
-    {
+    if summary.epoch != tenure.epoch || summary.owner.as_ref().is_some_and(|owner| *owner != tenure.owner) {
         return Err(fenced(&tenure.run));
     }
-    if events
-        .iter()
-        .any(|event| matches!(event, Event::Claimed { .. }))
-    {
-        return Err(Error::storage(format!(
-            "run {} is claimed by a claim, not by an append",
-            tenure.run
-        )));
+    if events.iter().any(|event| matches!(event, Event::Claimed { .. })) {
+        return Err(Error::storage(format!("run {} is claimed by a claim, not by an append", tenure.run)));
     }
     chain(summary, events, at)
 }
@@ -139,10 +110,7 @@ pub(super) fn summon(summary: &mut Summary, at: Timestamp) {
 }
 
 /// Returns which of the waiting words an event consumes, if it does.
-pub(super) fn consumed<'a>(
-    event: &Event,
-    mut waiting: impl Iterator<Item = &'a Signal>,
-) -> Option<usize> {
+pub(super) fn consumed<'a>(event: &Event, mut waiting: impl Iterator<Item = &'a Signal>) -> Option<usize> {
     match event {
         Event::Signalled { signal } => waiting.position(|word| word == signal),
         _ => None,

@@ -23,9 +23,7 @@ pub use memory::MemoryJournal;
 pub use sqlite::SqliteJournal;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{
-    Appointment, Event, Lease, Park, Prepared, Record, RunEnd, RunId, Signal, Source,
-};
+use crate::event::{Appointment, Event, Lease, Park, Prepared, Record, RunEnd, RunId, Signal, Source};
 
 /// The name of a process that drives runs. Fresh for every process start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -294,13 +292,7 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// `Stopped` when the tenure is void: the caller must not touch the world any more. `Storage`
     /// when the event may not follow or the disk fails; with [`Sync::Soon`] such a failure is
     /// returned by the next append.
-    async fn append(
-        &self,
-        tenure: &Tenure,
-        events: &[Event],
-        at: Timestamp,
-        sync: Sync,
-    ) -> Result<Appended>;
+    async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended>;
 
     /// Returns the records of a run after number `after`, in order.
     ///
@@ -395,11 +387,8 @@ pub struct Appended {
 
 /// Returns the error of a write under a void tenure.
 fn fenced(run: &RunId) -> Error {
-    Error::new(
-        ErrorKind::Stopped,
-        format!("another process has taken over run {run}"),
-    )
-    .hint(format!("watch it with `relight runs show {run}`"))
+    Error::new(ErrorKind::Stopped, format!("another process has taken over run {run}"))
+        .hint(format!("watch it with `relight runs show {run}`"))
 }
 
 /// Returns the error of a call for a run that does not exist.

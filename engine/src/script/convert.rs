@@ -35,27 +35,19 @@ pub(crate) fn to_json(value: &Dynamic) -> Result<Value, String> {
     }
     if let Ok(items) = value.as_array_ref() {
         let items = items.iter().enumerate();
-        return items
-            .map(|(n, item)| to_json(item).map_err(|e| format!("{e}, in item {n}")))
-            .collect();
+        return items.map(|(n, item)| to_json(item).map_err(|e| format!("{e}, in item {n}"))).collect();
     }
     if let Ok(map) = value.as_map_ref() {
         let mut out = serde_json::Map::with_capacity(map.len());
         for (name, item) in map.iter() {
-            out.insert(
-                name.to_string(),
-                to_json(item).map_err(|e| format!("{e}, in `{name}`"))?,
-            );
+            out.insert(name.to_string(), to_json(item).map_err(|e| format!("{e}, in `{name}`"))?);
         }
         return Ok(Value::Object(out));
     }
     if let Some(secret) = value.clone().try_cast::<SecretRef>() {
         return Ok(serde_json::json!({ "$secret": secret.name }));
     }
-    Err(format!(
-        "a {} cannot be passed on or kept",
-        friendly(value.type_name())
-    ))
+    Err(format!("a {} cannot be passed on or kept", friendly(value.type_name())))
 }
 
 /// Turns JSON into a script's value.
@@ -72,11 +64,7 @@ pub(crate) fn from_json(value: &Value) -> Result<Dynamic, String> {
             _ => return Err(format!("the number {number} is too large for a script")),
         },
         Value::String(text) => text.as_str().into(),
-        Value::Array(items) => items
-            .iter()
-            .map(from_json)
-            .collect::<Result<Array, _>>()?
-            .into(),
+        Value::Array(items) => items.iter().map(from_json).collect::<Result<Array, _>>()?.into(),
         Value::Object(map) => match SecretRef::from_json(value) {
             Some(secret) => Dynamic::from(secret),
             None => {

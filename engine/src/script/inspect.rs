@@ -88,34 +88,19 @@ impl Language {
         };
         if let Some((_, _, instead)) = REPLACED.iter().find(|(replaced, ..)| *replaced == name) {
             let error = Error::invalid(format!("a runbook has no `{name}`"));
-            return Some(
-                error
-                    .snippet(here("not in a runbook"))
-                    .hint(format!("use {instead}")),
-            );
+            return Some(error.snippet(here("not in a runbook")).hint(format!("use {instead}")));
         }
         let Some(operation) = self.operation(name) else {
             let is_area = |area: &str| self.areas.iter().any(|(known, _)| known == area);
             let (area, _) = name.split_once("::")?;
-            let error = Error::invalid(format!("there is no operation `{name}`"))
-                .snippet(here("not known"));
-            let names: Vec<&str> = self
-                .operations
-                .keys()
-                .copied()
-                .filter(|other| near(name, other))
-                .collect();
+            let error = Error::invalid(format!("there is no operation `{name}`")).snippet(here("not known"));
+            let names: Vec<&str> =
+                self.operations.keys().copied().filter(|other| near(name, other)).collect();
             return match (names.is_empty(), is_area(area)) {
                 (false, _) => Some(error.hint(format!("did you mean {}?", names.join(" or ")))),
                 (true, true) => {
-                    let all = self
-                        .operations
-                        .keys()
-                        .filter(|n| n.starts_with(&format!("{area}::")));
-                    Some(error.hint(format!(
-                        "`{area}` has {}",
-                        all.copied().collect::<Vec<_>>().join(", ")
-                    )))
+                    let all = self.operations.keys().filter(|n| n.starts_with(&format!("{area}::")));
+                    Some(error.hint(format!("`{area}` has {}", all.copied().collect::<Vec<_>>().join(", "))))
                 }
                 // An imported module may be called the same way.
                 (true, false) if source.text.contains("import") => None,
@@ -124,38 +109,21 @@ impl Language {
         };
         let declaration = &operation.declaration;
         if let Some(effect) = declaration.effects.iter().find(|e| !runbook.allows(**e)) {
-            let error = Error::invalid(format!(
-                "`{name}` is not among the effects of `{}`",
-                runbook.name
-            ));
+            let error = Error::invalid(format!("`{name}` is not among the effects of `{}`", runbook.name));
             let label = format!("needs {}", effect.as_str());
-            return Some(
-                error
-                    .snippet(here(&label))
-                    .hint(format!("add \"{}\" to effects", effect.as_str())),
-            );
+            return Some(error.snippet(here(&label)).hint(format!("add \"{}\" to effects", effect.as_str())));
         }
         let positional = declaration.positional().count();
         if !(positional..=positional + 1).contains(&call.args.len()) {
-            let error = Error::invalid(format!(
-                "`{name}` takes {positional} arguments and an optional map"
-            ));
+            let error = Error::invalid(format!("`{name}` takes {positional} arguments and an optional map"));
             let label = format!("{} given", call.args.len());
             return Some(error.snippet(here(&label)).hint(declaration.signature()));
         }
         if let Some(Expr::Map(map, _)) = call.args.get(positional) {
             for (option, _) in &map.0 {
-                if option.name != "retry"
-                    && !declaration
-                        .optional()
-                        .any(|p| p.name == option.name.as_str())
-                {
+                if option.name != "retry" && !declaration.optional().any(|p| p.name == option.name.as_str()) {
                     let error = Error::invalid(format!("`{name}` has no option `{}`", option.name));
-                    return Some(
-                        error
-                            .snippet(here("in this call"))
-                            .hint(declaration.signature()),
-                    );
+                    return Some(error.snippet(here("in this call")).hint(declaration.signature()));
                 }
             }
         }
@@ -183,17 +151,11 @@ impl Program {
             None => Ok(imports),
             Some((source, at)) => {
                 let text: Arc<str> = source.text.as_str().into();
-                let snippet = Snippet::at(
-                    &source.name,
-                    &text,
-                    at.line().unwrap_or(1),
-                    at.position().unwrap_or(1),
-                );
-                Err(
-                    Error::invalid("an import must name its runbook as plain text")
-                        .snippet(snippet.label("computed"))
-                        .hint("what a run uses is pinned before it starts"),
-                )
+                let snippet =
+                    Snippet::at(&source.name, &text, at.line().unwrap_or(1), at.position().unwrap_or(1));
+                Err(Error::invalid("an import must name its runbook as plain text")
+                    .snippet(snippet.label("computed"))
+                    .hint("what a run uses is pinned before it starts"))
             }
         }
     }
@@ -218,16 +180,9 @@ impl<'a> Call<'a> {
         }
         let (name, at) = match call.namespace.is_empty() {
             true => (call.name.to_string(), *at),
-            false => (
-                format!("{}::{}", call.namespace, call.name),
-                call.namespace.position(),
-            ),
+            false => (format!("{}::{}", call.namespace, call.name), call.namespace.position()),
         };
-        Some(Call {
-            name,
-            args: &call.args,
-            at,
-        })
+        Some(Call { name, args: &call.args, at })
     }
 }
 
@@ -236,12 +191,7 @@ fn each_source(program: &Program, visit: &mut dyn FnMut(&Source, &ASTNode<'_>, b
     let Some(main) = program.sources.first() else {
         return;
     };
-    let top: Vec<Position> = program
-        .ast
-        .statements()
-        .iter()
-        .map(Stmt::position)
-        .collect();
+    let top: Vec<Position> = program.ast.statements().iter().map(Stmt::position).collect();
     program.ast.walk(&mut |path| {
         if let Some((node, above)) = path.split_last() {
             let in_branch = above.iter().any(|parent| match parent {
@@ -259,29 +209,23 @@ fn each_source(program: &Program, visit: &mut dyn FnMut(&Source, &ASTNode<'_>, b
                 }
                 _ => false,
             });
-            let in_function =
-                !top.contains(&path.first().map_or(Position::NONE, ASTNode::position));
+            let in_function = !top.contains(&path.first().map_or(Position::NONE, ASTNode::position));
             visit(main, node, in_branch || in_function);
         }
         true
     });
 }
 
-/// Shows an argument: a literal, a parameter's value, or `unknown`.
+/// Shows an argument as Rhai writes it: a literal, a parameter's value, or `unknown`.
 fn rendered(expr: &Expr, params: &Value) -> String {
+    if let Expr::Map(map, _) = expr {
+        let entries = map.0.iter().map(|(name, value)| format!("{}: {}", name.name, rendered(value, params)));
+        return format!("#{{ {} }}", entries.collect::<Vec<_>>().join(", "));
+    }
     match known(expr, params) {
+        Some(Value::Null) => "()".to_owned(),
         Some(value) => value.to_string(),
-        None => match expr {
-            Expr::Map(map, _) => {
-                let parts: Vec<String> = map
-                    .0
-                    .iter()
-                    .map(|(name, value)| format!("{}: {}", name.name, rendered(value, params)))
-                    .collect();
-                format!("#{{ {} }}", parts.join(", "))
-            }
-            _ => "unknown".to_owned(),
-        },
+        None => "unknown".to_owned(),
     }
 }
 
@@ -295,18 +239,12 @@ fn known(expr: &Expr, params: &Value) -> Option<Value> {
         Expr::Unit(_) => Some(Value::Null),
         Expr::Array(items, _) => items.iter().map(|item| known(item, params)).collect(),
         Expr::Map(map, _) => {
-            let entries = map
-                .0
-                .iter()
-                .map(|(name, value)| Some((name.name.to_string(), known(value, params)?)));
-            entries
-                .collect::<Option<serde_json::Map<_, _>>>()
-                .map(Value::Object)
+            let entries =
+                map.0.iter().map(|(name, value)| Some((name.name.to_string(), known(value, params)?)));
+            entries.collect::<Option<serde_json::Map<_, _>>>().map(Value::Object)
         }
         Expr::Dot(pair, ..) => match (&pair.lhs, &pair.rhs) {
-            (Expr::Variable(variable, ..), Expr::Property(property, _))
-                if variable.1 == "params" =>
-            {
+            (Expr::Variable(variable, ..), Expr::Property(property, _)) if variable.1 == "params" => {
                 params.get(property.2.as_str()).cloned()
             }
             _ => None,

@@ -17,9 +17,8 @@ use rhai::packages::{
     MoreStringPackage, Package,
 };
 use rhai::{
-    AST, Dynamic, Engine as Rhai, EvalAltResult, FnPtr, FuncRegistration, Map, Module,
-    ModuleResolver, NativeCallContext, OptimizationLevel, ParseError, Position, RhaiFunc, Scope,
-    Shared,
+    AST, Dynamic, Engine as Rhai, EvalAltResult, FnPtr, FuncRegistration, Map, Module, ModuleResolver,
+    NativeCallContext, OptimizationLevel, ParseError, Position, RhaiFunc, Scope, Shared,
 };
 
 use serde_json::Value;
@@ -128,18 +127,13 @@ impl Language {
         for operation in operations {
             let name = operation.declaration.name;
             let (area, verb) = operation.declaration.split_name();
-            let is_word =
-                |w: &str| w.starts_with(|c: char| c.is_ascii_lowercase()) && !w.contains(':');
+            let is_word = |w: &str| w.starts_with(|c: char| c.is_ascii_lowercase()) && !w.contains(':');
             if !is_word(verb) || !(area.is_empty() || is_word(area)) {
-                return Err(Error::invalid(format!(
-                    "`{name}` cannot be the name of an operation"
-                )));
+                return Err(Error::invalid(format!("`{name}` cannot be the name of an operation")));
             }
             bind(areas.entry(area).or_default(), verb, &operation);
             if by_name.insert(name, operation).is_some() {
-                return Err(Error::invalid(format!(
-                    "two operations are called `{name}`"
-                )));
+                return Err(Error::invalid(format!("two operations are called `{name}`")));
             }
         }
         let mut globals = areas.remove("").unwrap_or_default();
@@ -151,12 +145,7 @@ impl Language {
             module.build_index();
             (name.to_owned(), Shared::new(module))
         });
-        Ok(Language {
-            areas: areas.collect(),
-            operations: by_name,
-            packages,
-            limits,
-        })
+        Ok(Language { areas: areas.collect(), operations: by_name, packages, limits })
     }
 
     /// Returns an operation by its name.
@@ -174,35 +163,21 @@ impl Language {
     /// # Errors
     /// `Invalid`, with the place underlined.
     pub(crate) fn compile(&self, sources: Arc<[Source]>) -> Result<Program> {
-        let main = sources
-            .first()
-            .ok_or_else(|| Error::storage("the run has no source text"))?;
+        let main = sources.first().ok_or_else(|| Error::storage("the run has no source text"))?;
         let engine = self.engine();
         let mut scope = Scope::new();
         // A variable here although it is a constant later: the optimiser must not fold it away.
         scope.push_dynamic("params", Dynamic::from(Map::new()));
-        let ast = engine
-            .compile_with_scope(&scope, &main.text)
-            .map_err(|e| syntax_error(main, e))?;
+        let ast = engine.compile_with_scope(&scope, &main.text).map_err(|e| syntax_error(main, e))?;
         Ok(Program { ast, sources })
     }
 
     /// Evaluates a program from the top, on the calling thread, which must have [`STACK`] bytes.
-    pub(crate) fn evaluate(
-        &self,
-        program: &Program,
-        params: &Value,
-        door: &Arc<dyn Door>,
-    ) -> Ending {
+    pub(crate) fn evaluate(&self, program: &Program, params: &Value, door: &Arc<dyn Door>) -> Ending {
         let mut engine = self.engine();
-        let context = Context {
-            door: door.clone(),
-            deferred: Arc::default(),
-        };
+        let context = Context { door: door.clone(), deferred: Arc::default() };
         engine.set_default_tag(Dynamic::from(context.clone()));
-        engine.set_module_resolver(Pinned {
-            sources: program.sources.clone(),
-        });
+        engine.set_module_resolver(Pinned { sources: program.sources.clone() });
         let watched = door.clone();
         engine.on_progress(move |_| watched.is_halted().then_some(Dynamic::UNIT));
 
@@ -210,10 +185,7 @@ impl Language {
         match convert::from_json(params) {
             Ok(params) => scope.push_constant_dynamic("params", params),
             Err(why) => {
-                return Ending::Error(
-                    Error::invalid(format!("the parameters are wrong: {why}")),
-                    None,
-                );
+                return Ending::Error(Error::invalid(format!("the parameters are wrong: {why}")), None);
             }
         };
         let main = program.sources.first();
@@ -225,12 +197,7 @@ impl Language {
             return Ending::Unwound;
         }
         loop {
-            let Some(next) = context
-                .deferred
-                .lock()
-                .expect("no panic while the list is held")
-                .pop()
-            else {
+            let Some(next) = context.deferred.lock().expect("no panic while the list is held").pop() else {
                 break;
             };
             let result = next.call::<Dynamic>(&engine, &program.ast, ());
@@ -301,13 +268,12 @@ fn bind(module: &mut Module, verb: &'static str, operation: &Registered) {
         let operation = operation.clone();
         let call = move |context: &NativeCallContext<'_>, args: &mut [&mut Dynamic]| {
             let at = place(context.call_source(), context.call_position());
-            let json = arguments(&operation, args)
-                .map_err(|error| runtime(&error, context.call_position()))?;
+            let json =
+                arguments(&operation, args).map_err(|error| runtime(&error, context.call_position()))?;
             let tag = of_call(context)?;
             match tag.door.call(&operation, json, at) {
-                Ok(value) => convert::from_json(&value).map_err(|why| {
-                    EvalAltResult::ErrorRuntime(why.into(), context.call_position()).into()
-                }),
+                Ok(value) => convert::from_json(&value)
+                    .map_err(|why| EvalAltResult::ErrorRuntime(why.into(), context.call_position()).into()),
                 Err(Raise::Throw(error)) => Err(runtime(&error, context.call_position())),
                 Err(Raise::Unwind) => Err(terminated(context.call_position())),
             }
@@ -318,45 +284,29 @@ fn bind(module: &mut Module, verb: &'static str, operation: &Registered) {
 
 /// Binds what needs the interpreter itself, and what Rhai brings but a runbook must not have.
 fn bind_natives(module: &mut Module) {
-    native(module, "defer", 1, |context, args| {
-        match args[0].clone().try_cast::<FnPtr>() {
-            Some(deferred) => {
-                of_call(context)?
-                    .deferred
-                    .lock()
-                    .expect("no panic while the list is held")
-                    .push(deferred);
-                Ok(Dynamic::UNIT)
-            }
-            None => Err(runtime(
-                &Error::invalid("`defer` takes a function: defer(|| ...)"),
-                context.call_position(),
-            )),
+    native(module, "defer", 1, |context, args| match args[0].clone().try_cast::<FnPtr>() {
+        Some(deferred) => {
+            of_call(context)?.deferred.lock().expect("no panic while the list is held").push(deferred);
+            Ok(Dynamic::UNIT)
+        }
+        None => {
+            Err(runtime(&Error::invalid("`defer` takes a function: defer(|| ...)"), context.call_position()))
         }
     });
     for count in [1, 2] {
         native(module, "progress", count, |context, args| {
-            let percent = args.get(1).and_then(|p| {
-                p.as_float()
-                    .ok()
-                    .or(p.as_int().ok().map(|whole| whole as f64))
-            });
-            of_call(context)?
-                .door
-                .progress(args[0].to_string(), percent);
+            let percent =
+                args.get(1).and_then(|p| p.as_float().ok().or(p.as_int().ok().map(|whole| whole as f64)));
+            of_call(context)?.door.progress(args[0].to_string(), percent);
             Ok(Dynamic::UNIT)
         });
     }
     native(module, "fail", 1, |context, args| {
-        Err(runtime(
-            &Error::rejected(args[0].to_string()),
-            context.call_position(),
-        ))
+        Err(runtime(&Error::rejected(args[0].to_string()), context.call_position()))
     });
     for (name, count, instead) in inspect::REPLACED {
         native(module, name, *count, move |context, _| {
-            let error =
-                Error::invalid(format!("a runbook has no `{name}`")).hint(format!("use {instead}"));
+            let error = Error::invalid(format!("a runbook has no `{name}`")).hint(format!("use {instead}"));
             Err(runtime(&error, context.call_position()))
         });
     }
@@ -370,28 +320,20 @@ fn native(
     call: impl Fn(&NativeCallContext<'_>, &mut [&mut Dynamic]) -> NativeResult + Send + Sync + 'static,
 ) {
     let func = RhaiFunc::Method {
-        func: Arc::new(
-            move |context: Option<NativeCallContext<'_>>, args: &mut [&mut Dynamic]| {
-                let context = context.expect("the function is registered with has_context");
-                call(&context, args)
-            },
-        ),
+        func: Arc::new(move |context: Option<NativeCallContext<'_>>, args: &mut [&mut Dynamic]| {
+            let context = context.expect("the function is registered with has_context");
+            call(&context, args)
+        }),
         has_context: true,
         is_pure: true,
         is_volatile: true,
     };
     let types = vec![TypeId::of::<Dynamic>(); count];
-    module.set_fn_raw_with_options(
-        FuncRegistration::new(name).in_internal_namespace(),
-        types,
-        func,
-    );
+    module.set_fn_raw_with_options(FuncRegistration::new(name).in_internal_namespace(), types, func);
 }
 
 fn of_call(context: &NativeCallContext<'_>) -> Result<Context, Box<EvalAltResult>> {
-    let tag = context
-        .tag()
-        .and_then(|tag| tag.clone().try_cast::<Context>());
+    let tag = context.tag().and_then(|tag| tag.clone().try_cast::<Context>());
     // Compiling or inspecting a runbook evaluates nothing; this is a call from outside a run.
     tag.ok_or_else(|| terminated(context.call_position()))
 }
@@ -404,24 +346,16 @@ fn arguments(operation: &Registered, args: &[&mut Dynamic]) -> Result<Value> {
     let mut given = args.iter();
     for param in declaration.positional() {
         let Some(value) = given.next() else { break };
-        let value = convert::to_json(value).map_err(|why| {
-            Error::invalid(format!(
-                "wrong argument `{}` of `{name}`: {why}",
-                param.name
-            ))
-        })?;
+        let value = convert::to_json(value)
+            .map_err(|why| Error::invalid(format!("wrong argument `{}` of `{name}`: {why}", param.name)))?;
         json.insert(param.name.clone(), value);
     }
     if let Some(options) = given.next() {
         let shape = || {
-            Error::invalid(format!("the last argument of `{name}` is a map"))
-                .hint(declaration.signature())
+            Error::invalid(format!("the last argument of `{name}` is a map")).hint(declaration.signature())
         };
         let options = convert::to_json(options).ok();
-        let options = options
-            .as_ref()
-            .and_then(Value::as_object)
-            .ok_or_else(shape)?;
+        let options = options.as_ref().and_then(Value::as_object).ok_or_else(shape)?;
         for (option, value) in options {
             if option != "retry" && !declaration.optional().any(|p| p.name == *option) {
                 return Err(Error::invalid(format!("`{name}` has no option `{option}`"))
@@ -501,10 +435,7 @@ fn ending(result: NativeResult, main: Option<&Source>) -> Ending {
             }
             let named = main.map(|m| m.name.as_str()).unwrap_or_default();
             Ending::Error(
-                Error::invalid(format!(
-                    "the runbook `{named}` went wrong: {}",
-                    lowercase(&plain)
-                )),
+                Error::invalid(format!("the runbook `{named}` went wrong: {}", lowercase(&plain))),
                 at,
             )
         }
@@ -512,15 +443,11 @@ fn ending(result: NativeResult, main: Option<&Source>) -> Ending {
 }
 
 /// Goes down to the error itself, with the source in which it was raised.
-fn innermost<'a>(
-    source: Option<&'a str>,
-    error: &'a EvalAltResult,
-) -> (Option<&'a str>, &'a EvalAltResult) {
+fn innermost<'a>(source: Option<&'a str>, error: &'a EvalAltResult) -> (Option<&'a str>, &'a EvalAltResult) {
     match error {
-        EvalAltResult::ErrorInFunctionCall(_, of, inner, _) => innermost(
-            Some(of.as_str()).filter(|s| !s.is_empty()).or(source),
-            inner,
-        ),
+        EvalAltResult::ErrorInFunctionCall(_, of, inner, _) => {
+            innermost(Some(of.as_str()).filter(|s| !s.is_empty()).or(source), inner)
+        }
         EvalAltResult::ErrorInModule(of, inner, _) => innermost(Some(of), inner),
         other => (source, other),
     }
@@ -533,24 +460,13 @@ fn thrown_error(thrown: &Dynamic) -> Error {
     };
     let text = |name: &str| json.get(name).and_then(Value::as_str).map(str::to_owned);
     let Some(message) = text("message") else {
-        return Error::rejected(
-            json.as_str()
-                .map_or_else(|| json.to_string(), str::to_owned),
-        );
+        return Error::rejected(json.as_str().map_or_else(|| json.to_string(), str::to_owned));
     };
     let kind = text("kind").and_then(|k| serde_json::from_value(Value::String(k)).ok());
-    let list = |name: &str| {
-        json.get(name)
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default()
-    };
+    let list = |name: &str| json.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     let service = ServiceError {
         code: text("code"),
-        status: json
-            .get("status")
-            .and_then(Value::as_u64)
-            .and_then(|s| u16::try_from(s).ok()),
+        status: json.get("status").and_then(Value::as_u64).and_then(|s| u16::try_from(s).ok()),
         target: text("target"),
         details: list("details"),
         request_id: text("request_id"),
@@ -558,16 +474,8 @@ fn thrown_error(thrown: &Dynamic) -> Error {
     Failure {
         kind: kind.unwrap_or(ErrorKind::Rejected),
         message,
-        causes: list("causes")
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        hints: text("hint")
-            .iter()
-            .flat_map(|h| h.lines())
-            .map(str::to_owned)
-            .collect(),
+        causes: list("causes").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        hints: text("hint").iter().flat_map(|h| h.lines()).map(str::to_owned).collect(),
         service: (service != ServiceError::default()).then_some(service),
     }
     .to_error()
@@ -577,27 +485,18 @@ fn syntax_error(source: &Source, error: ParseError) -> Error {
     let at = error.position();
     let text: Arc<str> = source.text.as_str().into();
     let what = error.err_type().to_string();
-    let snippet = Snippet::at(
-        &source.name,
-        &text,
-        at.line().unwrap_or(1),
-        at.position().unwrap_or(1),
-    );
+    let snippet = Snippet::at(&source.name, &text, at.line().unwrap_or(1), at.position().unwrap_or(1));
     let mut error = Error::invalid(format!("the script of `{}` cannot be read", source.name))
         .snippet(snippet.label(lowercase(&what)));
     if what.contains("eval") {
-        error =
-            error.hint("a runbook cannot evaluate text: what it does must be seen by reading it");
+        error = error.hint("a runbook cannot evaluate text: what it does must be seen by reading it");
     }
     error
 }
 
 fn lowercase(text: &str) -> String {
     let mut letters = text.chars();
-    letters
-        .next()
-        .map(|first| first.to_lowercase().chain(letters).collect())
-        .unwrap_or_default()
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// Resolves `import` among the texts that were pinned with the run.
@@ -613,13 +512,8 @@ impl ModuleResolver for Pinned {
         path: &str,
         at: Position,
     ) -> Result<Shared<Module>, Box<EvalAltResult>> {
-        let source = self
-            .sources
-            .iter()
-            .skip(1)
-            .find(|source| source.name == path);
-        let source =
-            source.ok_or_else(|| EvalAltResult::ErrorModuleNotFound(path.to_owned(), at))?;
+        let source = self.sources.iter().skip(1).find(|source| source.name == path);
+        let source = source.ok_or_else(|| EvalAltResult::ErrorModuleNotFound(path.to_owned(), at))?;
         let mut ast = engine
             .compile(&source.text)
             .map_err(|e| EvalAltResult::ErrorInModule(path.to_owned(), e.into(), at))?;

@@ -1,5 +1,6 @@
 //! Azure Local clusters and the settings that name their nodes' Arc machines.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Cx, address::Address, errors::ArmError};
@@ -154,6 +155,7 @@ pub(super) fn show(cx: &Cx<'_>, cluster: &Cluster) -> Value {
             "provisioningState": "Succeeded",
             "status": cluster.status,
             "connectivityStatus": cluster.connectivity,
+            "lastSyncTimestamp": last_sync(cluster, cx.now).to_string(),
             "cloudId": uuid("cloud"),
             "aadClientId": uuid("client"),
             "aadTenantId": cx.world.tenant,
@@ -172,4 +174,10 @@ pub(super) fn show(cx: &Cx<'_>, cluster: &Cluster) -> Value {
             "resourceProviderObjectId": uuid("provider"),
         },
     })
+}
+
+/// An instance in touch spoke to Azure within the quarter of an hour, one out of touch three days ago.
+fn last_sync(cluster: &Cluster, now: Timestamp) -> Timestamp {
+    let ago = if cluster.connectivity == "Connected" { 10 * 60 } else { 3 * 24 * 3600 };
+    Timestamp::from_second(now.as_second() - ago).unwrap_or(now)
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::Args;
 use relight_engine::journal::RunFilter;
 
-use super::remark;
+use super::{next, why};
 use crate::cli::Global;
 use crate::exit::{Exit, Result};
 use crate::setup::Home;
@@ -13,7 +13,7 @@ use crate::terminal;
 use crate::words::{Table, relative};
 
 /// List runs, newest first
-#[derive(Args, Debug, Default)]
+#[derive(Args, Debug)]
 pub(super) struct List {
     /// Only those that are not over
     #[arg(long)]
@@ -45,7 +45,7 @@ impl List {
             return Ok(Exit::Done);
         }
         let (now, place) = (engine.clock().now(), home.same_place());
-        let mut table = Table::headed(&["RUN", "RUNBOOK", "STATE", "STEPS", "CHANGED", ""]);
+        let mut table = Table::headed(&["RUN", "RUNBOOK", "STATE", "STEPS", "CHANGED", "", ""]);
         for run in &runs {
             table.row([
                 run.id.to_string(),
@@ -53,7 +53,8 @@ impl List {
                 run.status.as_str().to_owned(),
                 run.step.to_string(),
                 relative(now, run.updated),
-                remark(run, &place),
+                why(run),
+                next(run, &place).unwrap_or_default(),
             ]);
         }
         for line in table.lines(0) {

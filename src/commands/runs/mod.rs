@@ -20,7 +20,10 @@ use crate::words::brief;
 
 /// See runs, resume, stop and answer them
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Runs {
+    #[command(flatten)]
+    list: list::List,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -39,7 +42,7 @@ enum Command {
 
 impl Runs {
     pub(crate) async fn run(self, global: &Global) -> Result {
-        match self.command.unwrap_or(Command::List(list::List::default())) {
+        match self.command.unwrap_or(Command::List(self.list)) {
             Command::List(list) => list.run(global).await,
             Command::Show(show) => show.run(global).await,
             Command::Watch(watch) => watch.run(global).await,
@@ -74,8 +77,7 @@ fn next(run: &Summary, place: &str) -> Option<String> {
     }
 }
 
-/// Returns what a person may want to know beside a run's state, on one line.
-fn remark(run: &Summary, place: &str) -> String {
-    let why = run.park.as_ref().map(|park| brief(&report::why(park), 60));
-    [why, next(run, place)].into_iter().flatten().collect::<Vec<_>>().join(": ")
+/// Returns why a run is put away, if it is, on part of a line.
+fn why(run: &Summary) -> String {
+    run.park.as_ref().map(|park| brief(&report::why(park), 60)).unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use relight_engine::journal::Status;
 use relight_engine::replay::History;
 use relight_engine::Notice;
 
-use super::{Which, remark};
+use super::{Which, next};
 use crate::cli::Global;
 use crate::exit::{Exit, Result};
 use crate::report::{self, Audience, Reporter};
@@ -50,8 +50,11 @@ impl Watch {
             if summary.seq == seen && (summary.status.is_over() || needs_a_person) {
                 reporter.clear();
                 let end = engine.history(&run).await?.end;
-                let state = end.as_ref().map_or_else(|| "parked".to_owned(), report::outcome);
-                terminal::say(format!("run {run} {state} {}", remark(&summary, &home.same_place())).trim_end());
+                let parked = || format!("is parked: {}", summary.park.as_ref().map(report::why).unwrap_or_default());
+                terminal::say(format!("run {run} {}", end.as_ref().map_or_else(parked, report::outcome)));
+                if let Some(command) = next(&summary, &home.same_place()) {
+                    terminal::say(format!("Go on with: {command}"));
+                }
                 return Ok(match (end, summary.status) {
                     (Some(end), _) => Exit::from(&end),
                     (None, Status::Succeeded) => Exit::Done,

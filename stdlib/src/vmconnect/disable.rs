@@ -184,15 +184,16 @@ impl Disable {
             Some(vm) => Some(vm),
             None => self.0.read_vm(cx, &closing.vm).await?,
         };
-        let groups = [closing.vm.group().unwrap_or_default().to_owned()];
-        let groups: Vec<&str> = groups
-            .iter()
-            .map(String::as_str)
-            .filter(|g| !g.is_empty())
-            .collect();
+        let group = closing.vm.group().map(str::to_owned);
         let cluster = match (&args.cluster, &vm) {
             (Some(Ref::Id(id)), _) => id.clone(),
-            (Some(cluster), _) => self.0.find_cluster(cx, cluster, &groups).await?.id,
+            (Some(cluster), _) => {
+                let groups = group.as_deref();
+                self.0
+                    .find_cluster(cx, cluster, groups.as_slice())
+                    .await?
+                    .id
+            }
             (None, Some(vm)) if vm.host.is_some() => self.0.cluster_of(cx, vm).await?.id,
             // Without a host nobody can say which instance to ask.
             (None, _) => return Ok(()),
@@ -203,23 +204,17 @@ impl Disable {
             Err(error) if is_without_vm_connect(&error) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let nodes = match &args.node {
-            Some(node) => open_nodes(&jobs, cx.now())
-                .into_iter()
-                .filter(|n| n.eq_ignore_ascii_case(node))
-                .collect(),
-            None => open_nodes(&jobs, cx.now()),
+        let is_meant = |node: &str| {
+            args.node
+                .as_deref()
+                .is_none_or(|named| named.eq_ignore_ascii_case(node))
         };
-        for node in nodes {
-            closing
-                .plan(
-                    cx,
-                    Place {
-                        cluster: cluster.clone(),
-                        node,
-                    },
-                )
-                .await?;
+        for node in open_nodes(&jobs, cx.now())
+            .into_iter()
+            .filter(|node| is_meant(node))
+        {
+            let cluster = cluster.clone();
+            closing.plan(cx, Place { cluster, node }).await?;
         }
         Ok(())
     }
@@ -376,6 +371,38 @@ mod tests {
             &json!({"name": "x", "properties": {"jobType": kind, "provisioningState": state, "status": state,
             "endTimeUtc": at, details: [{"vmName": "web-01", "nodeName": node}]}}),
         )
+    }
+
+    /// Two VMs that give back at the same moment must both end their lease before either looks whether it was the last.
+    #[test]
+    fn a_shared_port_is_looked_at_again_once_the_lease_is_over() {
+        let cluster = ResourceId::of_group("s", "g")
+            .unwrap()
+            .resource(crate::local::api::CLUSTER, "hq")
+            .unwrap();
+        let vm = ResourceId::of_group("s", "g")
+            .unwrap()
+            .resource(crate::local::api::MACHINE, "db-01")
+            .unwrap();
+        let mut closing = Closing::of(vm);
+        closing.leases.push("run-1".into());
+        closing.shared.push(Place {
+            cluster,
+            node: "hq-node1".into(),
+        });
+        let Outcome::Pending(pending) = closing.next().unwrap() else {
+            panic!("it must look again")
+        };
+        assert_eq!(
+            pending.effected,
+            [Effected::LeaseClosed { id: "run-1".into() }]
+        );
+        let closing: Closing = serde_json::from_value(pending.continuation).unwrap();
+        let Outcome::Done(done) = closing.next().unwrap() else {
+            panic!("nothing is left to do")
+        };
+        assert!(done.effected.is_empty() && !done.value.closed);
+        assert!(done.value.note.contains("host-wide"), "{}", done.value.note);
     }
 
     #[test]

@@ -241,6 +241,14 @@ impl Enable {
 
     /// The port is open: is the VM still there?
     async fn confirm(&self, cx: &Cx, mut opening: Opening) -> Result<Outcome<Console>> {
+        if cx.now() >= opening.closes_at {
+            return Err(Error::rejected(format!(
+                "the console of `{}` was opened, and closed again at {} before this run went on",
+                opening.vm.name(),
+                opening.closes_at
+            ))
+            .hint("run the runbook again"));
+        }
         let vm = self.read(cx, &opening).await?;
         let cluster = self.0.read_cluster(cx, &opening.cluster).await?;
         let node = node_of(&vm, &cluster)?;

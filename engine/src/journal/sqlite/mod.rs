@@ -107,7 +107,10 @@ impl SqliteJournal {
     }
 
     /// Reads on a thread that may block.
-    async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Connection) -> Rows<T> + Send + 'static) -> Result<T> {
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Rows<T> + Send + 'static,
+    ) -> Result<T> {
         self.catch_up().await?;
         let readers = self.readers.clone();
         tokio::task::spawn_blocking(move || readers.read(read))
@@ -161,12 +164,13 @@ impl SqliteJournal {
                 if let Some((_, failure)) = &lock(&line).failed {
                     return Err(Fault::Said(failure.to_error()));
                 }
-                let signalled = rows::move_run(db, &before, &mut after, &events, &records).map_err(|fault| {
-                    // Noted at once: the next append of the line may be in the same transaction.
-                    let error = site.explain("write", fault);
-                    lock(&line).fail(number, &error);
-                    Fault::Said(error)
-                })?;
+                let signalled =
+                    rows::move_run(db, &before, &mut after, &events, &records).map_err(|fault| {
+                        // Noted at once: the next append of the line may be in the same transaction.
+                        let error = site.explain("write", fault);
+                        lock(&line).fail(number, &error);
+                        Fault::Said(error)
+                    })?;
                 Ok((Appended { records, signalled }, after))
             }
         };
@@ -241,7 +245,13 @@ impl Journal for SqliteJournal {
         self.write(move |db| rows::put_owner(db, &owner, until)).await
     }
 
-    async fn claim(&self, run: &RunId, owner: &OwnerId, dead: Option<&OwnerId>, at: Timestamp) -> Result<Claim> {
+    async fn claim(
+        &self,
+        run: &RunId,
+        owner: &OwnerId,
+        dead: Option<&OwnerId>,
+        at: Timestamp,
+    ) -> Result<Claim> {
         let (run, owner, dead, lines) = (run.clone(), owner.clone(), dead.cloned(), self.lines.clone());
         let write = move |db: &Connection| {
             if rows::owner(db, &owner)?.is_none() {

@@ -2,7 +2,7 @@
 //!
 //! Owns: every SQL statement over the tables. Does not own: transactions (the
 //! [`writer`](super::writer) and the readers make them) and the rules
-//! ([`derive`](crate::journal::derive)).
+//! ([`derive`]).
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -38,7 +38,8 @@ pub(super) fn known_run(db: &Connection, id: &RunId) -> Rows<Summary> {
 pub(super) fn runs(db: &Connection, filter: &RunFilter) -> Rows<Vec<Summary>> {
     // The condition is word for word that of the index `runs_open`.
     let open = if filter.open { "WHERE status IN ('prepared', 'running', 'parked')" } else { "" };
-    let mut statement = db.prepare_cached(&format!("{RUN} {open} ORDER BY created DESC, id DESC LIMIT ?1"))?;
+    let mut statement =
+        db.prepare_cached(&format!("{RUN} {open} ORDER BY created DESC, id DESC LIMIT ?1"))?;
     let limit = if filter.limit == 0 { -1 } else { i64::try_from(filter.limit).unwrap_or(-1) };
     statement.query_and_then([limit], read_run)?.collect()
 }
@@ -50,7 +51,9 @@ pub(super) fn due(db: &Connection, now: Timestamp, limit: usize) -> Rows<Vec<Run
 
     // Two short walks along two indexes: first those that wake by the time,
     let mut due = db
-        .prepare_cached("SELECT wake, id FROM runs WHERE wake IS NOT NULL AND wake <= ?1 ORDER BY wake, id LIMIT ?2")?
+        .prepare_cached(
+            "SELECT wake, id FROM runs WHERE wake IS NOT NULL AND wake <= ?1 ORDER BY wake, id LIMIT ?2",
+        )?
         .query_and_then(params![text(now), most], |row| -> Rows<(Timestamp, RunId)> {
             let what = "the wake time of a run";
             Ok((parse_time(&column::<String>(row, 0, &what)?, &what)?, id(row, 1)?))
@@ -64,7 +67,8 @@ pub(super) fn due(db: &Connection, now: Timestamp, limit: usize) -> Rows<Vec<Run
         .collect::<Rows<Vec<_>>>()?;
     let mut driven = db.prepare_cached("SELECT id FROM runs WHERE owner = ?1 ORDER BY id LIMIT ?2")?;
     for by in owners {
-        let until = owner(db, &by)?.ok_or_else(|| damaged(&format!("the heartbeat of process {}", by.as_str())))?;
+        let until =
+            owner(db, &by)?.ok_or_else(|| damaged(&format!("the heartbeat of process {}", by.as_str())))?;
         if until <= now {
             for row in driven.query_and_then(params![by.as_str(), most], |row| id(row, 0))? {
                 due.push((until, row?));
@@ -133,7 +137,10 @@ pub(super) fn move_run(
         let now = known_run(db, &after.id)?;
         return Err(Fault::Said(if now.epoch == before.epoch {
             let next = before.seq + 1;
-            Error::storage(format!("record {next} of run {} may not follow: the journal has {}", now.id, now.seq))
+            Error::storage(format!(
+                "record {next} of run {} may not follow: the journal has {}",
+                now.id, now.seq
+            ))
         } else {
             fenced(&now.id)
         }));
@@ -254,7 +261,8 @@ fn seal_run(summary: &Summary, park: Option<&str>) -> String {
 // Records and the texts behind them.
 
 fn add_records(db: &Connection, run: &RunId, records: &[Record]) -> Rows<()> {
-    let mut add = db.prepare_cached("INSERT INTO records (run, seq, at, hash, body) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut add =
+        db.prepare_cached("INSERT INTO records (run, seq, at, hash, body) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for record in records {
         add.execute(params![run.as_str(), signed(record.seq)?, text(record.at), record.hash, record.body])?;
     }
@@ -270,8 +278,9 @@ pub(super) fn records(db: &Connection, id: &RunId, after: u64) -> Rows<Vec<Recor
         return Ok(Vec::new());
     }
     // One more than asked for: the first that is returned must hang on its predecessor.
-    let mut statement =
-        db.prepare_cached("SELECT seq, at, hash, body FROM records WHERE run = ?1 AND seq >= ?2 ORDER BY seq")?;
+    let mut statement = db.prepare_cached(
+        "SELECT seq, at, hash, body FROM records WHERE run = ?1 AND seq >= ?2 ORDER BY seq",
+    )?;
     let from = after.max(1);
     let mut records = statement
         .query_and_then(params![id.as_str(), signed(from)?], |row| read_record(row, id))?
@@ -309,7 +318,8 @@ pub(super) fn sources(db: &Connection, id: &RunId) -> Rows<Vec<Source>> {
 
 fn first_record(db: &Connection, id: &RunId) -> Rows<Prepared> {
     let what = format!("record 1 of run {id}");
-    let mut statement = db.prepare_cached("SELECT seq, at, hash, body FROM records WHERE run = ?1 AND seq = 1")?;
+    let mut statement =
+        db.prepare_cached("SELECT seq, at, hash, body FROM records WHERE run = ?1 AND seq = 1")?;
     let mut rows = statement.query([id.as_str()])?;
     let Some(row) = rows.next()? else {
         return Err(damaged(&what));

@@ -184,15 +184,22 @@ impl Site {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
                 "make the file and its folder writable for this user".to_owned()
             }
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
-                format!("another process holds it: see which with `fuser {path}` and let it end, then try again")
+            Some(
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed,
+            ) => {
+                format!(
+                    "another process holds it: see which with `fuser {path}` and let it end, then try again"
+                )
             }
-            Some(ErrorCode::CannotOpen) => "check that the file exists and may be read by this user".to_owned(),
+            Some(ErrorCode::CannotOpen) => {
+                "check that the file exists and may be read by this user".to_owned()
+            }
             Some(ErrorCode::NotADatabase) => {
                 "it is no SQLite database: move it away, or name another journal".to_owned()
             }
             Some(ErrorCode::SystemIoFailure) => {
-                "check the disk (`dmesg` names it), then start again: nothing more is written until then".to_owned()
+                "check the disk (`dmesg` names it), then start again: nothing more is written until then"
+                    .to_owned()
             }
             // Everything else comes from bytes that are not what was written.
             _ => RESTORE.to_owned(),
@@ -201,8 +208,9 @@ impl Site {
     }
 
     fn at(path: &Path) -> Result<Site> {
-        let path = std::path::absolute(path)
-            .map_err(|e| Error::storage(format!("`{}` is no path for a journal", path.display())).because(e))?;
+        let path = std::path::absolute(path).map_err(|e| {
+            Error::storage(format!("`{}` is no path for a journal", path.display())).because(e)
+        })?;
         Ok(Site { path, file: None, log: None })
     }
 
@@ -216,7 +224,9 @@ impl Site {
         let db = Connection::open_with_flags(&self.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         db.busy_timeout(PATIENCE)?;
         db.set_prepared_statement_cache_capacity(64);
-        db.execute_batch("PRAGMA foreign_keys = ON; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;")?;
+        db.execute_batch(
+            "PRAGMA foreign_keys = ON; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;",
+        )?;
         Ok(db)
     }
 
@@ -229,7 +239,8 @@ impl Site {
         loop {
             match self.prepare(db) {
                 Err(Fault::Sql(sql))
-                    if sql.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && began.elapsed() < PATIENCE =>
+                    if sql.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                        && began.elapsed() < PATIENCE =>
                 {
                     std::thread::sleep(Duration::from_millis(5));
                 }
@@ -322,7 +333,8 @@ impl Site {
     }
 }
 
-const RESTORE: &str = "the file was changed or the disk is failing: restore it from a backup; nothing was sent";
+const RESTORE: &str =
+    "the file was changed or the disk is failing: restore it from a backup; nothing was sent";
 
 /// Makes an empty file for the database, readable by its owner only, unless there is one.
 fn make_file(path: &Path) -> io::Result<()> {

@@ -78,7 +78,8 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str, what: &dyn Display) -> Rows
 
 /// Numbers in the database are signed.
 pub(super) fn signed(number: u64) -> Rows<i64> {
-    i64::try_from(number).map_err(|_| Fault::Said(Error::storage(format!("{number} is too large for the journal"))))
+    i64::try_from(number)
+        .map_err(|_| Fault::Said(Error::storage(format!("{number} is too large for the journal"))))
 }
 
 /// Reads a number back.

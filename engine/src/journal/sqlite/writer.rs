@@ -145,7 +145,8 @@ impl Desk {
             say("RELEASE job").map_err(failed)?;
         }
         say("COMMIT").map(drop).map_err(|fault| {
-            let sure = matches!(fault.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy));
+            let sure =
+                matches!(fault.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy));
             let error = site.explain("write", Fault::Sql(fault));
             if sure { error } else { self.give_up(error) }
         })

@@ -84,7 +84,10 @@ async fn a_flipped_bit_is_an_error_or_makes_no_difference() {
             };
             let found = seen(&journal).await;
             for (n, (found, expected)) in found.iter().zip(&expected).enumerate() {
-                assert!(found.is_none() || found == expected, "page {page}, byte {spot}, answer {n}: {found:?}");
+                assert!(
+                    found.is_none() || found == expected,
+                    "page {page}, byte {spot}, answer {n}: {found:?}"
+                );
             }
             noticed += usize::from(found != expected);
             // Writing on top of the damage may fail, and no more than that.
@@ -103,7 +106,10 @@ async fn a_torn_log_leaves_what_was_committed_before() {
     let tenure = claim(&journal, "a", "one", 1).await;
     for step in 1..=20 {
         let opened = Effected::LeaseOpened(lease(&format!("l{step}"), 9));
-        journal.append(&tenure, &[started(step), finished(step, vec![opened])], t(2), Sync::Now).await.unwrap();
+        journal
+            .append(&tenure, &[started(step), finished(step, vec![opened])], t(2), Sync::Now)
+            .await
+            .unwrap();
     }
     let all = journal.records(&"a".into(), 0).await.unwrap();
     let (file, log) = (fs::read(place.path()).unwrap(), fs::read(place.log()).unwrap());
@@ -115,7 +121,8 @@ async fn a_torn_log_leaves_what_was_committed_before() {
     fs::write(torn.path(), &file).unwrap();
     SqliteJournal::open_read_only(&torn.path()).unwrap();
     let mut dice = Dice(2);
-    let mut lengths: Vec<usize> = (0..60).map(|_| dice.below(log.len())).chain([0, 31, 32, log.len()]).collect();
+    let mut lengths: Vec<usize> =
+        (0..60).map(|_| dice.below(log.len())).chain([0, 31, 32, log.len()]).collect();
     lengths.sort_unstable();
     let mut longest = 0;
     for (n, length) in lengths.into_iter().enumerate() {

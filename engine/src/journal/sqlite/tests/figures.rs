@@ -50,7 +50,8 @@ async fn figures() {
     println!("100 appenders: {:.0} appends/s, {commits} commits", 10_000.0 / began.elapsed().as_secs_f64());
 
     let began = Instant::now();
-    let batch = |from: usize| (from..from + 10_000).map(|n| journal.prepare(new_run(&format!("p{n:06}")), t(0)));
+    let batch =
+        |from: usize| (from..from + 10_000).map(|n| journal.prepare(new_run(&format!("p{n:06}")), t(0)));
     for from in (0..100_000).step_by(10_000) {
         join_all(batch(from)).await;
     }
@@ -61,7 +62,8 @@ async fn figures() {
             let journal = &journal;
             async move {
                 let id = RunId::from(format!("p{n:06}"));
-                let Claim::Granted(tenure) = journal.claim(&id, &owner("one"), None, t(1)).await.unwrap() else {
+                let Claim::Granted(tenure) = journal.claim(&id, &owner("one"), None, t(1)).await.unwrap()
+                else {
                     panic!("granted")
                 };
                 let event = Event::Parked { park: Park::Waiting, until: Some(t(5000 + n as i64)) };
@@ -90,7 +92,11 @@ async fn figures() {
         began.elapsed()
     );
     let began = Instant::now();
-    println!("runs(all): {} in {:?}", journal.runs(&RunFilter::default()).await.unwrap().len(), began.elapsed());
+    println!(
+        "runs(all): {} in {:?}",
+        journal.runs(&RunFilter::default()).await.unwrap().len(),
+        began.elapsed()
+    );
     let began = Instant::now();
     journal.check().await.unwrap();
     println!("check(): {:?}", began.elapsed());

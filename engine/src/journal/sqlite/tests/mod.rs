@@ -13,8 +13,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::error::ErrorKind;
 use crate::event::Effected;
-use crate::journal::contract::{
-    answer, appointment, both, claim, finished, kind, lease, new_run, note, owner, parked, started, succeeded, t,
+use crate::journal::contract::sample::{
+    answer, appointment, both, claim, finished, kind, lease, new_run, note, owner, parked, started,
+    succeeded, t,
 };
 
 struct Place {
@@ -175,7 +176,8 @@ async fn other_files_are_refused_and_left_alone() {
     fs::create_dir_all(place.path().parent().unwrap()).unwrap();
     place.raw().execute_batch("CREATE TABLE mine (x)").unwrap();
     assert!(place.refused().message().contains("another program"));
-    fs::write(place.path(), "not a database at all, but long enough to be asked about it".repeat(40)).unwrap();
+    fs::write(place.path(), "not a database at all, but long enough to be asked about it".repeat(40))
+        .unwrap();
     let before = fs::read(place.path()).unwrap();
     place.refused();
     assert_eq!(fs::read(place.path()).unwrap(), before);
@@ -211,7 +213,8 @@ async fn a_full_disk_loses_nothing_and_can_be_mended() {
         effected: vec![],
     };
 
-    let error = place.says(journal.append(&tenure, &[started(1), large(1)], t(2), Sync::Now).await.unwrap_err());
+    let error =
+        place.says(journal.append(&tenure, &[started(1), large(1)], t(2), Sync::Now).await.unwrap_err());
     assert!(format!("{error:?}").contains("full"), "{error:?}");
     assert_eq!(journal.run(&"a".into()).await.unwrap().unwrap().seq, 2);
     // What still fits is written, under the same tenure.
@@ -298,7 +301,8 @@ async fn after_a_failed_commit_nothing_more_is_written() {
     journal.prepare(new_run("a"), t(0)).await.unwrap();
     let tenure = claim(&journal, "a", "one", 1).await;
     // Checked only by COMMIT itself, which makes it fail there.
-    let broken = "PRAGMA defer_foreign_keys = ON; INSERT INTO signals (run, body, sum) VALUES ('none', '', '')";
+    let broken =
+        "PRAGMA defer_foreign_keys = ON; INSERT INTO signals (run, body, sum) VALUES ('none', '', '')";
     let first = place.says(journal.sql(broken).await.unwrap_err());
     for _ in 0..2 {
         let error = place.says(journal.append(&tenure, &both(1), t(2), Sync::Now).await.unwrap_err());
@@ -356,7 +360,8 @@ async fn of_two_processes_one_wins_each_epoch() {
             let at = t(200 * (round - 1));
             let (one_is, two_is) = (owner("one"), owner("two"));
             let (a, b) = tokio::join!(one.claim(&id, &one_is, None, at), two.claim(&id, &two_is, None, at));
-            let granted = [a.unwrap(), b.unwrap()].into_iter().filter(|claim| matches!(claim, Claim::Granted(_)));
+            let granted =
+                [a.unwrap(), b.unwrap()].into_iter().filter(|claim| matches!(claim, Claim::Granted(_)));
             // In the second round no heartbeat holds any more, so the slower one takes over.
             assert_eq!(granted.count() as i64, round, "run {id}");
         }

@@ -1,0 +1,404 @@
+//! What every journal promises, checked against each of them.
+
+pub(super) mod sample;
+
+use serde_json::json;
+
+use self::sample::*;
+use super::{Appended, Claim, Journal, MemoryJournal, NewRun, RunFilter, Status, Sync, Tenure};
+use crate::error::ErrorKind;
+use crate::event::{self, Effected, Event, GENESIS, Progress, RunId, Signal};
+
+/// Makes each function a test of each journal.
+macro_rules! promises {
+    ($($name:ident)*) => {
+        mod memory {
+            $(#[tokio::test] async fn $name() { super::$name(&super::MemoryJournal::new()).await; })*
+        }
+        mod sqlite {
+            $(#[tokio::test] async fn $name() {
+                let folder = tempfile::tempdir().unwrap();
+                let journal = crate::journal::SqliteJournal::open(&folder.path().join("journal.db")).unwrap();
+                super::$name(&journal).await;
+                drop(journal);
+                // Whatever was done to it, what is on the disk is whole.
+                crate::journal::SqliteJournal::open(&folder.path().join("journal.db")).unwrap();
+            })*
+        }
+    };
+}
+
+promises! {
+    a_run_is_prepared_once
+    a_prepared_run_wakes_when_it_says
+    a_run_is_driven_by_one_process_at_a_time
+    a_run_of_a_silent_process_is_taken_over
+    a_run_of_a_process_known_to_be_dead_is_taken_over_at_once
+    a_claim_wants_a_run_and_a_heartbeat
+    a_void_tenure_writes_nothing
+    a_run_that_is_over_stays_so
+    an_append_is_all_or_nothing
+    only_claims_claim_and_progress_is_not_kept
+    effects_are_written_with_their_event
+    words_wake_a_parked_run_and_are_consumed
+    a_word_is_not_lost_to_a_run_that_parks
+    a_word_to_nobody_is_refused
+    what_is_longest_due_comes_first
+    schedules_are_replaced_and_removed
+    a_schedule_fires_once
+    sources_are_what_the_run_pinned
+    records_are_chained_and_read_from_anywhere
+    runs_are_listed_newest_first
+    what_can_wait_is_in_order_with_what_cannot
+    an_empty_append_asks_whether_the_tenure_holds
+}
+
+async fn a_run_is_prepared_once(journal: &dyn Journal) {
+    assert!(journal.prepare(new_run("a"), t(1)).await.unwrap());
+    let first = journal.run(&"a".into()).await.unwrap().unwrap();
+    assert_eq!((first.status, first.seq, first.epoch, first.created), (Status::Prepared, 1, 0, t(1)));
+
+    let mut other = new_run("a");
+    other.prepared.runbook = "other".into();
+    assert!(!journal.prepare(other, t(2)).await.unwrap());
+    assert_eq!(journal.run(&"a".into()).await.unwrap().unwrap(), first);
+    assert_eq!(journal.records(&"a".into(), 0).await.unwrap().len(), 1);
+    assert_eq!(journal.run(&"b".into()).await.unwrap(), None);
+}
+
+async fn a_prepared_run_wakes_when_it_says(journal: &dyn Journal) {
+    journal.prepare(new_run("now"), t(5)).await.unwrap();
+    journal.prepare(NewRun { wake: Some(t(9)), ..new_run("later") }, t(5)).await.unwrap();
+    assert_eq!(due(journal, 4).await, Vec::<String>::new());
+    assert_eq!(due(journal, 5).await, ["now"]);
+    assert_eq!(due(journal, 9).await, ["now", "later"]);
+}
+
+async fn a_run_is_driven_by_one_process_at_a_time(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let one = claim(journal, "a", "one", 1).await;
+    assert_eq!(one.epoch, 1);
+    journal.heartbeat(&owner("two"), t(1000)).await.unwrap();
+    let held = journal.claim(&"a".into(), &owner("two"), None, t(2)).await.unwrap();
+    assert_eq!(held, Claim::Held { by: owner("one"), until: t(1000) });
+    // Its own process may take it again, and voids its own older tenure with that.
+    let again = claim(journal, "a", "one", 3).await;
+    assert_eq!(again.epoch, 2);
+    assert_eq!(kind(journal.append(&one, &[started(1)], t(4), Sync::Now).await), ErrorKind::Stopped);
+    journal.append(&again, &[started(1)], t(4), Sync::Now).await.unwrap();
+    let summary = journal.run(&"a".into()).await.unwrap().unwrap();
+    assert_eq!((summary.status, summary.owner, summary.epoch), (Status::Running, Some(owner("one")), 2));
+}
+
+async fn a_run_of_a_silent_process_is_taken_over(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    claim(journal, "a", "one", 1).await;
+    journal.heartbeat(&owner("one"), t(10)).await.unwrap();
+    journal.heartbeat(&owner("two"), t(100)).await.unwrap();
+    assert_eq!(due(journal, 9).await, Vec::<String>::new());
+    assert!(matches!(
+        journal.claim(&"a".into(), &owner("two"), None, t(9)).await.unwrap(),
+        Claim::Held { .. }
+    ));
+    assert_eq!(due(journal, 10).await, ["a"]);
+    journal.heartbeat(&owner("one"), t(20)).await.unwrap();
+    assert_eq!(due(journal, 10).await, Vec::<String>::new());
+    assert!(matches!(
+        journal.claim(&"a".into(), &owner("two"), None, t(19)).await.unwrap(),
+        Claim::Held { .. }
+    ));
+    assert!(matches!(
+        journal.claim(&"a".into(), &owner("two"), None, t(20)).await.unwrap(),
+        Claim::Granted(_)
+    ));
+    assert_eq!(due(journal, 99).await, Vec::<String>::new());
+}
+
+async fn a_run_of_a_process_known_to_be_dead_is_taken_over_at_once(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    claim(journal, "a", "one", 1).await;
+    journal.heartbeat(&owner("two"), t(1000)).await.unwrap();
+    let other = journal.claim(&"a".into(), &owner("two"), Some(&owner("three")), t(2)).await.unwrap();
+    assert!(matches!(other, Claim::Held { .. }), "somebody else's death is no reason");
+    let granted = journal.claim(&"a".into(), &owner("two"), Some(&owner("one")), t(2)).await.unwrap();
+    assert!(matches!(granted, Claim::Granted(Tenure { epoch: 2, .. })));
+}
+
+async fn a_claim_wants_a_run_and_a_heartbeat(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    assert_eq!(kind(journal.claim(&"a".into(), &owner("one"), None, t(1)).await), ErrorKind::Storage);
+    journal.heartbeat(&owner("one"), t(10)).await.unwrap();
+    assert_eq!(kind(journal.claim(&"b".into(), &owner("one"), None, t(1)).await), ErrorKind::Invalid);
+    assert_eq!(journal.run(&"a".into()).await.unwrap().unwrap().seq, 1);
+}
+
+async fn a_void_tenure_writes_nothing(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let old = claim(journal, "a", "one", 1).await;
+    journal.heartbeat(&owner("two"), t(1000)).await.unwrap();
+    let Claim::Granted(new) =
+        journal.claim(&"a".into(), &owner("two"), Some(&owner("one")), t(2)).await.unwrap()
+    else {
+        panic!("granted")
+    };
+    for sync in [Sync::Now, Sync::Soon, Sync::Now] {
+        let opened = finished(1, vec![Effected::LeaseOpened(lease("l", 5))]);
+        assert_eq!(kind(journal.append(&old, &[started(1), opened], t(3), sync).await), ErrorKind::Stopped);
+    }
+    let forged = Tenure { epoch: 3, ..old.clone() };
+    assert_eq!(kind(journal.append(&forged, &[started(1)], t(3), Sync::Now).await), ErrorKind::Stopped);
+    assert_eq!(journal.records(&"a".into(), 0).await.unwrap().len(), 3);
+    assert_eq!(journal.leases().await.unwrap(), []);
+    journal.append(&new, &[started(1)], t(4), Sync::Now).await.unwrap();
+}
+
+async fn a_run_that_is_over_stays_so(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    journal.append(&tenure, &[succeeded()], t(2), Sync::Now).await.unwrap();
+    assert_eq!(kind(journal.append(&tenure, &[note(1)], t(3), Sync::Now).await), ErrorKind::Storage);
+    assert_eq!(kind(journal.append(&tenure, &[note(1)], t(3), Sync::Soon).await), ErrorKind::Storage);
+    assert_eq!(journal.claim(&"a".into(), &owner("one"), None, t(4)).await.unwrap(), Claim::Over);
+    let summary = journal.run(&"a".into()).await.unwrap().unwrap();
+    assert_eq!(
+        (summary.status, summary.seq, summary.owner, summary.wake),
+        (Status::Succeeded, 3, None, None)
+    );
+    assert_eq!(due(journal, 9999).await, Vec::<String>::new());
+}
+
+async fn an_append_is_all_or_nothing(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    let before = journal.run(&"a".into()).await.unwrap();
+    let opened = finished(1, vec![Effected::LeaseOpened(lease("l", 5))]);
+    for sync in [Sync::Now, Sync::Soon] {
+        let events = [started(1), opened.clone(), parked(None), note(2)];
+        assert_eq!(kind(journal.append(&tenure, &events, t(2), sync).await), ErrorKind::Storage);
+        assert_eq!(journal.run(&"a".into()).await.unwrap(), before);
+        assert_eq!(journal.leases().await.unwrap(), []);
+    }
+    // The tenure is as good as before.
+    let done = journal.append(&tenure, &[started(1), opened], t(3), Sync::Now).await.unwrap();
+    assert_eq!(done.records.iter().map(|record| record.seq).collect::<Vec<_>>(), [3, 4]);
+    assert_eq!(journal.leases().await.unwrap().len(), 1);
+}
+
+async fn only_claims_claim_and_progress_is_not_kept(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    let first = journal.records(&"a".into(), 0).await.unwrap()[0].event().unwrap();
+    let claimed = Event::Claimed { owner: "one".into(), epoch: 7 };
+    let progress = Event::Progress { step: 1, progress: Progress::default() };
+    for event in [first, claimed, progress] {
+        assert_eq!(kind(journal.append(&tenure, &[event], t(2), Sync::Now).await), ErrorKind::Storage);
+    }
+    assert_eq!(journal.run(&"a".into()).await.unwrap().unwrap().seq, 2);
+}
+
+async fn effects_are_written_with_their_event(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    let accepted = Event::StepAccepted {
+        step: 1,
+        continuation: json!({"at": "https://example/1"}),
+        check_at: t(5),
+        deadline: t(50),
+        effected: vec![Effected::LeaseOpened(lease("late", 90)), Effected::Scheduled(appointment("s", 70))],
+    };
+    journal.append(&tenure, &[started(1), accepted], t(2), Sync::Now).await.unwrap();
+    assert_eq!(journal.leases().await.unwrap(), [lease("late", 90)]);
+    assert_eq!(journal.schedules().await.unwrap(), [appointment("s", 70)]);
+
+    let effected = vec![
+        Effected::LeaseOpened(lease("early", 20)),
+        Effected::LeaseOpened(lease("late", 80)),
+        Effected::LeaseClosed { id: "never opened".into() },
+        Effected::Unscheduled { id: "s".into() },
+        Effected::Unscheduled { id: "never made".into() },
+    ];
+    journal.append(&tenure, &[finished(1, effected)], t(3), Sync::Soon).await.unwrap();
+    assert_eq!(journal.leases().await.unwrap(), [lease("early", 20), lease("late", 80)]);
+    assert_eq!(journal.schedules().await.unwrap(), []);
+
+    let closed = finished(2, vec![Effected::LeaseClosed { id: "early".into() }]);
+    journal.append(&tenure, &[started(2), closed], t(4), Sync::Now).await.unwrap();
+    assert_eq!(journal.leases().await.unwrap(), [lease("late", 80)]);
+}
+
+async fn words_wake_a_parked_run_and_are_consumed(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    let appended = journal.append(&tenure, &[parked(None)], t(2), Sync::Now).await.unwrap();
+    assert!(!appended.signalled);
+    assert_eq!(due(journal, 9999).await, Vec::<String>::new());
+
+    journal.signal(&"a".into(), &answer(1), t(3)).await.unwrap();
+    journal.signal(&"a".into(), &answer(2), t(4)).await.unwrap();
+    journal.signal(&"a".into(), &answer(1), t(5)).await.unwrap();
+    assert_eq!(journal.signals(&"a".into()).await.unwrap(), [answer(1), answer(2), answer(1)]);
+    assert_eq!(due(journal, 2).await, Vec::<String>::new());
+    assert_eq!(due(journal, 3).await, ["a"]);
+
+    let tenure = claim(journal, "a", "one", 6).await;
+    assert_eq!(due(journal, 6).await, Vec::<String>::new());
+    let signalled = |signal| Event::Signalled { signal };
+    let appended = journal.append(&tenure, &[signalled(answer(1))], t(7), Sync::Now).await.unwrap();
+    assert!(appended.signalled);
+    assert_eq!(
+        journal.signals(&"a".into()).await.unwrap(),
+        [answer(2), answer(1)],
+        "the oldest of its kind is gone"
+    );
+    let rest = [signalled(answer(1)), signalled(answer(2)), signalled(answer(3))];
+    let appended = journal.append(&tenure, &rest, t(8), Sync::Now).await.unwrap();
+    assert!(!appended.signalled);
+    assert_eq!(journal.signals(&"a".into()).await.unwrap(), []);
+}
+
+async fn a_word_is_not_lost_to_a_run_that_parks(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    let stop = Signal::Stop { by: "ann".into() };
+    journal.signal(&"a".into(), &stop, t(2)).await.unwrap();
+    assert_eq!(due(journal, 3).await, Vec::<String>::new(), "its process is told by the next append");
+    let appended = journal.append(&tenure, &[parked(Some(100))], t(3), Sync::Now).await.unwrap();
+    assert!(appended.signalled);
+    assert_eq!(due(journal, 3).await, ["a"]);
+    // A word never puts a run off that would wake before.
+    let tenure = claim(journal, "a", "one", 4).await;
+    journal
+        .append(&tenure, &[Event::Signalled { signal: stop.clone() }, parked(Some(6))], t(5), Sync::Now)
+        .await
+        .unwrap();
+    journal.signal(&"a".into(), &stop, t(8)).await.unwrap();
+    assert_eq!(journal.run(&"a".into()).await.unwrap().unwrap().wake, Some(t(6)));
+}
+
+async fn a_word_to_nobody_is_refused(journal: &dyn Journal) {
+    assert_eq!(kind(journal.signal(&"a".into(), &answer(1), t(0)).await), ErrorKind::Invalid);
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    journal.append(&tenure, &[succeeded()], t(2), Sync::Now).await.unwrap();
+    assert_eq!(kind(journal.signal(&"a".into(), &answer(1), t(3)).await), ErrorKind::Invalid);
+    assert_eq!(journal.signals(&"a".into()).await.unwrap(), []);
+    assert_eq!(journal.signals(&"b".into()).await.unwrap(), []);
+}
+
+async fn what_is_longest_due_comes_first(journal: &dyn Journal) {
+    for (id, wake) in [("c", 30), ("a", 10), ("d", 40), ("e", 50)] {
+        journal.prepare(NewRun { wake: Some(t(wake)), ..new_run(id) }, t(0)).await.unwrap();
+    }
+    journal.prepare(new_run("b"), t(0)).await.unwrap();
+    claim(journal, "b", "one", 1).await;
+    journal.prepare(new_run("alive"), t(0)).await.unwrap();
+    claim(journal, "alive", "two", 1).await;
+    journal.heartbeat(&owner("one"), t(20)).await.unwrap();
+    assert_eq!(due(journal, 40).await, ["a", "b", "c", "d"]);
+    let first = journal.due(t(40), 2).await.unwrap();
+    assert_eq!(first, [RunId::from("a"), RunId::from("b")]);
+    assert_eq!(journal.due(t(40), 0).await.unwrap(), []);
+}
+
+async fn schedules_are_replaced_and_removed(journal: &dyn Journal) {
+    journal.schedule(&appointment("late", 90)).await.unwrap();
+    journal.schedule(&appointment("early", 10)).await.unwrap();
+    assert_eq!(journal.schedules().await.unwrap(), [appointment("early", 10), appointment("late", 90)]);
+    journal.schedule(&appointment("late", 5)).await.unwrap();
+    assert_eq!(journal.schedules().await.unwrap(), [appointment("late", 5), appointment("early", 10)]);
+    assert!(journal.unschedule("late").await.unwrap());
+    assert!(!journal.unschedule("late").await.unwrap());
+    assert_eq!(journal.schedules().await.unwrap(), [appointment("early", 10)]);
+}
+
+async fn a_schedule_fires_once(journal: &dyn Journal) {
+    journal.schedule(&appointment("s", 10)).await.unwrap();
+    assert!(!journal.fire("other", t(10), new_run("x"), None, t(10)).await.unwrap());
+    assert!(!journal.fire("s", t(9), new_run("x"), None, t(10)).await.unwrap());
+    assert!(journal.fire("s", t(10), new_run("a"), Some(t(20)), t(11)).await.unwrap());
+    assert!(!journal.fire("s", t(10), new_run("b"), Some(t(20)), t(11)).await.unwrap());
+    assert_eq!(journal.schedules().await.unwrap(), [appointment("s", 20)]);
+    assert!(journal.fire("s", t(20), new_run("c"), None, t(21)).await.unwrap());
+    assert!(!journal.fire("s", t(20), new_run("d"), None, t(21)).await.unwrap());
+    assert_eq!(journal.schedules().await.unwrap(), []);
+    assert_eq!(due(journal, 99).await, ["a", "c"]);
+}
+
+async fn sources_are_what_the_run_pinned(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let mut other = new_run("b");
+    other.sources.reverse();
+    other.prepared.sources.reverse();
+    journal.prepare(other.clone(), t(0)).await.unwrap();
+    assert_eq!(journal.sources(&"a".into()).await.unwrap(), new_run("a").sources);
+    assert_eq!(journal.sources(&"b".into()).await.unwrap(), other.sources);
+    assert_eq!(kind(journal.sources(&"c".into()).await), ErrorKind::Invalid);
+
+    let mut changed = new_run("c");
+    changed.sources[1].text.push(' ');
+    let mut missing = new_run("c");
+    missing.sources.pop();
+    let mut renamed = new_run("c");
+    renamed.sources[0].name = "other".into();
+    for wrong in [changed, missing, renamed] {
+        assert_eq!(kind(journal.prepare(wrong, t(1)).await), ErrorKind::Storage);
+    }
+    assert_eq!(journal.run(&"c".into()).await.unwrap(), None);
+}
+
+async fn records_are_chained_and_read_from_anywhere(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    let mut written = journal.records(&"a".into(), 0).await.unwrap();
+    for step in 1..=5 {
+        let Appended { records, .. } = journal.append(&tenure, &both(step), t(1), Sync::Now).await.unwrap();
+        written.extend(records);
+    }
+    event::verify(GENESIS, 1, &written).unwrap();
+    for after in 0..=13 {
+        let rest: Vec<_> = written.iter().filter(|record| record.seq > after).cloned().collect();
+        assert_eq!(journal.records(&"a".into(), after).await.unwrap(), rest);
+    }
+    assert_eq!(kind(journal.records(&"b".into(), 0).await), ErrorKind::Invalid);
+}
+
+async fn runs_are_listed_newest_first(journal: &dyn Journal) {
+    for (id, at) in [("b", 2), ("a", 1), ("d", 3), ("c", 3)] {
+        journal.prepare(new_run(id), t(at)).await.unwrap();
+    }
+    let tenure = claim(journal, "d", "one", 4).await;
+    journal.append(&tenure, &[succeeded()], t(5), Sync::Now).await.unwrap();
+    let ids = async |filter| -> Vec<String> {
+        journal.runs(&filter).await.unwrap().into_iter().map(|run| run.id.to_string()).collect()
+    };
+    assert_eq!(ids(RunFilter::default()).await, ["d", "c", "b", "a"]);
+    assert_eq!(ids(RunFilter { open: true, limit: 0 }).await, ["c", "b", "a"]);
+    assert_eq!(ids(RunFilter { open: true, limit: 2 }).await, ["c", "b"]);
+    assert_eq!(ids(RunFilter { open: false, limit: 1 }).await, ["d"]);
+}
+
+async fn what_can_wait_is_in_order_with_what_cannot(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    let mut written = Vec::new();
+    for step in 1..=20 {
+        written.extend(journal.append(&tenure, &[started(step)], t(2), Sync::Now).await.unwrap().records);
+        written.extend(journal.append(&tenure, &[note(step)], t(2), Sync::Soon).await.unwrap().records);
+    }
+    // A read sees it, on the disk or not.
+    assert_eq!(journal.records(&"a".into(), 2).await.unwrap(), written);
+    assert_eq!(journal.run(&"a".into()).await.unwrap().unwrap().seq, 42);
+}
+
+async fn an_empty_append_asks_whether_the_tenure_holds(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    let before = journal.run(&"a".into()).await.unwrap();
+    let nothing = journal.append(&tenure, &[], t(2), Sync::Now).await.unwrap();
+    assert_eq!(nothing, Appended { records: vec![], signalled: false });
+    journal.signal(&"a".into(), &answer(1), t(3)).await.unwrap();
+    assert!(journal.append(&tenure, &[], t(4), Sync::Now).await.unwrap().signalled);
+    assert_eq!(journal.run(&"a".into()).await.unwrap(), before);
+    claim(journal, "a", "one", 5).await;
+    assert_eq!(kind(journal.append(&tenure, &[], t(6), Sync::Now).await), ErrorKind::Stopped);
+}

@@ -1,0 +1,110 @@
+//! What the tests of journals are made of: small runs, events and times.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::error::{Error, ErrorKind};
+use crate::event::{
+    Appointment, Call, Cause, Effected, Event, FORMAT, Lease, Park, Pin, Place, Prepared, Provenance, RunEnd,
+    Signal, Source, StepEnd, fingerprint,
+};
+use crate::journal::{Claim, Journal, NewRun, OwnerId, Tenure};
+
+pub(in crate::journal) fn t(seconds: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::new(seconds, 7)
+}
+
+pub(in crate::journal) fn owner(name: &str) -> OwnerId {
+    OwnerId::from(name.to_owned())
+}
+
+pub(in crate::journal) fn kind<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorKind {
+    result.expect_err("an error").kind()
+}
+
+pub(in crate::journal) async fn due(journal: &dyn Journal, now: i64) -> Vec<String> {
+    journal.due(t(now), 100).await.unwrap().into_iter().map(|id| id.to_string()).collect()
+}
+
+/// Claims a run for a process that lives until 1000.
+pub(in crate::journal) async fn claim(journal: &dyn Journal, run: &str, by: &str, at: i64) -> Tenure {
+    journal.heartbeat(&owner(by), t(1000)).await.unwrap();
+    match journal.claim(&run.into(), &owner(by), None, t(at)).await.unwrap() {
+        Claim::Granted(tenure) => tenure,
+        other => panic!("the claim is granted, not {other:?}"),
+    }
+}
+
+pub(in crate::journal) fn new_run(id: &str) -> NewRun {
+    let source = |name: &str, text: &str| Source { name: name.into(), text: text.into() };
+    let sources = vec![source("book", "util::say(params.x);"), source("util", "fn say(x) { note(x) }")];
+    let pins =
+        sources.iter().map(|s| Pin { name: s.name.clone(), fingerprint: fingerprint(&s.text) }).collect();
+    let prepared = Prepared {
+        format: FORMAT,
+        engine: "0".into(),
+        runbook: "book".into(),
+        sources: pins,
+        provenance: Provenance::default(),
+        params: json!({"x": id, "n": 1}),
+        cause: Cause::Person,
+        workdir: "/work".into(),
+        paths: vec![],
+    };
+    NewRun { id: id.into(), prepared, sources, wake: None }
+}
+
+pub(in crate::journal) fn started(step: u32) -> Event {
+    let at = Place { source: None, line: 3, column: 5 };
+    Event::StepStarted { step, operation: "note".into(), args: json!({"text": "hello"}), at, attempt: 1 }
+}
+
+pub(in crate::journal) fn finished(step: u32, effected: Vec<Effected>) -> Event {
+    Event::StepFinished { step, end: StepEnd::Ok(json!({"done": step})), effected }
+}
+
+pub(in crate::journal) fn note(step: u32) -> Event {
+    finished(step, vec![])
+}
+
+pub(in crate::journal) fn both(step: u32) -> [Event; 2] {
+    [started(step), note(step)]
+}
+
+pub(in crate::journal) fn parked(until: Option<i64>) -> Event {
+    let park = Park::Question { text: "Go on?".into(), choices: vec!["yes".into(), "no".into()] };
+    Event::Parked { park, until: until.map(t) }
+}
+
+pub(in crate::journal) fn succeeded() -> Event {
+    Event::Finished { end: RunEnd::Succeeded { value: Value::Null } }
+}
+
+pub(in crate::journal) fn answer(step: u32) -> Signal {
+    Signal::Answer { step, value: json!("yes"), by: "ann".into() }
+}
+
+pub(in crate::journal) fn lease(id: &str, deadline: i64) -> Lease {
+    Lease {
+        id: id.into(),
+        run: "a".into(),
+        subject: "/subscriptions/1/vm".into(),
+        door: "node1:2179".into(),
+        title: "VM Connect".into(),
+        opened: t(0),
+        deadline: t(deadline),
+        close: Call { operation: "vmconnect::disable".into(), args: json!({"vm": 1}) },
+    }
+}
+
+pub(in crate::journal) fn appointment(id: &str, due: i64) -> Appointment {
+    Appointment {
+        id: id.into(),
+        runbook: "book".into(),
+        params: json!({"x": 1}),
+        due: t(due),
+        repeats: None,
+        run: None,
+        workdir: "/work".into(),
+    }
+}

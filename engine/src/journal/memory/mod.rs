@@ -1,0 +1,262 @@
+//! The journal in memory, for tests and rehearsals: stricter than the one on disk, on purpose.
+//!
+//! Owns: the whole state, the list of commands that led to it, and two ways to lose some of it
+//! ([`crash`](MemoryJournal::crash), [`truncated`](MemoryJournal::truncated)).
+//!
+//! Beyond the promises of [`Journal`] it refuses an event that does not read back as it was
+//! written, and steps out of order: a result without its intent, an intent while another is open.
+
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use self::state::State;
+use super::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
+use crate::error::Result;
+use crate::event::{self, Appointment, Event, GENESIS, Lease, Record, RunId, Signal, Source};
+
+/// A journal that is gone with the process.
+#[derive(Default)]
+pub struct MemoryJournal(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    state: State,
+    /// Every command that was not refused, in order, with the number of records it wrote.
+    log: Vec<(Command, u64)>,
+    /// How many of them a disk would hold.
+    durable: usize,
+}
+
+impl MemoryJournal {
+    /// Makes an empty journal.
+    pub fn new() -> Self {
+        MemoryJournal::default()
+    }
+
+    /// Returns what a disk would hold if the process died now: all up to the last command that
+    /// waited for it. What was appended with [`Sync::Soon`] since then is lost.
+    pub fn crash(&self) -> MemoryJournal {
+        let inner = self.lock();
+        MemoryJournal::replay(inner.log[..inner.durable].iter().map(|(command, _)| command.clone()))
+    }
+
+    /// Returns the journal as if nothing had happened to a run after its record number `seq`.
+    ///
+    /// What its later events did to leases and schedules is undone, the words that they consumed
+    /// wait again, and words that came later are gone. Other runs keep their lines.
+    pub fn truncated(&self, run: &RunId, seq: u64) -> MemoryJournal {
+        let inner = self.lock();
+        let mut written = 0;
+        MemoryJournal::replay(inner.log.iter().filter_map(|(command, wrote)| {
+            if command.run() != Some(run) {
+                return Some(command.clone());
+            }
+            let left = seq.saturating_sub(written);
+            written += wrote;
+            if left == 0 { None } else { Some(command.clone().cut(left)) }
+        }))
+    }
+
+    fn replay(commands: impl Iterator<Item = Command>) -> MemoryJournal {
+        let mut inner = Inner::default();
+        for command in commands {
+            // A command may have hung on one that was cut off, such as a firing on its schedule.
+            let _ = inner.perform(command);
+        }
+        inner.durable = inner.log.len();
+        MemoryJournal(Mutex::new(inner))
+    }
+
+    fn perform(&self, command: Command) -> Result<Answer> {
+        let waits = !matches!(command, Command::Append { sync: Sync::Soon, .. });
+        let mut inner = self.lock();
+        let answer = inner.perform(command)?;
+        if waits {
+            inner.durable = inner.log.len();
+        }
+        Ok(answer)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().expect("no panic while the journal is held")
+    }
+}
+
+impl Inner {
+    fn perform(&mut self, command: Command) -> Result<Answer> {
+        let length =
+            |state: &State| command.run().and_then(|run| state.lines.get(run)).map_or(0, |l| l.summary.seq);
+        let before = length(&self.state);
+        let answer = self.state.apply(&command)?;
+        let wrote = length(&self.state) - before;
+        self.log.push((command, wrote));
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
+        self.perform(Command::Prepare { run, at }).map(Answer::did)
+    }
+
+    async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()> {
+        self.perform(Command::Heartbeat { owner: owner.clone(), until }).map(drop)
+    }
+
+    async fn claim(
+        &self,
+        run: &RunId,
+        owner: &OwnerId,
+        dead: Option<&OwnerId>,
+        at: Timestamp,
+    ) -> Result<Claim> {
+        let (run, owner, dead) = (run.clone(), owner.clone(), dead.cloned());
+        match self.perform(Command::Claim { run, owner, dead, at })? {
+            Answer::Claim(claim) => Ok(claim),
+            _ => unreachable!("a claim is answered as a claim"),
+        }
+    }
+
+    async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended> {
+        let (tenure, events) = (tenure.clone(), events.to_vec());
+        match self.perform(Command::Append { tenure, events, at, sync })? {
+            Answer::Appended(appended) => Ok(appended),
+            _ => unreachable!("an append is answered as an append"),
+        }
+    }
+
+    async fn records(&self, run: &RunId, after: u64) -> Result<Vec<Record>> {
+        let inner = self.lock();
+        let line = inner.state.line(run)?;
+        event::verify(GENESIS, 1, &line.records)?;
+        Ok(line.records.iter().filter(|record| record.seq > after).cloned().collect())
+    }
+
+    async fn sources(&self, run: &RunId) -> Result<Vec<Source>> {
+        Ok(self.lock().state.line(run)?.sources.clone())
+    }
+
+    async fn run(&self, run: &RunId) -> Result<Option<Summary>> {
+        Ok(self.lock().state.lines.get(run).map(|line| line.summary.clone()))
+    }
+
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
+        let inner = self.lock();
+        let all = inner.state.lines.values().map(|line| &line.summary);
+        let mut found: Vec<Summary> =
+            all.filter(|run| !filter.open || !run.status.is_over()).cloned().collect();
+        found.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
+        if filter.limit > 0 {
+            found.truncate(filter.limit);
+        }
+        Ok(found)
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
+        let inner = self.lock();
+        let since = |run: &Summary| match &run.owner {
+            Some(owner) => inner.state.owners.get(owner).copied(),
+            None => run.wake,
+        };
+        let runs = inner.state.lines.values().map(|line| &line.summary);
+        let mut due: Vec<(Timestamp, RunId)> = runs
+            .filter_map(|run| Some((since(run)?, run.id.clone())))
+            .filter(|(since, _)| *since <= now)
+            .collect();
+        due.sort();
+        Ok(due.into_iter().take(limit).map(|(_, id)| id).collect())
+    }
+
+    async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
+        self.perform(Command::Signal { run: run.clone(), signal: signal.clone(), at }).map(drop)
+    }
+
+    async fn signals(&self, run: &RunId) -> Result<Vec<Signal>> {
+        Ok(self.lock().state.lines.get(run).map(|line| line.signals.clone()).unwrap_or_default())
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>> {
+        let mut leases: Vec<Lease> = self.lock().state.leases.values().cloned().collect();
+        leases.sort_by(|a, b| (a.deadline, &a.id).cmp(&(b.deadline, &b.id)));
+        Ok(leases)
+    }
+
+    async fn schedules(&self) -> Result<Vec<Appointment>> {
+        let mut schedules: Vec<Appointment> = self.lock().state.schedules.values().cloned().collect();
+        schedules.sort_by(|a, b| (a.due, &a.id).cmp(&(b.due, &b.id)));
+        Ok(schedules)
+    }
+
+    async fn schedule(&self, appointment: &Appointment) -> Result<()> {
+        self.perform(Command::Schedule(appointment.clone())).map(drop)
+    }
+
+    async fn unschedule(&self, id: &str) -> Result<bool> {
+        self.perform(Command::Unschedule(id.to_owned())).map(Answer::did)
+    }
+
+    async fn fire(
+        &self,
+        id: &str,
+        due: Timestamp,
+        run: NewRun,
+        next: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<bool> {
+        self.perform(Command::Fire { id: id.to_owned(), due, run, next, at }).map(Answer::did)
+    }
+}
+
+/// A call that changes something, as data.
+#[derive(Clone)]
+enum Command {
+    Prepare { run: NewRun, at: Timestamp },
+    Heartbeat { owner: OwnerId, until: Timestamp },
+    Claim { run: RunId, owner: OwnerId, dead: Option<OwnerId>, at: Timestamp },
+    Append { tenure: Tenure, events: Vec<Event>, at: Timestamp, sync: Sync },
+    Signal { run: RunId, signal: Signal, at: Timestamp },
+    Schedule(Appointment),
+    Unschedule(String),
+    Fire { id: String, due: Timestamp, run: NewRun, next: Option<Timestamp>, at: Timestamp },
+}
+
+impl Command {
+    /// Returns the run that it is about.
+    fn run(&self) -> Option<&RunId> {
+        match self {
+            Command::Prepare { run, .. } | Command::Fire { run, .. } => Some(&run.id),
+            Command::Claim { run, .. } | Command::Signal { run, .. } => Some(run),
+            Command::Append { tenure, .. } => Some(&tenure.run),
+            Command::Heartbeat { .. } | Command::Schedule(_) | Command::Unschedule(_) => None,
+        }
+    }
+
+    /// Returns the command as far as it writes at most `left` records.
+    fn cut(mut self, left: u64) -> Command {
+        if let Command::Append { events, .. } = &mut self {
+            events.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        }
+        self
+    }
+}
+
+/// What a command came to.
+enum Answer {
+    Done,
+    Did(bool),
+    Claim(Claim),
+    Appended(Appended),
+}
+
+impl Answer {
+    fn did(self) -> bool {
+        matches!(self, Answer::Did(true))
+    }
+}

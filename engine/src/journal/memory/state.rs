@@ -1,0 +1,218 @@
+//! The state that commands lead to, and the rules under which they do.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+
+use super::{Answer, Command};
+use crate::error::{Error, Result};
+use crate::event::{Appointment, Effected, Event, Lease, Record, RunId, Signal, Source};
+use crate::journal::derive::{self, Verdict};
+use crate::journal::{Appended, Claim, NewRun, OwnerId, Summary, Tenure, unknown};
+
+/// Everything that a journal holds.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) lines: BTreeMap<RunId, Line>,
+    pub(super) owners: HashMap<OwnerId, Timestamp>,
+    pub(super) leases: BTreeMap<String, Lease>,
+    pub(super) schedules: BTreeMap<String, Appointment>,
+}
+
+/// One run.
+pub(super) struct Line {
+    pub(super) summary: Summary,
+    pub(super) records: Vec<Record>,
+    pub(super) sources: Vec<Source>,
+    pub(super) signals: Vec<Signal>,
+    steps: Steps,
+}
+
+impl State {
+    /// Does all of what a command says, or nothing.
+    pub(super) fn apply(&mut self, command: &Command) -> Result<Answer> {
+        match command {
+            Command::Prepare { run, at } => self.prepare(run, *at).map(Answer::Did),
+            Command::Heartbeat { owner, until } => {
+                self.owners.insert(owner.clone(), *until);
+                Ok(Answer::Done)
+            }
+            Command::Claim { run, owner, dead, at } => {
+                self.claim(run, owner, dead.as_ref(), *at).map(Answer::Claim)
+            }
+            Command::Append { tenure, events, at, .. } => {
+                self.append(tenure, events, *at).map(Answer::Appended)
+            }
+            Command::Signal { run, signal, at } => self.signal(run, signal, *at).map(|()| Answer::Done),
+            Command::Schedule(appointment) => {
+                self.schedules.insert(appointment.id.clone(), appointment.clone());
+                Ok(Answer::Done)
+            }
+            Command::Unschedule(id) => Ok(Answer::Did(self.schedules.remove(id).is_some())),
+            Command::Fire { id, due, run, next, at } => self.fire(id, *due, run, *next, *at).map(Answer::Did),
+        }
+    }
+
+    fn prepare(&mut self, run: &NewRun, at: Timestamp) -> Result<bool> {
+        let (summary, first) = derive::born(run, at)?;
+        reads_back(&first, &Event::Prepared(Box::new(run.prepared.clone())))?;
+        if self.lines.contains_key(&run.id) {
+            return Ok(false);
+        }
+        let line = Line {
+            summary,
+            records: vec![first],
+            sources: run.sources.clone(),
+            signals: Vec::new(),
+            steps: Steps::default(),
+        };
+        self.lines.insert(run.id.clone(), line);
+        Ok(true)
+    }
+
+    fn claim(
+        &mut self,
+        run: &RunId,
+        owner: &OwnerId,
+        dead: Option<&OwnerId>,
+        at: Timestamp,
+    ) -> Result<Claim> {
+        if !self.owners.contains_key(owner) {
+            return Err(derive::lifeless(owner));
+        }
+        let line = self.lines.get_mut(run).ok_or_else(|| unknown(run))?;
+        let heartbeat = line.summary.owner.as_ref().and_then(|by| self.owners.get(by)).copied();
+        Ok(match derive::judge(&mut line.summary, heartbeat, owner, dead, at)? {
+            Verdict::Over => Claim::Over,
+            Verdict::Held { by, until } => Claim::Held { by, until },
+            Verdict::Grant(record, tenure) => {
+                line.records.push(record);
+                Claim::Granted(tenure)
+            }
+        })
+    }
+
+    fn append(&mut self, tenure: &Tenure, events: &[Event], at: Timestamp) -> Result<Appended> {
+        let line = self.lines.get_mut(&tenure.run).ok_or_else(|| unknown(&tenure.run))?;
+        let (mut summary, mut steps) = (line.summary.clone(), line.steps.clone());
+        let records = derive::proceed(&mut summary, tenure, events, at)?;
+        for (event, record) in events.iter().zip(&records) {
+            reads_back(record, event)?;
+            steps.take(event, record)?;
+        }
+        // Nothing fails from here on.
+        line.summary = summary;
+        line.steps = steps;
+        line.records.extend(records.iter().cloned());
+        for event in events {
+            if let Some(found) = derive::consumed(event, line.signals.iter()) {
+                line.signals.remove(found);
+            }
+        }
+        let signalled = !line.signals.is_empty();
+        if signalled && !events.is_empty() {
+            derive::summon(&mut line.summary, at);
+        }
+        for effect in events.iter().flat_map(Event::effected) {
+            match effect {
+                Effected::LeaseOpened(lease) => drop(self.leases.insert(lease.id.clone(), lease.clone())),
+                Effected::LeaseClosed { id } => drop(self.leases.remove(id)),
+                Effected::Scheduled(next) => drop(self.schedules.insert(next.id.clone(), next.clone())),
+                Effected::Unscheduled { id } => drop(self.schedules.remove(id)),
+            }
+        }
+        Ok(Appended { records, signalled })
+    }
+
+    fn signal(&mut self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
+        let line = self.lines.get_mut(run).ok_or_else(|| unknown(run))?;
+        if line.summary.status.is_over() {
+            return Err(derive::deaf(run, line.summary.status));
+        }
+        line.signals.push(signal.clone());
+        derive::summon(&mut line.summary, at);
+        Ok(())
+    }
+
+    fn fire(
+        &mut self,
+        id: &str,
+        due: Timestamp,
+        run: &NewRun,
+        next: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<bool> {
+        if self.schedules.get(id).is_none_or(|appointment| appointment.due != due) {
+            derive::born(run, at)?;
+            return Ok(false);
+        }
+        self.prepare(run, at)?;
+        match (next, self.schedules.get_mut(id)) {
+            (Some(next), Some(appointment)) => appointment.due = next,
+            _ => drop(self.schedules.remove(id)),
+        }
+        Ok(true)
+    }
+
+    /// Returns one run.
+    pub(super) fn line(&self, run: &RunId) -> Result<&Line> {
+        self.lines.get(run).ok_or_else(|| unknown(run))
+    }
+}
+
+/// How far a run's line of steps has come.
+#[derive(Clone, Default)]
+struct Steps {
+    /// The last step that was started.
+    last: u32,
+    /// Whether it has no result yet.
+    open: bool,
+    /// Whether somebody has stopped the run.
+    stopped: bool,
+}
+
+impl Steps {
+    /// Takes the next event in, if it is in order.
+    fn take(&mut self, event: &Event, record: &Record) -> Result<()> {
+        let out_of_order =
+            |how: &str| Err(Error::storage(format!("record {} may not follow: {how}", record.seq)));
+        match event {
+            Event::StepStarted { step, .. } if self.open && *step != self.last => {
+                return out_of_order(&format!("step {step} starts while step {} is open", self.last));
+            }
+            Event::StepStarted { step, .. } if !self.open && *step <= self.last => {
+                return out_of_order(&format!("step {step} starts again after its end"));
+            }
+            Event::StepStarted { step, .. } => {
+                self.last = *step;
+                self.open = true;
+            }
+            Event::StepRetrying { step, .. }
+            | Event::StepAccepted { step, .. }
+            | Event::StepFinished { step, .. }
+                if !self.open || *step != self.last =>
+            {
+                return out_of_order(&format!("step {step} was not started"));
+            }
+            Event::StepFinished { .. } => self.open = false,
+            // The first stop leaves the step under way behind: what was deferred comes next.
+            Event::Signalled { signal: Signal::Stop { .. } } if !self.stopped => {
+                self.stopped = true;
+                self.open = false;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Checks that a record gives back the event that it was made of.
+pub(super) fn reads_back(record: &Record, event: &Event) -> Result<()> {
+    if record.event()? == *event {
+        return Ok(());
+    }
+    Err(Error::storage(format!(
+        "record {} does not read back as it was written: {}",
+        record.seq, record.body
+    )))
+}
