@@ -30,10 +30,10 @@ const FAR: &str = "2100-01-01T00:00:00Z";
 const RUNBOOK: &str = r#"/*---
 title = "Wait"
 [params.vm]
-[params.until]
+[params.time]
 ---*/
 note(`${params.vm} is looked at again later`);
-wait_until(params.until);
+wait_until(params.time);
 params.vm
 "#;
 
@@ -78,7 +78,7 @@ async fn park(engine: &Engine, count: usize, until: &str) {
     let parked = stream::iter(0..count).map(|n| {
         let (engine, until) = (engine.clone(), until.to_owned());
         tokio::spawn(async move {
-            let request = RunRequest::new("wait").param("vm", format!("vm-{n:06}")).param("until", until);
+            let request = RunRequest::new("wait").param("vm", format!("vm-{n:06}")).param("time", until);
             let run = engine.prepare(&request).await.unwrap();
             let driven = engine.drive(&run, Duration::ZERO).await.unwrap();
             assert!(matches!(driven, Driven::Parked(Park::Waiting, Some(_))), "{driven:?}");

@@ -8,7 +8,7 @@
 mod common;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -102,7 +102,7 @@ async fn record(path: &Path, steps: u32) -> RunId {
     let journal = Arc::new(SqliteJournal::open(path).unwrap());
     let breaker = Breaker { at: steps - 1, engine: Arc::default() };
     let engine = Engine::builder().operation(breaker.clone()).journal(journal).build().unwrap();
-    let _ = breaker.engine.set(engine.clone());
+    *breaker.engine.lock().unwrap() = Some(engine.clone());
     let request = RunRequest::new("put").text(puts(steps + 10));
     let run = engine.prepare(&request).await.unwrap();
     let driven = engine.run(&run).await.unwrap();
@@ -132,7 +132,8 @@ async fn resume(path: &Path, run: &RunId, steps: u32) -> Vec<Instant> {
 #[derive(Clone)]
 struct Breaker {
     at: u32,
-    engine: Arc<OnceLock<Engine>>,
+    /// Taken out when it is interrupted: the engine holds its operations.
+    engine: Arc<Mutex<Option<Engine>>>,
 }
 
 impl Operation for Breaker {
@@ -144,8 +145,10 @@ impl Operation for Breaker {
     const REDO: Redo = Put::REDO;
 
     async fn begin(&self, _: &Cx, args: &Target) -> Result<Outcome<common::Resource>> {
-        if args.n == self.at {
-            self.engine.get().unwrap().interrupt();
+        if args.n == self.at
+            && let Some(engine) = self.engine.lock().unwrap().take()
+        {
+            engine.interrupt();
         }
         Ok(Outcome::done(Put::answer(args.n)))
     }

@@ -147,7 +147,7 @@ async fn bare(journal: &SqliteJournal, steps: u32) -> Times {
     let alive = now + Duration::from_secs(3600);
     journal.heartbeat(&owner, alive).await.unwrap();
     // Prepared by an engine that is never used again.
-    let journal_of = Engine::builder().build().unwrap();
+    let journal_of = engine_in_memory(&Put::default());
     let run = {
         let other = journal_of.prepare(&RunRequest::new("bare").text(puts(1))).await.unwrap();
         let records = journal_of.journal().records(&other, 0).await.unwrap();

@@ -123,10 +123,14 @@ mod tests {
     fn help_lines_start_upper_case_and_end_without_a_full_stop() {
         fn look(command: &clap::Command, path: &str, wrong: &mut Vec<String>) {
             let path = format!("{path} {}", command.get_name());
-            let arguments = command.get_arguments().map(|a| (a.get_id().to_string(), a.get_help().map(ToString::to_string)));
+            let arguments = command
+                .get_arguments()
+                .map(|a| (a.get_id().to_string(), a.get_help().map(ToString::to_string)));
             let own = (String::new(), command.get_about().map(ToString::to_string));
             for (name, help) in arguments.chain([own]) {
-                let good = help.as_deref().is_some_and(|h| h.starts_with(|c: char| c.is_uppercase()) && !h.ends_with('.'));
+                let good = help
+                    .as_deref()
+                    .is_some_and(|h| h.starts_with(|c: char| c.is_uppercase()) && !h.ends_with('.'));
                 if !good {
                     wrong.push(format!("{path} {name}: {help:?}"));
                 }

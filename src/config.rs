@@ -99,7 +99,8 @@ impl Config {
     /// `Invalid` when the chosen file is not there or not right, with the wrong line underlined.
     pub(crate) fn read(chosen: Option<&Path>, library: Option<&Path>) -> Result<Self> {
         let beside = [library.map(Path::to_owned), platform::config_folder()];
-        let found = || beside.into_iter().flatten().map(|folder| folder.join(NAME)).find(|file| file.is_file());
+        let found =
+            || beside.into_iter().flatten().map(|folder| folder.join(NAME)).find(|file| file.is_file());
         let Some(path) = chosen.map(Path::to_owned).or_else(found) else { return Ok(Config::default()) };
         let text = std::fs::read_to_string(&path).map_err(|e| {
             Error::invalid(format!("failed to read the configuration {}", path.display())).because(e)
@@ -147,7 +148,11 @@ mod tests {
     fn paths_lie_beside_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(NAME);
-        std::fs::write(&file, "[library]\npath = \"books\"\n[cloud]\narm = \"https://arm\"\nca_bundle = \"ca.pem\"\n").unwrap();
+        std::fs::write(
+            &file,
+            "[library]\npath = \"books\"\n[cloud]\narm = \"https://arm\"\nca_bundle = \"ca.pem\"\n",
+        )
+        .unwrap();
         let config = Config::read(None, Some(folder.path())).unwrap();
         assert_eq!(config.library.path, Some(folder.path().join("books")));
         assert_eq!(config.cloud.unwrap().ca_bundle, Some(folder.path().join("ca.pem")));

@@ -24,7 +24,8 @@ const VARIABLE: &str = "RELIGHT_CRASH_AFTER_RECORD";
 /// `Invalid` when the variable is no number.
 pub(crate) fn wrap(journal: Arc<dyn Journal>) -> Result<Arc<dyn Journal>> {
     let Some(after) = variable(VARIABLE) else { return Ok(journal) };
-    let after = after.parse().map_err(|_| Error::invalid(format!("{VARIABLE} must be a number, not `{after}`")))?;
+    let after =
+        after.parse().map_err(|_| Error::invalid(format!("{VARIABLE} must be a number, not `{after}`")))?;
     Ok(Arc::new(Doomed { inner: journal, after, written: AtomicU64::new(0) }))
 }
 
@@ -62,7 +63,13 @@ impl Journal for Doomed {
         self.inner.heartbeat(owner, until).await
     }
 
-    async fn claim(&self, run: &RunId, owner: &OwnerId, dead: Option<&OwnerId>, at: Timestamp) -> Result<Claim> {
+    async fn claim(
+        &self,
+        run: &RunId,
+        owner: &OwnerId,
+        dead: Option<&OwnerId>,
+        at: Timestamp,
+    ) -> Result<Claim> {
         let claim = self.inner.claim(run, owner, dead, at).await?;
         self.count(usize::from(matches!(claim, Claim::Granted(_))));
         Ok(claim)
@@ -120,7 +127,14 @@ impl Journal for Doomed {
         self.inner.unschedule(id).await
     }
 
-    async fn fire(&self, id: &str, due: Timestamp, run: NewRun, next: Option<Timestamp>, at: Timestamp) -> Result<bool> {
+    async fn fire(
+        &self,
+        id: &str,
+        due: Timestamp,
+        run: NewRun,
+        next: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<bool> {
         let fired = self.inner.fire(id, due, run, next, at).await?;
         self.count(usize::from(fired));
         Ok(fired)

@@ -27,6 +27,9 @@ const BEAT: Duration = Duration::from_millis(200);
 /// The file by which a lab is found.
 pub(crate) const CARD: &str = "lab.json";
 
+/// The file that whoever runs a lab holds locked.
+const LOCK: &str = "lab.lock";
+
 /// What another process needs to use a lab, and the next one to go on with it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Card {
@@ -35,6 +38,7 @@ pub(crate) struct Card {
     /// Its time.
     pub(crate) clock: Time,
     /// Whether it stays until somebody ends it, rather than until its run is over.
+    #[serde(default)]
     pub(crate) serves: bool,
 }
 
@@ -71,7 +75,8 @@ impl Card {
     }
 
     fn write(&self, path: &Path) -> Result<()> {
-        let failed = |e: std::io::Error| Error::storage(format!("failed to write {}", path.display())).because(e);
+        let failed =
+            |e: std::io::Error| Error::storage(format!("failed to write {}", path.display())).because(e);
         let text = serde_json::to_vec_pretty(self).map_err(|e| failed(e.into()))?;
         platform::write_private(path, &text).map_err(failed)
     }
@@ -84,7 +89,9 @@ impl Card {
         let Descriptor { url, ca_pem, tenant, client_id, client_secret, .. } = &self.descriptor;
         let mut cloud = Cloud::public();
         cloud.name = "lab".to_owned();
-        cloud.arm = url.parse().map_err(|e| Error::invalid(format!("the lab's address `{url}` is none")).because(e))?;
+        cloud.arm = url
+            .parse()
+            .map_err(|e| Error::invalid(format!("the lab's address `{url}` is none")).because(e))?;
         cloud.login = cloud.arm.clone();
         cloud.audience.clone_from(url);
         let credential = Credential::ClientSecret {
@@ -126,8 +133,9 @@ impl Options {
 /// `Invalid` with the names that there are.
 pub(crate) fn faults(names: &[String]) -> Result<Vec<Fault>> {
     let parse = |name: &String| {
-        name.parse::<Fault>()
-            .map_err(|e| Error::invalid(e.to_string()).hint(format!("the faults are {}", Fault::NAMES.join(", "))))
+        name.parse::<Fault>().map_err(|e| {
+            Error::invalid(e.to_string()).hint(format!("the faults are {}", Fault::NAMES.join(", ")))
+        })
     };
     names.iter().map(parse).collect()
 }
@@ -146,7 +154,7 @@ pub(crate) enum Found {
     /// It runs in this process.
     Own(Box<OwnLab>),
     /// Another process serves it already.
-    Served(Card),
+    Served(Box<Card>),
 }
 
 impl OwnLab {
@@ -155,14 +163,16 @@ impl OwnLab {
     /// # Errors
     /// `Invalid` when another process has it and does not share it; `Storage` when the folder cannot be used.
     pub(crate) async fn start(folder: &Path, options: Options) -> Result<Found> {
-        let failed = |e: std::io::Error| Error::storage(format!("failed to use the lab's folder {}", folder.display())).because(e);
+        let failed = |e: std::io::Error| {
+            Error::storage(format!("failed to use the lab's folder {}", folder.display())).because(e)
+        };
         platform::make_private_folder(folder).map_err(failed)?;
         let path = folder.join(CARD);
         let before = path.is_file().then(|| Card::read(&path)).transpose()?;
-        let lock = File::create(folder.join("lab.lock")).map_err(failed)?;
+        let lock = File::create(folder.join(LOCK)).map_err(failed)?;
         if lock.try_lock().is_err() {
             return match before {
-                Some(card) if card.serves && !options.serves => Ok(Found::Served(card)),
+                Some(card) if card.serves && !options.serves => Ok(Found::Served(Box::new(card))),
                 _ => Err(Error::invalid(format!("another process runs the lab in {}", folder.display()))
                     .hint("let both share one: start `relight lab` and leave it running, then use --lab as before")),
             };
@@ -203,9 +213,9 @@ impl OwnLab {
     }
 }
 
-/// Returns whether a process runs the lab of a folder right now.
-pub(crate) fn is_running(folder: &Path) -> bool {
-    File::open(folder.join("lab.lock")).is_ok_and(|lock| lock.try_lock().is_err())
+/// Returns whether there is a lab in a folder that no process runs right now: its time stands still.
+pub(crate) fn is_asleep(folder: &Path) -> bool {
+    File::open(folder.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())
 }
 
 /// Returns what a lab's descriptor would say, from a lab that is gone again at once and leaves nothing.

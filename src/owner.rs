@@ -29,9 +29,8 @@ impl Owner {
     /// # Errors
     /// `Storage` when the folder cannot be used.
     pub(crate) fn enter(folder: PathBuf) -> Result<Self> {
-        let failed = |e: std::io::Error| {
-            Error::storage(format!("failed to enter {}", folder.display())).because(e)
-        };
+        let failed =
+            |e: std::io::Error| Error::storage(format!("failed to enter {}", folder.display())).because(e);
         platform::make_private_folder(&folder).map_err(failed)?;
         sweep(&folder);
         loop {
@@ -80,7 +79,10 @@ fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         let is_lock = path.extension().is_some_and(|ending| ending == ENDING);
-        if is_lock && let Ok(file) = File::open(&path) && file.try_lock().is_ok() {
+        if is_lock
+            && let Ok(file) = File::open(&path)
+            && file.try_lock().is_ok()
+        {
             let _ = fs::remove_file(&path);
         }
     }

@@ -38,7 +38,10 @@ fn home() -> Option<PathBuf> {
 
 /// Returns who sits at the keyboard, as the operating system calls them.
 pub(crate) fn user() -> String {
-    variable("USER").or_else(|| variable("USERNAME")).or_else(|| variable("LOGNAME")).unwrap_or_else(|| "somebody".into())
+    variable("USER")
+        .or_else(|| variable("USERNAME"))
+        .or_else(|| variable("LOGNAME"))
+        .unwrap_or_else(|| "somebody".into())
 }
 
 /// Returns whether the terminal is likely to show more than ASCII.
@@ -46,7 +49,8 @@ pub(crate) fn speaks_unicode() -> bool {
     if cfg!(windows) {
         return variable("WT_SESSION").is_some() || variable("TERM_PROGRAM").is_some();
     }
-    let locale = variable("LC_ALL").or_else(|| variable("LC_CTYPE")).or_else(|| variable("LANG")).unwrap_or_default();
+    let locale =
+        variable("LC_ALL").or_else(|| variable("LC_CTYPE")).or_else(|| variable("LANG")).unwrap_or_default();
     let locale = locale.to_ascii_lowercase();
     locale.contains("utf-8") || locale.contains("utf8")
 }
@@ -64,12 +68,16 @@ pub(crate) fn make_private_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Returns whether others than the owner can enter a folder.
+#[cfg(unix)]
 pub(crate) fn is_open_to_others(folder: &Path) -> io::Result<bool> {
-    let metadata = fs::metadata(folder)?;
-    #[cfg(unix)]
-    return Ok(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077 != 0);
-    #[cfg(not(unix))]
-    return Ok(metadata.permissions().readonly() && false);
+    let permissions = fs::metadata(folder)?.permissions();
+    Ok(std::os::unix::fs::PermissionsExt::mode(&permissions) & 0o077 != 0)
+}
+
+/// Returns whether others than the owner can enter a folder. What a user's profile holds is closed to others.
+#[cfg(not(unix))]
+pub(crate) fn is_open_to_others(_: &Path) -> io::Result<bool> {
+    Ok(false)
 }
 
 /// Replaces a file as a whole with one that only its owner can read.

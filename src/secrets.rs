@@ -15,7 +15,9 @@ impl SecretSource for Here {
                 missing(name).because(e).hint(format!("set the variable {variable}, then resume the run"))
             })?,
             Some(("file", path)) => std::fs::read_to_string(path).map_err(|e| {
-                missing(name).because(e).hint(format!("put the secret into {path}, readable for you alone, then resume the run"))
+                missing(name)
+                    .because(e)
+                    .hint(format!("put the secret into {path}, readable for you alone, then resume the run"))
             })?,
             _ => return Err(missing(name).hint("a secret is kept in env:NAME or file:PATH")),
         };

@@ -42,13 +42,18 @@ impl Home {
     /// # Errors
     /// `Invalid` when the configuration is wrong or a chosen folder is not there.
     pub(crate) fn find(global: &Global) -> Result<Self> {
+        if global.lab.is_none() && (global.lab_speed.is_some() || !global.lab_fault.is_empty()) {
+            return Err(Error::invalid("--lab-speed and --lab-fault are for --lab").hint("add --lab"));
+        }
         let config = Config::read(global.config.as_deref(), global.library.as_deref())?;
         let chosen = global.library.clone().or_else(|| config.library.path.clone());
         if let Some(folder) = chosen.as_ref().filter(|folder| !folder.is_dir()) {
-            return Err(Error::invalid(format!("there is no runbook folder {}", folder.display()))
-                .hint("give another one with --library or RELIGHT_LIBRARY, or make it with `relight new NAME`"));
+            return Err(Error::invalid(format!("there is no runbook folder {}", folder.display())).hint(
+                "give another one with --library or RELIGHT_LIBRARY, or make it with `relight new NAME`",
+            ));
         }
-        let own = platform::config_folder().map(|folder| folder.join("runbooks")).filter(|folder| folder.is_dir());
+        let own =
+            platform::config_folder().map(|folder| folder.join("runbooks")).filter(|folder| folder.is_dir());
         Ok(Home { global: global.clone(), config, folder: chosen.or(own) })
     }
 
@@ -60,7 +65,8 @@ impl Home {
         let config = Config::read(global.config.as_deref(), global.library.as_deref())?;
         let own = || platform::config_folder().map(|folder| folder.join("runbooks"));
         global.library.clone().or(config.library.path).or_else(own).ok_or_else(|| {
-            Error::invalid("there is no folder for runbooks").hint("give one with --library or RELIGHT_LIBRARY")
+            Error::invalid("there is no folder for runbooks")
+                .hint("give one with --library or RELIGHT_LIBRARY")
         })
     }
 
@@ -106,11 +112,19 @@ impl Home {
             None => state(),
             Some(None) => Ok(state()?.join("lab")),
             // Beside the lab that it belongs to, unless a place for state was chosen.
-            Some(Some(file)) if !is_chosen => Ok(file.parent().map(Path::to_owned).unwrap_or_default()),
+            Some(Some(_)) if !is_chosen => self.lab_folder(),
             Some(Some(file)) => {
                 let whole = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
                 Ok(state()?.join(format!("lab-{}", &digest(&[&whole.to_string_lossy()])[..8])))
             }
+        }
+    }
+
+    /// Returns the folder of the lab that is meant.
+    fn lab_folder(&self) -> Result<PathBuf> {
+        match &self.global.lab {
+            Some(Some(file)) => Ok(file.parent().map(Path::to_owned).unwrap_or_default()),
+            _ => self.state(),
         }
     }
 
@@ -180,8 +194,7 @@ impl Home {
     fn desk_over(&self, card: Option<Card>, descriptor: Option<Descriptor>) -> Result<Engine> {
         let clock: Arc<dyn Clock> = match &card {
             None => Arc::new(SystemClock),
-            Some(card) if self.global.lab == Some(None) && !lab::is_running(&self.state()?) => {
-                // The lab's time stands still while nobody runs it.
+            Some(card) if lab::is_asleep(&self.lab_folder()?) => {
                 Arc::new(SteppedClock::new(card.clock.until))
             }
             Some(card) => Arc::new(card.clock.clock()),
@@ -203,10 +216,10 @@ impl Home {
                 let options = lab::Options { speed: self.global.lab_speed, ..lab::Options::new(faults) };
                 match OwnLab::start(&state, options).await? {
                     Found::Own(own) => (Some(*own), None),
-                    Found::Served(card) => (None, Some(card)),
+                    Found::Served(card) => (None, Some(self.shared(*card)?)),
                 }
             }
-            (Some(Some(file)), _) => (None, Some(Card::read(file)?)),
+            (Some(Some(file)), _) => (None, Some(self.shared(Card::read(file)?)?)),
         };
         let card = own.as_ref().map(|own| own.card().clone()).or(card);
         let clock: Arc<dyn Clock> = match &card {
@@ -230,23 +243,47 @@ impl Home {
         Ok(Session { engine, reporter, home: self, lab: own, _owner: owner })
     }
 
-    /// Returns how Azure would be reached.
+    /// Returns the card of a lab that others use too, unless something about it was to be different.
+    fn shared(&self, card: Card) -> Result<Card> {
+        let wishes =
+            !self.global.lab_fault.is_empty() || self.global.lab_speed.is_some_and(|s| s != card.clock.speed);
+        match wishes {
+            false => Ok(card),
+            true => {
+                Err(Error::invalid("the faults and the speed of a lab that is served are not chosen here")
+                    .hint("give --fault and --speed to `relight lab`"))
+            }
+        }
+    }
+
+    /// Returns Azure as it is chosen, with the only subscription when none is.
+    ///
+    /// # Errors
+    /// As [`reach`](Self::reach), and whatever keeps Azure from listing subscriptions.
+    async fn azure(&self) -> Result<Azure> {
+        let mut azure = self.reach().await?;
+        if azure.subscription.is_none()
+            && let [only] = subscriptions(&azure).await?.as_slice()
+        {
+            // With several, the first step that needs one says how to choose.
+            azure.subscription = Some(only.clone());
+        }
+        Ok(azure)
+    }
+
+    /// Returns Azure as it is chosen by the environment and the configuration.
     ///
     /// # Errors
     /// `Denied` when no credential can be chosen, `Invalid` when the cloud is not described right.
-    pub(crate) async fn azure(&self) -> Result<Azure> {
+    pub(crate) async fn reach(&self) -> Result<Azure> {
         let credential = Credential::from_environment(&variable)?;
         let arm = Arm::builder(self.cloud().await?, credential).build()?;
-        let mut azure = Azure {
+        Ok(Azure {
             arm,
             subscription: variable(SUBSCRIPTION).or_else(|| self.config.azure.subscription.clone()),
             group: variable(GROUP).or_else(|| self.config.azure.group.clone()),
             dial: Dialer::direct(),
-        };
-        if azure.subscription.is_none() {
-            azure.subscription = only_subscription(&azure).await?;
-        }
-        Ok(azure)
+        })
     }
 
     fn lab_azure(&self, card: &Card) -> Result<Azure> {
@@ -276,10 +313,12 @@ impl Home {
         };
         let login = from("RELIGHT_CLOUD_LOGIN", own.as_ref().and_then(|own| own.login.clone()));
         let audience = from("RELIGHT_CLOUD_AUDIENCE", own.as_ref().and_then(|own| own.audience.clone()));
-        let bundle = variable("RELIGHT_CLOUD_CA_BUNDLE").map(PathBuf::from).or(own.and_then(|own| own.ca_bundle));
+        let bundle =
+            variable("RELIGHT_CLOUD_CA_BUNDLE").map(PathBuf::from).or(own.and_then(|own| own.ca_bundle));
         let trusted = bundle.map(|path| {
-            std::fs::read(&path)
-                .map_err(|e| Error::invalid(format!("failed to read the certificates {}", path.display())).because(e))
+            std::fs::read(&path).map_err(|e| {
+                Error::invalid(format!("failed to read the certificates {}", path.display())).because(e)
+            })
         });
         let trusted: Option<Arc<[u8]>> = trusted.transpose()?.map(Into::into);
         let (Some(login), Some(audience)) = (login, audience) else {
@@ -287,7 +326,9 @@ impl Home {
         };
         for address in [&arm, &login] {
             if !address.starts_with("https://") {
-                return Err(Error::invalid(format!("the cloud's address `{address}` must start with https://")));
+                return Err(Error::invalid(format!(
+                    "the cloud's address `{address}` must start with https://"
+                )));
             }
         }
         let wrong = |text: &str| Error::invalid(format!("the cloud's address `{text}` is none"));
@@ -375,12 +416,11 @@ fn resource_id(text: &str) -> Result<Value, String> {
     Ok(Value::String(id.to_string()))
 }
 
-/// Returns the subscription, when whoever signs in has only one. With several, the first step that needs
-/// one says how to choose.
+/// Returns the subscriptions that whoever signs in can use.
 ///
 /// # Errors
 /// Whatever keeps Azure from answering: `Denied` when nobody is signed in.
-async fn only_subscription(azure: &Azure) -> Result<Option<String>> {
+pub(crate) async fn subscriptions(azure: &Azure) -> Result<Vec<String>> {
     const ASK: &str = r#"/*---
 title   = "List subscriptions"
 effects = ["azure:read"]
@@ -391,14 +431,15 @@ arm::get("/subscriptions", "2022-12-01", #{ retry: #{ attempts: 3, then: "throw"
     // A run in memory: the request is made, paced and retried like any other.
     let engine = Engine::builder().operations(relight_stdlib::all(azure)).build()?;
     let run = engine.prepare(&RunRequest::new("subscriptions").text(ASK)).await?;
-    let hint = format!("or set {SUBSCRIPTION}, so that it need not be asked for");
+    let hint = format!("set {SUBSCRIPTION}, and it need not be asked for");
     match engine.run(&run).await? {
-        Driven::Ended(RunEnd::Succeeded { value: Value::Array(ids) }) => match ids.as_slice() {
-            [Value::String(only)] => Ok(Some(only.clone())),
-            _ => Ok(None),
-        },
+        Driven::Ended(RunEnd::Succeeded { value: Value::Array(ids) }) => {
+            Ok(ids.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        }
         Driven::Ended(RunEnd::Failed { failure, .. })
-        | Driven::Parked(Park::Denied { failure } | Park::Exhausted { failure }, _) => Err(failure.to_error().hint(hint)),
-        _ => Ok(None),
+        | Driven::Parked(Park::Denied { failure } | Park::Exhausted { failure }, _) => {
+            Err(failure.to_error().hint(hint))
+        }
+        _ => Err(Error::rejected("failed to list the subscriptions").hint(hint)),
     }
 }

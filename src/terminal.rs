@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
 use relight_engine::Error;
@@ -157,11 +158,12 @@ pub(crate) fn log(cli: &Cli) {
         .with_writer(io::stderr)
         .with_ansi(Look::here().colour)
         .with_target(false);
-    // A second subscriber cannot be: this is called once.
-    let _ = subscriber.try_init();
+    LOGGING.store(subscriber.try_init().is_ok(), Ordering::Relaxed);
 }
+
+static LOGGING: AtomicBool = AtomicBool::new(false);
 
 /// Returns whether diagnostics are written, which would tear a progress bar apart.
 pub(crate) fn is_logging() -> bool {
-    tracing::enabled!(tracing::Level::ERROR)
+    LOGGING.load(Ordering::Relaxed)
 }

@@ -127,7 +127,12 @@ impl Table {
     pub(crate) fn lines(&self, indent: usize) -> Vec<String> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let line = |row: &Vec<String>| {
@@ -145,7 +150,9 @@ mod tests {
 
     #[test]
     fn lengths_have_at_most_two_units() {
-        for (seconds, text) in [(0.42, "0.4s"), (58.0, "58s"), (238.0, "3m58s"), (7500.0, "2h05m"), (274_000.0, "3d4h")] {
+        for (seconds, text) in
+            [(0.42, "0.4s"), (58.0, "58s"), (238.0, "3m58s"), (7500.0, "2h05m"), (274_000.0, "3d4h")]
+        {
             assert_eq!(length(Duration::from_secs_f64(seconds)), text);
         }
     }
@@ -154,7 +161,9 @@ mod tests {
     fn moments_are_told_from_now() {
         let now = Timestamp::from_second(1_000_000).unwrap();
         let at = |second: i64| Timestamp::from_second(1_000_000 + second).unwrap();
-        for (second, text) in [(0, "now"), (-30, "30s ago"), (7200, "in 2h"), (-180, "3m ago"), (300_000, "in 3d")] {
+        for (second, text) in
+            [(0, "now"), (-30, "30s ago"), (7200, "in 2h"), (-180, "3m ago"), (300_000, "in 3d")]
+        {
             assert_eq!(relative(now, at(second)), text);
         }
     }

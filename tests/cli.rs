@@ -538,7 +538,8 @@ fn a_state_that_cannot_be_used_is_a_storage_error() {
 #[test]
 fn a_schedule_is_added_listed_and_removed() {
     let world = Sealed::new();
-    let args = ["schedule", "add", "site-report", "group=rg-edge", "--cron", "30 6 * * MON-FRI in Europe/Berlin"];
+    let args =
+        ["schedule", "add", "site-report", "group=rg-edge", "--cron", "30 6 * * MON-FRI in Europe/Berlin"];
     let id = world.relight(args).run().succeeds().trim().to_owned();
     let listed = world.relight(["schedule", "--json"]).run();
     assert!(listed.succeeds().contains("MON-FRI in Europe/Berlin"));
@@ -691,7 +692,8 @@ fn ctrl_c_parks_and_resume_goes_on_where_it_stood() {
 
     // One request to open the port, by one of the two processes.
     let events = world.relight(["runs", "show", &run, "--lab", "--json"]).run().json();
-    let started = events.iter().filter(|e| e["event"] == "step_started" && e["operation"] == "vmconnect::enable");
+    let started =
+        events.iter().filter(|e| e["event"] == "step_started" && e["operation"] == "vmconnect::enable");
     assert_eq!(started.count(), 1);
     assert_snapshot!(world.in_lab(["runs", "resume", &run]).run(), @r"
     --- stderr
@@ -706,7 +708,10 @@ fn ctrl_c_parks_and_resume_goes_on_where_it_stood() {
 #[test]
 fn a_killed_process_is_taken_over_at_once() {
     let world = Sealed::new();
-    let killed = world.in_lab(["run", "recover-unbootable-vm", "vm=web-01"]).env("RELIGHT_CRASH_AFTER_RECORD", "8").run();
+    let killed = world
+        .in_lab(["run", "recover-unbootable-vm", "vm=web-01"])
+        .env("RELIGHT_CRASH_AFTER_RECORD", "8")
+        .run();
     assert!(killed.to_string().ends_with("--- killed"), "{killed}");
     world.in_lab(["runs", "resume", &newest_run(&world)]).run().succeeds();
     assert!(holds(&world.work(), "web-01.rdp"));
@@ -720,7 +725,10 @@ fn json_is_one_event_per_line() {
     assert_eq!(events.last().unwrap()["event"], "finished");
     assert_eq!(events.last().unwrap()["end"], "succeeded");
     for event in &events {
-        assert!(event["run"].is_string() && event["time"].is_string() && event["event"].is_string(), "{event}");
+        assert!(
+            event["run"].is_string() && event["time"].is_string() && event["event"].is_string(),
+            "{event}"
+        );
     }
 }
 
@@ -793,7 +801,10 @@ fn a_parked_run_can_be_stopped() {
 #[test]
 fn a_failure_points_at_the_script() {
     let world = Sealed::new();
-    world.runbook("gone", "/*---\ntitle = \"Gone\"\neffects = [\"azure:read\"]\n---*/\nlocal::vm(\"nobody\");\n");
+    world.runbook(
+        "gone",
+        "/*---\ntitle = \"Gone\"\neffects = [\"azure:read\"]\n---*/\nlocal::vm(\"nobody\");\n",
+    );
     assert_snapshot!(world.in_lab(["run", "gone"]).run(), @r#"
     --- stderr
     run [id1] of gone
@@ -869,6 +880,47 @@ fn a_served_lab_is_shared() {
     lab.end().succeeds();
 }
 
+/// The lab as a cloud of one's own: addresses, certificates and a service principal from the environment.
+#[test]
+fn an_own_cloud_is_reached_with_a_service_principal() {
+    let world = Sealed::new();
+    let mut lab = world.relight(["lab", "--speed", "1"]).spawn();
+    lab.wait_for("The lab is at");
+    let card: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(world.path("state/lab/lab.json")).unwrap()).unwrap();
+    let of = |name: &str| card["descriptor"][name].as_str().unwrap().to_owned();
+    let there = |args: &[&str]| {
+        world
+            .relight(args)
+            .env("RELIGHT_CLOUD_ARM", of("url"))
+            .env("RELIGHT_CLOUD_LOGIN", of("url"))
+            .env("RELIGHT_CLOUD_AUDIENCE", of("url"))
+            .env("RELIGHT_CLOUD_CA_BUNDLE", world.path("state/lab/world/ca.pem"))
+            .env("AZURE_TENANT_ID", of("tenant"))
+            .env("AZURE_CLIENT_ID", of("client_id"))
+            .env("AZURE_CLIENT_SECRET", of("client_secret"))
+    };
+    let doctor = there(&["doctor"]).run().succeeds();
+    assert!(doctor.contains("ok    sign-in") && doctor.contains("the only one"), "{doctor}");
+    let report = there(&["run", "site-report"]).run().succeeds();
+    assert!(report.contains("\"vms\": 6"), "{report}");
+    lab.signal("INT");
+    lab.end().succeeds();
+}
+
+#[test]
+fn faults_are_for_a_lab_of_ones_own() {
+    let world = Sealed::new();
+    assert_snapshot!(world.relight(["run", "site-report", "--lab-fault", "slow"]).run(), @r"
+    --- stderr
+    invalid
+
+      x --lab-speed and --lab-fault are for --lab
+      help: add --lab
+    --- exit 2
+    ");
+}
+
 #[test]
 fn an_exported_run_is_verified_and_a_changed_one_is_not() {
     let world = Sealed::new();
@@ -916,6 +968,7 @@ fn doctor_says_what_is_missing_and_what_to_do() {
 fn a_reader_that_goes_away_is_a_polite_end() {
     let world = Sealed::new();
     let command = format!("{} docs | head -n 1", env!("CARGO_BIN_EXE_relight"));
-    let output = std::process::Command::new("/bin/sh").args(["-c", &command]).env("HOME", world.path("home")).output();
+    let output =
+        std::process::Command::new("/bin/sh").args(["-c", &command]).env("HOME", world.path("home")).output();
     assert_eq!(String::from_utf8_lossy(&output.unwrap().stderr), "");
 }

@@ -73,15 +73,13 @@ async fn what_only_costs_time_changes_nothing() {
         &["throttled=1,no-header,writes"],
         &["token-expires"],
         &["cae-challenge"],
-        &["cae-challenge=claims"],
         &["succeeded-but-updating"],
         &["other-spelling"],
         &["long-poll-url"],
         &["old-api"],
         &["location-only"],
         &["async-only"],
-        &["conflict"],
-        &["conflict=300"],
+        &["conflict=10"],
         &["never-ends"],
         &["reply-lost"],
         &["reset-before"],
@@ -95,7 +93,7 @@ async fn what_only_costs_time_changes_nothing() {
         &["garbage=8,truncated"],
         &["slow", "flaps", "other-spelling", "long-poll-url"],
         &["old-api", "reply-lost", "token-expires"],
-        &["throttled=3", "conflict=60", "cae-challenge=claims"],
+        &["throttled=3", "conflict=10", "cae-challenge"],
         &["succeeded-but-updating", "location-only", "reset-before"],
     ];
     let mut offenders = Vec::new();
@@ -429,6 +427,36 @@ async fn throttling_without_end_parks() {
     assert_closed_in_time(&world).await;
 }
 
+/// A conflict that lasts longer than our patience: parked with Azure's words, and the run goes on afterwards.
+#[tokio::test]
+async fn a_conflict_that_lasts_parks_or_is_waited_out() {
+    let world = World::with(&["conflict=900"]).await;
+    let ran = world.recover().await;
+    let (why, text) = parked(&ran);
+    assert_eq!(why, "exhausted");
+    assert_tells(&text, &["409", "ConflictingOperation", "previous"]);
+    world.clock.advance(minutes(15));
+    let ran = world.resume(&ran.run).await;
+    assert_recovered(&world, &ran, "hq-node2").await;
+    assert_closed_in_time(&world).await;
+}
+
+/// A challenge that only a token with its claims answers: answered, or parked with what to do.
+#[tokio::test]
+async fn a_claims_challenge_is_answered_or_parks_with_a_hint() {
+    let world = World::with(&["cae-challenge=claims"]).await;
+    let mut ran = world.recover().await;
+    if !ran.succeeded() {
+        let (why, text) = parked(&ran);
+        assert_eq!(why, "denied");
+        assert_tells(&text, &["continuous access evaluation", "az login"]);
+        world.lab.clear_faults();
+        ran = world.resume(&ran.run).await;
+    }
+    assert_recovered(&world, &ran, "hq-node2").await;
+    assert_closed_in_time(&world).await;
+}
+
 /// Azure says when to come back, and we do not come earlier.
 #[tokio::test]
 async fn a_throttled_request_waits_as_long_as_it_was_told() {
@@ -471,10 +499,13 @@ async fn no_lease_outlives_its_deadline() {
         let ran = world.run(FLAGSHIP, &[("vm", vm)]).await;
         let deadline = world.leases().await.iter().map(|lease| lease.deadline).max();
         let end = deadline.unwrap_or(world.clock.now());
-        // The faults go on until the deadline; what keeps a door open must not be what we do.
+        // The faults go on until the deadline and while it is closed, but for a job that would never end.
+        if faults.contains(&"stuck") {
+            world.lab.clear_faults();
+        }
         world.keep_until(end).await;
         world.lab.clear_faults();
-        let troubles = world.keep_until(end + minutes(30)).await;
+        let troubles = world.keep_until(end + minutes(90)).await;
         let (leases, ports) = (world.leases().await, world.open_ports());
         if !(leases.is_empty() && ports.is_empty()) {
             offenders.push(format!("{vm} {faults:?} ({:?}): {leases:?} {ports:?} {troubles:?}", ran.driven));

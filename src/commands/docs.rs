@@ -37,7 +37,8 @@ impl Docs {
         if let Some(operation) = operations.iter().find(|operation| operation.name == name) {
             return page(&mut out, operation);
         }
-        let area: Vec<&Declaration> = operations.iter().filter(|o| o.split_name().0 == name).copied().collect();
+        let area: Vec<&Declaration> =
+            operations.iter().filter(|o| o.split_name().0 == name).copied().collect();
         if area.is_empty() {
             return Err(unknown(&name, &operations).into());
         }
@@ -107,7 +108,10 @@ fn page(out: &mut impl Write, operation: &Declaration) -> Result {
     }
     let effects: Vec<&str> = operation.effects.iter().map(|effect| effect.as_str()).collect();
     let mut table = Table::default();
-    table.row(["Effects:".to_owned(), if effects.is_empty() { "none".to_owned() } else { effects.join(", ") }]);
+    table.row([
+        "Effects:".to_owned(),
+        if effects.is_empty() { "none".to_owned() } else { effects.join(", ") },
+    ]);
     table.row(["After a crash:".to_owned(), after_a_crash(operation).to_owned()]);
     writeln!(out)?;
     for line in table.lines(0) {

@@ -4,17 +4,16 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
-use relight_engine::clock::SystemClock;
 use relight_engine::{Error, Result as EngineResult};
-use relight_stdlib::arm::{Arm, Credential};
+use relight_stdlib::arm::Credential;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Result};
+use crate::platform;
 use crate::report::Audience;
-use crate::setup::{self, Home};
+use crate::setup::{self, Home, SUBSCRIPTION};
 use crate::terminal::variable;
 use crate::words::brief;
-use crate::platform;
 
 /// How long signing in and reaching the cloud may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,7 +65,12 @@ impl Doctor {
             tell("lab", lab(home).await)?;
         } else {
             tell("cloud", cloud(&home).await)?;
-            tell("sign-in", sign_in(&home).await)?;
+            let signed_in = sign_in(&home).await;
+            let can_ask = matches!(signed_in, Found::Ok(_));
+            tell("sign-in", signed_in)?;
+            if can_ask {
+                tell("azure", azure(&home).await)?;
+            }
         }
         Ok(if sick { Exit::Failed } else { Exit::Done })
     }
@@ -86,14 +90,19 @@ fn found(result: EngineResult<Found>) -> Found {
 fn state(home: &Home) -> Found {
     found(home.state().and_then(|state| {
         let failed = |e: io::Error| {
-            Error::storage(format!("{} cannot be used", state.display())).because(e).hint("set RELIGHT_STATE to a folder that you can write to")
+            Error::storage(format!("{} cannot be used", state.display()))
+                .because(e)
+                .hint("set RELIGHT_STATE to a folder that you can write to")
         };
         platform::make_private_folder(&state).map_err(failed)?;
         let probe = state.join(format!("doctor.{}", std::process::id()));
         platform::write_private(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(failed)?;
         let shown = state.display().to_string();
         Ok(match platform::is_open_to_others(&state).unwrap_or(false) {
-            true => Found::Warn(format!("{shown} can be entered by others"), format!("chmod 700 {}", crate::words::quoted(&shown))),
+            true => Found::Warn(
+                format!("{shown} can be entered by others"),
+                format!("chmod 700 {}", crate::words::quoted(&shown)),
+            ),
             false => Found::Ok(shown),
         })
     }))
@@ -111,7 +120,9 @@ fn library(home: &Home) -> Found {
         let all = names.len();
         match home.library_folder() {
             Some(folder) => Found::Ok(format!("{all} runbooks, your own in {}", folder.display())),
-            None => Found::Ok(format!("{all} runbooks, all of them shipped; `relight new NAME` makes your own")),
+            None => {
+                Found::Ok(format!("{all} runbooks, all of them shipped; `relight new NAME` makes your own"))
+            }
         }
     }))
 }
@@ -121,7 +132,10 @@ fn clock() -> Found {
     // A clock before this program was written makes every token look unborn.
     let written = jiff::civil::date(2026, 1, 1).to_zoned(jiff::tz::TimeZone::UTC);
     match written.is_ok_and(|written| now < written.timestamp()) {
-        true => Found::Fail(Error::invalid(format!("the clock says {now:.0}")).hint("set the clock, or let it be set from the network")),
+        true => Found::Fail(
+            Error::invalid(format!("the clock says {now:.0}"))
+                .hint("set the clock, or let it be set from the network"),
+        ),
         false => Found::Ok(format!("{now:.0}")),
     }
 }
@@ -136,15 +150,42 @@ async fn sign_in(home: &Home) -> Found {
         Err(error) => return Found::Fail(error),
     };
     let who = credential.describe();
-    let token = async {
-        let arm = Arm::builder(home.cloud().await?, credential).clock(std::sync::Arc::new(SystemClock)).build()?;
-        arm.sign_in().await
-    };
+    let token = async { home.reach().await?.arm.sign_in().await };
     match tokio::time::timeout(PATIENCE, token).await {
         Ok(Ok(())) => Found::Ok(who),
         Ok(Err(error)) => Found::Fail(error),
-        Err(_) => Found::Fail(Error::rejected(format!("{who}: no token came within {} s", PATIENCE.as_secs()))
-            .hint("check the network, the proxy (HTTPS_PROXY) and the sign-in address")),
+        Err(_) => Found::Fail(
+            Error::rejected(format!("{who}: no token came within {} s", PATIENCE.as_secs()))
+                .hint("check the network, the proxy (HTTPS_PROXY) and the sign-in address"),
+        ),
+    }
+}
+
+/// Asks Azure something that everybody may ask.
+async fn azure(home: &Home) -> Found {
+    let asked = async {
+        let azure = home.reach().await?;
+        let all = setup::subscriptions(&azure).await?;
+        Ok(match (azure.subscription, all.as_slice()) {
+            (Some(chosen), all) if all.contains(&chosen) => Found::Ok(format!("subscription {chosen}")),
+            (Some(chosen), _) => Found::Warn(
+                format!("subscription {chosen} cannot be seen"),
+                format!("set {SUBSCRIPTION} to another one, or ask for a role in it"),
+            ),
+            (None, [only]) => Found::Ok(format!("subscription {only}, the only one")),
+            (None, []) => Found::Warn("no subscription can be seen".into(), "ask for a role in one".into()),
+            (None, many) => Found::Warn(
+                format!("{} subscriptions, none of them chosen", many.len()),
+                format!("set {SUBSCRIPTION}, or name resources by their whole id"),
+            ),
+        })
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(result) => found(result),
+        Err(_) => Found::Fail(
+            Error::rejected(format!("no answer within {} s", PATIENCE.as_secs()))
+                .hint("check the network, the proxy (HTTPS_PROXY) and the address of the cloud"),
+        ),
     }
 }
 

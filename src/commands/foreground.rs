@@ -26,7 +26,8 @@ pub(super) struct Answers {
 /// Carries a run until it is over or a person must act elsewhere.
 pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> Result {
     let engine = &session.engine;
-    let _interrupts = Interrupts::watch(engine, &session.reporter, "Parking the run; Ctrl-C once more leaves at once.");
+    let _interrupts =
+        Interrupts::watch(engine, &session.reporter, "Parking the run; Ctrl-C once more leaves at once.");
     session.reporter.begin(engine, run, &engine.history(run).await?);
     loop {
         let driven = tokio::select! {
@@ -38,7 +39,8 @@ pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> R
             Ok(driven) => driven,
             Err(error) => {
                 session.reporter.clear();
-                return Err(error.into());
+                let show = format!("relight runs show {run}{}", session.home.same_place());
+                return Err(error.hint(format!("the record of the run: {show}")).into());
             }
         };
         if let Driven::Parked(Park::Question { text, choices }, _) = &driven
@@ -104,7 +106,8 @@ fn understood(line: &str, choices: &[String]) -> Option<String> {
         return Some(line.to_owned());
     }
     let line = line.to_lowercase();
-    let mut fitting = choices.iter().filter(|choice| !line.is_empty() && choice.to_lowercase().starts_with(&line));
+    let mut fitting =
+        choices.iter().filter(|choice| !line.is_empty() && choice.to_lowercase().starts_with(&line));
     match (choices.iter().find(|choice| choice.to_lowercase() == line), fitting.next(), fitting.next()) {
         (Some(exact), ..) => Some(exact.clone()),
         (None, Some(only), None) => Some(only.clone()),
@@ -138,17 +141,21 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
                 terminal::complain(&error);
             }
             let now = engine.clock().now();
-            let until = until.map(|until| format!(" and goes on {}", relative(now, until))).unwrap_or_default();
+            let until =
+                until.map(|until| format!(" and goes on {}", relative(now, until))).unwrap_or_default();
             match &park {
                 Park::Question { text, choices } => {
                     let answer = choices.first().map_or("ANSWER", String::as_str);
-                    let choices = if choices.is_empty() { String::new() } else { format!(" [{}]", choices.join("/")) };
+                    let choices =
+                        if choices.is_empty() { String::new() } else { format!(" [{}]", choices.join("/")) };
                     terminal::say(format!("{text}{choices}\nrun {run} is parked until somebody answers:"));
                     terminal::say(format!("  relight runs answer {run} {answer}{place}"));
                 }
                 Park::Undecided { .. } => {
                     terminal::say(format!("run {run} is parked until somebody has looked:"));
-                    for (word, means) in [("done", "it happened"), ("again", "send it"), ("failed", "it failed")] {
+                    for (word, means) in
+                        [("done", "it happened"), ("again", "send it"), ("failed", "it failed")]
+                    {
                         terminal::say(format!("  relight runs answer {run} {word}{place}    # {means}"));
                     }
                 }
@@ -181,7 +188,9 @@ async fn print_results(engine: &Engine, run: &RunId, end: &RunEnd) -> Result<()>
     };
     let operations = engine.operations();
     let writes = |name: &str| {
-        operations.iter().any(|operation| operation.name == name && operation.effects.contains(&Effect::FileWrite))
+        operations
+            .iter()
+            .any(|operation| operation.name == name && operation.effects.contains(&Effect::FileWrite))
     };
     let named = value.to_string();
     for step in history.steps.iter().filter(|step| writes(&step.operation)) {
@@ -218,10 +227,16 @@ async fn tell_what_is_open(session: &Session, run: &RunId) -> Result<()> {
         terminal::say(format!("{} runs {}", planned.runbook, when(now, planned.due)));
     }
     for lease in &leases {
-        terminal::say(format!("{} stays open until {} at the latest", lease.title, when(now, lease.deadline)));
+        terminal::say(format!(
+            "{} stays open until {} at the latest",
+            lease.title,
+            when(now, lease.deadline)
+        ));
     }
     if !(leases.is_empty() && planned.is_empty()) {
-        terminal::say(format!("That takes a running `relight serve{place}`; what is late it does as soon as it starts."));
+        terminal::say(format!(
+            "That takes a running `relight serve{place}`; what is late it does as soon as it starts."
+        ));
     }
     for lease in &leases {
         terminal::say(format!("Close it now: relight leases close {}{place}", lease.id));

@@ -54,11 +54,11 @@ impl LabServer {
             .map_err(|e| Error::storage(format!("failed to make the folder {}", own.display())).because(e))?;
         let dir = std::path::absolute(&own).unwrap_or(own);
         let options = Options {
-            speed: self.speed.or(global.lab_speed),
+            speed: self.speed,
             seed: self.seed,
             world: self.world,
             port: self.port,
-            faults: lab::faults(&[self.fault, global.lab_fault.clone()].concat())?,
+            faults: lab::faults(&self.fault)?,
             serves: true,
         };
         let lab = match OwnLab::start(&dir, options).await? {

@@ -38,7 +38,9 @@ impl List {
             writeln!(out, "{line}")?;
         }
         if !self.names {
-            terminal::say("\nRead more with `relight show RUNBOOK`, try one with `relight run RUNBOOK --lab`.");
+            terminal::say(
+                "\nRead more with `relight show RUNBOOK`, try one with `relight run RUNBOOK --lab`.",
+            );
         }
         Ok(Exit::Done)
     }

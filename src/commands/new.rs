@@ -39,7 +39,9 @@ impl New {
     pub(crate) fn run(self, global: &Global) -> Result {
         let library = Home::library_to_write(global)?;
         let name = self.name.strip_suffix(".rhai").unwrap_or(&self.name);
-        let is_word = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+        let is_word = |part: &str| {
+            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+        };
         if !name.split('/').all(is_word) {
             return Err(Error::invalid(format!("`{name}` cannot be the name of a runbook"))
                 .hint("a name is letters, digits, - and _, with / between folders of the library")
@@ -49,7 +51,9 @@ impl New {
         let failed = |e: io::Error| {
             let error = Error::invalid(format!("failed to write {}", path.display()));
             match e.kind() {
-                io::ErrorKind::AlreadyExists => error.because("it is there already").hint("choose another name"),
+                io::ErrorKind::AlreadyExists => {
+                    error.because("it is there already").hint("choose another name")
+                }
                 _ => error.because(e).hint("choose another folder with --library"),
             }
         };

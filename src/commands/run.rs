@@ -101,7 +101,10 @@ fn print_plan(plan: &Plan) -> Result {
     }
     let changes = plan.calls.iter().filter(|call| changes(call)).count();
     let calls = if changes == 1 { "call changes" } else { "calls change" };
-    writeln!(out, "\n{changes} {calls} something; `unknown` is what only the run can tell. Nothing was sent.")?;
+    writeln!(
+        out,
+        "\n{changes} {calls} something; `unknown` is what only the run can tell. Nothing was sent."
+    )?;
     Ok(Exit::Done)
 }
 

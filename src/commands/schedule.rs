@@ -128,10 +128,13 @@ impl Add {
         let repeat = self.cron.as_deref().map(Repeat::parse).transpose()?;
         let due = match (&repeat, self.at, self.after) {
             (Some(repeat), ..) => repeat.next_after(now).ok_or_else(|| {
-                Error::invalid(format!("`{repeat}` never comes")).hint("write for example `30 6 * * MON-FRI in Europe/Berlin`")
+                Error::invalid(format!("`{repeat}` never comes"))
+                    .hint("write for example `30 6 * * MON-FRI in Europe/Berlin`")
             })?,
             (None, Some(at), _) => at,
-            (None, None, after) => now.saturating_add(after.map(Span::get).unwrap_or_default()).unwrap_or(Timestamp::MAX),
+            (None, None, after) => {
+                now.saturating_add(after.map(Span::get).unwrap_or_default()).unwrap_or(Timestamp::MAX)
+            }
         };
         let params: Map<String, Value> =
             self.params.into_iter().map(|given| (given.name, Value::String(given.value))).collect();
@@ -147,7 +150,12 @@ impl Add {
         };
         engine.journal().schedule(&appointment).await?;
         writeln!(io::stdout().lock(), "{id}")?;
-        terminal::say(format!("{} runs {} if `relight serve{}` runs then.", appointment.runbook, when(now, due), home.same_place()));
+        terminal::say(format!(
+            "{} runs {} if `relight serve{}` runs then.",
+            appointment.runbook,
+            when(now, due),
+            home.same_place()
+        ));
         Ok(Exit::Done)
     }
 }
@@ -159,6 +167,8 @@ impl Remove {
             terminal::say(format!("Removed schedule {}", self.id));
             return Ok(Exit::Done);
         }
-        Err(Error::invalid(format!("there is no schedule `{}`", self.id)).hint("list them with `relight schedule`").into())
+        Err(Error::invalid(format!("there is no schedule `{}`", self.id))
+            .hint("list them with `relight schedule`")
+            .into())
     }
 }

@@ -21,7 +21,11 @@ impl Serve {
         let home = Home::find(global)?;
         let state = home.state()?;
         let session = home.connect(Audience::Log).await?;
-        let _interrupts = Interrupts::watch(&session.engine, &session.reporter, "Letting the runs park; Ctrl-C once more leaves at once.");
+        let _interrupts = Interrupts::watch(
+            &session.engine,
+            &session.reporter,
+            "Letting the runs park; Ctrl-C once more leaves at once.",
+        );
         tracing::info!("serving the runs in {}", state.display());
         let mut keeper = Keeper::new(&session.engine, |what, error| tracing::warn!("{what}: {error:?}"));
         let kept = keeper.keep().await;

@@ -53,7 +53,10 @@ impl Show {
         let effects: Vec<&str> = runbook.effects.iter().map(|effect| effect.as_str()).collect();
         let shipped = if library.is_shipped(&runbook.name) { "ships with relight" } else { "own" };
         let mut table = Table::default();
-        table.row(["May:".to_owned(), if effects.is_empty() { "only compute".to_owned() } else { effects.join(", ") }]);
+        table.row([
+            "May:".to_owned(),
+            if effects.is_empty() { "only compute".to_owned() } else { effects.join(", ") },
+        ]);
         if !runbook.roles.is_empty() {
             table.row(["Roles:".to_owned(), runbook.roles.join(", ")]);
         }

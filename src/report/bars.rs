@@ -96,7 +96,8 @@ impl Bars {
         let elapsed = move |_: &ProgressState, out: &mut dyn Write| {
             let _ = out.write_str(&length(between(since, clock.now())));
         };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
         let style = style.with_key("since", elapsed);
         let style = if self.look.unicode { style } else { style.tick_chars("|/-\\ ") };
         ProgressBar::new_spinner().with_style(style)

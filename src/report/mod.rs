@@ -48,7 +48,8 @@ impl Reporter {
     pub(crate) fn new(audience: Audience, clock: Arc<dyn Clock>) -> Self {
         let look = Look::here();
         let draws = audience == Audience::Person && look.is_terminal && !terminal::is_logging();
-        let inner = Inner { audience, narrator: Narrator::new(look), bars: draws.then(|| Bars::new(look, clock)) };
+        let inner =
+            Inner { audience, narrator: Narrator::new(look), bars: draws.then(|| Bars::new(look, clock)) };
         Reporter(Arc::new(Mutex::new(inner)))
     }
 
@@ -125,7 +126,9 @@ pub(crate) fn why(park: &Park) -> String {
         Park::Waiting => "it waits".to_owned(),
         Park::Question { text, .. } => format!("it asks: {text}"),
         Park::Undecided { failure } => failure.message.clone(),
-        Park::Exhausted { failure } | Park::Denied { failure } | Park::Halted { failure } => narrator::headline(failure),
+        Park::Exhausted { failure } | Park::Denied { failure } | Park::Halted { failure } => {
+            narrator::headline(failure)
+        }
         Park::Interrupted => "it was interrupted".to_owned(),
         Park::Child { run } => format!("it waits for run {run}"),
     }

@@ -92,20 +92,25 @@ impl Narrator {
             }
             Event::StepStarted { operation, .. } if is_silent(operation) => Vec::new(),
             // Asked again because there is an answer now.
-            Event::StepStarted { step, operation, .. } if is_question(operation) && self.steps.contains_key(&key(step)) => {
+            Event::StepStarted { step, operation, .. }
+                if is_question(operation) && self.steps.contains_key(&key(step)) =>
+            {
                 Vec::new()
             }
-            Event::StepStarted { step, operation, attempt, .. } => match self.steps.contains_key(&key(step)) && *attempt > 1 {
-                true => self.said(key(step), format!("attempt {attempt}")),
-                false => vec![self.step_began(key(step), operation, notice.at)],
-            },
+            Event::StepStarted { step, operation, attempt, .. } => {
+                match self.steps.contains_key(&key(step)) && *attempt > 1 {
+                    true => self.said(key(step), format!("attempt {attempt}")),
+                    false => vec![self.step_began(key(step), operation, notice.at)],
+                }
+            }
             Event::Progress { step, progress } => {
                 let percent = progress.percent.map(|p| format!(" {p:.0}%")).unwrap_or_default();
                 self.said(key(step), format!("{}{percent}", brief(&progress.message, LONGEST)))
             }
             Event::StepRetrying { step, attempt, failure, until, .. } => {
                 let pause = between(notice.at, *until);
-                let again = format!("attempt {attempt} failed: {}; again in {}", headline(failure), length(pause));
+                let again =
+                    format!("attempt {attempt} failed: {}; again in {}", headline(failure), length(pause));
                 self.said(key(step), again)
             }
             Event::StepFinished { step, end, .. } => self.step_ended(key(step), notice.at, end),
@@ -145,8 +150,12 @@ impl Narrator {
         let took = between(step.since, at);
         let took = if took < WORTH_TELLING { String::new() } else { format!("  {}", length(took)) };
         let line = match end {
-            StepEnd::Ok(value) => format!("{} {}{took}{}", self.mark(Mark::Done), step.title, answer(&step.title, value)),
-            StepEnd::Err(failure) => format!("{} {}{took}  {}", self.mark(Mark::Failed), step.title, headline(failure)),
+            StepEnd::Ok(value) => {
+                format!("{} {}{took}{}", self.mark(Mark::Done), step.title, answer(&step.title, value))
+            }
+            StepEnd::Err(failure) => {
+                format!("{} {}{took}  {}", self.mark(Mark::Failed), step.title, headline(failure))
+            }
         };
         vec![Told::Ended { key, line }]
     }
@@ -179,7 +188,11 @@ fn is_question(operation: &str) -> bool {
 
 /// Returns a person's answer, which is worth repeating; other values are the script's business.
 fn answer(title: &str, value: &Value) -> String {
-    value.as_str().filter(|_| is_question(title)).map(|answer| format!("  {}", brief(answer, LONGEST))).unwrap_or_default()
+    value
+        .as_str()
+        .filter(|_| is_question(title))
+        .map(|answer| format!("  {}", brief(answer, LONGEST)))
+        .unwrap_or_default()
 }
 
 /// Returns an error's message and its innermost cause on one line.
@@ -199,12 +212,16 @@ pub(super) fn log(notice: &Notice) {
         Event::StepStarted { operation, args, .. } if operation == NOTE => {
             tracing::info!(run, "{}", args.get("text").map(plain).unwrap_or_default());
         }
-        Event::StepStarted { step, operation, attempt, .. } => tracing::info!(run, step, attempt, "{operation}"),
+        Event::StepStarted { step, operation, attempt, .. } => {
+            tracing::info!(run, step, attempt, "{operation}")
+        }
         Event::StepRetrying { step, failure, until, .. } => {
             tracing::warn!(run, step, %until, "again: {}", headline(failure));
         }
         Event::StepAccepted { step, check_at, .. } => tracing::info!(run, step, %check_at, "under way"),
-        Event::Progress { step, progress } => tracing::debug!(run, step, percent = progress.percent, "{}", progress.message),
+        Event::Progress { step, progress } => {
+            tracing::debug!(run, step, percent = progress.percent, "{}", progress.message)
+        }
         Event::StepFinished { step, end: StepEnd::Ok(_), .. } => tracing::info!(run, step, "done"),
         Event::StepFinished { step, end: StepEnd::Err(failure), .. } => {
             tracing::warn!(run, step, "failed: {}", headline(failure));

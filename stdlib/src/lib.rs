@@ -35,20 +35,15 @@ pub struct Azure {
 impl Azure {
     /// Returns the subscription in which names are looked up.
     fn subscription(&self) -> Result<&str> {
-        self.subscription
-            .as_deref()
-            .filter(|s| !s.is_empty())
-            .ok_or_else(|| {
-                Error::invalid("no subscription is chosen, so a name cannot be looked up")
-                    .hint("set AZURE_SUBSCRIPTION_ID, or give the whole resource id")
-            })
+        self.subscription.as_deref().filter(|s| !s.is_empty()).ok_or_else(|| {
+            Error::invalid("no subscription is chosen, so a name cannot be looked up")
+                .hint("set AZURE_SUBSCRIPTION_ID, or give the whole resource id")
+        })
     }
 
     /// Returns the resource group that a call names, else the default one. An empty name counts as none.
     fn group<'a>(&'a self, named: Option<&'a str>) -> Option<&'a str> {
-        named
-            .or(self.group.as_deref())
-            .filter(|group| !group.is_empty())
+        named.or(self.group.as_deref()).filter(|group| !group.is_empty())
     }
 }
 
@@ -81,9 +76,7 @@ mod tests {
     fn azure() -> Azure {
         let credential = arm::Credential::AzureCli { tenant: None };
         Azure {
-            arm: arm::Arm::builder(arm::Cloud::public(), credential)
-                .build()
-                .unwrap(),
+            arm: arm::Arm::builder(arm::Cloud::public(), credential).build().unwrap(),
             subscription: Some("s".into()),
             group: None,
             dial: Dialer::direct(),
@@ -109,23 +102,11 @@ mod tests {
                 "the summary is a sentence",
             );
             check(!it.examples.is_empty(), "there is an example");
-            check(
-                it.examples.iter().any(|e| e.gives.is_some()),
-                "an example says what it gives",
-            );
-            check(
-                it.examples.iter().all(|e| e.world == Some("edge")),
-                "examples name their world",
-            );
+            check(it.examples.iter().any(|e| e.gives.is_some()), "an example says what it gives");
+            check(it.examples.iter().all(|e| e.world == Some("edge")), "examples name their world");
             for field in it.params.iter().chain(&it.output_fields()) {
-                check(
-                    !field.help.is_empty(),
-                    &format!("`{}` is explained", field.name),
-                );
-                check(
-                    !field.kind.is_empty(),
-                    &format!("`{}` has a type", field.name),
-                );
+                check(!field.help.is_empty(), &format!("`{}` is explained", field.name));
+                check(!field.kind.is_empty(), &format!("`{}` has a type", field.name));
             }
         }
         assert!(problems.is_empty(), "{}", problems.join("\n"));

@@ -17,20 +17,12 @@ pub(crate) use crate::{Azure, Ref};
 
 /// Returns the text at a path of names such as `/properties/status/powerState`. An empty text counts as none.
 pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
-    value
-        .pointer(pointer)?
-        .as_str()
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
+    value.pointer(pointer)?.as_str().map(str::trim).filter(|text| !text.is_empty())
 }
 
 /// Returns the list at a path of names; empty when there is none.
 pub(crate) fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
-    value
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
+    value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
 /// Reads back what an operation stored before it waited.

@@ -33,17 +33,12 @@ impl Ref {
         if is_name(text) {
             return Ok(Ref::Name(text.to_owned()));
         }
-        Err(Error::invalid(format!(
-            "`{text}` is neither a name nor a resource id"
-        )))
+        Err(Error::invalid(format!("`{text}` is neither a name nor a resource id")))
     }
 
     /// Reads a value of a script: a text, or a map with an `id` (a machine) or a `vm` (a console).
     fn read(value: &Value) -> Result<Self> {
-        let text = value
-            .as_str()
-            .or_else(|| value.get("id")?.as_str())
-            .or_else(|| value.get("vm")?.as_str());
+        let text = value.as_str().or_else(|| value.get("id")?.as_str()).or_else(|| value.get("vm")?.as_str());
         let wrong = || {
             Error::invalid(
                 "give a name, a resource id, or a value with an `id`, such as what `local::vm` gives",
@@ -119,33 +114,15 @@ mod tests {
 
     #[test]
     fn names_ids_and_values_are_understood() {
-        let id =
-            "/subscriptions/s/resourceGroups/g/providers/Microsoft.HybridCompute/machines/web-01";
-        for value in [
-            json!(id),
-            json!({"id": id, "name": "x"}),
-            json!({"vm": id, "host": "n"}),
-        ] {
+        let id = "/subscriptions/s/resourceGroups/g/providers/Microsoft.HybridCompute/machines/web-01";
+        for value in [json!(id), json!({"id": id, "name": "x"}), json!({"vm": id, "host": "n"})] {
             let read: Ref = serde_json::from_value(value).unwrap();
             assert_eq!(read, Ref::Id(id.parse().unwrap()));
             assert_eq!(read.to_string(), "web-01");
         }
-        assert_eq!(
-            serde_json::from_value::<Ref>(json!("web-01")).unwrap(),
-            Ref::Name("web-01".into())
-        );
-        for wrong in [
-            json!(""),
-            json!("a/b"),
-            json!("/a"),
-            json!(7),
-            json!({}),
-            json!(null),
-        ] {
-            assert!(
-                serde_json::from_value::<Ref>(wrong.clone()).is_err(),
-                "{wrong}"
-            );
+        assert_eq!(serde_json::from_value::<Ref>(json!("web-01")).unwrap(), Ref::Name("web-01".into()));
+        for wrong in [json!(""), json!("a/b"), json!("/a"), json!(7), json!({}), json!(null)] {
+            assert!(serde_json::from_value::<Ref>(wrong.clone()).is_err(), "{wrong}");
         }
     }
 

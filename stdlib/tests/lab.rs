@@ -28,10 +28,7 @@ impl World {
         let clock = SteppedClock::jumping("2026-11-20T10:00:00Z".parse().expect("a time"));
         let now = clock.clone();
         let mut config = LabConfig::new(Arc::new(move || now.now()));
-        config.faults = faults
-            .iter()
-            .map(|fault| fault.parse().expect("a fault"))
-            .collect();
+        config.faults = faults.iter().map(|fault| fault.parse().expect("a fault")).collect();
         let lab = Lab::start(config).await.expect("the lab starts");
         let lab_is = lab.descriptor();
         let url: String = lab_is.url;
@@ -43,10 +40,8 @@ impl World {
             client_id: lab_is.client_id,
             secret: Secret::new(lab_is.client_secret),
         };
-        let arm = Arm::builder(cloud, credential)
-            .clock(Arc::new(clock.clone()))
-            .build()
-            .expect("a connection");
+        let arm =
+            Arm::builder(cloud, credential).clock(Arc::new(clock.clone())).build().expect("a connection");
         let azure = Azure {
             arm,
             subscription: Some(lab_is.subscription),
@@ -55,30 +50,19 @@ impl World {
         };
         let journal = Arc::new(MemoryJournal::new());
         let engine = process(&azure, &clock, &journal, |_| {});
-        World {
-            lab,
-            azure,
-            clock,
-            journal,
-            engine,
-            folder: tempfile::tempdir().expect("a folder"),
-        }
+        World { lab, azure, clock, journal, engine, folder: tempfile::tempdir().expect("a folder") }
     }
 
     async fn prepare(&self, script: &str) -> RunId {
         let front = "title = \"test\"\neffects = [\"azure:write\", \"net:probe\", \"file:write\"]";
-        let mut request =
-            RunRequest::new("test").text(format!("/*---\n{front}\n---*/\n{script}\n"));
+        let mut request = RunRequest::new("test").text(format!("/*---\n{front}\n---*/\n{script}\n"));
         request.workdir = self.folder.path().to_owned();
         self.engine.prepare(&request).await.expect("a sound script")
     }
 
     async fn run(&self, script: &str) -> Driven {
         let run = self.prepare(script).await;
-        self.engine
-            .drive(&run, Duration::from_secs(1_000_000))
-            .await
-            .expect("a run")
+        self.engine.drive(&run, Duration::from_secs(1_000_000)).await.expect("a run")
     }
 
     async fn value(&self, script: &str) -> Value {
@@ -89,21 +73,14 @@ impl World {
     }
 
     async fn open_leases(&self) -> usize {
-        self.engine
-            .journal()
-            .leases()
-            .await
-            .expect("a journal")
-            .len()
+        self.engine.journal().leases().await.expect("a journal").len()
     }
 
     /// Returns how often each request took effect, by method and the end of its path.
     fn effects(&self) -> BTreeMap<String, usize> {
         let mut effects = BTreeMap::new();
         for entry in self.lab.ledger().into_iter().filter(|entry| entry.effect) {
-            *effects
-                .entry(format!("{} {}", entry.method, entry.path))
-                .or_default() += 1;
+            *effects.entry(format!("{} {}", entry.method, entry.path)).or_default() += 1;
         }
         effects
     }
@@ -144,10 +121,7 @@ async fn every_example_gives_what_it_says() {
         for example in &operation.declaration.examples {
             let world = World::with(&[]).await;
             let got = world.run(example.script).await;
-            let wanted = example
-                .gives
-                .clone()
-                .map(|value| Driven::Ended(RunEnd::Succeeded { value }));
+            let wanted = example.gives.clone().map(|value| Driven::Ended(RunEnd::Succeeded { value }));
             if Some(&got) != wanted.as_ref() || !world.complaints().is_empty() {
                 let name = operation.declaration.name;
                 problems.push(format!(
@@ -202,15 +176,10 @@ async fn a_console_is_opened_and_closed_once_whatever_happens() {
     ] {
         let world = World::with(&[fault]).await;
         let got = world.run(CONSOLE).await;
-        let ended = Driven::Ended(RunEnd::Succeeded {
-            value: wanted.clone(),
-        });
+        let ended = Driven::Ended(RunEnd::Succeeded { value: wanted.clone() });
         let leases = world.open_leases().await;
         if got != ended || leases > 0 || !world.complaints().is_empty() {
-            problems.push(format!(
-                "{fault}: {got:?}\n  {leases} leases left; {:?}",
-                world.complaints()
-            ));
+            problems.push(format!("{fault}: {got:?}\n  {leases} leases left; {:?}", world.complaints()));
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
@@ -218,17 +187,13 @@ async fn a_console_is_opened_and_closed_once_whatever_happens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_needs_a_person_waits_for_one() {
-    for (fault, hint) in [
-        ("role-missing", "Azure Stack HCI Administrator"),
-        ("cae-challenge=claims", "sign in again"),
-    ] {
+    for (fault, hint) in
+        [("role-missing", "Azure Stack HCI Administrator"), ("cae-challenge=claims", "sign in again")]
+    {
         let world = World::with(&[fault]).await;
         match world.run(CONSOLE).await {
             Driven::Parked(Park::Denied { failure }, None) => {
-                assert!(
-                    failure.hints.join("\n").contains(hint),
-                    "{fault}: {failure:?}"
-                );
+                assert!(failure.hints.join("\n").contains(hint), "{fault}: {failure:?}");
             }
             other => panic!("{fault}: {other:?}"),
         }
@@ -236,13 +201,7 @@ async fn what_needs_a_person_waits_for_one() {
     }
     for fault in ["slow", "stuck"] {
         let world = World::with(&[fault]).await;
-        assert!(
-            matches!(
-                world.run(CONSOLE).await,
-                Driven::Parked(Park::Exhausted { .. }, None)
-            ),
-            "{fault}"
-        );
+        assert!(matches!(world.run(CONSOLE).await, Driven::Parked(Park::Exhausted { .. }, None)), "{fault}");
         assert_eq!(
             world.open_leases().await,
             1,
@@ -254,76 +213,23 @@ async fn what_needs_a_person_waits_for_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_say_what_to_do_next() {
     for (faults, script, part, hint) in [
-        (
-            vec!["job-fails"],
-            CONSOLE,
-            "firewall rule",
-            "Check the Windows Defender Firewall",
-        ),
-        (
-            vec!["old-api=2023-01-01"],
-            CONSOLE,
-            "offered: 2023-01-01",
-            "preview",
-        ),
-        (
-            vec!["host-unreachable"],
-            CONSOLE,
-            "answers on no address",
-            "rdp::set_address",
-        ),
-        (
-            vec![],
-            r#"vmconnect::enable("file-01")"#,
-            "no console to show",
-            "local::start",
-        ),
-        (
-            vec![],
-            r#"vmconnect::enable("pos-01")"#,
-            "VM Connect came with 2601",
-            "solution update",
-        ),
-        (
-            vec![],
-            r#"vmconnect::enable("web-01", #{ cluster: "branch" })"#,
-            "release 2411",
-            "solution update",
-        ),
-        (
-            vec![],
-            r#"local::vm("app-01")"#,
-            "no VM `app-01` in resource group `rg-edge`",
-            "rg-apps",
-        ),
-        (
-            vec![],
-            r#"local::vm("web-1")"#,
-            "no VM `web-1`",
-            "did you mean web-01",
-        ),
+        (vec!["job-fails"], CONSOLE, "firewall rule", "Check the Windows Defender Firewall"),
+        (vec!["old-api=2023-01-01"], CONSOLE, "offered: 2023-01-01", "preview"),
+        (vec!["host-unreachable"], CONSOLE, "answers on no address", "rdp::set_address"),
+        (vec![], r#"vmconnect::enable("file-01")"#, "no console to show", "local::start"),
+        (vec![], r#"vmconnect::enable("pos-01")"#, "VM Connect came with 2601", "solution update"),
+        (vec![], r#"vmconnect::enable("web-01", #{ cluster: "branch" })"#, "release 2411", "solution update"),
+        (vec![], r#"local::vm("app-01")"#, "no VM `app-01` in resource group `rg-edge`", "rg-apps"),
+        (vec![], r#"local::vm("web-1")"#, "no VM `web-1`", "did you mean web-01"),
         (vec![], r#"local::vm("hq-node1")"#, "is an Arc machine", ""),
-        (
-            vec![],
-            r#"local::cluster("hqq")"#,
-            "no Azure Local instance `hqq`",
-            "did you mean hq",
-        ),
-        (
-            vec![],
-            r#"local::restart("file-01")"#,
-            "is off",
-            "local::start",
-        ),
+        (vec![], r#"local::cluster("hqq")"#, "no Azure Local instance `hqq`", "did you mean hq"),
+        (vec![], r#"local::restart("file-01")"#, "is off", "local::start"),
     ] {
         let world = World::with(&faults).await;
         match world.run(script).await {
             Driven::Ended(RunEnd::Failed { failure, .. }) => {
                 assert!(failure.message.contains(part), "{script}: {failure:?}");
-                assert!(
-                    failure.hints.join("\n").contains(hint),
-                    "{script}: {failure:?}"
-                );
+                assert!(failure.hints.join("\n").contains(hint), "{script}: {failure:?}");
             }
             other => panic!("{faults:?} {script}: {other:?}"),
         }
@@ -334,19 +240,12 @@ async fn failures_say_what_to_do_next() {
 async fn older_jobs_are_cleared_even_when_an_answer_is_lost() {
     for fault in ["reply-lost=2", "flaps", "throttled=2,writes"] {
         let world = World::with(&[fault]).await;
-        let script = r#"vmconnect::enable("web-01"); vmconnect::enable("web-01"); vmconnect::disable("web-01").hosts"#;
+        let script =
+            r#"vmconnect::enable("web-01"); vmconnect::enable("web-01"); vmconnect::disable("web-01").hosts"#;
         assert_eq!(world.value(script).await, json!(["hq-node2"]), "{fault}");
-        let deletes = world
-            .effects()
-            .keys()
-            .filter(|what| what.starts_with("DELETE"))
-            .count();
+        let deletes = world.effects().keys().filter(|what| what.starts_with("DELETE")).count();
         assert_eq!((deletes, world.open_leases().await), (1, 0), "{fault}");
-        assert!(
-            world.complaints().is_empty(),
-            "{fault}: {:?}",
-            world.complaints()
-        );
+        assert!(world.complaints().is_empty(), "{fault}: {:?}", world.complaints());
     }
 }
 
@@ -354,17 +253,12 @@ async fn older_jobs_are_cleared_even_when_an_answer_is_lost() {
 async fn two_that_give_back_at_once_do_not_leave_the_door_open() {
     for _ in 0..10 {
         let world = World::with(&[]).await;
-        world
-            .value(r#"vmconnect::enable("db-01"); vmconnect::enable("lin-02"); 0"#)
-            .await;
+        world.value(r#"vmconnect::enable("db-01"); vmconnect::enable("lin-02"); 0"#).await;
         assert_eq!(world.open_leases().await, 2);
         let close = |vm: &str| format!("vmconnect::disable(\"{vm}\").closed");
         let (one, other) = (close("db-01"), close("lin-02"));
         let closed = tokio::join!(world.value(&one), world.value(&other));
-        assert!(
-            closed.0 == json!(true) || closed.1 == json!(true),
-            "{closed:?}"
-        );
+        assert!(closed.0 == json!(true) || closed.1 == json!(true), "{closed:?}");
         assert_eq!(world.open_leases().await, 0);
     }
 }
@@ -382,28 +276,14 @@ async fn a_power_change_whose_answer_is_lost_is_not_repeated() {
     ] {
         let world = World::with(&[fault]).await;
         let script = r#"[local::start("file-01").power_state, local::stop("db-01").power_state, local::power_off("web-01").power_state]"#;
-        assert_eq!(
-            world.value(script).await,
-            json!(["Running", "Stopped", "Stopped"]),
-            "{fault}"
-        );
-        assert!(
-            world.complaints().is_empty(),
-            "{fault}: {:?}",
-            world.complaints()
-        );
+        assert_eq!(world.value(script).await, json!(["Running", "Stopped", "Stopped"]), "{fault}");
+        assert!(world.complaints().is_empty(), "{fault}: {:?}", world.complaints());
     }
     let world = World::with(&["reply-lost"]).await;
     let parked = world.run(r#"local::restart("db-01")"#).await;
-    assert!(
-        matches!(parked, Driven::Parked(Park::Undecided { .. }, _)),
-        "{parked:?}"
-    );
+    assert!(matches!(parked, Driven::Parked(Park::Undecided { .. }, _)), "{parked:?}");
     let world = World::with(&["never-ends"]).await;
-    assert_eq!(
-        world.value(r#"local::restart("db-01").power_state"#).await,
-        json!("Running")
-    );
+    assert_eq!(world.value(r#"local::restart("db-01").power_state"#).await, json!("Running"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -415,25 +295,9 @@ async fn no_secret_reaches_the_journal_or_the_file() {
     let text = String::from_utf8(file).expect("text");
     assert_eq!(text.matches("\r\n").count(), 4, "{text}");
     assert!(!text.contains(&secret) && !text.to_lowercase().contains("password"));
-    for run in world
-        .engine
-        .journal()
-        .runs(&Default::default())
-        .await
-        .expect("a journal")
-    {
-        for record in world
-            .engine
-            .journal()
-            .records(&run.id, 0)
-            .await
-            .expect("records")
-        {
-            assert!(
-                !record.body.contains(&secret) && !record.body.contains("Bearer"),
-                "{}",
-                record.body
-            );
+    for run in world.engine.journal().runs(&Default::default()).await.expect("a journal") {
+        for record in world.engine.journal().records(&run.id, 0).await.expect("records") {
+            assert!(!record.body.contains(&secret) && !record.body.contains("Bearer"), "{}", record.body);
         }
     }
 }
@@ -443,26 +307,14 @@ async fn a_cloud_is_known_by_its_address_alone() {
     let lab = World::with(&[]).await.lab.descriptor();
     let world = World::with(&[]).await;
     let here = world.lab.descriptor();
-    let cloud = Cloud::discover("lab", &here.url, Some(here.ca_pem.into_bytes().into()))
-        .await
-        .expect("a cloud");
+    let cloud =
+        Cloud::discover("lab", &here.url, Some(here.ca_pem.into_bytes().into())).await.expect("a cloud");
     let secret = Secret::new(here.client_secret);
-    let credential = Credential::ClientSecret {
-        tenant: here.tenant,
-        client_id: here.client_id,
-        secret,
-    };
-    Arm::builder(cloud, credential)
-        .build()
-        .expect("a connection")
-        .sign_in()
-        .await
-        .expect("a token");
+    let credential = Credential::ClientSecret { tenant: here.tenant, client_id: here.client_id, secret };
+    Arm::builder(cloud, credential).build().expect("a connection").sign_in().await.expect("a token");
     // Another lab's certificate is not trusted, and a lab that is gone cannot be reached.
     for ca in [None, Some(lab.ca_pem.into_bytes().into())] {
-        let error = Cloud::discover("lab", &here.url, ca)
-            .await
-            .expect_err("not trusted");
+        let error = Cloud::discover("lab", &here.url, ca).await.expect_err("not trusted");
         assert_eq!(error.kind(), ErrorKind::Unsent, "{error:?}");
     }
 }
@@ -501,10 +353,7 @@ async fn a_process_that_dies_at_any_moment_changes_nothing() {
         };
         if survived {
             println!("died at {} moments", moment - 1);
-            assert!(
-                moment > 20,
-                "the drill must have had something to cut: {moment}"
-            );
+            assert!(moment > 20, "the drill must have had something to cut: {moment}");
             break;
         }
         drop(first);
@@ -513,23 +362,9 @@ async fn a_process_that_dies_at_any_moment_changes_nothing() {
         let second = process(&world.azure, &world.clock, &journal, |_| {});
         let driven = second.drive(&run, patience).await.expect("a run");
         let same_effects = world.effects().into_values().collect::<Vec<_>>() == effects;
-        let is_same = driven
-            == Driven::Ended(RunEnd::Succeeded {
-                value: wanted.clone(),
-            });
-        if !is_same
-            || !same_effects
-            || !second
-                .journal()
-                .leases()
-                .await
-                .expect("a journal")
-                .is_empty()
-        {
-            problems.push(format!(
-                "moment {moment}: {driven:?}; {:?}",
-                world.effects()
-            ));
+        let is_same = driven == Driven::Ended(RunEnd::Succeeded { value: wanted.clone() });
+        if !is_same || !same_effects || !second.journal().leases().await.expect("a journal").is_empty() {
+            problems.push(format!("moment {moment}: {driven:?}; {:?}", world.effects()));
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -71,7 +71,7 @@ impl Sealed {
             .env("TZ", "UTC")
             .env("COLUMNS", "100")
             .env("NO_COLOR", "1");
-        Relight { world: self, command, input: String::new() }
+        Relight { world: self, command }
     }
 
     /// Describes a call in the lab.
@@ -90,7 +90,6 @@ impl Sealed {
 pub(crate) struct Relight<'a> {
     world: &'a Sealed,
     command: Command,
-    input: String,
 }
 
 impl<'a> Relight<'a> {
@@ -106,20 +105,10 @@ impl<'a> Relight<'a> {
         self
     }
 
-    /// Sets what it reads.
-    pub(crate) fn input(mut self, text: &str) -> Self {
-        self.input = text.to_owned();
-        self
-    }
-
     /// Runs it to its end.
     #[must_use = "compare the output, or call `succeeds`"]
     pub(crate) fn run(mut self) -> Output<'a> {
-        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.command.spawn().expect("relight starts");
-        // It may end without reading.
-        let _ = child.stdin.take().expect("piped").write_all(self.input.as_bytes());
-        let output = child.wait_with_output().expect("relight ends");
+        let output = self.command.stdin(Stdio::null()).output().expect("relight runs");
         Output {
             world: self.world,
             code: output.status.code(),
@@ -170,7 +159,8 @@ impl<'a> Running<'a> {
 
     /// Sends a signal, such as `INT`.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("/bin/sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status();
+        let sent =
+            Command::new("/bin/sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status();
         assert!(sent.expect("a shell").success());
     }
 
@@ -219,7 +209,9 @@ impl Output<'_> {
 
     /// Leaves lines out: how often an operation says how far it is depends on the machine.
     pub(crate) fn without(mut self, start: &str) -> Self {
-        let kept = |text: &str| text.lines().filter(|line| !line.starts_with(start)).map(|line| format!("{line}\n")).collect();
+        let kept = |text: &str| {
+            text.lines().filter(|line| !line.starts_with(start)).map(|line| format!("{line}\n")).collect()
+        };
         (self.out, self.err) = (kept(&self.out), kept(&self.err));
         self
     }
@@ -301,7 +293,8 @@ fn settled(line: &str) -> String {
     }
     if ["[id", "[long]", "now"].iter().any(|word| line.contains(word)) {
         let indent = line.len() - line.trim_start().len();
-        let words: Vec<&str> = line[indent..].split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
+        let words: Vec<&str> =
+            line[indent..].split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
         line = format!("{}{}", &line[..indent], words.join("  "));
     }
     line
@@ -311,7 +304,9 @@ fn settled(line: &str) -> String {
 fn moment(text: &str) -> Option<usize> {
     let fits = |pattern: &str| {
         let mut chars = text.chars();
-        pattern.chars().all(|p| chars.next().is_some_and(|c| if p == '0' { c.is_ascii_digit() } else { c == p }))
+        pattern
+            .chars()
+            .all(|p| chars.next().is_some_and(|c| if p == '0' { c.is_ascii_digit() } else { c == p }))
     };
     if fits("0000-00-00T00:00") {
         return Some(text.find(|c: char| !(c.is_ascii_digit() || "-:.TZ".contains(c))).unwrap_or(text.len()));

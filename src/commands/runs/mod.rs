@@ -10,8 +10,8 @@ mod verify;
 mod watch;
 
 use clap::{Args, Subcommand};
-use relight_engine::journal::{Status, Summary};
 use relight_engine::event::Park;
+use relight_engine::journal::{Status, Summary};
 
 use crate::cli::Global;
 use crate::exit::Result;
@@ -71,8 +71,12 @@ fn next(run: &Summary, place: &str) -> Option<String> {
             let answer = choices.first().map_or("ANSWER", String::as_str);
             Some(format!("relight runs answer {id} {answer}{place}"))
         }
-        (Status::Parked, Some(Park::Undecided { .. })) => Some(format!("relight runs answer {id} done{place}")),
-        (Status::Parked, Some(park)) if !park.is_waiting() => Some(format!("relight runs resume {id}{place}")),
+        (Status::Parked, Some(Park::Undecided { .. })) => {
+            Some(format!("relight runs answer {id} done{place}"))
+        }
+        (Status::Parked, Some(park)) if !park.is_waiting() => {
+            Some(format!("relight runs resume {id}{place}"))
+        }
         _ => None,
     }
 }

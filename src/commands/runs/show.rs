@@ -36,7 +36,12 @@ impl Show {
         let records = engine.journal().records(&summary.id, 0).await?;
         let mut events = Vec::with_capacity(records.len());
         for record in &records {
-            events.push(Notice { run: summary.id.clone(), seq: Some(record.seq), at: record.at, event: record.event()? });
+            events.push(Notice {
+                run: summary.id.clone(),
+                seq: Some(record.seq),
+                at: record.at,
+                event: record.event()?,
+            });
         }
         let mut out = io::stdout().lock();
         if self.json {

@@ -48,7 +48,10 @@ impl Stop {
                 Exit::Done
             }
             Driven::Ended(end) => {
-                terminal::say(format!("run {run} was over before it could be stopped: {}", crate::report::outcome(&end)));
+                terminal::say(format!(
+                    "run {run} was over before it could be stopped: {}",
+                    crate::report::outcome(&end)
+                ));
                 Exit::Done
             }
             Driven::Held { .. } => {

@@ -30,17 +30,21 @@ impl Verify {
         let exported: Exported = serde_json::from_slice(&text)
             .map_err(|e| Error::invalid(format!("{shown} is no exported run")).because(e))?;
         if exported.relight_export != FORMAT {
-            return Err(Error::invalid(format!("{shown} has format {}, this program reads {FORMAT}", exported.relight_export))
-                .hint("use the version of relight that wrote it, or a newer one")
-                .into());
+            return Err(Error::invalid(format!(
+                "{shown} has format {}, this program reads {FORMAT}",
+                exported.relight_export
+            ))
+            .hint("use the version of relight that wrote it, or a newer one")
+            .into());
         }
         verify(GENESIS, 1, &exported.records)?;
         let history = History::read(&exported.records)?;
         let pins = &history.prepared.sources;
         let fits = pins.len() == exported.sources.len()
-            && pins.iter().zip(&exported.sources).all(|(pin, source)| {
-                pin.name == source.name && pin.fingerprint == fingerprint(&source.text)
-            });
+            && pins
+                .iter()
+                .zip(&exported.sources)
+                .all(|(pin, source)| pin.name == source.name && pin.fingerprint == fingerprint(&source.text));
         if !fits {
             return Err(Error::storage("a runbook's text is not the one that the run pinned")
                 .hint("the file was changed; nothing in it can be trusted")
@@ -49,7 +53,13 @@ impl Verify {
         let state = history.end.as_ref().map_or_else(|| "not over".to_owned(), report::outcome);
         let seal = exported.records.last().map(|record| record.hash.as_str()).unwrap_or_default();
         let mut out = io::stdout().lock();
-        writeln!(out, "intact: run {} of {}, {} records, {state}", exported.run, history.prepared.runbook, exported.records.len())?;
+        writeln!(
+            out,
+            "intact: run {} of {}, {} records, {state}",
+            exported.run,
+            history.prepared.runbook,
+            exported.records.len()
+        )?;
         writeln!(out, "seal:   {seal}")?;
         Ok(Exit::Done)
     }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
+use relight_engine::Notice;
 use relight_engine::journal::Status;
 use relight_engine::replay::History;
-use relight_engine::Notice;
 
 use super::{Which, next};
 use crate::cli::Global;
@@ -50,7 +50,8 @@ impl Watch {
             if summary.seq == seen && (summary.status.is_over() || needs_a_person) {
                 reporter.clear();
                 let end = engine.history(&run).await?.end;
-                let parked = || format!("is parked: {}", summary.park.as_ref().map(report::why).unwrap_or_default());
+                let parked =
+                    || format!("is parked: {}", summary.park.as_ref().map(report::why).unwrap_or_default());
                 terminal::say(format!("run {run} {}", end.as_ref().map_or_else(parked, report::outcome)));
                 if let Some(command) = next(&summary, &home.same_place()) {
                     terminal::say(format!("Go on with: {command}"));

@@ -13,10 +13,9 @@ use azure_core::credentials::{Secret as AzureSecret, TokenCredential, TokenReque
 use azure_core::http::{ClientOptions, RetryOptions, Transport};
 use azure_core::time::OffsetDateTime;
 use azure_identity::{
-    AzureCliCredential, AzureCliCredentialOptions, ClientAssertionCredentialOptions,
-    ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential,
-    ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential,
-    WorkloadIdentityCredentialOptions,
+    AzureCliCredential, AzureCliCredentialOptions, ClientAssertionCredentialOptions, ClientSecretCredential,
+    ClientSecretCredentialOptions, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
+    UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
 };
 use base64::Engine as _;
 use base64::alphabet;
@@ -84,13 +83,8 @@ impl Credential {
         let get = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
         let need = |name: &str, because: &str| {
             get(name).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Denied,
-                    format!("{because} is set and {name} is not"),
-                )
-                .hint(format!(
-                    "set {name}, or unset {because} to sign in another way"
-                ))
+                Error::new(ErrorKind::Denied, format!("{because} is set and {name} is not"))
+                    .hint(format!("set {name}, or unset {because} to sign in another way"))
             })
         };
         if let Some(secret) = get("AZURE_CLIENT_SECRET") {
@@ -107,39 +101,25 @@ impl Credential {
                 token_file: file.into(),
             });
         }
-        let wanted = get("AZURE_USE_MANAGED_IDENTITY")
-            .is_some_and(|v| !matches!(v.as_str(), "0" | "false" | "no"));
+        let wanted =
+            get("AZURE_USE_MANAGED_IDENTITY").is_some_and(|v| !matches!(v.as_str(), "0" | "false" | "no"));
         if wanted || get("IDENTITY_ENDPOINT").is_some() {
-            return Ok(Credential::ManagedIdentity {
-                client_id: get("AZURE_CLIENT_ID"),
-            });
+            return Ok(Credential::ManagedIdentity { client_id: get("AZURE_CLIENT_ID") });
         }
-        Ok(Credential::AzureCli {
-            tenant: get("AZURE_TENANT_ID"),
-        })
+        Ok(Credential::AzureCli { tenant: get("AZURE_TENANT_ID") })
     }
 
     /// Returns who signs in, in words for a person.
     pub fn describe(&self) -> String {
         match self {
-            Credential::ClientSecret {
-                tenant, client_id, ..
-            } => {
+            Credential::ClientSecret { tenant, client_id, .. } => {
                 format!("service principal {client_id} of tenant {tenant} (AZURE_CLIENT_SECRET)")
             }
-            Credential::WorkloadIdentity {
-                tenant, client_id, ..
-            } => {
-                format!(
-                    "workload identity {client_id} of tenant {tenant} (AZURE_FEDERATED_TOKEN_FILE)"
-                )
+            Credential::WorkloadIdentity { tenant, client_id, .. } => {
+                format!("workload identity {client_id} of tenant {tenant} (AZURE_FEDERATED_TOKEN_FILE)")
             }
-            Credential::ManagedIdentity {
-                client_id: Some(id),
-            } => format!("managed identity {id}"),
-            Credential::ManagedIdentity { client_id: None } => {
-                "managed identity of this machine".into()
-            }
+            Credential::ManagedIdentity { client_id: Some(id) } => format!("managed identity {id}"),
+            Credential::ManagedIdentity { client_id: None } => "managed identity of this machine".into(),
             Credential::AzureCli { .. } => "Azure CLI (`az login`)".into(),
             Credential::Custom(_) => "the embedding program's credential".into(),
         }
@@ -171,29 +151,19 @@ impl Credential {
     ) -> Result<Arc<dyn TokenCredential>, azure_core::Error> {
         let options = || client_options(cloud, http);
         Ok(match self {
-            Credential::ClientSecret {
-                tenant,
-                client_id,
-                secret,
-            } => {
+            Credential::ClientSecret { tenant, client_id, secret } => {
                 let secret = AzureSecret::new(secret.expose().to_owned());
-                let options = ClientSecretCredentialOptions {
-                    client_options: options(),
-                };
+                let options = ClientSecretCredentialOptions { client_options: options() };
                 ClientSecretCredential::new(tenant, client_id.clone(), secret, Some(options))?
             }
-            Credential::WorkloadIdentity {
-                tenant,
-                client_id,
-                token_file,
-            } => WorkloadIdentityCredential::new(Some(WorkloadIdentityCredentialOptions {
-                credential_options: ClientAssertionCredentialOptions {
-                    client_options: options(),
-                },
-                client_id: Some(client_id.clone()),
-                tenant_id: Some(tenant.clone()),
-                token_file_path: Some(token_file.clone()),
-            }))?,
+            Credential::WorkloadIdentity { tenant, client_id, token_file } => {
+                WorkloadIdentityCredential::new(Some(WorkloadIdentityCredentialOptions {
+                    credential_options: ClientAssertionCredentialOptions { client_options: options() },
+                    client_id: Some(client_id.clone()),
+                    tenant_id: Some(tenant.clone()),
+                    token_file_path: Some(token_file.clone()),
+                }))?
+            }
             Credential::ManagedIdentity { client_id } => {
                 ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
                     user_assigned_id: client_id.clone().map(UserAssignedId::ClientId),
@@ -201,10 +171,7 @@ impl Credential {
                 }))?
             }
             Credential::AzureCli { tenant } => {
-                let options = AzureCliCredentialOptions {
-                    tenant_id: tenant.clone(),
-                    ..Default::default()
-                };
+                let options = AzureCliCredentialOptions { tenant_id: tenant.clone(), ..Default::default() };
                 AzureCliCredential::new(Some(options))?
             }
             Credential::Custom(credential) => credential.clone(),
@@ -255,13 +222,7 @@ impl Tokens {
         http: reqwest::Client,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Tokens {
-            credential,
-            cloud,
-            http,
-            clock,
-            current: Mutex::new(None),
-        }
+        Tokens { credential, cloud, http, clock, current: Mutex::new(None) }
     }
 
     pub(super) fn credential(&self) -> &Credential {
@@ -288,44 +249,28 @@ impl Tokens {
     }
 
     fn is_fresh(&self, token: &Token) -> bool {
-        self.clock
-            .now()
-            .saturating_add(MARGIN)
-            .is_ok_and(|soon| soon < token.expires)
+        self.clock.now().saturating_add(MARGIN).is_ok_and(|soon| soon < token.expires)
     }
 
     async fn renew(&self, current: &mut Option<Token>, claims: Option<Claims>) -> Result<Token> {
         if self.cloud.is_adfs()
-            && !matches!(
-                self.credential,
-                Credential::AzureCli { .. } | Credential::Custom(_)
-            )
+            && !matches!(self.credential, Credential::AzureCli { .. } | Credential::Custom(_))
         {
             return Err(Error::new(ErrorKind::Denied, format!("{} signs in at AD FS, which needs the Azure CLI", self.cloud.name))
                 .hint("register the cloud (`az cloud register`), sign in with `az login`, and unset AZURE_CLIENT_SECRET"));
         }
-        let provider = self
-            .credential
-            .provider(&self.cloud, &self.http)
-            .map_err(|e| self.refused(&e))?;
+        let provider = self.credential.provider(&self.cloud, &self.http).map_err(|e| self.refused(&e))?;
         let mut options = TokenRequestOptions::default();
         if let Some(claims) = claims {
             options.method_options.context = options.method_options.context.with_value(claims);
         }
-        let token = provider
-            .get_token(&[&self.cloud.scope()], Some(options))
-            .await
-            .map_err(|e| self.refused(&e))?;
-        let lifetime =
-            (token.expires_on - OffsetDateTime::now_utc()).max(azure_core::time::Duration::ZERO);
+        let token =
+            provider.get_token(&[&self.cloud.scope()], Some(options)).await.map_err(|e| self.refused(&e))?;
+        let lifetime = (token.expires_on - OffsetDateTime::now_utc()).max(azure_core::time::Duration::ZERO);
         let lifetime = Duration::try_from(lifetime).unwrap_or_default();
         let token = Token {
             secret: Secret::new(token.token.secret()),
-            expires: self
-                .clock
-                .now()
-                .saturating_add(lifetime)
-                .unwrap_or(Timestamp::MAX),
+            expires: self.clock.now().saturating_add(lifetime).unwrap_or(Timestamp::MAX),
             serial: current.as_ref().map_or(1, |token| token.serial + 1),
         };
         *current = Some(token.clone());
@@ -338,14 +283,11 @@ impl Tokens {
         let said = shortened(&error.to_string(), 400);
         if is_network_trouble(error) {
             let host = self.cloud.login.host_str().unwrap_or_default();
-            return Error::new(
-                ErrorKind::Unsent,
-                format!("failed to reach {host} to sign in as {who}"),
-            )
-            .because(said)
-            .hint(format!(
-                "check the network and the proxy settings: can this machine reach https://{host} ?"
-            ));
+            return Error::new(ErrorKind::Unsent, format!("failed to reach {host} to sign in as {who}"))
+                .because(said)
+                .hint(format!(
+                    "check the network and the proxy settings: can this machine reach https://{host} ?"
+                ));
         }
         Error::new(ErrorKind::Denied, format!("failed to sign in as {who}"))
             .because(said)
@@ -367,10 +309,7 @@ fn is_network_trouble(error: &azure_core::Error) -> bool {
                 _ => {}
             }
         }
-        if error
-            .downcast_ref::<reqwest::Error>()
-            .is_some_and(|e| e.is_connect() || e.is_timeout())
-        {
+        if error.downcast_ref::<reqwest::Error>().is_some_and(|e| e.is_connect() || e.is_timeout()) {
             return true;
         }
         next = error.source();
@@ -386,16 +325,12 @@ pub(super) fn challenge_claims(header: &str) -> Option<Claims> {
     let bearer = lower.find("bearer ")?;
     let start = bearer + lower[bearer..].find("claims=\"")? + "claims=\"".len();
     let text = header[start..].split('"').next()?;
-    let config =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let decoded = [alphabet::STANDARD, alphabet::URL_SAFE]
         .iter()
         .find_map(|alphabet| GeneralPurpose::new(alphabet, config).decode(text).ok())?;
     let claims = String::from_utf8(decoded).ok()?;
-    serde_json::from_str::<serde_json::Value>(&claims)
-        .ok()?
-        .is_object()
-        .then_some(Claims(claims))
+    serde_json::from_str::<serde_json::Value>(&claims).ok()?.is_object().then_some(Claims(claims))
 }
 
 #[cfg(test)]
@@ -417,28 +352,13 @@ mod tests {
     fn the_environment_chooses_in_a_fixed_order() {
         let principal = [("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c")];
         for (more, starts) in [
+            (vec![("AZURE_CLIENT_SECRET", "s"), ("IDENTITY_ENDPOINT", "http://x")], "service principal c"),
             (
-                vec![
-                    ("AZURE_CLIENT_SECRET", "s"),
-                    ("IDENTITY_ENDPOINT", "http://x"),
-                ],
-                "service principal c",
-            ),
-            (
-                vec![
-                    ("AZURE_FEDERATED_TOKEN_FILE", "/f"),
-                    ("IDENTITY_ENDPOINT", "http://x"),
-                ],
+                vec![("AZURE_FEDERATED_TOKEN_FILE", "/f"), ("IDENTITY_ENDPOINT", "http://x")],
                 "workload identity c",
             ),
-            (
-                vec![("IDENTITY_ENDPOINT", "http://x")],
-                "managed identity c",
-            ),
-            (
-                vec![("AZURE_USE_MANAGED_IDENTITY", "1")],
-                "managed identity c",
-            ),
+            (vec![("IDENTITY_ENDPOINT", "http://x")], "managed identity c"),
+            (vec![("AZURE_USE_MANAGED_IDENTITY", "1")], "managed identity c"),
             (vec![("AZURE_USE_MANAGED_IDENTITY", "0")], "Azure CLI"),
             (vec![("AZURE_CLIENT_SECRET", " ")], "Azure CLI"),
         ] {
@@ -451,41 +371,28 @@ mod tests {
 
     #[test]
     fn half_a_choice_names_the_other_half() {
-        let error = choose(&[("AZURE_CLIENT_SECRET", "hunter2"), ("AZURE_CLIENT_ID", "c")])
-            .expect_err("half");
+        let error =
+            choose(&[("AZURE_CLIENT_SECRET", "hunter2"), ("AZURE_CLIENT_ID", "c")]).expect_err("half");
         assert_eq!(error.kind(), ErrorKind::Denied);
         assert!(error.message().contains("AZURE_TENANT_ID"), "{error}");
         assert!(!format!("{error:?}").contains("hunter2"));
-        let whole = choose(&[
-            ("AZURE_CLIENT_SECRET", "hunter2"),
-            ("AZURE_CLIENT_ID", "c"),
-            ("AZURE_TENANT_ID", "t"),
-        ]);
+        let whole =
+            choose(&[("AZURE_CLIENT_SECRET", "hunter2"), ("AZURE_CLIENT_ID", "c"), ("AZURE_TENANT_ID", "t")]);
         assert!(!format!("{whole:?}").contains("hunter2"));
     }
 
     #[test]
     fn claims_are_found_in_every_dress() {
-        let claims = r#"{"access_token":{"nbf":{"essential":true,"value":"1726258122"},"x":{"value":"??>>~~"}}}"#;
+        let claims =
+            r#"{"access_token":{"nbf":{"essential":true,"value":"1726258122"},"x":{"value":"??>>~~"}}}"#;
         let standard = base64::engine::general_purpose::STANDARD.encode(claims);
         let url_safe = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
-        assert!(
-            standard.contains(['+', '/']),
-            "the two alphabets must differ here: {standard}"
-        );
-        for text in [
-            standard.as_str(),
-            standard.trim_end_matches('='),
-            url_safe.as_str(),
-        ] {
+        assert!(standard.contains(['+', '/']), "the two alphabets must differ here: {standard}");
+        for text in [standard.as_str(), standard.trim_end_matches('='), url_safe.as_str()] {
             let header = format!(
                 r#"Bearer realm="", authorization_uri="https://l/a,b", error="insufficient_claims", claims="{text}", PoP realm="", nonce="x""#
             );
-            assert_eq!(
-                challenge_claims(&header),
-                Some(Claims(claims.into())),
-                "{header}"
-            );
+            assert_eq!(challenge_claims(&header), Some(Claims(claims.into())), "{header}");
         }
         for header in [
             "",
@@ -514,8 +421,7 @@ mod tests {
         ) -> azure_core::Result<AccessToken> {
             let asked = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
             let claims = options.and_then(|o| o.method_options.context.value::<Claims>().cloned());
-            let expires =
-                OffsetDateTime::now_utc() + azure_core::time::Duration::seconds(self.lifetime);
+            let expires = OffsetDateTime::now_utc() + azure_core::time::Duration::seconds(self.lifetime);
             Ok(AccessToken::new(
                 format!("token {asked} {}", claims.map_or_else(String::new, |c| c.0)),
                 expires,
@@ -524,20 +430,12 @@ mod tests {
     }
 
     fn tokens(clock: &SteppedClock) -> (Arc<Counting>, Tokens) {
-        let credential = Arc::new(Counting {
-            asked: AtomicU64::new(0),
-            lifetime: 3600,
-        });
+        let credential = Arc::new(Counting { asked: AtomicU64::new(0), lifetime: 3600 });
         let cloud = Cloud::public();
         let http = cloud.http_client().unwrap();
         (
             credential.clone(),
-            Tokens::new(
-                Credential::Custom(credential),
-                cloud,
-                http,
-                Arc::new(clock.clone()),
-            ),
+            Tokens::new(Credential::Custom(credential), cloud, http, Arc::new(clock.clone())),
         )
     }
 
@@ -547,10 +445,7 @@ mod tests {
         let clock = SteppedClock::new("2031-01-01T00:00:00Z".parse().unwrap());
         let (credential, tokens) = tokens(&clock);
         let many = futures::future::join_all((0..20).map(|_| tokens.token())).await;
-        assert!(
-            many.iter()
-                .all(|t| t.as_ref().unwrap().secret.expose() == "token 1 ")
-        );
+        assert!(many.iter().all(|t| t.as_ref().unwrap().secret.expose() == "token 1 "));
         clock.advance(Duration::from_secs(3290));
         tokens.token().await.unwrap();
         assert_eq!(credential.asked.load(Ordering::SeqCst), 1);
@@ -566,15 +461,7 @@ mod tests {
         let claims = Some(Claims("{}".into()));
         let fresh = tokens.instead_of(&dead, claims.clone()).await.unwrap();
         assert_eq!(fresh.secret.expose(), "token 2 {}");
-        assert_eq!(
-            tokens
-                .instead_of(&dead, claims)
-                .await
-                .unwrap()
-                .secret
-                .expose(),
-            "token 2 {}"
-        );
+        assert_eq!(tokens.instead_of(&dead, claims).await.unwrap().secret.expose(), "token 2 {}");
         assert_eq!(credential.asked.load(Ordering::SeqCst), 2);
         assert!(!format!("{fresh:?}").contains("token 2"));
     }

@@ -74,11 +74,7 @@ pub struct Origin {
 
 impl From<&Cx> for Origin {
     fn from(cx: &Cx) -> Self {
-        Origin {
-            run: cx.run().to_string(),
-            key: cx.key(64),
-            attempt: cx.attempt(),
-        }
+        Origin { run: cx.run().to_string(), key: cx.key(64), attempt: cx.attempt() }
     }
 }
 
@@ -166,12 +162,7 @@ impl ArmBuilder {
             require_https(url)?;
         }
         let http = self.cloud.http_client()?;
-        let tokens = Tokens::new(
-            self.credential,
-            self.cloud.clone(),
-            http.clone(),
-            self.clock.clone(),
-        );
+        let tokens = Tokens::new(self.credential, self.cloud.clone(), http.clone(), self.clock.clone());
         Ok(Arm(Arc::new(Inner {
             cloud: self.cloud,
             http,
@@ -186,22 +177,14 @@ impl ArmBuilder {
 
 impl fmt::Debug for Arm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arm")
-            .field("cloud", &self.0.cloud)
-            .field("as", self.0.tokens.credential())
-            .finish()
+        f.debug_struct("Arm").field("cloud", &self.0.cloud).field("as", self.0.tokens.credential()).finish()
     }
 }
 
 impl Arm {
     /// Starts to describe a connection.
     pub fn builder(cloud: Cloud, credential: Credential) -> ArmBuilder {
-        ArmBuilder {
-            cloud,
-            credential,
-            clock: Arc::new(SystemClock),
-            on_request: None,
-        }
+        ArmBuilder { cloud, credential, clock: Arc::new(SystemClock), on_request: None }
     }
 
     /// Returns the cloud.
@@ -227,9 +210,7 @@ impl Arm {
     /// # Errors
     /// `Rejected` when there is none, and whatever else Azure says.
     pub async fn get(&self, cx: &Cx, path: &str, api: Api<'_>) -> Result<Value> {
-        let (url, response) = self
-            .exchange(&cx.into(), Method::Get, path, api, None)
-            .await?;
+        let (url, response) = self.exchange(&cx.into(), Method::Get, path, api, None).await?;
         resource(&url, response)
     }
 
@@ -253,12 +234,7 @@ impl Arm {
         self.list_as(&cx.into(), path, api).await
     }
 
-    pub(crate) async fn list_as(
-        &self,
-        origin: &Origin,
-        path: &str,
-        api: Api<'_>,
-    ) -> Result<Vec<Value>> {
+    pub(crate) async fn list_as(&self, origin: &Origin, path: &str, api: Api<'_>) -> Result<Vec<Value>> {
         let (mut url, mut response) = self.exchange(origin, Method::Get, path, api, None).await?;
         let mut seen = HashSet::new();
         let mut items = Vec::new();
@@ -267,17 +243,14 @@ impl Arm {
             if let Some(Value::Array(mut values)) = page.get_mut("value").map(Value::take) {
                 items.append(&mut values);
             }
-            let Some(next) = page
-                .get("nextLink")
-                .and_then(Value::as_str)
-                .filter(|link| !link.is_empty())
+            let Some(next) = page.get("nextLink").and_then(Value::as_str).filter(|link| !link.is_empty())
             else {
                 return Ok(items);
             };
             // The link is opaque: used as it is, but only on Azure's own host.
-            url = url.join(next).map_err(|e| {
-                Error::rejected(format!("the list {path} continues nowhere")).because(e)
-            })?;
+            url = url
+                .join(next)
+                .map_err(|e| Error::rejected(format!("the list {path} continues nowhere")).because(e))?;
             if !seen.insert(url.clone()) || seen.len() >= PAGES {
                 return Err(Error::rejected(format!(
                     "the list {path} does not end after {} pages",
@@ -297,23 +270,18 @@ impl Arm {
     /// Whatever Azure says. `Unsent` when it certainly had no effect, `Transient` when that is unclear.
     pub async fn write(&self, cx: &Cx, write: Write<'_>) -> Result<Started> {
         let body = match write.body {
-            Some(shown) => Some(Payload {
-                shown,
-                sent: cx.reveal(shown).await?,
-            }),
+            Some(shown) => Some(Payload { shown, sent: cx.reveal(shown).await? }),
             None => None,
         };
         let origin = Origin::from(cx);
-        let (url, response) = match self
-            .exchange(&origin, write.method, write.path, write.api, body.as_ref())
-            .await
-        {
-            // What is not there has been deleted.
-            Err(error) if write.method == Method::Delete && is_absence(&error) => {
-                return Ok(Started::Done(Value::Null));
-            }
-            answer => answer?,
-        };
+        let (url, response) =
+            match self.exchange(&origin, write.method, write.path, write.api, body.as_ref()).await {
+                // What is not there has been deleted.
+                Err(error) if write.method == Method::Delete && is_absence(&error) => {
+                    return Ok(Started::Done(Value::Null));
+                }
+                answer => answer?,
+            };
         let id = origin.request_id(write.method, url.path());
         Lro::start(write.method, &url, write.finish, &response, Some(&id))
     }
@@ -327,9 +295,7 @@ impl Arm {
         loop {
             let request = lro.next_request();
             let id = lro.client_request_id().map(str::to_owned);
-            let response = self
-                .send(&cx.into(), request.method, &request.url, None, id)
-                .await?;
+            let response = self.send(&cx.into(), request.method, &request.url, None, id).await?;
             match lro.handle_response(&response) {
                 Step::Wait(lro, wait, note) => return Ok(Advance::Wait(lro, wait, note)),
                 Step::Final(next) => lro = next,
@@ -348,14 +314,10 @@ impl Arm {
         api: Api<'_>,
         body: Option<&Payload<'_>>,
     ) -> Result<(Url, Response)> {
-        let key = format!(
-            "{}?{}",
-            api.kind.to_ascii_lowercase(),
-            api.versions.join(",")
-        );
+        let key = format!("{}?{}", api.kind.to_ascii_lowercase(), api.versions.join(","));
         let remembered = lock(&self.0.offered).get(&key).cloned();
-        let mut version = remembered
-            .unwrap_or_else(|| api.versions.first().copied().unwrap_or_default().to_owned());
+        let mut version =
+            remembered.unwrap_or_else(|| api.versions.first().copied().unwrap_or_default().to_owned());
         let mut tried = HashSet::new();
         let mut was_repeated = false;
         loop {
@@ -379,15 +341,12 @@ impl Arm {
                 continue;
             }
             tried.insert(version.clone());
-            let next = api.versions.iter().find(|v| {
-                !tried.contains(**v) && offered.iter().any(|o| o.eq_ignore_ascii_case(v))
-            });
+            let next = api
+                .versions
+                .iter()
+                .find(|v| !tried.contains(**v) && offered.iter().any(|o| o.eq_ignore_ascii_case(v)));
             let Some(next) = next else {
-                return Err(unknown_versions(
-                    api,
-                    &offered,
-                    error::refused(method, &url, &response),
-                ));
+                return Err(unknown_versions(api, &offered, error::refused(method, &url, &response)));
             };
             tracing::info!(kind = api.kind, refused = %version, chosen = %next, "another api-version");
             (*next).clone_into(&mut version);
@@ -405,10 +364,7 @@ impl Arm {
                 answer => return answer,
             }
             let now = self.0.clock.now();
-            self.0
-                .clock
-                .sleep_until(now.saturating_add(pause).unwrap_or(now))
-                .await;
+            self.0.clock.sleep_until(now.saturating_add(pause).unwrap_or(now)).await;
         }
         self.send(origin, Method::Get, url, None, None).await
     }
@@ -435,30 +391,21 @@ impl Arm {
         let id = id.unwrap_or_else(|| origin.request_id(method, url.path()));
         if let Some(observe) = &self.0.on_request {
             let body = body.map(|payload| payload.shown.clone());
-            observe(&SentRequest {
-                method,
-                url: url.clone(),
-                body,
-                client_request_id: id.clone(),
-            });
+            observe(&SentRequest { method, url: url.clone(), body, client_request_id: id.clone() });
         }
         let token = self.0.tokens.token().await?;
-        let mut response = self
-            .try_once(origin, method, url, body, &id, token.secret.expose())
-            .await?;
+        let mut response = self.try_once(origin, method, url, body, &id, token.secret.expose()).await?;
         if response.status == 401 {
-            let claims = response
-                .header("www-authenticate")
-                .and_then(challenge_claims);
+            let claims = response.header("www-authenticate").and_then(challenge_claims);
             let is_challenge = claims.is_some();
             let fresh = self.0.tokens.instead_of(&token, claims).await?;
-            response = self
-                .try_once(origin, method, url, body, &id, fresh.secret.expose())
-                .await?;
+            response = self.try_once(origin, method, url, body, &id, fresh.secret.expose()).await?;
             if response.status == 401 {
                 let error = error::refused(method, url, &response);
                 return Err(if is_challenge {
-                    error.hint("an access policy asks for a new sign-in from here (continuous access evaluation)")
+                    error.hint(
+                        "an access policy asks for a new sign-in from here (continuous access evaluation)",
+                    )
                 } else {
                     error
                 });
@@ -489,9 +436,7 @@ impl Arm {
             .header("x-ms-return-client-request-id", "true")
             .header("x-ms-correlation-request-id", origin.correlation_id());
         if let Some(payload) = body {
-            request = request
-                .header("content-type", "application/json")
-                .body(payload.sent.to_string());
+            request = request.header("content-type", "application/json").body(payload.sent.to_string());
         } else if !method.is_read() && method != Method::Delete {
             // Some gateways refuse a POST that does not say its length.
             request = request.header("content-length", "0");
@@ -499,11 +444,7 @@ impl Arm {
         let began = Instant::now();
         let response = receive(request, method, url).await;
         let status = response.as_ref().map_or(0, |r| r.status);
-        let server_id = response
-            .as_ref()
-            .ok()
-            .and_then(Response::request_id)
-            .unwrap_or_default();
+        let server_id = response.as_ref().ok().and_then(Response::request_id).unwrap_or_default();
         tracing::debug!(%method, path = url.path(), status, id, server_id, ms = began.elapsed().as_millis(), "arm");
         response
     }
@@ -522,10 +463,7 @@ impl Arm {
         }
         if !turn.is_zero() {
             tracing::debug!(seconds = turn.as_secs_f64(), "waiting for a turn");
-            self.0
-                .clock
-                .sleep_until(now.saturating_add(turn).unwrap_or(now))
-                .await;
+            self.0.clock.sleep_until(now.saturating_add(turn).unwrap_or(now)).await;
         }
         Ok(())
     }
@@ -533,10 +471,7 @@ impl Arm {
     fn learn(&self, bucket: &Bucket, method: Method, url: &Url, response: &Response) {
         let now = self.0.clock.now();
         let mut pacer = lock(&self.0.pacer);
-        if let Some(left) = response
-            .header(bucket.kind.header())
-            .and_then(|text| text.parse().ok())
-        {
+        if let Some(left) = response.header(bucket.kind.header()).and_then(|text| text.parse().ok()) {
             pacer.handle_remaining(bucket, left, now);
         }
         if response.status == 429
@@ -549,10 +484,8 @@ impl Arm {
 
     fn bucket(&self, method: Method, url: &Url) -> Bucket {
         let mut parts = url.path_segments().into_iter().flatten();
-        let subscription = parts
-            .next()
-            .filter(|word| word.eq_ignore_ascii_case("subscriptions"))
-            .and_then(|_| parts.next());
+        let subscription =
+            parts.next().filter(|word| word.eq_ignore_ascii_case("subscriptions")).and_then(|_| parts.next());
         Bucket {
             subscription: subscription.unwrap_or_default().to_ascii_lowercase(),
             principal: self.credential().describe(),
@@ -563,11 +496,8 @@ impl Arm {
     fn url(&self, path: &str, version: &str) -> Result<Url> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         if !path.starts_with('/') || path.split('/').any(|part| matches!(part, "." | "..")) {
-            return Err(Error::invalid(format!(
-                "`{path}` is not a path below {}",
-                self.0.cloud.arm
-            ))
-            .hint("a path starts with /subscriptions/ or /providers/"));
+            return Err(Error::invalid(format!("`{path}` is not a path below {}", self.0.cloud.arm))
+                .hint("a path starts with /subscriptions/ or /providers/"));
         }
         let mut url = self.0.cloud.arm.clone();
         url.set_path(path);
@@ -598,36 +528,22 @@ fn is_resource(response: &Response) -> bool {
 
 /// Returns whether an error says that there is no such resource (rather than no such subscription or type).
 fn is_absence(error: &Error) -> bool {
-    let elsewhere = [
-        "SubscriptionNotFound",
-        "InvalidSubscriptionId",
-        "InvalidResourceNamespace",
-        "InvalidResourceType",
-    ];
+    let elsewhere =
+        ["SubscriptionNotFound", "InvalidSubscriptionId", "InvalidResourceNamespace", "InvalidResourceType"];
     error.status() == Some(404)
-        && !error
-            .code()
-            .is_some_and(|code| elsewhere.iter().any(|c| c.eq_ignore_ascii_case(code)))
+        && !error.code().is_some_and(|code| elsewhere.iter().any(|c| c.eq_ignore_ascii_case(code)))
 }
 
 /// Returns whether a 429 is about the subscription's bucket rather than one busy resource.
 fn is_for_everybody(response: &Response) -> bool {
-    let codes = [
-        "TooManyRequests",
-        "SubscriptionRequestsThrottled",
-        "OperationNotAllowed",
-    ];
+    let codes = ["TooManyRequests", "SubscriptionRequestsThrottled", "OperationNotAllowed"];
     ArmError::read(response.json()).is_none_or(|error| error.has_code(&codes))
 }
 
 /// Returns the api-versions that a refusal offers, when the refusal is about the api-version.
 fn offered_versions(response: &Response) -> Option<Vec<String>> {
     let error = ArmError::read(response.json())?;
-    if !error.has_code(&[
-        "NoRegisteredProviderFound",
-        "InvalidResourceType",
-        "InvalidApiVersionParameter",
-    ]) {
+    if !error.has_code(&["NoRegisteredProviderFound", "InvalidResourceType", "InvalidApiVersionParameter"]) {
         return None;
     }
     let message = error.message.unwrap_or_default();
@@ -635,12 +551,7 @@ fn offered_versions(response: &Response) -> Option<Vec<String>> {
         .iter()
         .find_map(|before| message.split_once(before))
         .map_or("", |(_, rest)| rest.split('\'').next().unwrap_or_default());
-    Some(
-        list.split(',')
-            .map(|v| v.trim().to_owned())
-            .filter(|v| !v.is_empty())
-            .collect(),
-    )
+    Some(list.split(',').map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()).collect())
 }
 
 fn unknown_versions(api: Api<'_>, offered: &[String], refusal: Error) -> Error {
@@ -648,17 +559,12 @@ fn unknown_versions(api: Api<'_>, offered: &[String], refusal: Error) -> Error {
         "Azure offers `{}` here with none of the api-versions known to work (known: {}; offered: {})",
         api.kind,
         api.versions.join(", "),
-        if offered.is_empty() {
-            "none".to_owned()
-        } else {
-            offered.join(", ")
-        },
+        if offered.is_empty() { "none".to_owned() } else { offered.join(", ") },
     );
     let service = refusal.service_error().cloned().unwrap_or_default();
-    Error::rejected(message)
-        .service(service)
-        .because(refusal)
-        .hint("the feature may not have reached this region yet; a newer Relight may know a newer api-version")
+    Error::rejected(message).service(service).because(refusal).hint(
+        "the feature may not have reached this region yet; a newer Relight may know a newer api-version",
+    )
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

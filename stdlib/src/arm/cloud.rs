@@ -41,11 +41,7 @@ pub struct Cloud {
 impl Cloud {
     /// Returns the public cloud.
     pub fn public() -> Self {
-        Cloud::known(
-            "AzureCloud",
-            "https://management.azure.com",
-            "https://login.microsoftonline.com",
-        )
+        Cloud::known("AzureCloud", "https://management.azure.com", "https://login.microsoftonline.com")
     }
 
     /// Returns the cloud of the US government.
@@ -107,14 +103,9 @@ impl Cloud {
     /// # Errors
     /// `Rejected` when it names no place to sign in or no audience.
     pub fn from_endpoints(name: &str, arm: Url, body: &Value) -> Result<Self> {
-        let body = body
-            .as_array()
-            .and_then(|list| list.first())
-            .unwrap_or(body);
+        let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
         let authentication = body.get("authentication");
-        let login = authentication
-            .and_then(|a| a.get("loginEndpoint"))
-            .and_then(Value::as_str);
+        let login = authentication.and_then(|a| a.get("loginEndpoint")).and_then(Value::as_str);
         let audience = authentication.and_then(|a| a.get("audiences")?.get(0)?.as_str());
         let (Some(login), Some(audience)) = (login, audience) else {
             let said = excerpt(&body.to_string());
@@ -122,13 +113,7 @@ impl Cloud {
                 .hint("give the address of Azure Resource Manager, such as https://armmanagement.autonomous.cloud.private"));
         };
         let login = parse_endpoint("the sign-in address", login)?;
-        Ok(Cloud {
-            name: name.to_owned(),
-            arm,
-            audience: audience.to_owned(),
-            login,
-            ca_bundle: None,
-        })
+        Ok(Cloud { name: name.to_owned(), arm, audience: audience.to_owned(), login, ca_bundle: None })
     }
 
     /// Adds certificates (PEM) that are trusted besides those of the operating system.
@@ -145,10 +130,7 @@ impl Cloud {
 
     /// Returns whether one signs in at AD FS rather than at Entra ID, as disconnected operations do.
     pub fn is_adfs(&self) -> bool {
-        self.login
-            .path()
-            .trim_end_matches('/')
-            .eq_ignore_ascii_case("/adfs")
+        self.login.path().trim_end_matches('/').eq_ignore_ascii_case("/adfs")
     }
 
     /// Returns a client for this cloud's addresses.
@@ -171,9 +153,8 @@ impl fmt::Debug for Cloud {
 
 /// Reads an address that carries tokens or secrets, and so must be https.
 fn parse_endpoint(what: &str, text: &str) -> Result<Url> {
-    let url = Url::parse(text).map_err(|e| {
-        Error::invalid(format!("{what} `{}` is not an address", excerpt(text))).because(e)
-    })?;
+    let url = Url::parse(text)
+        .map_err(|e| Error::invalid(format!("{what} `{}` is not an address", excerpt(text))).because(e))?;
     require_https(&url)?;
     Ok(url)
 }
@@ -183,10 +164,7 @@ pub(super) fn require_https(url: &Url) -> Result<()> {
     if url.scheme() == "https" && url.host().is_some() || is_loopback(url) {
         return Ok(());
     }
-    Err(Error::invalid(format!(
-        "`{}` must start with https://",
-        excerpt(url.as_str())
-    )))
+    Err(Error::invalid(format!("`{}` must start with https://", excerpt(url.as_str()))))
 }
 
 /// Makes a client that trusts the operating system and `ca`, follows no redirect, and needs no global state.
@@ -194,15 +172,12 @@ fn http_client(arm: &Url, ca: Option<&[u8]>) -> Result<reqwest::Client> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = Vec::new();
     for certificate in ca.map(CertificateDer::pem_slice_iter).into_iter().flatten() {
-        let certificate = certificate.map_err(|e| {
-            Error::invalid("the certificate bundle is not PEM").because(e.to_string())
-        })?;
+        let certificate = certificate
+            .map_err(|e| Error::invalid("the certificate bundle is not PEM").because(e.to_string()))?;
         roots.push(certificate);
     }
     if ca.is_some() && roots.is_empty() {
-        return Err(Error::invalid(
-            "the certificate bundle holds no certificate",
-        ));
+        return Err(Error::invalid("the certificate bundle holds no certificate"));
     }
     let broken = |e: rustls::Error| Error::invalid("TLS cannot be set up").because(e);
     let verifier = Verifier::new_with_extra_roots(roots, provider.clone()).map_err(broken)?;
@@ -222,28 +197,19 @@ fn http_client(arm: &Url, ca: Option<&[u8]>) -> Result<reqwest::Client> {
     if is_loopback(arm) {
         builder = builder.no_proxy();
     }
-    builder
-        .build()
-        .map_err(|e| Error::invalid("TLS cannot be set up").because(e))
+    builder.build().map_err(|e| Error::invalid("TLS cannot be set up").because(e))
 }
 
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// The largest answer that is read: Azure's own limit is 8 MB.
 const LARGEST_BODY: usize = 16 * 1024 * 1024;
 
 /// Sends a request and reads the whole answer, up to a limit.
-pub(super) async fn receive(
-    request: reqwest::RequestBuilder,
-    method: Method,
-    url: &Url,
-) -> Result<Response> {
+pub(super) async fn receive(request: reqwest::RequestBuilder, method: Method, url: &Url) -> Result<Response> {
     let lost = |e| error::unanswered(method, url, e);
     let mut answer = request.send().await.map_err(lost)?;
     let mut body = Vec::new();
@@ -257,10 +223,7 @@ pub(super) async fn receive(
         }
         body.extend_from_slice(&chunk);
     }
-    let headers = answer
-        .headers()
-        .iter()
-        .filter_map(|(n, v)| Some((n.as_str(), v.to_str().ok()?)));
+    let headers = answer.headers().iter().filter_map(|(n, v)| Some((n.as_str(), v.to_str().ok()?)));
     Ok(Response::new(answer.status().as_u16(), headers, &body))
 }
 
@@ -279,10 +242,7 @@ mod tests {
         let one = json!({"name": "x", "authentication": {"loginEndpoint": "https://login.private/adfs", "audiences": ["https://a/", "b"]}});
         for body in [one.clone(), json!([one])] {
             let cloud = Cloud::from_endpoints("private", arm(), &body).unwrap();
-            assert_eq!(
-                (cloud.scope().as_str(), cloud.is_adfs()),
-                ("https://a//.default", true)
-            );
+            assert_eq!((cloud.scope().as_str(), cloud.is_adfs()), ("https://a//.default", true));
         }
         for body in [
             json!(null),
@@ -290,34 +250,21 @@ mod tests {
             json!({"authentication": {}}),
             json!({"authentication": {"loginEndpoint": "http://x", "audiences": ["a"]}}),
         ] {
-            assert!(
-                Cloud::from_endpoints("private", arm(), &body).is_err(),
-                "{body}"
-            );
+            assert!(Cloud::from_endpoints("private", arm(), &body).is_err(), "{body}");
         }
     }
 
     #[test]
     fn known_clouds_have_names() {
-        assert_eq!(
-            Cloud::named("azurecloud").unwrap().scope(),
-            "https://management.azure.com/.default"
-        );
+        assert_eq!(Cloud::named("azurecloud").unwrap().scope(), "https://management.azure.com/.default");
         assert!(Cloud::named("moon").is_none());
     }
 
     #[test]
     fn certificates_must_be_readable() {
         assert!(Cloud::public().http_client().is_ok());
-        for wrong in [
-            &b""[..],
-            b"no pem",
-            b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n",
-        ] {
-            let error = Cloud::public()
-                .with_ca_bundle(wrong)
-                .http_client()
-                .expect_err("refused");
+        for wrong in [&b""[..], b"no pem", b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n"] {
+            let error = Cloud::public().with_ca_bundle(wrong).http_client().expect_err("refused");
             assert_eq!(error.kind(), ErrorKind::Invalid);
         }
     }

@@ -42,17 +42,11 @@ impl ArmError {
     /// Reads an error out of a body, when there is one.
     pub fn read(body: &Value) -> Option<Self> {
         let map = body.as_object()?;
-        let inner = field(map, "error")
-            .and_then(Value::as_object)
-            .unwrap_or(map);
+        let inner = field(map, "error").and_then(Value::as_object).unwrap_or(map);
         let error = ArmError {
             code: field(inner, "code").and_then(word),
-            message: field(inner, "message")
-                .and_then(word)
-                .map(|m| shortened(&m, MESSAGE)),
-            target: field(inner, "target")
-                .and_then(word)
-                .map(|t| shortened(&t, DETAIL)),
+            message: field(inner, "message").and_then(word).map(|m| shortened(&m, MESSAGE)),
+            target: field(inner, "target").and_then(word).map(|t| shortened(&t, DETAIL)),
             details: list(inner, "details"),
             extra: list(inner, "additionalInfo")
                 .into_iter()
@@ -64,10 +58,7 @@ impl ArmError {
 
     /// Returns whether this error or one nested directly in it has one of these codes.
     pub fn has_code(&self, codes: &[&str]) -> bool {
-        let nested = self
-            .details
-            .iter()
-            .filter_map(|d| field(d.as_object()?, "code")?.as_str());
+        let nested = self.details.iter().filter_map(|d| field(d.as_object()?, "code")?.as_str());
         self.code
             .as_deref()
             .into_iter()
@@ -77,10 +68,7 @@ impl ArmError {
 
     /// Returns every text in which Azure may have hidden a number of seconds.
     fn texts(&self) -> impl Iterator<Item = &str> {
-        let nested = self
-            .details
-            .iter()
-            .filter_map(|d| field(d.as_object()?, "message")?.as_str());
+        let nested = self.details.iter().filter_map(|d| field(d.as_object()?, "message")?.as_str());
         self.message.as_deref().into_iter().chain(nested)
     }
 
@@ -97,15 +85,9 @@ impl ArmError {
 pub fn refused(method: Method, url: &Url, response: &Response) -> Error {
     let arm = ArmError::read(response.json()).unwrap_or_default();
     let verdict = sort(response.status, &arm);
-    let said = arm
-        .line()
-        .or_else(|| response.text().map(str::to_owned))
-        .unwrap_or_else(|| "no reason given".into());
-    let message = format!(
-        "{method} {} was refused with {}: {said}",
-        shown(url),
-        response.status
-    );
+    let said =
+        arm.line().or_else(|| response.text().map(str::to_owned)).unwrap_or_else(|| "no reason given".into());
+    let message = format!("{method} {} was refused with {}: {said}", shown(url), response.status);
     let mut error = Error::new(verdict.kind, message).service(ServiceError {
         code: arm.code.clone(),
         status: Some(response.status),
@@ -115,30 +97,17 @@ pub fn refused(method: Method, url: &Url, response: &Response) -> Error {
     });
     if verdict.kind.is_retryable() {
         let asked = response.retry_after().or_else(|| pause_in(&arm, response));
-        error = error.retry_after(
-            asked
-                .or(verdict.pause)
-                .map(|pause| pause.min(LONGEST_PAUSE)),
-        );
+        error = error.retry_after(asked.or(verdict.pause).map(|pause| pause.min(LONGEST_PAUSE)));
     }
     verdict.hints.into_iter().fold(error, Error::hint)
 }
 
 /// Returns the error of an operation that was accepted and then ended in failure.
-pub fn failed(
-    method: Method,
-    url: &Url,
-    state: &str,
-    body: &Value,
-    request_id: Option<&str>,
-) -> Error {
+pub fn failed(method: Method, url: &Url, state: &str, body: &Value, request_id: Option<&str>) -> Error {
     let arm = ArmError::read(body).unwrap_or_default();
     let said = arm.line().unwrap_or_else(|| "no reason given".into());
-    let message = format!(
-        "{method} {} was accepted and ended as {}: {said}",
-        shown(url),
-        shortened(state, 40)
-    );
+    let message =
+        format!("{method} {} was accepted and ended as {}: {said}", shown(url), shortened(state, 40));
     let error = Error::rejected(message).service(ServiceError {
         code: arm.code.clone(),
         status: None,
@@ -157,24 +126,20 @@ pub fn unanswered(method: Method, url: &Url, error: reqwest::Error) -> Error {
     let made = if error.is_connect() || error.is_builder() {
         let unsent = Error::new(ErrorKind::Unsent, format!("failed to connect to {host}"));
         if mentions(&error, "certificate") {
-            unsent.hint("if the cloud has its own certificate authority, name its bundle in the configuration (ca)")
+            unsent.hint(
+                "if the cloud has its own certificate authority, name its bundle in the configuration (ca)",
+            )
         } else {
             unsent.hint(format!(
                 "check the network and the proxy settings: can this machine reach https://{host} ?"
             ))
         }
     } else if error.is_timeout() {
-        Error::new(
-            ErrorKind::Transient,
-            format!("{method} {} got no answer in time", shown(url)),
-        )
+        Error::new(ErrorKind::Transient, format!("{method} {} got no answer in time", shown(url)))
     } else {
         Error::new(
             ErrorKind::Transient,
-            format!(
-                "{method} {} lost its connection before the answer",
-                shown(url)
-            ),
+            format!("{method} {} lost its connection before the answer", shown(url)),
         )
     };
     made.because(error.without_url())
@@ -182,14 +147,9 @@ pub fn unanswered(method: Method, url: &Url, error: reqwest::Error) -> Error {
 
 /// Returns the error of an answer that cannot be what was asked for.
 pub fn garbled(method: Method, url: &Url, response: &Response) -> Error {
-    let body = response
-        .text()
-        .map_or_else(|| response.json().to_string(), str::to_owned);
-    let message = format!(
-        "{method} {} got an answer that is not the resource: {}",
-        shown(url),
-        shortened(&body, 120)
-    );
+    let body = response.text().map_or_else(|| response.json().to_string(), str::to_owned);
+    let message =
+        format!("{method} {} got an answer that is not the resource: {}", shown(url), shortened(&body, 120));
     Error::new(ErrorKind::Transient, message).service(ServiceError {
         status: Some(response.status),
         request_id: response.request_id().map(str::to_owned),
@@ -205,11 +165,7 @@ struct Verdict {
 
 impl Verdict {
     fn of(kind: ErrorKind) -> Self {
-        Verdict {
-            kind,
-            pause: None,
-            hints: Vec::new(),
-        }
+        Verdict { kind, pause: None, hints: Vec::new() }
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -230,11 +186,7 @@ const BUSY_CODES: [&str; 6] = [
 
 /// The table: what a status and a code mean. A failed operation has no status and is sorted by code alone.
 fn sort(status: u16, arm: &ArmError) -> Verdict {
-    let is = |code: &str| {
-        arm.code
-            .as_deref()
-            .is_some_and(|c| c.eq_ignore_ascii_case(code))
-    };
+    let is = |code: &str| arm.code.as_deref().is_some_and(|c| c.eq_ignore_ascii_case(code));
     if is("MissingSubscriptionRegistration") || is("SubscriptionNotRegistered") {
         return Verdict::of(ErrorKind::Rejected).hint(register_hint(arm));
     }
@@ -245,8 +197,7 @@ fn sort(status: u16, arm: &ArmError) -> Verdict {
         ));
     }
     if is("ScopeLocked") {
-        return Verdict::of(ErrorKind::Rejected)
-            .hint("a lock protects the resource: see `az lock list`");
+        return Verdict::of(ErrorKind::Rejected).hint("a lock protects the resource: see `az lock list`");
     }
     match status {
         401 => Verdict::of(ErrorKind::Denied)
@@ -254,10 +205,7 @@ fn sort(status: u16, arm: &ArmError) -> Verdict {
         403 => denied(arm),
         429 => Verdict::of(ErrorKind::Unsent),
         408 | 500..=599 => Verdict::of(ErrorKind::Transient),
-        409 if arm.has_code(&BUSY_CODES) => Verdict {
-            pause: Some(BUSY),
-            ..Verdict::of(ErrorKind::Unsent)
-        },
+        409 if arm.has_code(&BUSY_CODES) => Verdict { pause: Some(BUSY), ..Verdict::of(ErrorKind::Unsent) },
         404 if is("SubscriptionNotFound") => Verdict::of(ErrorKind::Rejected)
             .hint("check the subscription id, and that the identity can see it: `az account list`"),
         _ => Verdict::of(ErrorKind::Rejected),
@@ -276,7 +224,9 @@ fn denied(arm: &ArmError) -> Verdict {
     let who = quoted("object id").map_or_else(|| "<object id>".into(), str::to_owned);
     verdict
         .hint(format!("`{action}` is not allowed over {scope}: the role \"{role}\" holds it"))
-        .hint(format!("az role assignment create --role \"{role}\" --scope \"{scope}\" --assignee-object-id {who}"))
+        .hint(format!(
+            "az role assignment create --role \"{role}\" --scope \"{scope}\" --assignee-object-id {who}"
+        ))
         .hint("a role that was just given takes up to ten minutes: resume the run then")
 }
 
@@ -296,13 +246,8 @@ fn role_for(action: &str) -> &'static str {
 
 fn register_hint(arm: &ArmError) -> String {
     let message = arm.message.as_deref().unwrap_or_default();
-    let target = arm
-        .details
-        .iter()
-        .find_map(|d| field(d.as_object()?, "target")?.as_str());
-    let namespace = target
-        .or_else(|| between(message, "namespace '", "'"))
-        .unwrap_or("<namespace>");
+    let target = arm.details.iter().find_map(|d| field(d.as_object()?, "target")?.as_str());
+    let namespace = target.or_else(|| between(message, "namespace '", "'")).unwrap_or("<namespace>");
     format!(
         "register the provider once per subscription: az provider register --wait --namespace {namespace}"
     )
@@ -311,29 +256,22 @@ fn register_hint(arm: &ArmError) -> String {
 fn policy(arm: &ArmError) -> Option<&str> {
     arm.extra.iter().find_map(|extra| {
         let info = extra.get("info")?;
-        info.get("policyAssignmentDisplayName")
-            .or_else(|| info.get("policyAssignmentName"))?
-            .as_str()
+        info.get("policyAssignmentDisplayName").or_else(|| info.get("policyAssignmentName"))?.as_str()
     })
 }
 
 /// Returns the pause that a refusal names in its text.
 fn pause_in(arm: &ArmError, response: &Response) -> Option<Duration> {
     for text in arm.texts() {
-        for (before, after) in [
-            ("again after '", "'"),
-            ("retried in ", " second"),
-            ("retry after ", " second"),
-        ] {
-            if let Some(seconds) = between(text, before, after).and_then(|n| n.trim().parse().ok())
-            {
+        for (before, after) in
+            [("again after '", "'"), ("retried in ", " second"), ("retry after ", " second")]
+        {
+            if let Some(seconds) = between(text, before, after).and_then(|n| n.trim().parse().ok()) {
                 return Some(Duration::from_secs(seconds));
             }
         }
     }
-    arm.details
-        .iter()
-        .find_map(|detail| until_end_time(detail, response))
+    arm.details.iter().find_map(|detail| until_end_time(detail, response))
 }
 
 /// Returns what is left of the time window that Compute names in a nested message.
@@ -341,10 +279,8 @@ fn until_end_time(detail: &Value, response: &Response) -> Option<Duration> {
     let window = detail.get("error")?;
     let time = |name: &str| window.get(name)?.as_str()?.parse::<Timestamp>().ok();
     let (start, end) = (time("startTime"), time("endTime")?);
-    let now = response
-        .header("date")
-        .and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
-        .map(|z| z.timestamp());
+    let now =
+        response.header("date").and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|z| z.timestamp());
     Duration::try_from(end.duration_since(now.or(start)?)).ok()
 }
 
@@ -357,11 +293,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 /// Returns a field whose name may be spelled in any letter case.
 fn field<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     map.get(name)
-        .or_else(|| {
-            map.iter()
-                .find(|(n, _)| n.eq_ignore_ascii_case(name))
-                .map(|(_, v)| v)
-        })
+        .or_else(|| map.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v))
         .filter(|v| !v.is_null())
 }
 
@@ -374,10 +306,7 @@ fn word(value: &Value) -> Option<String> {
 }
 
 fn list(map: &Map<String, Value>, name: &str) -> Vec<Value> {
-    let items = field(map, name)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
+    let items = field(map, name).and_then(Value::as_array).into_iter().flatten();
     items.take(DETAILS).map(|item| bounded(item, 0)).collect()
 }
 
@@ -386,27 +315,16 @@ fn bounded(value: &Value, depth: u8) -> Value {
     match value {
         _ if depth > 6 => Value::Null,
         Value::String(text) => Value::String(shortened(text, DETAIL)),
-        Value::Array(items) => items
-            .iter()
-            .take(DETAILS)
-            .map(|item| bounded(item, depth + 1))
-            .collect(),
+        Value::Array(items) => items.iter().take(DETAILS).map(|item| bounded(item, depth + 1)).collect(),
         Value::Object(map) => {
-            let mut out: Map<String, Value> = map
-                .iter()
-                .take(50)
-                .map(|(name, item)| (name.clone(), bounded(item, depth + 1)))
-                .collect();
+            let mut out: Map<String, Value> =
+                map.iter().take(50).map(|(name, item)| (name.clone(), bounded(item, depth + 1))).collect();
             let hidden = field(map, "message")
                 .and_then(Value::as_str)
                 .filter(|text| text.trim_start().starts_with('{'));
             if let Some(inner) = hidden.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
-                let inner = inner
-                    .get("error")
-                    .filter(|e| e.is_object())
-                    .unwrap_or(&inner);
-                out.entry("error")
-                    .or_insert_with(|| bounded(inner, depth + 1));
+                let inner = inner.get("error").filter(|e| e.is_object()).unwrap_or(&inner);
+                out.entry("error").or_insert_with(|| bounded(inner, depth + 1));
             }
             Value::Object(out)
         }
@@ -428,9 +346,7 @@ fn mentions(error: &(dyn std::error::Error + 'static), what: &str) -> bool {
 /// Returns the path of a URL: what a person recognises, without the signature.
 fn shown(url: &Url) -> String {
     let text = without_query(url);
-    let path = text
-        .find("://")
-        .and_then(|at| text[at + 3..].find('/').map(|slash| at + 3 + slash));
+    let path = text.find("://").and_then(|at| text[at + 3..].find('/').map(|slash| at + 3 + slash));
     path.map_or_else(|| text.clone(), |at| text[at..].to_owned())
 }
 
@@ -441,7 +357,9 @@ mod tests {
     use super::*;
 
     fn url() -> Url {
-        "https://management.azure.com/subscriptions/s/providers/Microsoft.X/y?api-version=1&t=2&s=SIGNATURE".parse().unwrap()
+        "https://management.azure.com/subscriptions/s/providers/Microsoft.X/y?api-version=1&t=2&s=SIGNATURE"
+            .parse()
+            .unwrap()
     }
 
     fn answer(status: u16, headers: &[(&str, &str)], body: &Value) -> Error {
@@ -453,11 +371,7 @@ mod tests {
     }
 
     fn coded(status: u16, code: &str) -> Error {
-        answer(
-            status,
-            &[],
-            &json!({"error": {"code": code, "message": "m"}}),
-        )
+        answer(status, &[], &json!({"error": {"code": code, "message": "m"}}))
     }
 
     #[test]
@@ -465,32 +379,16 @@ mod tests {
         for (body, code, message) in [
             (json!({"error": {"code": "A", "message": "m"}}), "A", "m"),
             (json!({"code": "A", "message": "m"}), "A", "m"),
-            (
-                json!({"code": "A", "message": "m", "details": null, "subcode": ""}),
-                "A",
-                "m",
-            ),
+            (json!({"code": "A", "message": "m", "details": null, "subcode": ""}), "A", "m"),
             (
                 json!({"Code": "A", "Message": "m", "Target": null, "Details": [], "Innererror": null}),
                 "A",
                 "m",
             ),
             (json!({"Error": {"Code": "A", "Message": "m"}}), "A", "m"),
-            (
-                json!({"error": {"code": "A", "message": "m"}, "status": "Failed"}),
-                "A",
-                "m",
-            ),
-            (
-                json!({"error": {"code": "429", "message": "m"}}),
-                "429",
-                "m",
-            ),
-            (
-                json!({"error": {"code": 100026, "message": "m"}}),
-                "100026",
-                "m",
-            ),
+            (json!({"error": {"code": "A", "message": "m"}, "status": "Failed"}), "A", "m"),
+            (json!({"error": {"code": "429", "message": "m"}}), "429", "m"),
+            (json!({"error": {"code": 100026, "message": "m"}}), "100026", "m"),
             (
                 json!({"error": {"code": "500 InternalServerError", "message": "m"}}),
                 "500 InternalServerError",
@@ -558,32 +456,19 @@ mod tests {
     fn a_pause_is_found_wherever_azure_put_it() {
         let said = |message: &str| json!({"error": {"code": "X", "message": message}});
         let window =
-            json!({"startTime": "2026-11-20T10:00:00Z", "endTime": "2026-11-20T10:03:00Z"})
-                .to_string();
+            json!({"startTime": "2026-11-20T10:00:00Z", "endTime": "2026-11-20T10:03:00Z"}).to_string();
         let compute = json!({"error": {"code": "OperationNotAllowed", "message": "m",
             "details": [{"code": "TooManyRequests", "message": window}]}});
         let network = json!({"error": {"code": "RetryableError", "message": "m",
             "details": [{"code": "RetryableErrorDueToAnotherOperation", "message": "The call can be retried in 12 seconds."}]}});
         for (headers, body, seconds) in [
-            (
-                vec![("Retry-After", "293")],
-                said("again after '6' seconds."),
-                Some(293),
-            ),
+            (vec![("Retry-After", "293")], said("again after '6' seconds."), Some(293)),
             (vec![], said("Please try again after '6' seconds."), Some(6)),
             (vec![], network, Some(12)),
             (vec![], compute.clone(), Some(180)),
-            (
-                vec![("Date", "Fri, 20 Nov 2026 10:02:00 GMT")],
-                compute,
-                Some(60),
-            ),
+            (vec![("Date", "Fri, 20 Nov 2026 10:02:00 GMT")], compute, Some(60)),
             (vec![], said("again after 'many' seconds."), None),
-            (
-                vec![("Retry-After", "99999999")],
-                said("m"),
-                Some(24 * 3600),
-            ),
+            (vec![("Retry-After", "99999999")], said("m"), Some(24 * 3600)),
         ] {
             assert_eq!(
                 answer(429, &headers, &body).pause(),
@@ -599,11 +484,7 @@ mod tests {
     fn a_missing_role_is_named() {
         let message = "The client 'a@b.c' with object id '0-1' does not have authorization to perform action \
                        'Microsoft.AzureStackHCI/clusters/jobs/write' over scope '/subscriptions/s/x' or the scope is invalid.";
-        let error = answer(
-            403,
-            &[],
-            &json!({"error": {"code": "AuthorizationFailed", "message": message}}),
-        );
+        let error = answer(403, &[], &json!({"error": {"code": "AuthorizationFailed", "message": message}}));
         let hints = error.hints().join("\n");
         for part in [
             "clusters/jobs/write",
@@ -630,33 +511,23 @@ mod tests {
     #[test]
     fn nothing_is_unbounded_and_no_signature_is_shown() {
         let long = "x".repeat(1_000_000);
-        let details: Vec<Value> = (0..1000)
-            .map(|_| json!({"code": "B", "message": long}))
-            .collect();
+        let details: Vec<Value> = (0..1000).map(|_| json!({"code": "B", "message": long})).collect();
         let error = answer(
             400,
             &[("x-ms-request-id", "r1")],
             &json!({"error": {"code": "A", "message": long, "details": details}}),
         );
-        let text = format!(
-            "{error:?} {}",
-            serde_json::to_string(&error.to_failure()).unwrap()
-        );
+        let text = format!("{error:?} {}", serde_json::to_string(&error.to_failure()).unwrap());
         assert!(text.len() < 20_000, "{}", text.len());
         assert!(!text.contains("SIGNATURE"));
-        assert_eq!(
-            error.service_error().unwrap().request_id.as_deref(),
-            Some("r1")
-        );
+        assert_eq!(error.service_error().unwrap().request_id.as_deref(), Some("r1"));
     }
 
     #[test]
     fn other_hints_name_the_next_step() {
         let register = json!({"error": {"code": "MissingSubscriptionRegistration",
             "message": "The subscription is not registered to use namespace 'Microsoft.AzureStackHCI'."}});
-        assert!(
-            answer(409, &[], &register).hints()[0].ends_with("--namespace Microsoft.AzureStackHCI")
-        );
+        assert!(answer(409, &[], &register).hints()[0].ends_with("--namespace Microsoft.AzureStackHCI"));
         let policy = json!({"error": {"code": "RequestDisallowedByPolicy", "message": "m", "additionalInfo":
             [{"type": "PolicyViolation", "info": {"policyAssignmentDisplayName": "No jobs"}}]}});
         assert!(answer(403, &[], &policy).hints()[0].contains("`No jobs`"));

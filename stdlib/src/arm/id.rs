@@ -26,23 +26,15 @@ impl ResourceId {
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.trim().trim_end_matches('/');
         let wrong = |why: &str| {
-            Error::invalid(format!(
-                "`{}` is not a resource id: {why}",
-                shortened(text, 200)
-            ))
-            .hint("copy the id from the portal (JSON view) or from `az resource show --query id`")
+            Error::invalid(format!("`{}` is not a resource id: {why}", shortened(text, 200)))
+                .hint("copy the id from the portal (JSON view) or from `az resource show --query id`")
         };
         let Some(rest) = text.strip_prefix('/') else {
-            return Err(wrong(
-                "it must start with `/subscriptions/` or `/providers/`",
-            ));
+            return Err(wrong("it must start with `/subscriptions/` or `/providers/`"));
         };
         let parts: Vec<&str> = rest.split('/').collect();
         if let Some(part) = parts.iter().find(|part| !is_name(part)) {
-            return Err(wrong(&format!(
-                "`{}` cannot be a part of one",
-                shortened(part, 80)
-            )));
+            return Err(wrong(&format!("`{}` cannot be a part of one", shortened(part, 80))));
         }
         check_shape(&parts).map_err(|why| wrong(&why))?;
         Ok(ResourceId(text.to_owned()))
@@ -53,9 +45,7 @@ impl ResourceId {
     /// # Errors
     /// `Invalid` when a name cannot stand in an id.
     pub fn of_group(subscription: &str, group: &str) -> Result<Self> {
-        ResourceId::parse(&format!(
-            "/subscriptions/{subscription}/resourceGroups/{group}"
-        ))
+        ResourceId::parse(&format!("/subscriptions/{subscription}/resourceGroups/{group}"))
     }
 
     /// Returns the id of a resource of a type such as `Microsoft.HybridCompute/machines`, below this scope. Below a
@@ -110,10 +100,7 @@ impl ResourceId {
     /// For an extension this is the type of the extension.
     pub fn kind(&self) -> String {
         let parts: Vec<&str> = self.segments().collect();
-        let Some(at) = parts
-            .iter()
-            .rposition(|part| part.eq_ignore_ascii_case("providers"))
-        else {
+        let Some(at) = parts.iter().rposition(|part| part.eq_ignore_ascii_case("providers")) else {
             return String::new();
         };
         let mut kind = parts.get(at + 1).copied().unwrap_or_default().to_owned();
@@ -161,9 +148,9 @@ pub fn is_name(text: &str) -> bool {
         && text.trim() == text
         && text != "."
         && text != ".."
-        && text.chars().all(|c| {
-            !c.is_control() && !matches!(c, '/' | '\\' | '?' | '#' | '%' | '<' | '>' | '"')
-        })
+        && text
+            .chars()
+            .all(|c| !c.is_control() && !matches!(c, '/' | '\\' | '?' | '#' | '%' | '<' | '>' | '"'))
 }
 
 /// Checks that parts pair up: scopes first, then providers with at least one type and name.
@@ -185,10 +172,7 @@ fn check_shape(parts: &[&str]) -> Result<(), String> {
         if !word.eq_ignore_ascii_case("providers") {
             return Err(format!("`{word}` stands where `providers` should"));
         }
-        let end = tail
-            .iter()
-            .position(|part| part.eq_ignore_ascii_case("providers"))
-            .unwrap_or(tail.len());
+        let end = tail.iter().position(|part| part.eq_ignore_ascii_case("providers")).unwrap_or(tail.len());
         let (link, after) = tail.split_at(end);
         if link.len() < 3 || link.len() % 2 == 0 {
             return Err("a provider must be followed by its types, each with a name".into());
@@ -269,21 +253,12 @@ mod tests {
     #[test]
     fn an_extension_knows_its_parts() {
         let id = ResourceId::parse(INSTANCE).unwrap();
-        assert_eq!(
-            (id.subscription(), id.group(), id.name()),
-            (Some("s"), Some("rg-edge"), "default")
-        );
+        assert_eq!((id.subscription(), id.group(), id.name()), (Some("s"), Some("rg-edge"), "default"));
         assert_eq!(id.kind(), "Microsoft.AzureStackHCI/virtualMachineInstances");
         let machine = id.parent().unwrap();
-        assert_eq!(
-            (machine.name(), machine.kind().as_str()),
-            ("web-01", "Microsoft.HybridCompute/machines")
-        );
+        assert_eq!((machine.name(), machine.kind().as_str()), ("web-01", "Microsoft.HybridCompute/machines"));
         let group = machine.parent().unwrap();
-        assert_eq!(
-            (group.as_str(), group.kind().as_str()),
-            ("/subscriptions/s/resourceGroups/rg-edge", "")
-        );
+        assert_eq!((group.as_str(), group.kind().as_str()), ("/subscriptions/s/resourceGroups/rg-edge", ""));
         assert_eq!(group.parent().unwrap().as_str(), "/subscriptions/s");
         assert_eq!(group.parent().unwrap().parent(), None);
     }
@@ -297,8 +272,7 @@ mod tests {
         let job = cluster.child("jobs", "vmc-p-0").unwrap();
         assert_eq!(job.kind(), "Microsoft.AzureStackHCI/clusters/jobs");
         assert_eq!(job.parent(), Some(cluster));
-        let tenant =
-            ResourceId::parse("/providers/Microsoft.Management/managementGroups/m").unwrap();
+        let tenant = ResourceId::parse("/providers/Microsoft.Management/managementGroups/m").unwrap();
         assert_eq!((tenant.subscription(), tenant.parent()), (None, None));
     }
 
@@ -322,10 +296,7 @@ mod tests {
             ("/subscriptions/s/providers/NS", "types"),
             ("/subscriptions/s/providers/NS/type", "types"),
             ("/subscriptions/s/providers/NS/type/name/sub", "types"),
-            (
-                "/subscriptions/s/resourceGroups/../providers/NS/type/name",
-                "cannot be a part",
-            ),
+            ("/subscriptions/s/resourceGroups/../providers/NS/type/name", "cannot be a part"),
             ("/subscriptions/s//resourceGroups/g", "cannot be a part"),
             ("/subscriptions/s/resourceGroups/g?x=1", "cannot be a part"),
             ("/subscriptions/s/resourceGroups/%2e%2e", "cannot be a part"),

@@ -73,11 +73,7 @@ pub struct Lro {
     /// What to ask next.
     #[serde(with = "text")]
     poll: Url,
-    #[serde(
-        default,
-        with = "optional_text",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, with = "optional_text", skip_serializing_if = "Option::is_none")]
     location: Option<Url>,
     finish: FinalState,
     /// The last status word, for people.
@@ -172,11 +168,7 @@ impl Lro {
             };
             // A body that already says Succeeded may be the state before this update, so it is checked once, at once.
             let is_done = state.is_some_and(|word| State::of(word) == State::Succeeded);
-            let wait = response.retry_after().unwrap_or(if is_done {
-                Duration::ZERO
-            } else {
-                DEFAULT_WAIT
-            });
+            let wait = response.retry_after().unwrap_or(if is_done { Duration::ZERO } else { DEFAULT_WAIT });
             Started::Pending(Box::new(lro), wait.min(LONGEST_WAIT))
         };
         if method.is_read() || response.status == 204 {
@@ -197,15 +189,10 @@ impl Lro {
                 return Ok(pending(Kind::Location, poll.clone(), Some(poll)));
             }
             // On 200 and 201 `Location` is plain HTTP for "here is the resource", unless it differs from it.
-            let elsewhere = Url::parse(target)
-                .ok()
-                .filter(|l| same_origin(url, l) && l.path() != url.path());
-            let extended = Url::parse(target)
-                .ok()
-                .filter(|l| same_origin(url, l) && is_extended(url, l));
-            if let Some(poll) = elsewhere
-                .or(extended)
-                .filter(|_| state.is_none_or(|w| State::of(w) == State::Running))
+            let elsewhere = Url::parse(target).ok().filter(|l| same_origin(url, l) && l.path() != url.path());
+            let extended = Url::parse(target).ok().filter(|l| same_origin(url, l) && is_extended(url, l));
+            if let Some(poll) =
+                elsewhere.or(extended).filter(|_| state.is_none_or(|w| State::of(w) == State::Running))
             {
                 return Ok(pending(Kind::Location, poll.clone(), Some(poll)));
             }
@@ -214,16 +201,8 @@ impl Lro {
             Method::Put | Method::Patch if running || response.status == 202 => {
                 Ok(pending(Kind::Body, url.clone(), None))
             }
-            Method::Put | Method::Patch
-                if state.is_some_and(|word| State::of(word) == State::Failed) =>
-            {
-                Err(error::failed(
-                    method,
-                    url,
-                    state.unwrap_or_default(),
-                    body,
-                    response.request_id(),
-                ))
+            Method::Put | Method::Patch if state.is_some_and(|word| State::of(word) == State::Failed) => {
+                Err(error::failed(method, url, state.unwrap_or_default(), body, response.request_id()))
             }
             // Accepted without an address to ask: the resource itself shows when it is over.
             Method::Delete if response.status == 202 => Ok(pending(Kind::Body, url.clone(), None)),
@@ -234,10 +213,7 @@ impl Lro {
 
     /// Returns what to send next.
     pub fn next_request(&self) -> Request {
-        Request {
-            method: Method::Get,
-            url: self.poll.clone(),
-        }
+        Request { method: Method::Get, url: self.poll.clone() }
     }
 
     /// Returns the method and the address of the first request.
@@ -260,21 +236,12 @@ impl Lro {
         // Such an answer says nothing about the operation, only about the moment.
         if response.is_passing_trouble() {
             let pause = error::refused(Method::Get, &self.poll, response).pause();
-            let note = Note {
-                status: self.status.clone(),
-                percent: None,
-            };
-            return Step::Wait(
-                Box::new(self),
-                pause.unwrap_or(DEFAULT_WAIT).min(LONGEST_WAIT),
-                note,
-            );
+            let note = Note { status: self.status.clone(), percent: None };
+            return Step::Wait(Box::new(self), pause.unwrap_or(DEFAULT_WAIT).min(LONGEST_WAIT), note);
         }
         // What can be asked for next moves only within the host.
         if self.kind != Kind::Result
-            && let Some(moved) = response
-                .header("location")
-                .and_then(|l| trusted(&self.url, l).ok())
+            && let Some(moved) = response.header("location").and_then(|l| trusted(&self.url, l).ok())
         {
             if self.kind == Kind::Location {
                 self.poll = moved.clone();
@@ -302,10 +269,7 @@ impl Lro {
         // Services sign the address anew in each answer. The first one stays good, and the clients that services are
         // tested with keep it; so do we.
         let body = response.json();
-        let Some(word) = body
-            .get("status")
-            .and_then(Value::as_str)
-            .or_else(|| provisioning_state(body))
+        let Some(word) = body.get("status").and_then(Value::as_str).or_else(|| provisioning_state(body))
         else {
             return self.wait(response, None);
         };
@@ -315,13 +279,9 @@ impl Lro {
                 self.wait(response, Some(&word))
             }
             State::Succeeded => self.succeed(body),
-            State::Failed => Step::Failed(error::failed(
-                self.method,
-                &self.url,
-                word,
-                body,
-                response.request_id(),
-            )),
+            State::Failed => {
+                Step::Failed(error::failed(self.method, &self.url, word, body, response.request_id()))
+            }
         }
     }
 
@@ -334,26 +294,13 @@ impl Lro {
         }
         let body = response.json();
         // Some services put a status resource behind `Location`; its own words count then.
-        let is_status = self
-            .poll
-            .path()
-            .to_ascii_lowercase()
-            .contains("operationstatus");
-        let status = body
-            .get("status")
-            .and_then(Value::as_str)
-            .filter(|_| is_status);
+        let is_status = self.poll.path().to_ascii_lowercase().contains("operationstatus");
+        let status = body.get("status").and_then(Value::as_str).filter(|_| is_status);
         let word = status.or_else(|| provisioning_state(body));
         match (response.status, word.map(State::of)) {
-            (_, Some(State::Failed)) if response.status != 202 || status.is_some() => {
-                Step::Failed(error::failed(
-                    self.method,
-                    &self.url,
-                    word.unwrap_or_default(),
-                    body,
-                    response.request_id(),
-                ))
-            }
+            (_, Some(State::Failed)) if response.status != 202 || status.is_some() => Step::Failed(
+                error::failed(self.method, &self.url, word.unwrap_or_default(), body, response.request_id()),
+            ),
             (202, Some(State::Succeeded)) if status.is_some() => self.succeed(body),
             (202, _) | (_, Some(State::Running)) => {
                 let word = word.map(str::to_owned);
@@ -387,13 +334,9 @@ impl Lro {
                 let word = word.to_owned();
                 self.wait(response, Some(&word))
             }
-            Some(word) if State::of(word) == State::Failed => Step::Failed(error::failed(
-                self.method,
-                &self.url,
-                word,
-                body,
-                response.request_id(),
-            )),
+            Some(word) if State::of(word) == State::Failed => {
+                Step::Failed(error::failed(self.method, &self.url, word, body, response.request_id()))
+            }
             // A resource that is still there has not been deleted, whatever its state says.
             _ if is_delete => self.wait(response, None),
             None if !body.is_object() => self.wait(response, None),
@@ -411,10 +354,7 @@ impl Lro {
             return Step::Wait(
                 Box::new(self),
                 SHORT_WAIT,
-                Note {
-                    status: "Succeeded".into(),
-                    percent: None,
-                },
+                Note { status: "Succeeded".into(), percent: None },
             );
         }
         if self.method == Method::Post || matches!(response.status, 404 | 410) {
@@ -425,35 +365,23 @@ impl Lro {
 
     /// The status is gone: the resource has to tell.
     fn fall_back(mut self) -> Step {
-        self.poll = if self.method == Method::Post {
-            above(&self.url)
-        } else {
-            self.url.clone()
-        };
+        self.poll = if self.method == Method::Post { above(&self.url) } else { self.url.clone() };
         self.kind = Kind::Body;
         self.missing = 0;
         Step::Wait(
             Box::new(self),
             Duration::ZERO,
-            Note {
-                status: "status record is gone".into(),
-                percent: None,
-            },
+            Note { status: "status record is gone".into(), percent: None },
         )
     }
 
     /// The operation succeeded: decides where its result is.
     fn succeed(mut self, status: &Value) -> Step {
         let result = status.get("properties").cloned().unwrap_or(Value::Null);
-        let named = status
-            .get("resourceLocation")
-            .and_then(Value::as_str)
-            .and_then(|l| trusted(&self.url, l).ok());
+        let named =
+            status.get("resourceLocation").and_then(Value::as_str).and_then(|l| trusted(&self.url, l).ok());
         // Where `Location` is the status address itself, the status is all there is.
-        let location = self
-            .location
-            .clone()
-            .filter(|l| !l.path().eq_ignore_ascii_case(self.poll.path()));
+        let location = self.location.clone().filter(|l| !l.path().eq_ignore_ascii_case(self.poll.path()));
         let read = match (self.method, self.finish) {
             (Method::Delete, _) => None,
             (Method::Put | Method::Patch, FinalState::Location) => {
@@ -484,27 +412,14 @@ impl Lro {
             .get("percentComplete")
             .and_then(Value::as_f64)
             .filter(|p| (0.0..=100.0).contains(p));
-        let note = Note {
-            status: self.status.clone(),
-            percent,
-        };
-        Step::Wait(
-            Box::new(self),
-            response
-                .retry_after()
-                .unwrap_or(DEFAULT_WAIT)
-                .min(LONGEST_WAIT),
-            note,
-        )
+        let note = Note { status: self.status.clone(), percent };
+        Step::Wait(Box::new(self), response.retry_after().unwrap_or(DEFAULT_WAIT).min(LONGEST_WAIT), note)
     }
 }
 
 /// Returns `properties.provisioningState`.
 pub fn provisioning_state(body: &Value) -> Option<&str> {
-    body.get("properties")?
-        .get("provisioningState")?
-        .as_str()
-        .filter(|word| !word.is_empty())
+    body.get("properties")?.get("provisioningState")?.as_str().filter(|word| !word.is_empty())
 }
 
 /// Reads an address out of an answer. It must be on the host that took the first request.
@@ -519,24 +434,19 @@ fn trusted(url: &Url, target: &str) -> Result<Url, Error> {
             target.len()
         )));
     }
-    let target = url.join(target).map_err(|_| {
-        refuse("Azure gave an unreadable address to ask about the operation".into())
-    })?;
+    let target = url
+        .join(target)
+        .map_err(|_| refuse("Azure gave an unreadable address to ask about the operation".into()))?;
     if same_origin(url, &target) && target.username().is_empty() && target.password().is_none() {
         return Ok(target);
     }
     let shown = without_query(&target);
-    Err(refuse(format!(
-        "Azure gave an address on another host to ask about the operation ({shown})"
-    )))
+    Err(refuse(format!("Azure gave an address on another host to ask about the operation ({shown})")))
 }
 
 /// Returns whether an address is the resource's own with more behind the question mark.
 fn is_extended(url: &Url, target: &Url) -> bool {
-    url.path() == target.path()
-        && target
-            .query_pairs()
-            .any(|(name, _)| name.eq_ignore_ascii_case("asyncId"))
+    url.path() == target.path() && target.query_pairs().any(|(name, _)| name.eq_ignore_ascii_case("asyncId"))
 }
 
 /// Returns the address of the resource that an action acts on.
@@ -560,9 +470,7 @@ mod text {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -572,19 +480,13 @@ mod optional_text {
 
     use super::Url;
 
-    pub(super) fn serialize<S: Serializer>(
-        url: &Option<Url>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(url: &Option<Url>, serializer: S) -> Result<S::Ok, S::Error> {
         url.as_ref().map(Url::as_str).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Url>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| text.parse().map_err(D::Error::custom))
-            .transpose()
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
     }
 }
 

@@ -81,13 +81,9 @@ impl Pacer {
         let (_, rate) = bucket.kind.limits();
         let level = self.level(bucket, now);
         level.tokens -= 1.0;
-        let turn = if level.tokens < 0.0 {
-            Duration::from_secs_f64(-level.tokens / rate)
-        } else {
-            Duration::ZERO
-        };
-        let silence =
-            Duration::try_from(level.silent_until.duration_since(now)).unwrap_or_default();
+        let turn =
+            if level.tokens < 0.0 { Duration::from_secs_f64(-level.tokens / rate) } else { Duration::ZERO };
+        let silence = Duration::try_from(level.silent_until.duration_since(now)).unwrap_or_default();
         turn.max(silence)
     }
 
@@ -106,8 +102,7 @@ impl Pacer {
 
     /// Learns that Azure refused a request for load: everybody who draws from the bucket waits.
     pub fn handle_refusal(&mut self, bucket: &Bucket, pause: Duration, now: Timestamp) {
-        let until =
-            now.saturating_add(SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX));
+        let until = now.saturating_add(SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX));
         let level = self.level(bucket, now);
         level.silent_until = level.silent_until.max(until.unwrap_or(Timestamp::MAX));
     }
@@ -115,11 +110,7 @@ impl Pacer {
     /// Returns a bucket, filled up to now. A clock that went back changes nothing.
     fn level(&mut self, bucket: &Bucket, now: Timestamp) -> &mut Level {
         let (capacity, rate) = bucket.kind.limits();
-        let fresh = || Level {
-            tokens: capacity,
-            at: now,
-            silent_until: Timestamp::MIN,
-        };
+        let fresh = || Level { tokens: capacity, at: now, silent_until: Timestamp::MIN };
         let level = self.levels.entry(bucket.clone()).or_insert_with(fresh);
         if now > level.at {
             let passed = now.duration_since(level.at).as_secs_f64();
@@ -137,11 +128,7 @@ mod tests {
     use super::*;
 
     fn bucket(kind: Kind) -> Bucket {
-        Bucket {
-            subscription: "s".into(),
-            principal: "p".into(),
-            kind,
-        }
+        Bucket { subscription: "s".into(), principal: "p".into(), kind }
     }
 
     fn at(millis: i64) -> Timestamp {
@@ -151,29 +138,17 @@ mod tests {
     #[test]
     fn six_hundred_writes_take_forty_seconds() {
         let mut pacer = Pacer::default();
-        let last = (0..600)
-            .map(|_| pacer.reserve(&bucket(Kind::Write), at(0)))
-            .max();
+        let last = (0..600).map(|_| pacer.reserve(&bucket(Kind::Write), at(0))).max();
         assert_eq!(last, Some(Duration::from_secs(40)));
-        assert_eq!(
-            pacer.reserve(&bucket(Kind::Read), at(0)),
-            Duration::ZERO,
-            "reads are counted apart"
-        );
+        assert_eq!(pacer.reserve(&bucket(Kind::Read), at(0)), Duration::ZERO, "reads are counted apart");
     }
 
     #[test]
     fn a_refusal_silences_everybody_until_it_is_over() {
         let mut pacer = Pacer::default();
         pacer.handle_refusal(&bucket(Kind::Read), Duration::from_secs(293), at(0));
-        assert_eq!(
-            pacer.reserve(&bucket(Kind::Read), at(93_000)),
-            Duration::from_secs(200)
-        );
-        assert_eq!(
-            pacer.reserve(&bucket(Kind::Read), at(293_000)),
-            Duration::ZERO
-        );
+        assert_eq!(pacer.reserve(&bucket(Kind::Read), at(93_000)), Duration::from_secs(200));
+        assert_eq!(pacer.reserve(&bucket(Kind::Read), at(293_000)), Duration::ZERO);
     }
 
     #[test]
@@ -182,15 +157,9 @@ mod tests {
         pacer.handle_remaining(&bucket(Kind::Read), 11_999.0, at(0));
         assert_eq!(pacer.reserve(&bucket(Kind::Read), at(0)), Duration::ZERO);
         pacer.handle_remaining(&bucket(Kind::Read), 0.0, at(0));
-        assert_eq!(
-            pacer.reserve(&bucket(Kind::Read), at(0)),
-            Duration::from_millis(40)
-        );
+        assert_eq!(pacer.reserve(&bucket(Kind::Read), at(0)), Duration::from_millis(40));
         pacer.release(&bucket(Kind::Read), at(0));
-        assert_eq!(
-            pacer.reserve(&bucket(Kind::Read), at(0)),
-            Duration::from_millis(40)
-        );
+        assert_eq!(pacer.reserve(&bucket(Kind::Read), at(0)), Duration::from_millis(40));
     }
 
     proptest! {

@@ -28,10 +28,7 @@ struct Exchange {
 impl Exchange {
     fn response(&self) -> Response {
         let headers = self.headers.iter().filter_map(|(name, value)| {
-            let value = value
-                .as_array()
-                .and_then(|list| list.first())
-                .unwrap_or(value);
+            let value = value.as_array().and_then(|list| list.first()).unwrap_or(value);
             Some((name.as_str(), value.as_str()?))
         });
         let body = match &self.body {
@@ -59,10 +56,8 @@ struct Tally {
 }
 
 fn folder() -> PathBuf {
-    std::env::var_os("RELIGHT_RECORDINGS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/recordings"),
-        PathBuf::from,
-    )
+    std::env::var_os("RELIGHT_RECORDINGS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/recordings"), PathBuf::from)
 }
 
 /// Replays the operation that starts at `at`.
@@ -91,28 +86,18 @@ fn replay(exchanges: &[Exchange], at: usize, tally: &mut Tally) -> Result<(), St
             let named = ["azure-asyncoperation", "operation-location", "location"]
                 .iter()
                 .filter_map(|h| response.header(h));
-            let is_foreign = named
-                .filter_map(|t| url.join(t).ok())
-                .any(|t| !same_origin(&url, &t));
+            let is_foreign = named.filter_map(|t| url.join(t).ok()).any(|t| !same_origin(&url, &t));
             tally.refused += 1;
-            return if is_foreign {
-                Ok(())
-            } else {
-                Err(format!("refused: {error}"))
-            };
+            return if is_foreign { Ok(()) } else { Err(format!("refused: {error}")) };
         }
     };
     for exchange in &exchanges[at + 1..] {
         let wanted = lro.next_request();
-        if exchange.method != "GET" || !exchange.url().is_some_and(|url| is_same(&url, &wanted.url))
-        {
+        if exchange.method != "GET" || !exchange.url().is_some_and(|url| is_same(&url, &wanted.url)) {
             // The same request once more means that the recorded client began anew.
             let is_restart = exchange.method == first.method && exchange.url == first.url;
             if is_restart {
-                return Err(format!(
-                    "still waits for {} when the recording has moved on",
-                    wanted.url.path()
-                ));
+                return Err(format!("still waits for {} when the recording has moved on", wanted.url.path()));
             }
             continue;
         }
@@ -127,29 +112,17 @@ fn replay(exchanges: &[Exchange], at: usize, tally: &mut Tally) -> Result<(), St
                 let is_failure = ["\"failed\"", "\"canceled\"", "\"cancelled\"", "\"error\""]
                     .iter()
                     .any(|w| said.contains(w));
-                return if is_failure {
-                    Ok(())
-                } else {
-                    Err(format!("failed without a reason: {error}"))
-                };
+                return if is_failure { Ok(()) } else { Err(format!("failed without a reason: {error}")) };
             }
         }
     }
     let asked_for = lro.next_request().url;
     // Recordings end where their test ended; that is fine unless the address occurs nowhere at all after a later poll.
-    let was_polled = exchanges[at + 1..]
-        .iter()
-        .filter_map(Exchange::url)
-        .any(|url| is_same(&url, &asked_for));
-    let others = exchanges[at + 1..]
-        .iter()
-        .filter_map(Exchange::url)
-        .any(|u| is_status(&u, &asked_for));
+    let was_polled =
+        exchanges[at + 1..].iter().filter_map(Exchange::url).any(|url| is_same(&url, &asked_for));
+    let others = exchanges[at + 1..].iter().filter_map(Exchange::url).any(|u| is_status(&u, &asked_for));
     if !was_polled && others {
-        return Err(format!(
-            "waits for {}, which the recorded client never asked for",
-            asked_for.path()
-        ));
+        return Err(format!("waits for {}, which the recorded client never asked for", asked_for.path()));
     }
     tally.cut_off += 1;
     Ok(())
@@ -174,13 +147,8 @@ fn is_same(recorded: &Url, wanted: &Url) -> bool {
 
 /// Returns whether an address could be the status of the operation that we follow under another address.
 fn is_status(url: &Url, ours: &Url) -> bool {
-    let last = |url: &Url| {
-        url.path_segments()
-            .and_then(|mut s| s.next_back().map(str::to_ascii_lowercase))
-    };
-    same_origin(url, ours)
-        && last(url) == last(ours)
-        && url.path().to_ascii_lowercase().contains("operation")
+    let last = |url: &Url| url.path_segments().and_then(|mut s| s.next_back().map(str::to_ascii_lowercase));
+    same_origin(url, ours) && last(url) == last(ours) && url.path().to_ascii_lowercase().contains("operation")
 }
 
 #[test]

@@ -40,14 +40,7 @@ impl Method {
 
     /// Returns the method of a word on the wire.
     pub fn parse(word: &str) -> Option<Self> {
-        let all = [
-            Method::Get,
-            Method::Head,
-            Method::Put,
-            Method::Patch,
-            Method::Post,
-            Method::Delete,
-        ];
+        let all = [Method::Get, Method::Head, Method::Put, Method::Patch, Method::Post, Method::Delete];
         all.into_iter().find(|method| method.as_str() == word)
     }
 
@@ -99,35 +92,21 @@ impl Response {
         let body = if body.iter().all(u8::is_ascii_whitespace) {
             Body::Json(Value::Null)
         } else {
-            serde_json::from_slice(body).map_or_else(
-                |_| Body::Text(excerpt(&String::from_utf8_lossy(body))),
-                Body::Json,
-            )
+            serde_json::from_slice(body)
+                .map_or_else(|_| Body::Text(excerpt(&String::from_utf8_lossy(body))), Body::Json)
         };
-        let headers = headers
-            .into_iter()
-            .map(|(n, v)| (n.into().to_ascii_lowercase(), v.into()))
-            .collect();
-        Response {
-            status,
-            headers,
-            body,
-        }
+        let headers = headers.into_iter().map(|(n, v)| (n.into().to_ascii_lowercase(), v.into())).collect();
+        Response { status, headers, body }
     }
 
     /// Returns a header, named in lower case. An empty one counts as absent.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .get(name)
-            .map(|v| v.trim())
-            .filter(|v| !v.is_empty())
+        self.headers.get(name).map(|v| v.trim()).filter(|v| !v.is_empty())
     }
 
     /// Returns every header, with names in lower case.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Returns the body as JSON; `null` when it is empty or something else.
@@ -166,8 +145,7 @@ impl Response {
 
     /// Returns the service's id of the request, for a support case.
     pub fn request_id(&self) -> Option<&str> {
-        self.header("x-ms-request-id")
-            .or_else(|| self.header("x-ms-correlation-request-id"))
+        self.header("x-ms-request-id").or_else(|| self.header("x-ms-correlation-request-id"))
     }
 
     /// Returns how long the service wants us to wait: milliseconds, seconds or a date.
@@ -190,10 +168,7 @@ impl Response {
 
 /// Reads an RFC 1123 date such as `Fri, 20 Nov 2026 10:00:00 GMT`.
 fn http_date(text: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::DateTimeParser::new()
-        .relaxed_weekday(true)
-        .parse_timestamp(text)
-        .ok()
+    jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()
 }
 
 /// Returns the beginning of a text on one line: what a log or an error may show of something unbounded.
@@ -210,10 +185,7 @@ pub fn shortened(text: &str, limit: usize) -> String {
         }
         out.push_str(word);
         if out.len() > limit {
-            let end = (0..=limit)
-                .rev()
-                .find(|at| out.is_char_boundary(*at))
-                .unwrap_or(0);
+            let end = (0..=limit).rev().find(|at| out.is_char_boundary(*at)).unwrap_or(0);
             out.truncate(end);
             out.push('…');
             return out;
@@ -251,14 +223,8 @@ mod tests {
             (vec![("Retry-After", "15")], Some(15_000)),
             (vec![("Retry-After", "")], None),
             (vec![("Retry-After", "soon")], None),
-            (
-                vec![("retry-after-ms", "250"), ("Retry-After", "15")],
-                Some(250),
-            ),
-            (
-                vec![("x-ms-retry-after-ms", "40"), ("Retry-After", "15")],
-                Some(40),
-            ),
+            (vec![("retry-after-ms", "250"), ("Retry-After", "15")], Some(250)),
+            (vec![("x-ms-retry-after-ms", "40"), ("Retry-After", "15")], Some(40)),
             (
                 vec![
                     ("Retry-After", "Fri, 20 Nov 2026 10:01:30 GMT"),
@@ -275,11 +241,7 @@ mod tests {
             ),
             (vec![("Retry-After", "Fri, 20 Nov 2026 10:01:30 GMT")], None),
         ] {
-            assert_eq!(
-                with(&headers).retry_after(),
-                expected.map(Duration::from_millis),
-                "{headers:?}"
-            );
+            assert_eq!(with(&headers).retry_after(), expected.map(Duration::from_millis), "{headers:?}");
         }
     }
 

@@ -30,33 +30,24 @@ impl Cluster {
     /// Reads the answer of Azure.
     pub(crate) fn read(id: &ResourceId, body: &Value) -> Self {
         let spelled = text(body, "/id").and_then(|text| ResourceId::parse(text).ok());
-        let id = spelled
-            .filter(|spelled| spelled == id)
-            .unwrap_or_else(|| id.clone());
+        let id = spelled.filter(|spelled| spelled == id).unwrap_or_else(|| id.clone());
         let owned = |pointer| text(body, pointer).map(str::to_owned);
         let nodes = items(body, "/properties/reportedProperties/nodes");
         Cluster {
             name: id.name().to_owned(),
             group: id.group().unwrap_or_default().to_owned(),
             status: owned("/properties/status").unwrap_or_else(|| "Unknown".into()),
-            connectivity: owned("/properties/connectivityStatus")
-                .unwrap_or_else(|| "NotSpecified".into()),
+            connectivity: owned("/properties/connectivityStatus").unwrap_or_else(|| "NotSpecified".into()),
             version: owned("/properties/reportedProperties/clusterVersion"),
             last_sync: owned("/properties/lastSyncTimestamp"),
-            nodes: nodes
-                .filter_map(|node| text(node, "/name"))
-                .map(str::to_owned)
-                .collect(),
+            nodes: nodes.filter_map(|node| text(node, "/name")).map(str::to_owned).collect(),
             id,
         }
     }
 
     /// Returns a node's name in the cluster's own spelling. A host may be named with its domain.
     pub(crate) fn node(&self, host: &str) -> Option<&str> {
-        self.nodes
-            .iter()
-            .map(String::as_str)
-            .find(|node| same_host(node, host))
+        self.nodes.iter().map(String::as_str).find(|node| same_host(node, host))
     }
 
     /// Returns the release of the solution, such as 2601, when the version says it.
@@ -74,31 +65,18 @@ impl Cluster {
 
 /// Returns whether two names mean the same host, whatever the letter case and the domain.
 pub(crate) fn same_host(one: &str, other: &str) -> bool {
-    let short = |name: &str| {
-        name.trim()
-            .split('.')
-            .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase()
-    };
+    let short = |name: &str| name.trim().split('.').next().unwrap_or_default().to_ascii_lowercase();
     !short(one).is_empty() && short(one) == short(other)
 }
 
 impl Azure {
     /// Finds and reads an Azure Local instance. A name is looked up in `groups`, then in the subscription.
-    pub(crate) async fn find_cluster(
-        &self,
-        cx: &Cx,
-        cluster: &Ref,
-        groups: &[&str],
-    ) -> Result<Cluster> {
+    pub(crate) async fn find_cluster(&self, cx: &Cx, cluster: &Ref, groups: &[&str]) -> Result<Cluster> {
         let name = match cluster {
             Ref::Id(id) if id.is(CLUSTER) => return self.read_cluster(cx, id).await,
             Ref::Id(id) => {
-                return Err(Error::invalid(format!(
-                    "`{id}` is not the id of an Azure Local instance"
-                ))
-                .hint(format!("it ends in /providers/{CLUSTER}/<name>")));
+                return Err(Error::invalid(format!("`{id}` is not the id of an Azure Local instance"))
+                    .hint(format!("it ends in /providers/{CLUSTER}/<name>")));
             }
             Ref::Name(name) => name,
         };
@@ -114,16 +92,12 @@ impl Azure {
             }
         }
         let all = self.list_clusters(cx).await?;
-        let same: Vec<&Cluster> = all
-            .iter()
-            .filter(|c| c.name.eq_ignore_ascii_case(name))
-            .collect();
+        let same: Vec<&Cluster> = all.iter().filter(|c| c.name.eq_ignore_ascii_case(name)).collect();
         match same.as_slice() {
             [one] => Ok((*one).clone()),
             [] => {
-                let error = Error::rejected(format!(
-                    "there is no Azure Local instance `{name}` in the subscription"
-                ));
+                let error =
+                    Error::rejected(format!("there is no Azure Local instance `{name}` in the subscription"));
                 let close = near(name, all.iter().map(|c| c.name.as_str()));
                 Err(if close.is_empty() {
                     error
@@ -133,11 +107,8 @@ impl Azure {
             }
             several => {
                 let ids: Vec<&str> = several.iter().map(|c| c.id.as_str()).collect();
-                Err(Error::rejected(format!(
-                    "{} Azure Local instances are called `{name}`",
-                    ids.len()
-                ))
-                .hint(format!("give the whole id: {}", ids.join(", "))))
+                Err(Error::rejected(format!("{} Azure Local instances are called `{name}`", ids.len()))
+                    .hint(format!("give the whole id: {}", ids.join(", "))))
             }
         }
     }
@@ -148,11 +119,8 @@ impl Azure {
     /// host's name says which instance it belongs to.
     pub(crate) async fn cluster_of(&self, cx: &Cx, vm: &Vm) -> Result<Cluster> {
         let host = vm.host.as_deref().ok_or_else(|| {
-            Error::rejected(format!(
-                "Azure does not say on which host `{}` runs",
-                vm.name
-            ))
-            .hint("name the Azure Local instance: #{ cluster: \"..\" }")
+            Error::rejected(format!("Azure does not say on which host `{}` runs", vm.name))
+                .hint("name the Azure Local instance: #{ cluster: \"..\" }")
         })?;
         let mut clusters = self.list_clusters(cx).await?;
         clusters.retain(|cluster| cluster.node(host).is_some());
@@ -184,26 +152,15 @@ impl Azure {
 
     /// Reads an Azure Local instance that exists.
     pub(crate) async fn read_cluster(&self, cx: &Cx, id: &ResourceId) -> Result<Cluster> {
-        Ok(Cluster::read(
-            id,
-            &self.arm.get(cx, id.as_str(), api::CLUSTERS).await?,
-        ))
+        Ok(Cluster::read(id, &self.arm.get(cx, id.as_str(), api::CLUSTERS).await?))
     }
 
     pub(crate) async fn list_clusters(&self, cx: &Cx) -> Result<Vec<Cluster>> {
-        let path = format!(
-            "/subscriptions/{}/providers/{CLUSTER}",
-            self.subscription()?
-        );
+        let path = format!("/subscriptions/{}/providers/{CLUSTER}", self.subscription()?);
         let all = self.arm.list(cx, &path, api::CLUSTERS).await?;
         Ok(all
             .iter()
-            .filter_map(|body| {
-                Some(Cluster::read(
-                    &ResourceId::parse(text(body, "/id")?).ok()?,
-                    body,
-                ))
-            })
+            .filter_map(|body| Some(Cluster::read(&ResourceId::parse(text(body, "/id")?).ok()?, body)))
             .collect())
     }
 }
@@ -233,22 +190,15 @@ impl Operation for ReadCluster {
 
     fn examples() -> Vec<Example> {
         vec![
-            Example::new(
-                "Name the nodes of an instance.",
-                r#"local::cluster("hq").nodes"#,
-            )
-            .on("edge")
-            .gives(json!(["hq-node1", "hq-node2", "hq-node3"])),
+            Example::new("Name the nodes of an instance.", r#"local::cluster("hq").nodes"#)
+                .on("edge")
+                .gives(json!(["hq-node1", "hq-node2", "hq-node3"])),
         ]
     }
 
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Cluster>> {
         let group = args.group.as_deref().filter(|group| !group.is_empty());
-        Ok(Outcome::done(
-            self.0
-                .find_cluster(cx, &args.cluster, group.as_slice())
-                .await?,
-        ))
+        Ok(Outcome::done(self.0.find_cluster(cx, &args.cluster, group.as_slice()).await?))
     }
 }
 
@@ -257,10 +207,7 @@ mod tests {
     use super::*;
 
     fn cluster(version: &str, connectivity: &str) -> Cluster {
-        let id = ResourceId::of_group("s", "g")
-            .unwrap()
-            .resource(CLUSTER, "hq")
-            .unwrap();
+        let id = ResourceId::of_group("s", "g").unwrap().resource(CLUSTER, "hq").unwrap();
         Cluster::read(
             &id,
             &json!({"properties": {"connectivityStatus": connectivity, "reportedProperties": {
@@ -285,11 +232,7 @@ mod tests {
             ("new", None),
             ("", None),
         ] {
-            assert_eq!(
-                cluster(version, "Disconnected").release(),
-                release,
-                "{version}"
-            );
+            assert_eq!(cluster(version, "Disconnected").release(), release, "{version}");
         }
     }
 }

@@ -36,13 +36,9 @@ impl Operation for ListClusters {
     }
 
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Vec<Cluster>>> {
-        let group = self
-            .0
-            .group(args.group.as_deref())
-            .filter(|group| *group != "*");
+        let group = self.0.group(args.group.as_deref()).filter(|group| *group != "*");
         let mut clusters = self.0.list_clusters(cx).await?;
-        clusters
-            .retain(|cluster| group.is_none_or(|group| cluster.group.eq_ignore_ascii_case(group)));
+        clusters.retain(|cluster| group.is_none_or(|group| cluster.group.eq_ignore_ascii_case(group)));
         clusters.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Outcome::done(clusters))
     }

@@ -21,9 +21,7 @@ impl Azure {
         let machine = match vm {
             Ref::Id(id) => machine_id(id)?,
             Ref::Name(name) => match self.group(group) {
-                Some(group) => {
-                    ResourceId::of_group(self.subscription()?, group)?.resource(MACHINE, name)?
-                }
+                Some(group) => ResourceId::of_group(self.subscription()?, group)?.resource(MACHINE, name)?,
                 None => self.search_vm(cx, name).await?,
             },
         };
@@ -35,28 +33,17 @@ impl Azure {
 
     /// Reads the VM of an Arc machine, when it is one.
     pub(crate) async fn read_vm(&self, cx: &Cx, machine: &ResourceId) -> Result<Option<Vm>> {
-        let body = self
-            .arm
-            .find(cx, &instance_path(machine), api::INSTANCES)
-            .await?;
+        let body = self.arm.find(cx, &instance_path(machine), api::INSTANCES).await?;
         Ok(body.map(|body| Vm::read(machine, &body)))
     }
 
     /// Reads every VM of a group, or of the subscription.
     pub(crate) async fn list_vms(&self, cx: &Cx, group: Option<&str>) -> Result<Vec<Vm>> {
         let machines = self.list_machines(cx, group).await?;
-        let ids: Vec<ResourceId> = machines
-            .iter()
-            .filter(|m| is_azure_local_vm(m))
-            .filter_map(id_of)
-            .collect();
-        let reads = ids
-            .into_iter()
-            .map(|id| async move { self.read_vm(cx, &id).await });
-        let vms: Vec<Option<Vm>> = futures::stream::iter(reads)
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
+        let ids: Vec<ResourceId> =
+            machines.iter().filter(|m| is_azure_local_vm(m)).filter_map(id_of).collect();
+        let reads = ids.into_iter().map(|id| async move { self.read_vm(cx, &id).await });
+        let vms: Vec<Option<Vm>> = futures::stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
         let mut vms: Vec<Vm> = vms.into_iter().flatten().collect();
         vms.sort_by_key(|vm| (vm.group.to_lowercase(), vm.name.to_lowercase()));
         Ok(vms)
@@ -69,33 +56,23 @@ impl Azure {
             Some(group) => ResourceId::of_group(subscription, group)?.to_string(),
             None => format!("/subscriptions/{subscription}"),
         };
-        self.arm
-            .list(cx, &format!("{scope}/providers/{MACHINE}"), api::MACHINES)
-            .await
+        self.arm.list(cx, &format!("{scope}/providers/{MACHINE}"), api::MACHINES).await
     }
 
     /// Finds the one VM of a name in the subscription.
     async fn search_vm(&self, cx: &Cx, name: &str) -> Result<ResourceId> {
         let machines = self.list_machines(cx, None).await?;
-        let vms: Vec<ResourceId> = machines
-            .iter()
-            .filter(|m| is_azure_local_vm(m))
-            .filter_map(id_of)
-            .collect();
-        let mut same: Vec<&ResourceId> = vms
-            .iter()
-            .filter(|id| id.name().eq_ignore_ascii_case(name))
-            .collect();
+        let vms: Vec<ResourceId> =
+            machines.iter().filter(|m| is_azure_local_vm(m)).filter_map(id_of).collect();
+        let mut same: Vec<&ResourceId> =
+            vms.iter().filter(|id| id.name().eq_ignore_ascii_case(name)).collect();
         match (same.pop(), same.is_empty()) {
             (Some(one), true) => Ok(one.clone()),
             (Some(one), false) => {
                 same.push(one);
                 let groups: Vec<&str> = same.iter().filter_map(|id| id.group()).collect();
-                Err(
-                    Error::rejected(format!("{} VMs are called `{name}`", same.len())).hint(
-                        format!("say which resource group is meant: {}", groups.join(", ")),
-                    ),
-                )
+                Err(Error::rejected(format!("{} VMs are called `{name}`", same.len()))
+                    .hint(format!("say which resource group is meant: {}", groups.join(", "))))
             }
             (None, _) => Err(not_found(name, "in the subscription", vms.iter())),
         }
@@ -104,46 +81,29 @@ impl Azure {
     /// Says why a machine is not there, with what was perhaps meant.
     async fn no_such_vm(&self, cx: &Cx, machine: &ResourceId) -> Error {
         let (name, group) = (machine.name(), machine.group().unwrap_or_default());
-        if self
-            .arm
-            .find(cx, machine.as_str(), api::MACHINES)
-            .await
-            .is_ok_and(|found| found.is_some())
-        {
+        if self.arm.find(cx, machine.as_str(), api::MACHINES).await.is_ok_and(|found| found.is_some()) {
             return Error::rejected(format!(
                 "`{name}` in `{group}` is an Arc machine, and not a VM of Azure Local"
             ));
         }
         // Only to help: whoever may not list gets the plain answer.
         let machines = self.list_machines(cx, None).await.unwrap_or_default();
-        let vms: Vec<ResourceId> = machines
-            .iter()
-            .filter(|m| is_azure_local_vm(m))
-            .filter_map(id_of)
-            .collect();
+        let vms: Vec<ResourceId> =
+            machines.iter().filter(|m| is_azure_local_vm(m)).filter_map(id_of).collect();
         let elsewhere: Vec<&str> = vms
             .iter()
             .filter(|id| id.name().eq_ignore_ascii_case(name))
             .filter_map(|id| id.group())
             .collect();
         if !elsewhere.is_empty() {
-            return Error::rejected(format!(
-                "there is no VM `{name}` in resource group `{group}`"
-            ))
-            .hint(format!(
-                "there is one in {}: name that group",
-                elsewhere.join(", ")
-            ));
+            return Error::rejected(format!("there is no VM `{name}` in resource group `{group}`"))
+                .hint(format!("there is one in {}: name that group", elsewhere.join(", ")));
         }
         not_found(name, &format!("in resource group `{group}`"), vms.iter())
     }
 }
 
-fn not_found<'a>(
-    name: &str,
-    place: &str,
-    vms: impl Iterator<Item = &'a ResourceId> + Clone,
-) -> Error {
+fn not_found<'a>(name: &str, place: &str, vms: impl Iterator<Item = &'a ResourceId> + Clone) -> Error {
     let error = Error::rejected(format!("there is no VM `{name}` {place}"));
     let close = near(name, vms.clone().map(ResourceId::name));
     if !close.is_empty() {
@@ -161,12 +121,10 @@ pub(crate) fn machine_id(id: &ResourceId) -> Result<ResourceId> {
     if id.is(MACHINE) {
         return Ok(id.clone());
     }
-    id.parent()
-        .filter(|parent| id.is(INSTANCE) && parent.is(MACHINE))
-        .ok_or_else(|| {
-            Error::invalid(format!("`{id}` is not the id of an Azure Local VM"))
-                .hint(format!("it ends in /providers/{MACHINE}/<name>"))
-        })
+    id.parent().filter(|parent| id.is(INSTANCE) && parent.is(MACHINE)).ok_or_else(|| {
+        Error::invalid(format!("`{id}` is not the id of an Azure Local VM"))
+            .hint(format!("it ends in /providers/{MACHINE}/<name>"))
+    })
 }
 
 fn is_azure_local_vm(machine: &Value) -> bool {
@@ -188,14 +146,8 @@ mod tests {
                 .parse()
                 .unwrap();
         assert_eq!(machine_id(&machine).unwrap(), machine);
-        assert_eq!(
-            machine_id(&instance_path(&machine).parse().unwrap()).unwrap(),
-            machine
-        );
-        let cluster = ResourceId::of_group("s", "g")
-            .unwrap()
-            .resource(api::CLUSTER, "hq")
-            .unwrap();
+        assert_eq!(machine_id(&instance_path(&machine).parse().unwrap()).unwrap(), machine);
+        let cluster = ResourceId::of_group("s", "g").unwrap().resource(api::CLUSTER, "hq").unwrap();
         assert!(machine_id(&cluster).is_err());
         assert!(machine_id(&cluster.parent().unwrap()).is_err());
     }
@@ -204,17 +156,9 @@ mod tests {
     fn a_missing_vm_comes_with_a_proposal() {
         let ids: Vec<ResourceId> = ["web-01", "db-01"]
             .iter()
-            .map(|name| {
-                ResourceId::of_group("s", "g")
-                    .unwrap()
-                    .resource(MACHINE, name)
-                    .unwrap()
-            })
+            .map(|name| ResourceId::of_group("s", "g").unwrap().resource(MACHINE, name).unwrap())
             .collect();
-        assert_eq!(
-            not_found("web-1", "here", ids.iter()).hints(),
-            ["did you mean web-01?"]
-        );
+        assert_eq!(not_found("web-1", "here", ids.iter()).hints(), ["did you mean web-01?"]);
         assert_eq!(
             not_found("zzzzzzzz", "here", ids.iter()).hints(),
             ["there are for example web-01, db-01"]

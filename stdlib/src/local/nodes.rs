@@ -36,20 +36,10 @@ impl Azure {
 
     async fn arc_settings(&self, cx: &Cx, cluster: &Cluster) -> Result<Value> {
         let path = format!("{}/arcSettings/default", cluster.id);
-        Ok(self
-            .arm
-            .find(cx, &path, api::ARC_SETTINGS)
-            .await?
-            .unwrap_or_default())
+        Ok(self.arm.find(cx, &path, api::ARC_SETTINGS).await?.unwrap_or_default())
     }
 
-    async fn node_of(
-        &self,
-        cx: &Cx,
-        cluster: &Cluster,
-        settings: &Value,
-        name: &str,
-    ) -> Result<Node> {
+    async fn node_of(&self, cx: &Cx, cluster: &Cluster, settings: &Value, name: &str) -> Result<Node> {
         let details = items(settings, "/properties/perNodeDetails");
         let named = details
             .filter(|node| text(node, "/name").is_some_and(|n| same_host(n, name)))
@@ -58,20 +48,11 @@ impl Azure {
             (Some(id), _) => id,
             (None, Some(group)) => group.resource(MACHINE, name)?,
             (None, None) => {
-                return Err(Error::rejected(format!(
-                    "`{}` is in no resource group",
-                    cluster.id
-                )));
+                return Err(Error::rejected(format!("`{}` is in no resource group", cluster.id)));
             }
         };
-        let device = self
-            .arm
-            .find(
-                cx,
-                &format!("{id}/providers/{EDGE_DEVICE}/default"),
-                api::EDGE_DEVICES,
-            )
-            .await?;
+        let device =
+            self.arm.find(cx, &format!("{id}/providers/{EDGE_DEVICE}/default"), api::EDGE_DEVICES).await?;
         let device = device.unwrap_or_default();
         Ok(Node {
             name: name.to_owned(),
@@ -88,21 +69,14 @@ impl Azure {
 ///
 /// Inferred: those of adapters that are up and have a gateway; the management adapter first.
 pub(crate) fn addresses(device: &Value) -> Vec<String> {
-    let adapters = items(
-        device,
-        "/properties/reportedProperties/networkProfile/nicDetails",
-    );
+    let adapters = items(device, "/properties/reportedProperties/networkProfile/nicDetails");
     let mut found: Vec<(bool, String)> = adapters
-        .filter(|nic| {
-            text(nic, "/nicStatus").is_some_and(|status| status.eq_ignore_ascii_case("Up"))
-        })
+        .filter(|nic| text(nic, "/nicStatus").is_some_and(|status| status.eq_ignore_ascii_case("Up")))
         .filter(|nic| text(nic, "/defaultGateway").is_some())
         .filter_map(|nic| {
             let address: Ipv4Addr = text(nic, "/ip4Address")?.parse().ok()?;
             let usable = !address.is_link_local() && !address.is_unspecified();
-            let name = text(nic, "/adapterName")
-                .unwrap_or_default()
-                .to_ascii_lowercase();
+            let name = text(nic, "/adapterName").unwrap_or_default().to_ascii_lowercase();
             usable.then(|| (!name.starts_with("vmanagement"), address.to_string()))
         })
         .collect();
@@ -157,10 +131,7 @@ impl Operation for ListNodes {
 
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Vec<Node>>> {
         let group = args.group.as_deref().filter(|group| !group.is_empty());
-        let cluster = self
-            .0
-            .find_cluster(cx, &args.cluster, group.as_slice())
-            .await?;
+        let cluster = self.0.find_cluster(cx, &args.cluster, group.as_slice()).await?;
         let settings = self.0.arc_settings(cx, &cluster).await?;
         let (azure, cluster, settings) = (&self.0, &cluster, &settings);
         let reads = cluster
@@ -168,10 +139,7 @@ impl Operation for ListNodes {
             .clone()
             .into_iter()
             .map(|name| async move { azure.node_of(cx, cluster, settings, &name).await });
-        let nodes = futures::stream::iter(reads)
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
+        let nodes = futures::stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
         Ok(Outcome::done(nodes))
     }
 }

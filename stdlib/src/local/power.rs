@@ -46,13 +46,7 @@ pub(crate) struct Powered {
 
 impl Powered {
     fn of(vm: Vm, changed: bool) -> Self {
-        Powered {
-            id: vm.id,
-            name: vm.name,
-            power_state: vm.power_state,
-            host: vm.host,
-            changed,
-        }
+        Powered { id: vm.id, name: vm.name, power_state: vm.power_state, host: vm.host, changed }
     }
 }
 
@@ -93,18 +87,10 @@ impl Change {
     }
 
     /// Sends the request, unless the VM is already as wished.
-    pub(super) async fn begin(
-        &self,
-        azure: &Azure,
-        cx: &Cx,
-        args: &Args,
-    ) -> Result<Outcome<Powered>> {
+    pub(super) async fn begin(&self, azure: &Azure, cx: &Cx, args: &Args) -> Result<Outcome<Powered>> {
         let vm = azure.find_vm(cx, &args.vm, args.group.as_deref()).await?;
         if self.is_reached(&vm) {
-            cx.progress(
-                format!("{} is {} already", vm.name, vm.power_state),
-                Some(100.0),
-            );
+            cx.progress(format!("{} is {} already", vm.name, vm.power_state), Some(100.0));
             return Ok(Outcome::done(Powered::of(vm, false)));
         }
         self.check(&vm)?;
@@ -117,11 +103,7 @@ impl Change {
             // The VM is read afterwards anyway, which is all the result there is.
             finish: FinalState::AzureAsyncOperation,
         };
-        let mut state = State {
-            machine: vm.id,
-            at: At::Settling,
-            was_moving: false,
-        };
+        let mut state = State { machine: vm.id, at: At::Settling, was_moving: false };
         match azure.arm.write(cx, write).await? {
             Started::Pending(lro, wait) => {
                 state.at = At::Following(lro);
@@ -131,12 +113,7 @@ impl Change {
         }
     }
 
-    pub(super) async fn resume(
-        &self,
-        azure: &Azure,
-        cx: &Cx,
-        at: &Value,
-    ) -> Result<Outcome<Powered>> {
+    pub(super) async fn resume(&self, azure: &Azure, cx: &Cx, at: &Value) -> Result<Outcome<Powered>> {
         let mut state: State = restored(self.action, at)?;
         let At::Following(lro) = state.at else {
             return self.settle(azure, cx, state).await;
@@ -168,22 +145,13 @@ impl Change {
     }
 
     /// Looks for the trace of a request whose answer was lost: the power state tells.
-    pub(super) async fn probe(
-        &self,
-        azure: &Azure,
-        cx: &Cx,
-        args: &Args,
-    ) -> Result<Probe<Powered>> {
+    pub(super) async fn probe(&self, azure: &Azure, cx: &Cx, args: &Args) -> Result<Probe<Powered>> {
         let vm = azure.find_vm(cx, &args.vm, args.group.as_deref()).await?;
         if self.is_reached(&vm) {
             return Ok(Probe::Found(Outcome::done(Powered::of(vm, true))));
         }
         if vm.is(self.way) || self.goal.is_some_and(|goal| vm.is(goal)) || vm.is_changing() {
-            let state = State {
-                machine: vm.id,
-                at: At::Settling,
-                was_moving: true,
-            };
+            let state = State { machine: vm.id, at: At::Settling, was_moving: true };
             return Ok(Probe::Found(state.pending(LOOK, &vm.status, None)?));
         }
         Ok(Probe::Absent)
@@ -201,25 +169,16 @@ impl Change {
 
     fn check(&self, vm: &Vm) -> Result<()> {
         if self.goal.is_none() && vm.is("Stopped") {
-            return Err(
-                Error::rejected(format!("`{}` is off and cannot be restarted", vm.name))
-                    .hint("start it: local::start(vm)"),
-            );
+            return Err(Error::rejected(format!("`{}` is off and cannot be restarted", vm.name))
+                .hint("start it: local::start(vm)"));
         }
         Ok(())
     }
 }
 
 impl State {
-    fn pending(
-        &self,
-        wait: Duration,
-        said: &str,
-        percent: Option<f64>,
-    ) -> Result<Outcome<Powered>> {
-        Ok(Outcome::pending(self, wait)?
-            .within(LIMIT)
-            .saying(said, percent))
+    fn pending(&self, wait: Duration, said: &str, percent: Option<f64>) -> Result<Outcome<Powered>> {
+        Ok(Outcome::pending(self, wait)?.within(LIMIT).saying(said, percent))
     }
 }
 

@@ -30,12 +30,9 @@ impl Operation for PowerOff {
 
     fn examples() -> Vec<Example> {
         vec![
-            Example::new(
-                "Turn a VM off whose guest hangs.",
-                r#"local::power_off("web-01").power_state"#,
-            )
-            .on("edge")
-            .gives(json!("Stopped")),
+            Example::new("Turn a VM off whose guest hangs.", r#"local::power_off("web-01").power_state"#)
+                .on("edge")
+                .gives(json!("Stopped")),
         ]
     }
 

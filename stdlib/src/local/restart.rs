@@ -6,13 +6,7 @@ use crate::prelude::*;
 
 fn change() -> Change {
     // Nothing about a VM tells that it was restarted, so a lost answer is for a person to judge.
-    Change {
-        action: "restart",
-        api: api::POWER,
-        body: None,
-        goal: None,
-        way: "Stopping",
-    }
+    Change { action: "restart", api: api::POWER, body: None, goal: None, way: "Stopping" }
 }
 
 /// `local::restart`.

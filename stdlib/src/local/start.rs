@@ -5,13 +5,7 @@ use super::power::{Args, Change, Powered};
 use crate::prelude::*;
 
 fn change() -> Change {
-    Change {
-        action: "start",
-        api: api::POWER,
-        body: None,
-        goal: Some("Running"),
-        way: "Starting",
-    }
+    Change { action: "start", api: api::POWER, body: None, goal: Some("Running"), way: "Starting" }
 }
 
 /// `local::start`.
@@ -28,18 +22,12 @@ impl Operation for Start {
 
     fn examples() -> Vec<Example> {
         vec![
-            Example::new(
-                "Start a VM that is off.",
-                r#"local::start("file-01").power_state"#,
-            )
-            .on("edge")
-            .gives(json!("Running")),
-            Example::new(
-                "A VM that runs is left alone.",
-                r#"local::start("db-01").changed"#,
-            )
-            .on("edge")
-            .gives(json!(false)),
+            Example::new("Start a VM that is off.", r#"local::start("file-01").power_state"#)
+                .on("edge")
+                .gives(json!("Running")),
+            Example::new("A VM that runs is left alone.", r#"local::start("db-01").changed"#)
+                .on("edge")
+                .gives(json!(false)),
         ]
     }
 

@@ -5,13 +5,7 @@ use super::power::{Args, Change, Powered};
 use crate::prelude::*;
 
 fn change() -> Change {
-    Change {
-        action: "stop",
-        api: api::POWER,
-        body: None,
-        goal: Some("Stopped"),
-        way: "Stopping",
-    }
+    Change { action: "stop", api: api::POWER, body: None, goal: Some("Stopped"), way: "Stopping" }
 }
 
 /// `local::stop`.
@@ -31,12 +25,9 @@ impl Operation for Stop {
             Example::new("Shut a VM down.", r#"local::stop("db-01").power_state"#)
                 .on("edge")
                 .gives(json!("Stopped")),
-            Example::new(
-                "A VM that is off is left alone.",
-                r#"local::stop("file-01").changed"#,
-            )
-            .on("edge")
-            .gives(json!(false)),
+            Example::new("A VM that is off is left alone.", r#"local::stop("file-01").changed"#)
+                .on("edge")
+                .gives(json!(false)),
         ]
     }
 

@@ -33,24 +33,18 @@ impl Vm {
     /// Reads the answer of Azure.
     pub(crate) fn read(machine: &ResourceId, body: &Value) -> Self {
         // Azure's own spelling of the id, when it fits.
-        let spelled = text(body, "/id")
-            .and_then(|id| ResourceId::parse(id).ok())
-            .and_then(|id| id.parent());
-        let id = spelled
-            .filter(|id| id == machine)
-            .unwrap_or_else(|| machine.clone());
+        let spelled = text(body, "/id").and_then(|id| ResourceId::parse(id).ok()).and_then(|id| id.parent());
+        let id = spelled.filter(|id| id == machine).unwrap_or_else(|| machine.clone());
         let owned = |pointer| text(body, pointer).map(str::to_owned);
         let mut vm = Vm {
             name: id.name().to_owned(),
             group: id.group().unwrap_or_default().to_owned(),
             power_state: owned("/properties/status/powerState").unwrap_or_else(|| "Unknown".into()),
-            provisioning_state: owned("/properties/provisioningState")
-                .unwrap_or_else(|| "Unknown".into()),
+            provisioning_state: owned("/properties/provisioningState").unwrap_or_else(|| "Unknown".into()),
             status: String::new(),
             host: owned("/properties/hostNodeName"),
             host_address: owned("/properties/hostNodeIpAddress"),
-            hyperv_id: owned("/properties/hyperVVmId")
-                .map(|id| id.trim_matches(['{', '}']).to_owned()),
+            hyperv_id: owned("/properties/hyperVVmId").map(|id| id.trim_matches(['{', '}']).to_owned()),
             agent: agent(body),
             custom_location: owned("/extendedLocation/name"),
             id,
@@ -89,12 +83,8 @@ impl Vm {
 /// Returns the last word of the agent inside the guest.
 fn agent(body: &Value) -> String {
     let statuses = items(body, "/properties/instanceView/vmAgent/statuses");
-    let last = statuses
-        .filter_map(|status| text(status, "/displayStatus"))
-        .last();
-    last.or_else(|| text(body, "/properties/guestAgentInstallStatus/status"))
-        .unwrap_or("Unknown")
-        .to_owned()
+    let last = statuses.filter_map(|status| text(status, "/displayStatus")).last();
+    last.or_else(|| text(body, "/properties/guestAgentInstallStatus/status")).unwrap_or("Unknown").to_owned()
 }
 
 /// Reads one VM of Azure Local: where it runs, its power state, and whether its agent answers.
@@ -135,9 +125,7 @@ impl Operation for ReadVm {
     }
 
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Vm>> {
-        Ok(Outcome::done(
-            self.0.find_vm(cx, &args.vm, args.group.as_deref()).await?,
-        ))
+        Ok(Outcome::done(self.0.find_vm(cx, &args.vm, args.group.as_deref()).await?))
     }
 }
 
@@ -164,14 +152,8 @@ mod tests {
         });
         let vm = Vm::read(&machine(), &body);
         assert_eq!((vm.name.as_str(), vm.group.as_str()), ("WEB-01", "RG"));
-        assert_eq!(
-            (vm.hyperv_id.as_deref(), vm.host_address.as_deref()),
-            (Some("0-1"), None)
-        );
-        assert_eq!(
-            vm.status,
-            "Running on hq-node2; the agent in the guest does not answer"
-        );
+        assert_eq!((vm.hyperv_id.as_deref(), vm.host_address.as_deref()), (Some("0-1"), None));
+        assert_eq!(vm.status, "Running on hq-node2; the agent in the guest does not answer");
         assert!(!vm.is_changing());
     }
 
@@ -183,11 +165,7 @@ mod tests {
             json!({"id": "/subscriptions/x", "properties": {"status": null}}),
         ] {
             let vm = Vm::read(&machine(), &body);
-            assert_eq!(
-                (vm.id, vm.power_state.as_str(), vm.host),
-                (machine(), "Unknown", None),
-                "{body}"
-            );
+            assert_eq!((vm.id, vm.power_state.as_str(), vm.host), (machine(), "Unknown", None), "{body}");
         }
     }
 }

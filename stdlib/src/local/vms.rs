@@ -32,20 +32,14 @@ impl Operation for ListVms {
             )
             .on("edge")
             .gives(json!(["file-01"])),
-            Example::new(
-                "Count the VMs of the subscription.",
-                r#"local::vms(#{ group: "*" }).len()"#,
-            )
-            .on("edge")
-            .gives(json!(6)),
+            Example::new("Count the VMs of the subscription.", r#"local::vms(#{ group: "*" }).len()"#)
+                .on("edge")
+                .gives(json!(6)),
         ]
     }
 
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Vec<Vm>>> {
-        let group = self
-            .0
-            .group(args.group.as_deref())
-            .filter(|group| *group != "*");
+        let group = self.0.group(args.group.as_deref()).filter(|group| *group != "*");
         Ok(Outcome::done(self.0.list_vms(cx, group).await?))
     }
 }

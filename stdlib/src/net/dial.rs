@@ -41,10 +41,7 @@ impl Dialer {
     /// # Errors
     /// What the operating system says, or `TimedOut`.
     pub async fn dial(&self, host: &str, port: u16, limit: Duration) -> Result<TcpStream> {
-        let route = self
-            .0
-            .as_ref()
-            .map_or(Route::Direct, |plan| plan(host, port));
+        let route = self.0.as_ref().map_or(Route::Direct, |plan| plan(host, port));
         let connect = async {
             match route {
                 Route::Direct => TcpStream::connect((host.trim_matches(['[', ']']), port)).await,
@@ -60,11 +57,7 @@ impl Dialer {
 
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() {
-            "Dialer(routed)"
-        } else {
-            "Dialer(direct)"
-        })
+        f.write_str(if self.0.is_some() { "Dialer(routed)" } else { "Dialer(direct)" })
     }
 }
 
@@ -85,19 +78,7 @@ mod tests {
         });
         let limit = Duration::from_secs(5);
         assert!(dialer.dial("10.0.0.1", 2179, limit).await.is_ok());
-        assert!(
-            dialer
-                .dial("127.0.0.1", address.port(), limit)
-                .await
-                .is_ok()
-        );
-        assert_eq!(
-            dialer
-                .dial("10.0.0.2", 2179, limit)
-                .await
-                .unwrap_err()
-                .kind(),
-            ErrorKind::TimedOut
-        );
+        assert!(dialer.dial("127.0.0.1", address.port(), limit).await.is_ok());
+        assert_eq!(dialer.dial("10.0.0.2", 2179, limit).await.unwrap_err().kind(), ErrorKind::TimedOut);
     }
 }

@@ -51,12 +51,7 @@ impl Operation for FirstReachable {
                 args.addresses.len()
             )));
         }
-        self.look(
-            cx,
-            args,
-            cx.after(args.wait.map_or(Duration::ZERO, Span::get)),
-        )
-        .await
+        self.look(cx, args, cx.after(args.wait.map_or(Duration::ZERO, Span::get))).await
     }
 
     async fn resume(&self, cx: &Cx, args: &Args, at: &Value) -> Result<Outcome<String>> {
@@ -67,10 +62,7 @@ impl Operation for FirstReachable {
 
 impl FirstReachable {
     async fn look(&self, cx: &Cx, args: &Args, until: Timestamp) -> Result<Outcome<String>> {
-        let tries = args
-            .addresses
-            .iter()
-            .map(|address| self.0.dial(address, args.port, ATTEMPT));
+        let tries = args.addresses.iter().map(|address| self.0.dial(address, args.port, ATTEMPT));
         let answers = futures::future::join_all(tries).await;
         if let Some(at) = answers.iter().position(Result::is_ok) {
             return Ok(Outcome::done(args.addresses[at].clone()));
@@ -80,17 +72,10 @@ impl FirstReachable {
             .iter()
             .zip(answers)
             .map(|(address, answer)| {
-                format!(
-                    "{address} ({})",
-                    answer.err().map_or_else(String::new, |e| e.to_string())
-                )
+                format!("{address} ({})", answer.err().map_or_else(String::new, |e| e.to_string()))
             })
             .collect();
-        let said = format!(
-            "port {} answers on none of {} addresses yet",
-            args.port,
-            args.addresses.len()
-        );
+        let said = format!("port {} answers on none of {} addresses yet", args.port, args.addresses.len());
         wait_on(cx, until, &said, || {
             Error::rejected(format!("port {} answers on no address: {}", args.port, tried.join(", ")))
                 .hint("connect to the VPN or the network of the host, or run this from a machine that is there")

@@ -33,19 +33,12 @@ struct Waiting {
 }
 
 /// Goes on waiting, or gives up with `error` when the time is over.
-fn wait_on<T>(
-    cx: &Cx,
-    until: Timestamp,
-    said: &str,
-    error: impl FnOnce() -> Error,
-) -> Result<Outcome<T>> {
+fn wait_on<T>(cx: &Cx, until: Timestamp, said: &str, error: impl FnOnce() -> Error) -> Result<Outcome<T>> {
     let left = Duration::try_from(until.duration_since(cx.now())).unwrap_or_default();
     if left.is_zero() {
         return Err(error());
     }
     // The operation ends by itself at `until`; the engine's limit only has to be later.
     let limit = left.saturating_add(Duration::from_secs(600));
-    Ok(Outcome::pending(&Waiting { until }, left.min(PAUSE))?
-        .within(limit)
-        .saying(said, None))
+    Ok(Outcome::pending(&Waiting { until }, left.min(PAUSE))?.within(limit).saying(said, None))
 }

@@ -44,8 +44,7 @@ impl Operation for WaitForPort {
     }
 
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<bool>> {
-        self.look(cx, args, cx.after(args.wait.map_or(WAIT, Span::get)))
-            .await
+        self.look(cx, args, cx.after(args.wait.map_or(WAIT, Span::get))).await
     }
 
     async fn resume(&self, cx: &Cx, args: &Args, at: &Value) -> Result<Outcome<bool>> {
@@ -59,10 +58,7 @@ impl WaitForPort {
         let Err(error) = self.0.dial(&args.address, args.port, ATTEMPT).await else {
             return Ok(Outcome::done(true));
         };
-        let said = format!(
-            "{}:{} does not answer yet ({error})",
-            args.address, args.port
-        );
+        let said = format!("{}:{} does not answer yet ({error})", args.address, args.port);
         wait_on(cx, until, &said, || {
             Error::rejected(format!("{}:{} did not answer", args.address, args.port))
                 .because(error)

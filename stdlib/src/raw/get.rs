@@ -26,26 +26,17 @@ impl Operation for Get {
 
     fn examples() -> Vec<Example> {
         vec![
-            Example::new(
-                "Read an Arc machine.",
-                r#"arm::get(local::vm("web-01").id, "2025-01-13").kind"#,
-            )
-            .on("edge")
-            .gives(json!("HCI")),
+            Example::new("Read an Arc machine.", r#"arm::get(local::vm("web-01").id, "2025-01-13").kind"#)
+                .on("edge")
+                .gives(json!("HCI")),
         ]
     }
 
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Value>> {
         let versions = [args.api_version.as_str()];
-        let api = Api {
-            kind: &args.path,
-            versions: &versions,
-        };
+        let api = Api { kind: &args.path, versions: &versions };
         let mut value = self.0.arm.get(cx, &args.path, api).await?;
-        let continues = value
-            .get("nextLink")
-            .and_then(Value::as_str)
-            .is_some_and(|link| !link.is_empty());
+        let continues = value.get("nextLink").and_then(Value::as_str).is_some_and(|link| !link.is_empty());
         if continues && value.get("value").is_some_and(Value::is_array) {
             let all = self.0.arm.list(cx, &args.path, api).await?;
             value = json!({ "value": all });

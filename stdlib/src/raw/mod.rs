@@ -43,10 +43,7 @@ impl Asked<'_> {
         let write = Write {
             method: self.method,
             path: self.path,
-            api: Api {
-                kind: self.path,
-                versions: &versions,
-            },
+            api: Api { kind: self.path, versions: &versions },
             body: self.body,
             finish: FinalState::Unset,
         };
@@ -59,9 +56,9 @@ impl Asked<'_> {
     async fn resume(&self, azure: &Azure, cx: &Cx, at: &Value) -> Result<Outcome<Value>> {
         match azure.arm.follow(cx, restored("arm", at)?).await? {
             Advance::Done(value) => Ok(Outcome::done(value)),
-            Advance::Wait(lro, wait, note) => Ok(Outcome::pending(&lro, wait)?
-                .within(self.limit())
-                .saying(note.status, note.percent)),
+            Advance::Wait(lro, wait, note) => {
+                Ok(Outcome::pending(&lro, wait)?.within(self.limit()).saying(note.status, note.percent))
+            }
         }
     }
 }

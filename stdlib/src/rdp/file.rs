@@ -22,39 +22,24 @@ impl RdpFile {
             format!("pcb:s:{vm_id};EnhancedMode=0"),
             "negotiate security layer:i:0".to_owned(),
         ];
-        RdpFile {
-            lines: lines.into(),
-            is_utf16: false,
-        }
+        RdpFile { lines: lines.into(), is_utf16: false }
     }
 
     /// Reads a file, or returns nothing when it has no line of the right form.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let is_utf16 = bytes.starts_with(&[0xff, 0xfe]);
         let text = if is_utf16 {
-            let units: Vec<u16> = bytes[2..]
-                .chunks_exact(2)
-                .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
-                .collect();
+            let units: Vec<u16> =
+                bytes[2..].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
             String::from_utf16(&units).ok()?
         } else {
-            std::str::from_utf8(bytes)
-                .ok()?
-                .trim_start_matches('\u{feff}')
-                .to_owned()
+            std::str::from_utf8(bytes).ok()?.trim_start_matches('\u{feff}').to_owned()
         };
-        let lines: Vec<String> = text
-            .lines()
-            .map(|line| line.trim_end().to_owned())
-            .filter(|line| !line.is_empty())
-            .collect();
+        let lines: Vec<String> =
+            text.lines().map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty()).collect();
         let file = RdpFile { lines, is_utf16 };
-        (!file.lines.is_empty()
-            && file
-                .lines
-                .iter()
-                .all(|line| line.splitn(3, ':').count() == 3))
-        .then_some(file)
+        (!file.lines.is_empty() && file.lines.iter().all(|line| line.splitn(3, ':').count() == 3))
+            .then_some(file)
     }
 
     /// Returns the value of a setting.
@@ -64,19 +49,13 @@ impl RdpFile {
 
     /// Returns a setting that is a text, if it is there and not empty.
     pub(super) fn text(&self, name: &str) -> Option<String> {
-        self.get(name)
-            .filter(|value| !value.is_empty())
-            .map(str::to_owned)
+        self.get(name).filter(|value| !value.is_empty()).map(str::to_owned)
     }
 
     /// Sets a text, in its place or at the end.
     pub(super) fn set(&mut self, name: &str, to: &str) {
         let line = format!("{name}:s:{to}");
-        match self
-            .lines
-            .iter_mut()
-            .find(|line| value(line, name).is_some())
-        {
+        match self.lines.iter_mut().find(|line| value(line, name).is_some()) {
             Some(old) => *old = line,
             None => self.lines.push(line),
         }
@@ -91,11 +70,7 @@ impl RdpFile {
         if !self.is_utf16 {
             return text.into_bytes();
         }
-        [0xfeff]
-            .into_iter()
-            .chain(text.encode_utf16())
-            .flat_map(u16::to_le_bytes)
-            .collect()
+        [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
     }
 }
 
@@ -136,14 +111,8 @@ mod tests {
 
     #[test]
     fn other_files_are_not_taken_for_one() {
-        for other in [
-            &b""[..],
-            b"hello",
-            b"a:b",
-            b"\xff\xfe\x00",
-            b"\x80\x81",
-            b"a:s:1\r\nnot a setting\r\n",
-        ] {
+        for other in [&b""[..], b"hello", b"a:b", b"\xff\xfe\x00", b"\x80\x81", b"a:s:1\r\nnot a setting\r\n"]
+        {
             assert_eq!(RdpFile::parse(other), None, "{other:?}");
         }
     }

@@ -44,14 +44,9 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 fn read_file(path: &Path) -> Result<file::RdpFile> {
     /// A file of this kind has a few dozen lines.
     const LARGEST: u64 = 1024 * 1024;
-    let failed = |e: std::io::Error| {
-        Error::rejected(format!("failed to read {}", path.display())).because(e)
-    };
+    let failed = |e: std::io::Error| Error::rejected(format!("failed to read {}", path.display())).because(e);
     if fs::metadata(path).map_err(failed)?.len() > LARGEST {
-        return Err(Error::rejected(format!(
-            "{} is too large for an RDP file",
-            path.display()
-        )));
+        return Err(Error::rejected(format!("{} is too large for an RDP file", path.display())));
     }
     let bytes = fs::read(path).map_err(failed)?;
     file::RdpFile::parse(&bytes)

@@ -50,16 +50,10 @@ impl Operation for ReadRdp {
 
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Contents>> {
         let file = read_file(&cx.file(&args.path)?)?;
-        let vm_id = file
-            .get("pcb")
-            .and_then(|pcb| pcb.split(';').next())
-            .filter(|id| !id.is_empty());
+        let vm_id = file.get("pcb").and_then(|pcb| pcb.split(';').next()).filter(|id| !id.is_empty());
         Ok(Outcome::done(Contents {
             address: file.text("full address"),
-            port: file
-                .get("server port")
-                .and_then(|port| port.trim().parse().ok())
-                .unwrap_or(3389),
+            port: file.get("server port").and_then(|port| port.trim().parse().ok()).unwrap_or(3389),
             vm_id: vm_id.map(str::to_owned),
             username: file.text("username"),
         }))

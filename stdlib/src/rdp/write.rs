@@ -67,19 +67,15 @@ impl Operation for WriteRdp {
 
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<String>> {
         let path = cx.file(&args.path)?;
-        let address = args
-            .address
-            .as_deref()
-            .or(args.console.addresses.first().map(String::as_str))
-            .ok_or_else(|| {
-                Error::invalid("the console names no address, so one must be given")
-                    .hint("#{ address: \"192.0.2.10\" }")
-            })?;
-        let mut file = RdpFile::console(
-            check_address(address)?,
-            args.console.port,
-            check_id(&args.console.vm_id)?,
-        );
+        let address =
+            args.address.as_deref().or(args.console.addresses.first().map(String::as_str)).ok_or_else(
+                || {
+                    Error::invalid("the console names no address, so one must be given")
+                        .hint("#{ address: \"192.0.2.10\" }")
+                },
+            )?;
+        let mut file =
+            RdpFile::console(check_address(address)?, args.console.port, check_id(&args.console.vm_id)?);
         if let Some(username) = args.username.as_deref().filter(|name| !name.is_empty()) {
             file.set("username", check_line("user name", username)?);
         }
@@ -90,8 +86,7 @@ impl Operation for WriteRdp {
 
 /// Checks that a text is an address or a host name, and so cannot bring a second line into the file.
 pub(super) fn check_address(address: &str) -> Result<&str> {
-    let fits =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']' | '%');
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']' | '%');
     if !address.is_empty() && address.len() <= 255 && address.chars().all(fits) {
         return Ok(address);
     }
@@ -103,10 +98,7 @@ pub(super) fn check_address(address: &str) -> Result<&str> {
 
 fn check_id(id: &str) -> Result<&str> {
     let plain = id.trim_matches(['{', '}']);
-    if plain.len() <= 64
-        && !plain.is_empty()
-        && plain.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
-    {
+    if plain.len() <= 64 && !plain.is_empty() && plain.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
         return Ok(plain);
     }
     Err(Error::invalid(format!(
@@ -136,9 +128,6 @@ mod tests {
         }
         assert_eq!(check_id("{0a-1B}").unwrap(), "0a-1B");
         assert!(check_id("x\r\n").is_err() && check_id("").is_err());
-        assert!(
-            check_line("user name", "HOST\\admin").is_ok()
-                && check_line("user name", "a\r\nb").is_err()
-        );
+        assert!(check_line("user name", "HOST\\admin").is_ok() && check_line("user name", "a\r\nb").is_err());
     }
 }

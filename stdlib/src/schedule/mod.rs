@@ -39,10 +39,7 @@ fn appoint(cx: &Cx, due: Timestamp, runbook: &str, params: &Value) -> Result<Out
         run: Some(cx.run().clone()),
         workdir: workdir.to_string_lossy().into_owned(),
     };
-    let value = Scheduled {
-        id: appointment.id.clone(),
-        runbook: appointment.runbook.clone(),
-        due: due.to_string(),
-    };
+    let value =
+        Scheduled { id: appointment.id.clone(), runbook: appointment.runbook.clone(), due: due.to_string() };
     Ok(Outcome::done(value).with(Effected::Scheduled(appointment)))
 }

@@ -91,12 +91,9 @@ impl Operation for Disable {
             )
             .on("edge")
             .gives(json!(["hq-node2"])),
-            Example::new(
-                "Nothing is open, and that is fine.",
-                r#"vmconnect::disable("db-01").closed"#,
-            )
-            .on("edge")
-            .gives(json!(false)),
+            Example::new("Nothing is open, and that is fine.", r#"vmconnect::disable("db-01").closed"#)
+                .on("edge")
+                .gives(json!(false)),
             Example::new(
                 "The last of two VMs on one host closes the port.",
                 r#"vmconnect::enable("db-01"); vmconnect::enable("lin-02");
@@ -125,8 +122,7 @@ impl Operation for Disable {
             }
         }
         if leases.is_empty() {
-            self.plan_without_lease(cx, args, seen, &mut closing)
-                .await?;
+            self.plan_without_lease(cx, args, seen, &mut closing).await?;
         }
         closing.next()
     }
@@ -144,10 +140,7 @@ impl Operation for Disable {
         let run = closing.jobs[0].clone();
         // A lease that somebody took on this port since keeps it open.
         if !run.is_sent() && closing.is_shared(cx, &run.cluster, &run.node).await? {
-            closing.shared.push(Place {
-                cluster: run.cluster,
-                node: run.node,
-            });
+            closing.shared.push(Place { cluster: run.cluster, node: run.node });
             closing.jobs.remove(0);
             return closing.next();
         }
@@ -156,16 +149,9 @@ impl Operation for Disable {
                 closing.closed.push(closing.jobs.remove(0).node);
                 closing.next()
             }
-            JobStep::Wait {
-                run,
-                wait,
-                said,
-                percent,
-            } => {
+            JobStep::Wait { run, wait, said, percent } => {
                 closing.jobs[0] = run;
-                Ok(Outcome::pending(&closing, wait)?
-                    .within(LIMIT)
-                    .saying(said, percent))
+                Ok(Outcome::pending(&closing, wait)?.within(LIMIT).saying(said, percent))
             }
         }
     }
@@ -189,10 +175,7 @@ impl Disable {
             (Some(Ref::Id(id)), _) => id.clone(),
             (Some(cluster), _) => {
                 let groups = group.as_deref();
-                self.0
-                    .find_cluster(cx, cluster, groups.as_slice())
-                    .await?
-                    .id
+                self.0.find_cluster(cx, cluster, groups.as_slice()).await?.id
             }
             (None, Some(vm)) if vm.host.is_some() => self.0.cluster_of(cx, vm).await?.id,
             // Without a host nobody can say which instance to ask.
@@ -204,15 +187,8 @@ impl Disable {
             Err(error) if is_without_vm_connect(&error) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let is_meant = |node: &str| {
-            args.node
-                .as_deref()
-                .is_none_or(|named| named.eq_ignore_ascii_case(node))
-        };
-        for node in open_nodes(&jobs, cx.now())
-            .into_iter()
-            .filter(|node| is_meant(node))
-        {
+        let is_meant = |node: &str| args.node.as_deref().is_none_or(|named| named.eq_ignore_ascii_case(node));
+        for node in open_nodes(&jobs, cx.now()).into_iter().filter(|node| is_meant(node)) {
             let cluster = cluster.clone();
             closing.plan(cx, Place { cluster, node }).await?;
         }
@@ -235,11 +211,7 @@ impl Closing {
     /// Adds the closing of one node's port, unless others still need it.
     async fn plan(&mut self, cx: &Cx, place: Place) -> Result<()> {
         let Place { cluster, node } = place;
-        if self
-            .jobs
-            .iter()
-            .any(|job| job.cluster == cluster && job.node.eq_ignore_ascii_case(&node))
-        {
+        if self.jobs.iter().any(|job| job.cluster == cluster && job.node.eq_ignore_ascii_case(&node)) {
             return Ok(());
         }
         if self.is_shared(cx, &cluster, &node).await? {
@@ -248,21 +220,13 @@ impl Closing {
         }
         let nth = u32::try_from(self.jobs.len() + self.closed.len()).unwrap_or_default();
         let name = Kind::Remove.job_name(cx, nth);
-        self.jobs.push(JobRun::new(
-            Kind::Remove,
-            name,
-            cluster,
-            node,
-            self.vm.clone(),
-        ));
+        self.jobs.push(JobRun::new(Kind::Remove, name, cluster, node, self.vm.clone()));
         Ok(())
     }
 
     async fn is_shared(&self, cx: &Cx, cluster: &ResourceId, node: &str) -> Result<bool> {
         let all = cx.leases_on(&door(cluster, node)).await?;
-        Ok(all
-            .iter()
-            .any(|lease| !lease.subject.eq_ignore_ascii_case(&self.vm.key())))
+        Ok(all.iter().any(|lease| !lease.subject.eq_ignore_ascii_case(&self.vm.key())))
     }
 
     /// Goes on with the next job, or ends.
@@ -271,11 +235,7 @@ impl Closing {
             return Ok(Outcome::pending(&self, Duration::ZERO)?.within(LIMIT));
         }
         // A lease ends once: with the first of these outcomes.
-        let leases = if self.given_back {
-            Vec::new()
-        } else {
-            self.leases.clone()
-        };
+        let leases = if self.given_back { Vec::new() } else { self.leases.clone() };
         let ends = leases.into_iter().map(|id| Effected::LeaseClosed { id });
         if !self.shared.is_empty() && !self.given_back {
             self.given_back = true;
@@ -283,21 +243,12 @@ impl Closing {
             return Ok(ends.fold(pending, Outcome::with));
         }
         let note = self.note();
-        let value = Closed {
-            vm: self.vm,
-            closed: !self.closed.is_empty(),
-            hosts: self.closed,
-            note,
-        };
+        let value = Closed { vm: self.vm, closed: !self.closed.is_empty(), hosts: self.closed, note };
         Ok(ends.fold(Outcome::done(value), Outcome::with))
     }
 
     fn note(&self) -> String {
-        let nodes: Vec<&str> = self
-            .shared
-            .iter()
-            .map(|place| place.node.as_str())
-            .collect();
+        let nodes: Vec<&str> = self.shared.iter().map(|place| place.node.as_str()).collect();
         let stays = format!(
             "{} stays open for another VM: 2179 is host-wide, and the last lease closes it",
             nodes.join(", ")
@@ -319,14 +270,8 @@ fn place(lease: &Lease) -> Option<Place> {
     let args = &lease.close.args;
     let cluster = text(args, "/cluster").and_then(|id| ResourceId::parse(id).ok());
     match (cluster, text(args, "/node")) {
-        (Some(cluster), Some(node)) => Some(Place {
-            cluster,
-            node: node.to_owned(),
-        }),
-        _ => parse_door(&lease.door).map(|(cluster, node)| Place {
-            cluster,
-            node: node.to_owned(),
-        }),
+        (Some(cluster), Some(node)) => Some(Place { cluster, node: node.to_owned() }),
+        _ => parse_door(&lease.door).map(|(cluster, node)| Place { cluster, node: node.to_owned() }),
     }
 }
 
@@ -376,31 +321,17 @@ mod tests {
     /// Two VMs that give back at the same moment must both end their lease before either looks whether it was the last.
     #[test]
     fn a_shared_port_is_looked_at_again_once_the_lease_is_over() {
-        let cluster = ResourceId::of_group("s", "g")
-            .unwrap()
-            .resource(crate::local::api::CLUSTER, "hq")
-            .unwrap();
-        let vm = ResourceId::of_group("s", "g")
-            .unwrap()
-            .resource(crate::local::api::MACHINE, "db-01")
-            .unwrap();
+        let cluster =
+            ResourceId::of_group("s", "g").unwrap().resource(crate::local::api::CLUSTER, "hq").unwrap();
+        let vm =
+            ResourceId::of_group("s", "g").unwrap().resource(crate::local::api::MACHINE, "db-01").unwrap();
         let mut closing = Closing::of(vm);
         closing.leases.push("run-1".into());
-        closing.shared.push(Place {
-            cluster,
-            node: "hq-node1".into(),
-        });
-        let Outcome::Pending(pending) = closing.next().unwrap() else {
-            panic!("it must look again")
-        };
-        assert_eq!(
-            pending.effected,
-            [Effected::LeaseClosed { id: "run-1".into() }]
-        );
+        closing.shared.push(Place { cluster, node: "hq-node1".into() });
+        let Outcome::Pending(pending) = closing.next().unwrap() else { panic!("it must look again") };
+        assert_eq!(pending.effected, [Effected::LeaseClosed { id: "run-1".into() }]);
         let closing: Closing = serde_json::from_value(pending.continuation).unwrap();
-        let Outcome::Done(done) = closing.next().unwrap() else {
-            panic!("nothing is left to do")
-        };
+        let Outcome::Done(done) = closing.next().unwrap() else { panic!("nothing is left to do") };
         assert!(done.effected.is_empty() && !done.value.closed);
         assert!(done.value.note.contains("host-wide"), "{}", done.value.note);
     }
@@ -411,18 +342,9 @@ mod tests {
         let (open, close) = ("VmConnectProvision", "VmConnectRemove");
         for (jobs, expected) in [
             (vec![], vec![]),
-            (
-                vec![job(open, "n1", "2026-11-20T19:00:00", "Succeeded")],
-                vec!["n1"],
-            ),
-            (
-                vec![job(open, "n1", "2026-11-20T11:59:00", "Succeeded")],
-                vec![],
-            ),
-            (
-                vec![job(open, "n1", "2026-11-20T19:00:00Z", "Failed")],
-                vec![],
-            ),
+            (vec![job(open, "n1", "2026-11-20T19:00:00", "Succeeded")], vec!["n1"]),
+            (vec![job(open, "n1", "2026-11-20T11:59:00", "Succeeded")], vec![]),
+            (vec![job(open, "n1", "2026-11-20T19:00:00Z", "Failed")], vec![]),
             (
                 vec![
                     job(close, "N1", "2026-11-20T19:30:00Z", "Succeeded"),

@@ -135,8 +135,13 @@ impl Operation for Enable {
         let (vm_id, node) = (hyperv_id(&vm)?, node_of(&vm, &cluster)?);
         let host = self.0.read_node(cx, &cluster, &node).await?;
         if host.state.eq_ignore_ascii_case("Disconnected") {
-            return Err(Error::rejected(format!("`{node}`, which runs `{}`, is out of touch with Azure", vm.name))
-                .hint("check the Arc agent of the node (azcmagent check), or open the console on the host itself"));
+            return Err(Error::rejected(format!(
+                "`{node}`, which runs `{}`, is out of touch with Azure",
+                vm.name
+            ))
+            .hint(
+                "check the Arc agent of the node (azcmagent check), or open the console on the host itself",
+            ));
         }
         let opening = Opening {
             vm: machine_id(&vm.id)?,
@@ -158,36 +163,20 @@ impl Operation for Enable {
                 Advance::Done(_) => opening.at(Phase::Clear).pending(Duration::ZERO),
                 Advance::Wait(lro, wait, _) => opening.at(Phase::Clearing(lro)).pending(wait),
             },
-            Phase::Open(run) => match run
-                .advance(&self.0, cx)
-                .await
-                .map_err(|e| opening.explain(e))?
-            {
+            Phase::Open(run) => match run.advance(&self.0, cx).await.map_err(|e| opening.explain(e))? {
                 JobStep::Done => self.confirm(cx, opening).await,
-                JobStep::Wait {
-                    run,
-                    wait,
-                    said,
-                    percent,
-                } => Ok(opening
-                    .at(Phase::Open(run))
-                    .pending(wait)?
-                    .saying(said, percent)),
+                JobStep::Wait { run, wait, said, percent } => {
+                    Ok(opening.at(Phase::Open(run)).pending(wait)?.saying(said, percent))
+                }
             },
             Phase::Leave(run) => match run.advance(&self.0, cx).await? {
                 JobStep::Done => {
                     opening.node = self.current_node(cx, &opening).await?;
                     opening.at(Phase::Clear).pending(Duration::ZERO)
                 }
-                JobStep::Wait {
-                    run,
-                    wait,
-                    said,
-                    percent,
-                } => Ok(opening
-                    .at(Phase::Leave(run))
-                    .pending(wait)?
-                    .saying(said, percent)),
+                JobStep::Wait { run, wait, said, percent } => {
+                    Ok(opening.at(Phase::Leave(run)).pending(wait)?.saying(said, percent))
+                }
             },
         }
     }
@@ -197,9 +186,8 @@ impl Enable {
     /// Deletes older jobs for this VM, one at a time; when none is left, opens the lease and goes on to the job.
     async fn clear(&self, cx: &Cx, opening: Opening) -> Result<Outcome<Console>> {
         let name = Kind::Provision.job_name(cx, opening.moves);
-        let jobs = jobs_of(&self.0, cx, &opening.cluster, &opening.vm)
-            .await
-            .map_err(|e| opening.explain(e))?;
+        let jobs =
+            jobs_of(&self.0, cx, &opening.cluster, &opening.vm).await.map_err(|e| opening.explain(e))?;
         let mut provisions = jobs.iter().filter(|job| job.kind == Some(Kind::Provision));
         if let Some(job) = provisions.find(|job| !job.name.eq_ignore_ascii_case(&name)) {
             if matches!(job.state, State::Running | State::Deleting) {
@@ -214,29 +202,16 @@ impl Enable {
                 body: None,
                 finish: FinalState::Location,
             };
-            return match self
-                .0
-                .arm
-                .write(cx, write)
-                .await
-                .map_err(|e| opening.explain(e))?
-            {
+            return match self.0.arm.write(cx, write).await.map_err(|e| opening.explain(e))? {
                 Started::Done(_) => opening.pending(Duration::ZERO),
                 Started::Pending(lro, wait) => opening.at(Phase::Clearing(lro)).pending(wait),
             };
         }
         let lease = opening.lease(cx);
-        let (vm, cluster, node) = (
-            opening.vm.clone(),
-            opening.cluster.clone(),
-            opening.node.clone(),
-        );
+        let (vm, cluster, node) = (opening.vm.clone(), opening.cluster.clone(), opening.node.clone());
         let run = JobRun::new(Kind::Provision, name, cluster, node, vm);
         // The duty to close is durable before the request to open leaves.
-        Ok(opening
-            .at(Phase::Open(run))
-            .pending(Duration::ZERO)?
-            .with(Effected::LeaseOpened(lease)))
+        Ok(opening.at(Phase::Open(run)).pending(Duration::ZERO)?.with(Effected::LeaseOpened(lease)))
     }
 
     /// The port is open: is the VM still there?
@@ -257,41 +232,24 @@ impl Enable {
         }
         opening.moves += 1;
         if opening.moves > MOST_MOVES {
-            return Err(
-                Error::rejected(format!("`{}` keeps moving from node to node", vm.name))
-                    .hint("pause live migration of the VM, then enable VM Connect again"),
-            );
+            return Err(Error::rejected(format!("`{}` keeps moving from node to node", vm.name))
+                .hint("pause live migration of the VM, then enable VM Connect again"));
         }
         let others = cx.leases_on(&door(&opening.cluster, &opening.node)).await?;
-        let is_shared = others
-            .iter()
-            .any(|lease| !lease.subject.eq_ignore_ascii_case(&opening.vm.key()));
+        let is_shared = others.iter().any(|lease| !lease.subject.eq_ignore_ascii_case(&opening.vm.key()));
         let said = format!("{} moved from {} to {node}", vm.name, opening.node);
         let phase = if is_shared {
             opening.node = node;
             Phase::Clear
         } else {
             let name = Kind::Remove.job_name(cx, opening.moves);
-            let (vm, cluster, old) = (
-                opening.vm.clone(),
-                opening.cluster.clone(),
-                opening.node.clone(),
-            );
+            let (vm, cluster, old) = (opening.vm.clone(), opening.cluster.clone(), opening.node.clone());
             Phase::Leave(JobRun::new(Kind::Remove, name, cluster, old, vm))
         };
-        Ok(opening
-            .at(phase)
-            .pending(Duration::ZERO)?
-            .saying(said, None))
+        Ok(opening.at(phase).pending(Duration::ZERO)?.saying(said, None))
     }
 
-    async fn done(
-        &self,
-        cx: &Cx,
-        opening: Opening,
-        vm: &Vm,
-        cluster: &Cluster,
-    ) -> Result<Outcome<Console>> {
+    async fn done(&self, cx: &Cx, opening: Opening, vm: &Vm, cluster: &Cluster) -> Result<Outcome<Console>> {
         let host = self.0.read_node(cx, cluster, &opening.node).await?;
         let addresses = crate::local::addresses(vm.host_address.as_deref(), host.addresses);
         Ok(Outcome::done(Console {
@@ -364,25 +322,15 @@ impl Opening {
     }
 
     fn is_across_groups(&self) -> bool {
-        let (vm, cluster) = (
-            self.vm.group().unwrap_or_default(),
-            self.cluster.group().unwrap_or_default(),
-        );
+        let (vm, cluster) = (self.vm.group().unwrap_or_default(), self.cluster.group().unwrap_or_default());
         !vm.eq_ignore_ascii_case(cluster)
     }
 }
 
 /// Says why a VM has no console to open, if it has none.
 fn check_vm(vm: &Vm) -> Result<()> {
-    let is_off = [
-        "Stopped",
-        "Stopping",
-        "Saved",
-        "Deallocated",
-        "Deallocating",
-    ]
-    .iter()
-    .any(|state| vm.is(state));
+    let is_off =
+        ["Stopped", "Stopping", "Saved", "Deallocated", "Deallocating"].iter().any(|state| vm.is(state));
     if is_off {
         return Err(Error::rejected(format!(
             "`{}` is {} and has no console to show",
@@ -404,24 +352,18 @@ fn hyperv_id(vm: &Vm) -> Result<String> {
 /// Returns the node that runs a VM, in the cluster's own spelling.
 fn node_of(vm: &Vm, cluster: &Cluster) -> Result<String> {
     let host = vm.host.as_deref().ok_or_else(|| {
-        Error::rejected(format!(
-            "Azure does not say on which host `{}` runs",
-            vm.name
-        ))
-        .hint("it may be moving: try again in a minute")
+        Error::rejected(format!("Azure does not say on which host `{}` runs", vm.name))
+            .hint("it may be moving: try again in a minute")
     })?;
     // A cluster that lists no nodes cannot contradict.
     if cluster.nodes.is_empty() {
         return Ok(host.split('.').next().unwrap_or(host).to_owned());
     }
     cluster.node(host).map(str::to_owned).ok_or_else(|| {
-        Error::rejected(format!(
-            "`{}` runs on `{host}`, which is no node of `{}`",
-            vm.name, cluster.name
-        ))
-        .hint(format!(
-            "its nodes are {}; leave `cluster` out to find the right instance",
-            cluster.nodes.join(", ")
-        ))
+        Error::rejected(format!("`{}` runs on `{host}`, which is no node of `{}`", vm.name, cluster.name))
+            .hint(format!(
+                "its nodes are {}; leave `cluster` out to find the right instance",
+                cluster.nodes.join(", ")
+            ))
     })
 }

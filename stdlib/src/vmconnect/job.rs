@@ -50,11 +50,7 @@ impl Kind {
     /// Returns the name of the job that this step sends: the same in every attempt and every process. `nth` tells the
     /// jobs of one step apart. At most 24 letters, as early versions allow no more.
     pub(super) fn job_name(self, cx: &Cx, nth: u32) -> String {
-        format!(
-            "{}{}",
-            self.prefix(),
-            &digest(&[&cx.key(64), self.job_type(), &nth.to_string()])[..12]
-        )
+        format!("{}{}", self.prefix(), &digest(&[&cx.key(64), self.job_type(), &nth.to_string()])[..12])
     }
 }
 
@@ -107,8 +103,7 @@ impl Job {
     /// Reads a job. Whatever is missing or unknown means that it still runs.
     pub(super) fn read(body: &Value) -> Self {
         let kind = [Kind::Provision, Kind::Remove].into_iter().find(|kind| {
-            text(body, "/properties/jobType")
-                .is_some_and(|t| t.eq_ignore_ascii_case(kind.job_type()))
+            text(body, "/properties/jobType").is_some_and(|t| t.eq_ignore_ascii_case(kind.job_type()))
         });
         let owned = |value: &Value, pointer| text(value, pointer).map(str::to_owned);
         let targets = kind.map_or_else(Vec::new, |kind| {
@@ -129,17 +124,8 @@ impl Job {
             kind,
             targets,
             state: state(provisioning, status),
-            said: shortened(
-                if status.is_empty() {
-                    provisioning
-                } else {
-                    status
-                },
-                60,
-            ),
-            percent: body
-                .pointer("/properties/reportedProperties/percentComplete")
-                .and_then(Value::as_f64),
+            said: shortened(if status.is_empty() { provisioning } else { status }, 60),
+            percent: body.pointer("/properties/reportedProperties/percentComplete").and_then(Value::as_f64),
             started: text(body, "/properties/startTimeUtc").and_then(time),
             ended: text(body, "/properties/endTimeUtc").and_then(time),
             body: body.clone(),
@@ -149,11 +135,7 @@ impl Job {
     /// Returns whether the job names a VM. A job that names no group means VMs in the cluster's own.
     pub(super) fn names(&self, vm: &ResourceId, cluster: &ResourceId) -> bool {
         self.targets.iter().any(|target| {
-            let group = target
-                .group
-                .as_deref()
-                .or(cluster.group())
-                .unwrap_or_default();
+            let group = target.group.as_deref().or(cluster.group()).unwrap_or_default();
             target.vm.eq_ignore_ascii_case(vm.name())
                 && vm.group().is_some_and(|g| g.eq_ignore_ascii_case(group))
         })
@@ -161,34 +143,24 @@ impl Job {
 
     /// Returns why the job failed: the first failed step, and what it recommends.
     fn failure(&self) -> Error {
-        let step = failed_step(
-            self.body
-                .pointer("/properties/reportedProperties")
-                .unwrap_or(&Value::Null),
-        );
+        let step = failed_step(self.body.pointer("/properties/reportedProperties").unwrap_or(&Value::Null));
         let step = step.unwrap_or(&Value::Null);
         let code = text(step, "/error/code").or_else(|| text(&self.body, "/properties/error/code"));
         let message = text(step, "/error/message")
             .or_else(|| items(step, "/exception").find_map(Value::as_str))
             .or_else(|| text(&self.body, "/properties/error/message"))
             .unwrap_or("no reason given");
-        let named = text(step, "/name").map_or_else(String::new, |name| {
-            format!(" in step \"{}\"", shortened(name, 80))
-        });
-        let error = Error::rejected(format!(
-            "job `{}` failed{named}: {}",
-            self.name,
-            shortened(message, 600)
-        ))
-        .service(ServiceError {
-            code: code.map(str::to_owned),
-            target: text(step, "/error/target").map(str::to_owned),
-            details: items(step, "/error/details").take(5).cloned().collect(),
-            ..ServiceError::default()
-        });
-        let advice = items(step, "/recommendedSteps")
-            .filter_map(Value::as_str)
-            .take(5);
+        let named = text(step, "/name")
+            .map_or_else(String::new, |name| format!(" in step \"{}\"", shortened(name, 80)));
+        let error =
+            Error::rejected(format!("job `{}` failed{named}: {}", self.name, shortened(message, 600)))
+                .service(ServiceError {
+                    code: code.map(str::to_owned),
+                    target: text(step, "/error/target").map(str::to_owned),
+                    details: items(step, "/error/details").take(5).cloned().collect(),
+                    ..ServiceError::default()
+                });
+        let advice = items(step, "/recommendedSteps").filter_map(Value::as_str).take(5);
         advice.fold(error, |error, advice| error.hint(shortened(advice, 300)))
     }
 }
@@ -196,28 +168,14 @@ impl Job {
 /// Sorts the two words of a job. Either may say that it failed; both must agree that it succeeded.
 fn state(provisioning: &str, status: &str) -> State {
     let is = |word: &str, words: &[&str]| words.iter().any(|w| word.eq_ignore_ascii_case(w));
-    let failed =
-        status.to_ascii_lowercase().ends_with("failed") || is(status, &["Canceled", "Cancelled"]);
+    let failed = status.to_ascii_lowercase().ends_with("failed") || is(status, &["Canceled", "Cancelled"]);
     if is(provisioning, &["Deleting", "Deleted"]) {
         State::Deleting
-    } else if failed
-        || is(
-            provisioning,
-            &[
-                "Failed",
-                "Canceled",
-                "Cancelled",
-                "Error",
-                "PartiallySucceeded",
-            ],
-        )
+    } else if failed || is(provisioning, &["Failed", "Canceled", "Cancelled", "Error", "PartiallySucceeded"])
     {
         State::Failed
     } else if is(provisioning, &["Succeeded"])
-        && is(
-            status,
-            &["", "NotSpecified", "Succeeded", "DeploymentSuccess"],
-        )
+        && is(status, &["", "NotSpecified", "Succeeded", "DeploymentSuccess"])
     {
         State::Succeeded
     } else {
@@ -232,10 +190,7 @@ fn failed_step(reported: &Value) -> Option<&Value> {
             text(step, "/status")
                 .is_some_and(|s| ["failed", "error"].contains(&s.to_ascii_lowercase().as_str()))
         })?;
-        let inner = step
-            .get("steps")
-            .filter(|_| depth < 8)
-            .and_then(|steps| search(steps, depth + 1));
+        let inner = step.get("steps").filter(|_| depth < 8).and_then(|steps| search(steps, depth + 1));
         inner.or(Some(step))
     }
     ["validationStatus", "deploymentStatus"]
@@ -246,16 +201,8 @@ fn failed_step(reported: &Value) -> Option<&Value> {
 /// Reads a time that may lack its zone. The year 1 stands for "not yet".
 fn time(text: &str) -> Option<Timestamp> {
     let zoned = text.parse::<Timestamp>().ok();
-    let plain = || {
-        text.parse::<DateTime>()
-            .ok()?
-            .to_zoned(TimeZone::UTC)
-            .ok()
-            .map(|z| z.timestamp())
-    };
-    zoned
-        .or_else(plain)
-        .filter(|time| *time > Timestamp::UNIX_EPOCH)
+    let plain = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|z| z.timestamp());
+    zoned.or_else(plain).filter(|time| *time > Timestamp::UNIX_EPOCH)
 }
 
 /// A job to be sent, followed and checked: the state that is stored while it runs.
@@ -283,32 +230,14 @@ enum At {
 /// What one look at a job led to.
 #[derive(Debug)]
 pub(super) enum JobStep {
-    Wait {
-        run: JobRun,
-        wait: Duration,
-        said: String,
-        percent: Option<f64>,
-    },
+    Wait { run: JobRun, wait: Duration, said: String, percent: Option<f64> },
     Done,
 }
 
 impl JobRun {
     /// Describes a job that has not been sent.
-    pub(super) fn new(
-        kind: Kind,
-        name: String,
-        cluster: ResourceId,
-        node: String,
-        vm: ResourceId,
-    ) -> Self {
-        JobRun {
-            kind,
-            name,
-            cluster,
-            node,
-            vm,
-            at: At::Put,
-        }
+    pub(super) fn new(kind: Kind, name: String, cluster: ResourceId, node: String, vm: ResourceId) -> Self {
+        JobRun { kind, name, cluster, node, vm, at: At::Put }
     }
 
     /// Returns whether the request was certainly accepted.
@@ -357,12 +286,7 @@ impl JobRun {
                     Started::Pending(lro, wait) => {
                         self.at = At::Sent(lro);
                         let said = self.saying("accepted");
-                        Ok(JobStep::Wait {
-                            run: self,
-                            wait,
-                            said,
-                            percent: None,
-                        })
+                        Ok(JobStep::Wait { run: self, wait, said, percent: None })
                     }
                 }
             }
@@ -376,21 +300,13 @@ impl JobRun {
                         Err(error) if !error.kind().is_retryable() => Err(error),
                         Ok(None) | Err(_) => {
                             let said = self.saying("accepted");
-                            Ok(JobStep::Wait {
-                                run: self,
-                                wait,
-                                said,
-                                percent: None,
-                            })
+                            Ok(JobStep::Wait { run: self, wait, said, percent: None })
                         }
                     }
                 }
                 // Nor does a status that ends early prove that the job has.
                 Ok(Advance::Done(_)) => self.watch(azure, cx).await,
-                Err(error) if error.kind() == ErrorKind::Rejected => match self
-                    .look(azure, cx)
-                    .await?
-                {
+                Err(error) if error.kind() == ErrorKind::Rejected => match self.look(azure, cx).await? {
                     // The job knows which step failed, and what to do about it.
                     Some(job) if job.state == State::Failed => Err(job.failure().because(error)),
                     _ => Err(error),
@@ -404,21 +320,15 @@ impl JobRun {
     async fn watch(self, azure: &Azure, cx: &Cx) -> Result<JobStep> {
         match self.look(azure, cx).await? {
             Some(job) => self.judge(&job, None),
-            None => Err(Error::rejected(format!(
-                "job `{}` is gone from `{}`",
-                self.name,
-                self.cluster.name()
-            ))
-            .hint("somebody deleted it: look at the activity log of the instance")),
+            None => {
+                Err(Error::rejected(format!("job `{}` is gone from `{}`", self.name, self.cluster.name()))
+                    .hint("somebody deleted it: look at the activity log of the instance"))
+            }
         }
     }
 
     async fn look(&self, azure: &Azure, cx: &Cx) -> Result<Option<Job>> {
-        Ok(azure
-            .arm
-            .find(cx, &self.path(), api::VM_CONNECT_JOBS)
-            .await?
-            .map(|body| Job::read(&body)))
+        Ok(azure.arm.find(cx, &self.path(), api::VM_CONNECT_JOBS).await?.map(|body| Job::read(&body)))
     }
 
     fn judge(self, job: &Job, wait: Option<Duration>) -> Result<JobStep> {
@@ -427,12 +337,7 @@ impl JobRun {
             State::Failed => Err(job.failure()),
             State::Running | State::Deleting => {
                 let said = self.saying(&job.said);
-                Ok(JobStep::Wait {
-                    run: self,
-                    wait: wait.unwrap_or(LOOK),
-                    said,
-                    percent: job.percent,
-                })
+                Ok(JobStep::Wait { run: self, wait: wait.unwrap_or(LOOK), said, percent: job.percent })
             }
         }
     }
@@ -453,15 +358,8 @@ pub(super) async fn jobs_of(
     cluster: &ResourceId,
     vm: &ResourceId,
 ) -> Result<Vec<Job>> {
-    let all = azure
-        .arm
-        .list(cx, &format!("{cluster}/jobs"), api::VM_CONNECT_JOBS)
-        .await?;
-    Ok(all
-        .iter()
-        .map(Job::read)
-        .filter(|job| job.kind.is_some() && job.names(vm, cluster))
-        .collect())
+    let all = azure.arm.list(cx, &format!("{cluster}/jobs"), api::VM_CONNECT_JOBS).await?;
+    Ok(all.iter().map(Job::read).filter(|job| job.kind.is_some() && job.names(vm, cluster)).collect())
 }
 
 #[cfg(test)]
@@ -469,17 +367,11 @@ mod tests {
     use super::*;
 
     fn vm(group: &str, name: &str) -> ResourceId {
-        ResourceId::of_group("s", group)
-            .unwrap()
-            .resource(api::MACHINE, name)
-            .unwrap()
+        ResourceId::of_group("s", group).unwrap().resource(api::MACHINE, name).unwrap()
     }
 
     fn cluster() -> ResourceId {
-        ResourceId::of_group("s", "rg-hq")
-            .unwrap()
-            .resource(api::CLUSTER, "hq")
-            .unwrap()
+        ResourceId::of_group("s", "rg-hq").unwrap().resource(api::CLUSTER, "hq").unwrap()
     }
 
     #[test]
@@ -500,11 +392,7 @@ mod tests {
             ("", "", State::Running),
             ("Brandnew", "Unheard", State::Running),
         ] {
-            assert_eq!(
-                state(provisioning, status),
-                expected,
-                "{provisioning} {status}"
-            );
+            assert_eq!(state(provisioning, status), expected, "{provisioning} {status}");
         }
     }
 
@@ -518,14 +406,8 @@ mod tests {
                     {"name": "Open port", "status": "Failed", "error": {"code": "E1", "message": "firewall"},
                      "recommendedSteps": ["look at the firewall"]}]}]}}}}));
         let error = job.failure();
-        assert_eq!(
-            error.message(),
-            "job `vmc-p-1` failed in step \"Open port\": firewall"
-        );
-        assert_eq!(
-            (error.code(), error.hints()),
-            (Some("E1"), &["look at the firewall".to_owned()][..])
-        );
+        assert_eq!(error.message(), "job `vmc-p-1` failed in step \"Open port\": firewall");
+        assert_eq!((error.code(), error.hints()), (Some("E1"), &["look at the firewall".to_owned()][..]));
         let silent = Job::read(&json!({"properties": {"provisioningState": "Failed"}})).failure();
         assert!(silent.message().ends_with("no reason given"));
     }
@@ -540,14 +422,10 @@ mod tests {
         let plain = job(json!({"vmName": "WEB-01"}));
         assert!(plain.names(&vm("RG-hq", "web-01"), &cluster()));
         assert!(!plain.names(&vm("rg-apps", "web-01"), &cluster()));
-        let grouped =
-            job(json!({"vmName": "web-01", "vmResourceGroupName": "rg-apps", "nodeName": "n1"}));
+        let grouped = job(json!({"vmName": "web-01", "vmResourceGroupName": "rg-apps", "nodeName": "n1"}));
         assert!(grouped.names(&vm("rg-apps", "web-01"), &cluster()));
         assert_eq!(grouped.targets[0].node.as_deref(), Some("n1"));
-        assert_eq!(
-            Job::read(&json!({"properties": {"jobType": "AddServer"}})).kind,
-            None
-        );
+        assert_eq!(Job::read(&json!({"properties": {"jobType": "AddServer"}})).kind, None);
     }
 
     #[test]
@@ -574,9 +452,6 @@ mod tests {
             "vmConnectRemoveJobDetails": [{"vmName": "web-01", "nodeName": "hq-node2", "vmResourceGroupName": "rg-apps"}]}})
         );
         let stored = serde_json::to_value(&run).unwrap();
-        assert_eq!(
-            serde_json::from_value::<JobRun>(stored).unwrap().body(),
-            run.body()
-        );
+        assert_eq!(serde_json::from_value::<JobRun>(stored).unwrap().body(), run.body());
     }
 }

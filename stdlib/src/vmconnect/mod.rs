@@ -34,18 +34,12 @@ pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
 
 /// Returns the name of the wall that all leases on one node share.
 fn door(cluster: &ResourceId, node: &str) -> String {
-    format!(
-        "{}/nodes/{}:{PORT}",
-        cluster.key(),
-        node.to_ascii_lowercase()
-    )
+    format!("{}/nodes/{}:{PORT}", cluster.key(), node.to_ascii_lowercase())
 }
 
 /// Returns the cluster and the node of a door.
 fn parse_door(door: &str) -> Option<(ResourceId, &str)> {
-    let (cluster, node) = door
-        .strip_suffix(&format!(":{PORT}"))?
-        .rsplit_once("/nodes/")?;
+    let (cluster, node) = door.strip_suffix(&format!(":{PORT}"))?.rsplit_once("/nodes/")?;
     Some((ResourceId::parse(cluster).ok()?, node))
 }
 
@@ -60,15 +54,14 @@ fn check_cluster(cluster: &Cluster) -> Result<()> {
         .hint("install a solution update, or open the console on the host with Hyper-V Manager"));
     }
     if cluster.is_out_of_touch() {
-        let since = cluster
-            .last_sync
-            .as_deref()
-            .map_or_else(String::new, |at| format!(", last seen {at}"));
+        let since = cluster.last_sync.as_deref().map_or_else(String::new, |at| format!(", last seen {at}"));
         return Err(Error::rejected(format!(
             "`{}` is out of touch with Azure ({}{since}), so no port can be opened through it",
             cluster.name, cluster.connectivity
         ))
-        .hint("check the instance's outbound connection, or open the console on the host with Hyper-V Manager"));
+        .hint(
+            "check the instance's outbound connection, or open the console on the host with Hyper-V Manager",
+        ));
     }
     Ok(())
 }

@@ -113,17 +113,8 @@ impl Operation for Status {
             jobs: jobs
                 .into_iter()
                 .map(|job| KnownJob {
-                    does: if job.kind == Some(Kind::Provision) {
-                        "open"
-                    } else {
-                        "close"
-                    }
-                    .to_owned(),
-                    nodes: job
-                        .targets
-                        .into_iter()
-                        .filter_map(|target| target.node)
-                        .collect(),
+                    does: if job.kind == Some(Kind::Provision) { "open" } else { "close" }.to_owned(),
+                    nodes: job.targets.into_iter().filter_map(|target| target.node).collect(),
                     state: job.state.as_str().to_owned(),
                     ended: job.ended.map(|at| at.to_string()),
                     name: job.name,

@@ -16,23 +16,12 @@ fn url() -> Url {
 }
 
 fn answer(status: u16, headers: &[(&str, &str)], body: Value) -> Response {
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
+    let body = if body.is_null() { String::new() } else { body.to_string() };
     Response::new(status, headers.iter().copied(), body.as_bytes())
 }
 
 fn start(method: Method, status: u16, headers: &[(&str, &str)], body: Value) -> Started {
-    Lro::start(
-        method,
-        &url(),
-        FinalState::Unset,
-        &answer(status, headers, body),
-        None,
-    )
-    .expect("trusted")
+    Lro::start(method, &url(), FinalState::Unset, &answer(status, headers, body), None).expect("trusted")
 }
 
 fn pending(started: Started) -> (Lro, Duration) {
@@ -70,30 +59,9 @@ fn first_answers_are_sorted() {
     let own = [("Location", RESOURCE)];
     for (name, method, status, headers, body, polls) in [
         ("put done", Put, 200, &[][..], state("Succeeded"), None),
-        (
-            "put without a state",
-            Put,
-            201,
-            &[],
-            json!({"name": "x"}),
-            None,
-        ),
-        (
-            "put creating",
-            Put,
-            201,
-            &[],
-            state("Creating"),
-            Some(RESOURCE),
-        ),
-        (
-            "put 202 empty with both headers",
-            Put,
-            202,
-            &asynchronous,
-            Value::Null,
-            Some(STATUS),
-        ),
+        ("put without a state", Put, 201, &[], json!({"name": "x"}), None),
+        ("put creating", Put, 201, &[], state("Creating"), Some(RESOURCE)),
+        ("put 202 empty with both headers", Put, 202, &asynchronous, Value::Null, Some(STATUS)),
         ("put 202 with {}", Put, 202, &[], json!({}), Some(RESOURCE)),
         (
             "put 201 async succeeded is still checked",
@@ -103,14 +71,7 @@ fn first_answers_are_sorted() {
             state("Succeeded"),
             Some(STATUS),
         ),
-        (
-            "put 201, Location is the resource",
-            Put,
-            201,
-            &own,
-            json!({"name": "x"}),
-            None,
-        ),
+        ("put 201, Location is the resource", Put, 201, &own, json!({"name": "x"}), None),
         (
             "put 201, relative Location",
             Put,
@@ -119,22 +80,8 @@ fn first_answers_are_sorted() {
             json!({}),
             None,
         ),
-        (
-            "put 201, Location elsewhere",
-            Put,
-            201,
-            &asynchronous[1..],
-            state("Creating"),
-            Some(RESULT),
-        ),
-        (
-            "put 201, Location elsewhere and done",
-            Put,
-            201,
-            &asynchronous[1..],
-            state("Succeeded"),
-            None,
-        ),
+        ("put 201, Location elsewhere", Put, 201, &asynchronous[1..], state("Creating"), Some(RESULT)),
+        ("put 201, Location elsewhere and done", Put, 201, &asynchronous[1..], state("Succeeded"), None),
         (
             "put 201, Location on another host",
             Put,
@@ -143,65 +90,16 @@ fn first_answers_are_sorted() {
             json!({}),
             None,
         ),
-        (
-            "patch 200 async",
-            Patch,
-            200,
-            &asynchronous[..1],
-            state("Updating"),
-            Some(STATUS),
-        ),
-        (
-            "patch 202 Location",
-            Patch,
-            202,
-            &asynchronous[1..],
-            Value::Null,
-            Some(RESULT),
-        ),
+        ("patch 200 async", Patch, 200, &asynchronous[..1], state("Updating"), Some(STATUS)),
+        ("patch 202 Location", Patch, 202, &asynchronous[1..], Value::Null, Some(RESULT)),
         ("delete 204", Delete, 204, &[], Value::Null, None),
         ("delete 200", Delete, 200, &[], Value::Null, None),
-        (
-            "delete 202 without a header",
-            Delete,
-            202,
-            &[],
-            Value::Null,
-            Some(RESOURCE),
-        ),
+        ("delete 202 without a header", Delete, 202, &[], Value::Null, Some(RESOURCE)),
         ("post 200", Post, 200, &[], json!({"a": 1}), None),
-        (
-            "post 200 while the resource updates",
-            Post,
-            200,
-            &[],
-            state("Updating"),
-            None,
-        ),
-        (
-            "post 202 null",
-            Post,
-            202,
-            &asynchronous,
-            json!(null),
-            Some(STATUS),
-        ),
-        (
-            "post 202 Location only",
-            Post,
-            202,
-            &asynchronous[1..],
-            Value::Null,
-            Some(RESULT),
-        ),
-        (
-            "operation-location",
-            Put,
-            200,
-            &[("Operation-Location", STATUS)],
-            json!({}),
-            Some(STATUS),
-        ),
+        ("post 200 while the resource updates", Post, 200, &[], state("Updating"), None),
+        ("post 202 null", Post, 202, &asynchronous, json!(null), Some(STATUS)),
+        ("post 202 Location only", Post, 202, &asynchronous[1..], Value::Null, Some(RESULT)),
+        ("operation-location", Put, 200, &[("Operation-Location", STATUS)], json!({}), Some(STATUS)),
     ] {
         match start(method, status, headers, body) {
             Started::Done(_) => assert_eq!(polls, None, "{name}"),
@@ -213,31 +111,15 @@ fn first_answers_are_sorted() {
 #[test]
 fn the_explicit_port_is_the_same_host() {
     let explicit = STATUS.replace("azure.com/", "azure.com:443/");
-    let (lro, _) = pending(start(
-        Method::Put,
-        202,
-        &[("Azure-AsyncOperation", &explicit)],
-        json!({}),
-    ));
+    let (lro, _) = pending(start(Method::Put, 202, &[("Azure-AsyncOperation", &explicit)], json!({})));
     assert_eq!(lro.poll.as_str(), STATUS);
 }
 
 #[test]
 fn raw_spaces_and_stars_are_taken_as_they_come() {
     let raw = "https://management.azure.com/providers/N/locations/West US2/operationStatuses/1*2";
-    let (lro, _) = pending(start(
-        Method::Put,
-        202,
-        &[("Azure-AsyncOperation", raw)],
-        json!({}),
-    ));
-    assert!(
-        lro.poll
-            .as_str()
-            .ends_with("/West%20US2/operationStatuses/1*2"),
-        "{}",
-        lro.poll
-    );
+    let (lro, _) = pending(start(Method::Put, 202, &[("Azure-AsyncOperation", raw)], json!({})));
+    assert!(lro.poll.as_str().ends_with("/West%20US2/operationStatuses/1*2"), "{}", lro.poll);
 }
 
 #[test]
@@ -257,10 +139,7 @@ fn a_foreign_address_is_never_asked() {
             &answer(202, &[("Azure-AsyncOperation", target)], json!({})),
             None,
         );
-        assert_eq!(
-            refused.expect_err(target).kind(),
-            relight_engine::ErrorKind::Rejected
-        );
+        assert_eq!(refused.expect_err(target).kind(), relight_engine::ErrorKind::Rejected);
         let refused = Lro::start(
             Method::Post,
             &url(),
@@ -281,19 +160,9 @@ fn the_wait_is_what_the_answer_says() {
         json!({}),
     ));
     assert_eq!(wait, Duration::from_secs(97));
-    let (_, wait) = pending(start(
-        Method::Put,
-        202,
-        &[("Azure-AsyncOperation", STATUS)],
-        json!({}),
-    ));
+    let (_, wait) = pending(start(Method::Put, 202, &[("Azure-AsyncOperation", STATUS)], json!({})));
     assert_eq!(wait, DEFAULT_WAIT);
-    let (_, wait) = pending(start(
-        Method::Put,
-        201,
-        &[("Azure-AsyncOperation", STATUS)],
-        state("Succeeded"),
-    ));
+    let (_, wait) = pending(start(Method::Put, 201, &[("Azure-AsyncOperation", STATUS)], state("Succeeded")));
     assert_eq!(wait, Duration::ZERO);
 }
 
@@ -321,84 +190,28 @@ fn azure_local_polls_with_202_and_one_address_for_both() {
 #[test]
 fn results_are_read_where_the_method_says() {
     let headers = [("Azure-AsyncOperation", STATUS), ("Location", RESULT)];
-    let done = answer(
-        200,
-        &[],
-        json!({"status": "succeeded", "properties": {"output": 7}}),
-    );
+    let done = answer(200, &[], json!({"status": "succeeded", "properties": {"output": 7}}));
     let body = answer(200, &[], json!({"a": 1}));
     for (method, finish, last, value) in [
-        (
-            Method::Put,
-            FinalState::Unset,
-            Some(RESOURCE),
-            json!({"a": 1}),
-        ),
-        (
-            Method::Put,
-            FinalState::AzureAsyncOperation,
-            Some(RESOURCE),
-            json!({"a": 1}),
-        ),
-        (
-            Method::Put,
-            FinalState::Location,
-            Some(RESULT),
-            json!({"a": 1}),
-        ),
-        (
-            Method::Patch,
-            FinalState::Unset,
-            Some(RESOURCE),
-            json!({"a": 1}),
-        ),
-        (
-            Method::Post,
-            FinalState::Unset,
-            Some(RESULT),
-            json!({"a": 1}),
-        ),
-        (
-            Method::Post,
-            FinalState::OriginalUri,
-            Some(RESOURCE),
-            json!({"a": 1}),
-        ),
-        (
-            Method::Post,
-            FinalState::AzureAsyncOperation,
-            None,
-            json!({"output": 7}),
-        ),
-        (
-            Method::Delete,
-            FinalState::Location,
-            None,
-            json!({"output": 7}),
-        ),
+        (Method::Put, FinalState::Unset, Some(RESOURCE), json!({"a": 1})),
+        (Method::Put, FinalState::AzureAsyncOperation, Some(RESOURCE), json!({"a": 1})),
+        (Method::Put, FinalState::Location, Some(RESULT), json!({"a": 1})),
+        (Method::Patch, FinalState::Unset, Some(RESOURCE), json!({"a": 1})),
+        (Method::Post, FinalState::Unset, Some(RESULT), json!({"a": 1})),
+        (Method::Post, FinalState::OriginalUri, Some(RESOURCE), json!({"a": 1})),
+        (Method::Post, FinalState::AzureAsyncOperation, None, json!({"output": 7})),
+        (Method::Delete, FinalState::Location, None, json!({"output": 7})),
     ] {
         let first = answer(202, &headers, Value::Null);
         let started = Lro::start(method, &url(), finish, &first, None).unwrap();
         let (asked, end) = follow(pending(started).0, &[done.clone(), body.clone()]);
-        assert_eq!(
-            (asked.get(1).map(String::as_str), end),
-            (last, Ok(value)),
-            "{method} {finish:?}"
-        );
+        assert_eq!((asked.get(1).map(String::as_str), end), (last, Ok(value)), "{method} {finish:?}");
     }
 }
 
 #[test]
 fn later_answers_are_sorted() {
-    let asynchronous = || {
-        pending(start(
-            Method::Put,
-            202,
-            &[("Azure-AsyncOperation", STATUS)],
-            json!({}),
-        ))
-        .0
-    };
+    let asynchronous = || pending(start(Method::Put, 202, &[("Azure-AsyncOperation", STATUS)], json!({}))).0;
     let location = || pending(start(Method::Post, 202, &[("Location", RESULT)], json!({}))).0;
     let body = || pending(start(Method::Put, 201, &[], state("Creating"))).0;
     let delete = || pending(start(Method::Delete, 202, &[], Value::Null)).0;
@@ -409,168 +222,49 @@ fn later_answers_are_sorted() {
             answer(200, &[], json!({"status": "InProgress"})),
             "wait",
         ),
-        (
-            "an unknown word",
-            asynchronous(),
-            answer(200, &[], json!({"status": "Dequeued"})),
-            "wait",
-        ),
-        (
-            "no status at all",
-            asynchronous(),
-            answer(200, &[], json!({})),
-            "wait",
-        ),
-        (
-            "null",
-            asynchronous(),
-            answer(200, &[], json!(null)),
-            "wait",
-        ),
-        (
-            "a list",
-            asynchronous(),
-            answer(200, &[], json!([1])),
-            "wait",
-        ),
-        (
-            "a status that is no word",
-            asynchronous(),
-            answer(200, &[], json!({"status": 7})),
-            "wait",
-        ),
+        ("an unknown word", asynchronous(), answer(200, &[], json!({"status": "Dequeued"})), "wait"),
+        ("no status at all", asynchronous(), answer(200, &[], json!({})), "wait"),
+        ("null", asynchronous(), answer(200, &[], json!(null)), "wait"),
+        ("a list", asynchronous(), answer(200, &[], json!([1])), "wait"),
+        ("a status that is no word", asynchronous(), answer(200, &[], json!({"status": 7})), "wait"),
         (
             "a 503 in mid-poll",
             asynchronous(),
             answer(503, &[], json!({"error": {"code": "ServerTimeout"}})),
             "wait",
         ),
-        (
-            "a 429 in mid-poll",
-            asynchronous(),
-            answer(429, &[], json!({})),
-            "wait",
-        ),
+        ("a 429 in mid-poll", asynchronous(), answer(429, &[], json!({})), "wait"),
         (
             "async failed",
             asynchronous(),
-            answer(
-                200,
-                &[],
-                json!({"status": "Failed", "error": {"code": "E"}}),
-            ),
+            answer(200, &[], json!({"status": "Failed", "error": {"code": "E"}})),
             "failed",
         ),
-        (
-            "async cancelled",
-            asynchronous(),
-            answer(200, &[], json!({"status": "Cancelled"})),
-            "failed",
-        ),
-        (
-            "async completed",
-            asynchronous(),
-            answer(200, &[], json!({"status": "Completed"})),
-            "final",
-        ),
-        (
-            "async 204",
-            asynchronous(),
-            answer(204, &[], Value::Null),
-            "final",
-        ),
-        (
-            "async 403",
-            asynchronous(),
-            answer(403, &[], json!({})),
-            "failed",
-        ),
-        (
-            "async record gone",
-            asynchronous(),
-            answer(404, &[], json!({})),
-            "wait",
-        ),
-        (
-            "location 202",
-            location(),
-            answer(202, &[], Value::Null),
-            "wait",
-        ),
-        (
-            "location 200",
-            location(),
-            answer(200, &[], json!({"a": 1})),
-            "done",
-        ),
-        (
-            "location 200 empty",
-            location(),
-            answer(200, &[], Value::Null),
-            "done",
-        ),
-        (
-            "location 204",
-            location(),
-            answer(204, &[], Value::Null),
-            "done",
-        ),
-        (
-            "location 200 still creating",
-            location(),
-            answer(200, &[], state("Creating")),
-            "wait",
-        ),
-        (
-            "location 200 failed",
-            location(),
-            answer(200, &[], state("Failed")),
-            "failed",
-        ),
+        ("async cancelled", asynchronous(), answer(200, &[], json!({"status": "Cancelled"})), "failed"),
+        ("async completed", asynchronous(), answer(200, &[], json!({"status": "Completed"})), "final"),
+        ("async 204", asynchronous(), answer(204, &[], Value::Null), "final"),
+        ("async 403", asynchronous(), answer(403, &[], json!({})), "failed"),
+        ("async record gone", asynchronous(), answer(404, &[], json!({})), "wait"),
+        ("location 202", location(), answer(202, &[], Value::Null), "wait"),
+        ("location 200", location(), answer(200, &[], json!({"a": 1})), "done"),
+        ("location 200 empty", location(), answer(200, &[], Value::Null), "done"),
+        ("location 204", location(), answer(204, &[], Value::Null), "done"),
+        ("location 200 still creating", location(), answer(200, &[], state("Creating")), "wait"),
+        ("location 200 failed", location(), answer(200, &[], state("Failed")), "failed"),
         (
             "what-if says Failed about a template",
             location(),
             answer(200, &[], json!({"status": "Failed"})),
             "done",
         ),
-        (
-            "location 400",
-            location(),
-            answer(400, &[], json!({})),
-            "failed",
-        ),
-        (
-            "body updating",
-            body(),
-            answer(200, &[], state("provisioningResources")),
-            "wait",
-        ),
-        (
-            "body done",
-            body(),
-            answer(200, &[], state("Succeeded")),
-            "done",
-        ),
-        (
-            "body without a state",
-            body(),
-            answer(200, &[], json!({"name": "x"})),
-            "done",
-        ),
+        ("location 400", location(), answer(400, &[], json!({})), "failed"),
+        ("body updating", body(), answer(200, &[], state("provisioningResources")), "wait"),
+        ("body done", body(), answer(200, &[], state("Succeeded")), "done"),
+        ("body without a state", body(), answer(200, &[], json!({"name": "x"})), "done"),
         ("body null", body(), answer(200, &[], json!(null)), "wait"),
-        (
-            "body not visible yet",
-            body(),
-            answer(404, &[], json!({})),
-            "wait",
-        ),
+        ("body not visible yet", body(), answer(404, &[], json!({})), "wait"),
         ("deleted", delete(), answer(404, &[], json!({})), "done"),
-        (
-            "still there",
-            delete(),
-            answer(200, &[], state("Succeeded")),
-            "wait",
-        ),
+        ("still there", delete(), answer(200, &[], state("Succeeded")), "wait"),
     ] {
         let got = match lro.handle_response(&response) {
             Step::Wait(..) => "wait",
@@ -584,21 +278,12 @@ fn later_answers_are_sorted() {
 
 #[test]
 fn a_status_behind_location_is_read_as_a_status() {
-    let (lro, _) = pending(start(
-        Method::Post,
-        202,
-        &[("Location", STATUS)],
-        Value::Null,
-    ));
+    let (lro, _) = pending(start(Method::Post, 202, &[("Location", STATUS)], Value::Null));
     let (asked, end) = follow(
         lro,
         &[
             answer(200, &[], json!({"status": "Accepted"})),
-            answer(
-                200,
-                &[],
-                json!({"status": "Succeeded", "properties": {"a": 1}}),
-            ),
+            answer(200, &[], json!({"status": "Succeeded", "properties": {"a": 1}})),
         ],
     );
     assert_eq!((asked.len(), end), (2, Ok(json!({"a": 1}))));
@@ -606,42 +291,18 @@ fn a_status_behind_location_is_read_as_a_status() {
 
 #[test]
 fn location_follows_its_updates() {
-    let (lro, _) = pending(start(
-        Method::Delete,
-        202,
-        &[("Location", RESULT)],
-        Value::Null,
-    ));
+    let (lro, _) = pending(start(Method::Delete, 202, &[("Location", RESULT)], Value::Null));
     let moved = RESULT.replace("s=2", "s=3");
-    let (asked, end) = follow(
-        lro,
-        &[
-            answer(202, &[("Location", &moved)], Value::Null),
-            answer(204, &[], Value::Null),
-        ],
-    );
+    let (asked, end) =
+        follow(lro, &[answer(202, &[("Location", &moved)], Value::Null), answer(204, &[], Value::Null)]);
     assert_eq!((asked[1].as_str(), end), (moved.as_str(), Ok(Value::Null)));
 }
 
 #[test]
 fn a_lost_status_is_found_on_the_resource() {
-    let (lro, _) = pending(start(
-        Method::Post,
-        202,
-        &[("Azure-AsyncOperation", STATUS)],
-        Value::Null,
-    ));
-    let (asked, end) = follow(
-        lro,
-        &[
-            answer(404, &[], json!({})),
-            answer(200, &[], state("Succeeded")),
-        ],
-    );
-    assert_eq!(
-        asked[1],
-        "https://management.azure.com/subscriptions/s/providers/N/t?api-version=1"
-    );
+    let (lro, _) = pending(start(Method::Post, 202, &[("Azure-AsyncOperation", STATUS)], Value::Null));
+    let (asked, end) = follow(lro, &[answer(404, &[], json!({})), answer(200, &[], state("Succeeded"))]);
+    assert_eq!(asked[1], "https://management.azure.com/subscriptions/s/providers/N/t?api-version=1");
     assert!(end.is_ok());
 }
 
@@ -671,29 +332,18 @@ fn anything() -> impl Strategy<Value = Response> {
         "?",
     ]);
     let shape = 0..7usize;
-    (status, target.clone(), target, word, shape).prop_map(
-        |(status, operation, location, word, shape)| {
-            let body = match shape {
-                0 => String::new(),
-                1 => "null".into(),
-                2 => "<html>".into(),
-                3 => {
-                    json!({"status": word, "percentComplete": 250, "properties": null}).to_string()
-                }
-                4 => {
-                    json!({"properties": {"provisioningState": word}, "resourceLocation": location})
-                        .to_string()
-                }
-                5 => json!({"status": {"a": 1}, "properties": [1]}).to_string(),
-                _ => json!({"status": word, "error": {"message": 1}}).to_string(),
-            };
-            Response::new(
-                status,
-                [("azure-asyncoperation", operation), ("location", location)],
-                body.as_bytes(),
-            )
-        },
-    )
+    (status, target.clone(), target, word, shape).prop_map(|(status, operation, location, word, shape)| {
+        let body = match shape {
+            0 => String::new(),
+            1 => "null".into(),
+            2 => "<html>".into(),
+            3 => json!({"status": word, "percentComplete": 250, "properties": null}).to_string(),
+            4 => json!({"properties": {"provisioningState": word}, "resourceLocation": location}).to_string(),
+            5 => json!({"status": {"a": 1}, "properties": [1]}).to_string(),
+            _ => json!({"status": word, "error": {"message": 1}}).to_string(),
+        };
+        Response::new(status, [("azure-asyncoperation", operation), ("location", location)], body.as_bytes())
+    })
 }
 
 proptest! {

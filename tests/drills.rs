@@ -1,0 +1,556 @@
+//! Every runbook, killed between any two records and between every request and its record, faulted at every request:
+//! the same final world, the same file, each request once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use relight_engine::clock::Clock;
+use relight_engine::journal::MemoryJournal;
+use relight_engine::{Driven, RunRequest};
+use relight_lab::LedgerEntry;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::support::cut::{Cut, Side};
+use crate::support::stage::{Ended, Stage};
+use crate::support::world::{FLAGSHIP, Ran, World, differences, minutes, plain_value, purposes, repeated};
+
+/// How fast the lab's time passes beside real processes: a job of four minutes takes less than a second.
+const SPEED: u32 = 300;
+/// How many stages play at once: they mostly wait.
+const AT_ONCE: usize = 4;
+
+/// One scenario: what happened before, and the run that is drilled.
+#[derive(Clone, Copy, Debug)]
+struct Drill {
+    name: &'static str,
+    /// A script that makes the world in which the run begins.
+    before: &'static str,
+    runbook: &'static str,
+    params: &'static [(&'static str, &'static str)],
+    /// Whether a request may leave no trace, so that asking a person is the right end of a crash.
+    may_ask: bool,
+}
+
+const RECOVER: Drill =
+    Drill { name: "recover", before: "", runbook: FLAGSHIP, params: &[("vm", "web-01")], may_ask: false };
+/// The record of an older job is there and must be deleted first: two requests instead of one.
+const RECOVER_AGAIN: Drill = Drill {
+    name: "recover again",
+    before: r#"vmconnect::enable("web-01"); vmconnect::disable("web-01")"#,
+    ..RECOVER
+};
+const DISABLE: Drill = Drill {
+    name: "disable",
+    before: r#"vmconnect::enable("web-01")"#,
+    runbook: "disable-vm-connect",
+    params: &[("vm", "web-01")],
+    may_ask: false,
+};
+const RESTART: Drill =
+    Drill { name: "restart", before: "", runbook: "restart-vm", params: &[("vm", "db-01")], may_ask: true };
+const RESTART_FORCED: Drill = Drill {
+    name: "restart forced",
+    before: "",
+    runbook: "restart-vm",
+    params: &[("vm", "web-01"), ("force", "true")],
+    may_ask: false,
+};
+const START: Drill =
+    Drill { name: "restart stopped", before: "", runbook: "restart-vm", params: &[("vm", "file-01")], may_ask: false };
+const REPORT: Drill = Drill { name: "report", before: "", runbook: "site-report", params: &[], may_ask: false };
+
+const ALL: [Drill; 7] = [RECOVER, RECOVER_AGAIN, DISABLE, RESTART, RESTART_FORCED, START, REPORT];
+
+/// What a run leaves behind, the same in every lab.
+#[derive(Clone, Debug)]
+struct Traces {
+    world: Value,
+    files: Vec<(String, String)>,
+    requests: Vec<String>,
+    value: Value,
+}
+
+impl Traces {
+    /// What is different from what an uninterrupted run leaves.
+    fn unlike(&self, ideal: &Traces, ledger: &[LedgerEntry]) -> Vec<String> {
+        let mut wrong = differences(&ideal.world, &self.world);
+        if self.files != ideal.files {
+            wrong.push(format!("files: expected {:?}, got {:?}", ideal.files, self.files));
+        }
+        if self.requests != ideal.requests {
+            wrong.push(format!("requests: expected {:#?}, got {:#?}", ideal.requests, self.requests));
+        }
+        if self.value != ideal.value {
+            wrong.push(format!("value: expected {}, got {}", ideal.value, self.value));
+        }
+        wrong.extend(repeated(ledger).into_iter().map(|request| format!("repeated: {request}")));
+        wrong
+    }
+}
+
+// ---- in this process ------------------------------------------------------------------------------
+
+async fn stage(drill: &Drill, faults: &[&str]) -> (World, RunRequest) {
+    let world = World::new().await;
+    if !drill.before.is_empty() {
+        let before = world.run_script(&["azure:write"], drill.before).await;
+        assert!(before.succeeded(), "{before:?}");
+    }
+    for fault in faults {
+        world.lab.inject(fault.parse().expect("a fault that the lab knows"));
+    }
+    let request = world.request(drill.runbook, drill.params);
+    (world, request)
+}
+
+fn traces(world: &World, value: &Value) -> Traces {
+    Traces {
+        world: world.lab.snapshot(),
+        files: world.rdp_files(),
+        requests: purposes(&world.lab.ledger()),
+        value: plain_value(value),
+    }
+}
+
+/// What an uninterrupted run leaves, how many records it writes, and how many requests it makes.
+async fn ideal(drill: &Drill) -> (Traces, u64, usize, usize) {
+    let (world, request) = stage(drill, &[]).await;
+    let (reads, writes) = (world.lab.requests().len(), world.lab.ledger().len());
+    let ran = world.carry(&request).await;
+    let records = world.records(&ran.run).await.len() as u64;
+    let reads = world.lab.requests().len() - reads;
+    let writes = world.lab.ledger().len() - writes;
+    (traces(&world, ran.value()), records, reads, writes)
+}
+
+/// Goes on with a run until it is over, answering what is undecided as somebody does who has looked at the machine.
+async fn to_the_end(drill: &Drill, world: &World, mut ran: Ran) -> Result<Ran, String> {
+    for _ in 0..5 {
+        match &ran.driven {
+            Driven::Ended(_) => return Ok(ran),
+            Driven::Parked(relight_engine::event::Park::Undecided { .. }, None) => {
+                if !drill.may_ask {
+                    return Err(format!("it asks although it could look: {:?}", ran.driven));
+                }
+                let happened = world.lab.ledger().iter().any(|entry| entry.effect && entry.path.ends_with("/restart"));
+                let answer = if happened { "done" } else { "again" };
+                let engine = world.engine();
+                engine.answer(&ran.run, answer, "ada").await.map_err(|e| format!("{answer} is refused: {e:?}"))?;
+                if happened {
+                    // Whoever says that it happened has seen it end.
+                    world.clock.advance(minutes(5));
+                }
+                ran = world.resume(&ran.run).await;
+            }
+            other => return Err(format!("{other:?}")),
+        }
+    }
+    Err(format!("it does not end: {:?}", ran.driven))
+}
+
+/// Whether a run that ended after a person's answer may differ in its value: nobody read it.
+fn judge(drill: &Drill, world: &World, ran: &Ran, ideal: &Traces, asked: bool) -> Vec<String> {
+    if !ran.succeeded() {
+        return vec![format!("{:?}", ran.driven)];
+    }
+    let mut traces = traces(world, ran.value());
+    if asked && drill.may_ask {
+        traces.value.clone_from(&ideal.value);
+    }
+    let mut wrong = traces.unlike(ideal, &world.lab.ledger());
+    wrong.extend(world.complaints().into_iter().map(|complaint| format!("the lab complains: {complaint}")));
+    wrong
+}
+
+/// Dies at one record and goes on in a new process. Returns what is wrong, or nothing when the run was over before.
+async fn cut_at(drill: &Drill, ideal: &Traces, record: u64, side: Side, keeps: bool, pause: bool) -> Option<Vec<String>> {
+    let (mut world, request) = stage(drill, &[]).await;
+    let memory = world.memory.clone().expect("a journal in memory");
+    let cut = Cut::new(memory.clone(), record, side);
+    let engine = world.engine_over(cut.clone());
+    if let Ok(run) = engine.prepare(&request).await {
+        let _ = engine.run(&run).await;
+    }
+    if !cut.is_dead() {
+        return None;
+    }
+    drop(engine);
+    // What a disk would hold: all of it, or all but what was still in line.
+    let left: Arc<MemoryJournal> = if keeps { memory } else { Arc::new(memory.crash()) };
+    world.journal = left.clone();
+    world.memory = Some(left);
+    if pause {
+        world.clock.advance(minutes(2));
+    } else {
+        world.restarts_at_once();
+    }
+    let engine = world.engine();
+    // A run that was never written down is begun again by whoever wanted it.
+    let run = match world.journal.run(&request.id).await.expect("the journal is read") {
+        Some(summary) => summary.id,
+        None => engine.prepare(&request).await.expect("the run is written down"),
+    };
+    let driven = match engine.run(&run).await {
+        Ok(driven) => driven,
+        Err(error) => return Some(vec![format!("cannot go on: {error:?}")]),
+    };
+    let ran = Ran { run, driven };
+    let asked = ran.is_undecided();
+    let wrong = match to_the_end(drill, &world, ran).await {
+        Ok(ran) => judge(drill, &world, &ran, ideal, asked),
+        Err(wrong) => vec![wrong],
+    };
+    if !world.complaints().is_empty() {
+        std::mem::forget(world);
+        return Some(wrong);
+    }
+    let (mut wrong, leases) = (wrong, world.leases().await);
+    if let Some(deadline) = leases.iter().map(|lease| lease.deadline).max() {
+        let troubles = world.keep_until(deadline + minutes(30)).await;
+        if !(world.leases().await.is_empty() && world.open_ports().is_empty()) {
+            wrong.push(format!("{:?} is open after {deadline}: {troubles:?}", world.open_ports()));
+        }
+    }
+    Some(wrong)
+}
+
+async fn cut_everywhere(drill: Drill) {
+    let (ideal, records, ..) = ideal(&drill).await;
+    let (mut points, mut offenders) = (0, Vec::new());
+    for side in [Side::Before, Side::After] {
+        for (keeps, pause) in [(true, true), (false, true), (true, false), (false, false)] {
+            for record in 1..=records + 2 {
+                let Some(wrong) = cut_at(&drill, &ideal, record, side, keeps, pause).await else { break };
+                points += 1;
+                let tail = if keeps { "kept" } else { "lost" };
+                let when = if pause { "two minutes later" } else { "at once" };
+                offenders.extend(
+                    wrong.into_iter().map(|wrong| format!("{side:?} record {record}, tail {tail}, {when}: {wrong}")),
+                );
+            }
+        }
+    }
+    println!("drill {}: {points} points in this process, {records} records", drill.name);
+    assert!(points as u64 >= 4 * records, "only {points} points for {records} records");
+    assert!(offenders.is_empty(), "{} of {points} points:\n{}", offenders.len(), offenders.join("\n"));
+}
+
+#[tokio::test]
+async fn recover_cut_at_every_record() {
+    cut_everywhere(RECOVER).await;
+}
+
+#[tokio::test]
+async fn recover_again_cut_at_every_record() {
+    cut_everywhere(RECOVER_AGAIN).await;
+}
+
+#[tokio::test]
+async fn disable_cut_at_every_record() {
+    cut_everywhere(DISABLE).await;
+}
+
+#[tokio::test]
+async fn restart_cut_at_every_record() {
+    cut_everywhere(RESTART).await;
+}
+
+#[tokio::test]
+async fn restart_forced_cut_at_every_record() {
+    cut_everywhere(RESTART_FORCED).await;
+}
+
+#[tokio::test]
+async fn restart_of_a_stopped_vm_cut_at_every_record() {
+    cut_everywhere(START).await;
+}
+
+#[tokio::test]
+async fn report_cut_at_every_record() {
+    cut_everywhere(REPORT).await;
+}
+
+/// Each request of each runbook goes wrong in each way, in turn.
+async fn fault_everywhere(drill: Drill) {
+    let (ideal, _, reads, writes) = ideal(&drill).await;
+    let mut faults: Vec<String> = Vec::new();
+    for nth in 1..=writes {
+        faults.extend([format!("reply-lost={nth}"), format!("reset-before={nth}")]);
+    }
+    for nth in 1..=reads {
+        faults.extend(["html", "truncated", "null"].map(|kind| format!("garbage={nth},{kind}")));
+    }
+    let others = [
+        "throttled=1",
+        "throttled=2,no-header",
+        "throttled=3",
+        "throttled=2,writes",
+        "flaps",
+        "token-expires",
+        "cae-challenge",
+        "conflict=8",
+        "other-spelling",
+        "long-poll-url",
+        "old-api",
+        "location-only",
+        "async-only",
+        "succeeded-but-updating",
+        "never-ends",
+    ];
+    faults.extend(others.map(str::to_owned));
+    let mut offenders = Vec::new();
+    for fault in &faults {
+        let (world, request) = stage(&drill, &[fault]).await;
+        let ran = world.carry(&request).await;
+        let asked = ran.is_undecided();
+        let mut wrong = match to_the_end(&drill, &world, ran).await {
+            Ok(ran) => judge(&drill, &world, &ran, &ideal, asked),
+            Err(wrong) => vec![wrong],
+        };
+        // What differs only in letters is the fault's own doing.
+        if fault == "other-spelling" {
+            wrong.retain(|wrong| !wrong.starts_with("value: "));
+        }
+        offenders.extend(wrong.into_iter().map(|wrong| format!("{fault}: {wrong}")));
+        if !world.complaints().is_empty() {
+            std::mem::forget(world);
+        }
+    }
+    println!("drill {}: {} faults in turn ({reads} requests, {writes} of them write)", drill.name, faults.len());
+    let failed: BTreeSet<&str> = offenders.iter().filter_map(|text| text.split(':').next()).collect();
+    assert!(offenders.is_empty(), "{} of {} faults:\n{}", failed.len(), faults.len(), offenders.join("\n"));
+}
+
+#[tokio::test]
+async fn recover_faulted_at_every_request() {
+    fault_everywhere(RECOVER).await;
+}
+
+#[tokio::test]
+async fn recover_again_faulted_at_every_request() {
+    fault_everywhere(RECOVER_AGAIN).await;
+}
+
+#[tokio::test]
+async fn disable_faulted_at_every_request() {
+    fault_everywhere(DISABLE).await;
+}
+
+#[tokio::test]
+async fn restart_faulted_at_every_request() {
+    fault_everywhere(RESTART).await;
+}
+
+#[tokio::test]
+async fn restart_forced_faulted_at_every_request() {
+    fault_everywhere(RESTART_FORCED).await;
+}
+
+#[tokio::test]
+async fn report_faulted_at_every_request() {
+    fault_everywhere(REPORT).await;
+}
+
+/// The comparison finds what it is there for: a request that was sent twice, and a world that is another.
+#[tokio::test]
+async fn a_repeated_request_is_an_offender() {
+    let (ideal, ..) = ideal(&RECOVER).await;
+    let (world, request) = stage(&RECOVER, &[]).await;
+    let ran = world.carry(&request).await;
+    assert_eq!(judge(&RECOVER, &world, &ran, &ideal, false), Vec::<String>::new());
+    assert!(world.run_script(&["azure:write"], r#"local::restart("db-01")"#).await.succeeded());
+    assert!(world.run_script(&["azure:write"], r#"local::restart("db-01")"#).await.succeeded());
+    let wrong = judge(&RECOVER, &world, &ran, &ideal, false).join("\n");
+    assert!(wrong.contains("repeated: 2 times POST"), "{wrong}");
+    assert!(wrong.contains("starts: expected 0, got 2"), "{wrong}");
+}
+
+// ---- with real processes --------------------------------------------------------------------------
+
+/// How a process is killed.
+#[derive(Clone, Copy, Debug)]
+enum Kill {
+    Never,
+    AfterRecord(u64),
+    AtWrite(u64),
+}
+
+/// What came of one point.
+struct Point {
+    was_killed: bool,
+    records: u64,
+    writes: u64,
+    asked: bool,
+    traces: Traces,
+    wrong: Vec<String>,
+}
+
+async fn play(drill: Drill, kill: Kill) -> Point {
+    let stage = Stage::new(SPEED).await;
+    tokio::task::block_in_place(|| {
+        if !drill.before.is_empty() {
+            let text = crate::support::world::runbook(&["azure:write"], drill.before);
+            let file = stage.sealed.write("work/before.rhai", &text);
+            let before = stage.relight(&["run", &file.to_string_lossy()]);
+            assert_eq!(before.code, Some(0), "{before:?}");
+        }
+        let before = stage.lab.ledger().iter().filter(|entry| entry.effect).count();
+        let params: Vec<String> = drill.params.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut args = vec!["run", drill.runbook];
+        args.extend(params.iter().map(String::as_str));
+        let mut ended = match kill {
+            Kill::Never => stage.relight(&args),
+            Kill::AfterRecord(record) => stage.crashes_after(record, &args),
+            Kill::AtWrite(nth) => stage.killed_at_write(nth, &args),
+        };
+        let was_killed = ended.code.is_none();
+        let mut wrong = Vec::new();
+        let mut asked = false;
+        let run = stage.newest(drill.runbook).expect("the run is written down");
+        let id = run["id"].as_str().expect("an id").to_owned();
+        let is_over = |run: &Value| ["succeeded", "failed", "stopped"].contains(&run["status"].as_str().unwrap_or_default());
+        if was_killed && !is_over(&run) {
+            ended = stage.relight(&["runs", "resume", &id]);
+            if ended.code == Some(3) && drill.may_ask {
+                asked = true;
+                wrong.extend(asks(&stage, &id, &ended));
+                let happened = stage.lab.ledger().iter().any(|entry| entry.effect && entry.path.ends_with("/restart"));
+                ended = stage.relight(&["runs", "answer", &id, if happened { "done" } else { "again" }]);
+            }
+            if ended.code != Some(0) {
+                wrong.push(format!("resuming ended with {:?}:\n{}{}", ended.code, ended.out, ended.err));
+            }
+        }
+        if !was_killed && ended.code != Some(0) {
+            wrong.push(format!("running ended with {:?}:\n{}{}", ended.code, ended.out, ended.err));
+        }
+        // An answer that says "done" may come while the machine is still on its way.
+        let settles = std::time::Instant::now();
+        while asked && stage.lab.snapshot().to_string().contains("Stopping") && settles.elapsed().as_secs() < 20 {
+            std::thread::yield_now();
+        }
+        if was_killed {
+            let again = stage.relight(&["runs", "resume", &id]);
+            if again.code != Some(2) || !again.err.contains("is over") {
+                wrong.push(format!("a run that is over is resumed: {again:?}"));
+            }
+        }
+        wrong.extend(stage.complaints().into_iter().map(|complaint| format!("the lab complains: {complaint}")));
+        let ledger = stage.lab.ledger();
+        Point {
+            was_killed,
+            records: stage.records(&id),
+            writes: (ledger.iter().filter(|entry| entry.effect).count() - before) as u64,
+            asked,
+            traces: Traces {
+                world: stage.lab.snapshot(),
+                files: stage.rdp_files(),
+                requests: purposes(&ledger),
+                value: Value::Null,
+            },
+            wrong: wrong.into_iter().chain(repeated(&ledger).into_iter().map(|it| format!("repeated: {it}"))).collect(),
+        }
+    })
+}
+
+/// What is wrong with how a run asks about a request that nobody can judge.
+fn asks(stage: &Stage, run: &str, ended: &Ended) -> Vec<String> {
+    let shown = stage.relight(&["runs", "show", run]);
+    let mut wrong = Vec::new();
+    for word in ["done", "again", "failed"] {
+        if !ended.err.contains(&format!("relight runs answer {run} {word}")) {
+            wrong.push(format!("the command does not say how to answer `{word}`:\n{}", ended.err));
+        }
+    }
+    for text in ["nobody recorded whether it took effect", "look at the machine", "relight runs answer"] {
+        if !format!("{}{}", shown.out, shown.err).contains(text) {
+            wrong.push(format!("`runs show` does not say {text:?}:\n{}{}", shown.out, shown.err));
+        }
+    }
+    wrong
+}
+
+async fn kill_everywhere(drill: Drill) {
+    let ideal = play(drill, Kill::Never).await;
+    assert_eq!(ideal.wrong, Vec::<String>::new());
+    // How often a status changes depends on the machine, and the number of records with it.
+    let records = (1..=ideal.records + 1).map(Kill::AfterRecord);
+    let kills: Vec<Kill> = records.chain((1..=ideal.writes).map(Kill::AtWrite)).collect();
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let mut points = JoinSet::new();
+    for kill in kills {
+        let slots = slots.clone();
+        points.spawn(async move {
+            let _slot = slots.acquire_owned().await;
+            (kill, play(drill, kill).await)
+        });
+    }
+    let (mut after_records, mut at_writes, mut asked, mut offenders) = (0, 0, 0, Vec::new());
+    while let Some(point) = points.join_next().await {
+        let (kill, point) = point.expect("a point is played");
+        match kill {
+            Kill::AfterRecord(_) => after_records += u64::from(point.was_killed),
+            Kill::AtWrite(_) => at_writes += u64::from(point.was_killed),
+            Kill::Never => {}
+        }
+        asked += u64::from(point.asked);
+        let unlike = point.traces.unlike(&ideal.traces, &[]);
+        offenders.extend(point.wrong.iter().chain(&unlike).map(|wrong| format!("{kill:?}: {wrong}")));
+    }
+    println!(
+        "drill {}: {after_records} points after a record, {at_writes} between sent and recorded; {asked} asked a person",
+        drill.name
+    );
+    assert!(after_records + 1 >= ideal.records, "only {after_records} of {} records", ideal.records);
+    assert_eq!(at_writes, ideal.writes, "a request was not met");
+    assert!(offenders.is_empty(), "{} offenders:\n{}", offenders.len(), offenders.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn recover_killed_at_every_point() {
+    kill_everywhere(RECOVER).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn recover_again_killed_at_every_request() {
+    let ideal = play(RECOVER_AGAIN, Kill::Never).await;
+    assert_eq!((ideal.wrong, ideal.writes), (Vec::<String>::new(), 2));
+    for nth in 1..=2 {
+        let point = play(RECOVER_AGAIN, Kill::AtWrite(nth)).await;
+        assert!(point.was_killed);
+        assert_eq!(point.wrong, Vec::<String>::new(), "request {nth}");
+        assert_eq!(point.traces.unlike(&ideal.traces, &[]), Vec::<String>::new(), "request {nth}");
+    }
+    println!("drill recover again: 2 points between sent and recorded");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn disable_killed_at_every_point() {
+    kill_everywhere(DISABLE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn restart_killed_at_every_point() {
+    kill_everywhere(RESTART).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn restart_forced_killed_at_every_point() {
+    kill_everywhere(RESTART_FORCED).await;
+}
+
+/// The lab and the processes agree on the time, or nothing above means anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_read_the_time_of_the_lab() {
+    let stage = Stage::new(SPEED).await;
+    tokio::task::block_in_place(|| {
+        let file = stage.sealed.write("work/when.rhai", &crate::support::world::runbook(&[], "now()"));
+        let before = stage.clock.now();
+        let said = stage.relight(&["run", &file.to_string_lossy()]);
+        let after = stage.clock.now();
+        let shown: jiff::Timestamp = said.out.trim().parse().unwrap_or_else(|e| panic!("{e}: {said:?}"));
+        assert!(before <= shown && shown <= after, "{before} {shown} {after}");
+    });
+}

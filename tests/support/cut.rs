@@ -1,0 +1,149 @@
+//! A journal whose process dies between any two records, without a process.
+//!
+//! The engine over it sees nothing but errors from the cut on, so it can write nothing more and send nothing more.
+//! What a real crash leaves behind is then read from the journal underneath.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use relight_engine::event::{Appointment, Event, Lease, Record, RunId, Signal, Source};
+use relight_engine::journal::{Appended, Claim, Journal, MemoryJournal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
+use relight_engine::{Error, Result};
+
+/// Which side of the record the process dies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Before it reaches the journal: whatever it tells of has happened, and nobody wrote it down.
+    Before,
+    /// Right after it reached the journal, before anybody heard of it.
+    After,
+}
+
+/// A journal in memory that fails for good at its n-th record.
+pub(crate) struct Cut {
+    inner: Arc<MemoryJournal>,
+    at: u64,
+    side: Side,
+    written: AtomicU64,
+}
+
+impl Cut {
+    pub(crate) fn new(inner: Arc<MemoryJournal>, at: u64, side: Side) -> Arc<Self> {
+        Arc::new(Cut { inner, at, side, written: AtomicU64::new(0) })
+    }
+
+    /// Whether the process has died.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.written.load(Ordering::SeqCst) >= self.at
+    }
+
+    fn alive(&self) -> Result<()> {
+        if self.is_dead() { Err(Error::storage("the process is dead")) } else { Ok(()) }
+    }
+
+    /// Counts records; fails when the process dies on this side of them.
+    fn count(&self, records: usize, side: Side) -> Result<()> {
+        if side == Side::Before {
+            let reaches = self.written.load(Ordering::SeqCst) + records as u64 >= self.at;
+            if reaches && self.side == Side::Before {
+                self.written.store(self.at, Ordering::SeqCst);
+            }
+        } else {
+            self.written.fetch_add(records as u64, Ordering::SeqCst);
+        }
+        self.alive()
+    }
+}
+
+#[async_trait]
+impl Journal for Cut {
+    async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
+        self.count(1, Side::Before)?;
+        let created = self.inner.prepare(run, at).await?;
+        self.count(usize::from(created), Side::After)?;
+        Ok(created)
+    }
+
+    async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()> {
+        self.alive()?;
+        self.inner.heartbeat(owner, until).await
+    }
+
+    async fn claim(&self, run: &RunId, owner: &OwnerId, dead: Option<&OwnerId>, at: Timestamp) -> Result<Claim> {
+        self.count(1, Side::Before)?;
+        let claim = self.inner.claim(run, owner, dead, at).await?;
+        self.count(usize::from(matches!(claim, Claim::Granted(_))), Side::After)?;
+        Ok(claim)
+    }
+
+    async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended> {
+        self.count(events.len(), Side::Before)?;
+        let appended = self.inner.append(tenure, events, at, sync).await?;
+        self.count(appended.records.len(), Side::After)?;
+        Ok(appended)
+    }
+
+    async fn records(&self, run: &RunId, after: u64) -> Result<Vec<Record>> {
+        self.alive()?;
+        self.inner.records(run, after).await
+    }
+
+    async fn sources(&self, run: &RunId) -> Result<Vec<Source>> {
+        self.alive()?;
+        self.inner.sources(run).await
+    }
+
+    async fn run(&self, run: &RunId) -> Result<Option<Summary>> {
+        self.alive()?;
+        self.inner.run(run).await
+    }
+
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
+        self.alive()?;
+        self.inner.runs(filter).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
+        self.alive()?;
+        self.inner.due(now, limit).await
+    }
+
+    async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
+        self.alive()?;
+        self.inner.signal(run, signal, at).await
+    }
+
+    async fn signals(&self, run: &RunId) -> Result<Vec<Signal>> {
+        self.alive()?;
+        self.inner.signals(run).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>> {
+        self.alive()?;
+        self.inner.leases().await
+    }
+
+    async fn schedules(&self) -> Result<Vec<Appointment>> {
+        self.alive()?;
+        self.inner.schedules().await
+    }
+
+    async fn schedule(&self, appointment: &Appointment) -> Result<()> {
+        self.alive()?;
+        self.inner.schedule(appointment).await
+    }
+
+    async fn unschedule(&self, id: &str) -> Result<bool> {
+        self.alive()?;
+        self.inner.unschedule(id).await
+    }
+
+    async fn fire(&self, id: &str, due: Timestamp, run: NewRun, next: Option<Timestamp>, at: Timestamp) -> Result<bool> {
+        self.count(1, Side::Before)?;
+        let fired = self.inner.fire(id, due, run, next, at).await?;
+        self.count(usize::from(fired), Side::After)?;
+        Ok(fired)
+    }
+}
