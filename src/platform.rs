@@ -38,10 +38,16 @@ fn home() -> Option<PathBuf> {
 
 /// Returns who sits at the keyboard, as the operating system calls them.
 pub(crate) fn user() -> String {
-    variable("USER")
-        .or_else(|| variable("USERNAME"))
-        .or_else(|| variable("LOGNAME"))
-        .unwrap_or_else(|| "somebody".into())
+    let named = ["USER", "USERNAME", "LOGNAME"].iter().find_map(|name| variable(name));
+    named.or_else(asked).unwrap_or_else(|| "somebody".to_owned())
+}
+
+/// Asks the system where no variable says it, as in containers and services.
+fn asked() -> Option<String> {
+    let output =
+        std::process::Command::new("whoami").output().ok().filter(|output| output.status.success())?;
+    let name = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (!name.is_empty()).then_some(name)
 }
 
 /// Returns whether the terminal is likely to show more than ASCII.

@@ -704,6 +704,31 @@ fn ctrl_c_parks_and_resume_goes_on_where_it_stood() {
     ");
 }
 
+/// A cloud that takes the connection and then says nothing: the request cannot be parked at once.
+#[test]
+fn the_second_ctrl_c_leaves_at_once() {
+    let world = Sealed::new();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://{}", silent.local_addr().unwrap());
+    let mut run = world
+        .relight(["run", "site-report"])
+        .env("RELIGHT_CLOUD_ARM", &address)
+        .env("RELIGHT_CLOUD_LOGIN", &address)
+        .env("RELIGHT_CLOUD_AUDIENCE", &address)
+        .env("AZURE_TENANT_ID", "00000000-0000-0000-0000-000000000001")
+        .env("AZURE_CLIENT_ID", "00000000-0000-0000-0000-000000000002")
+        .env("AZURE_CLIENT_SECRET", "canary")
+        .env("AZURE_SUBSCRIPTION_ID", "00000000-0000-0000-0000-000000000003")
+        .spawn();
+    // The operation has begun once it has connected.
+    run.wait_for("run ");
+    let _held = silent.accept().unwrap();
+    run.signal("INT");
+    run.wait_for("Parking");
+    run.signal("INT");
+    run.end().ends_with(130);
+}
+
 #[cfg(debug_assertions)]
 #[test]
 fn a_killed_process_is_taken_over_at_once() {

@@ -131,6 +131,8 @@ impl History {
                 past.failed = 0;
                 past.since = at;
                 past.state = StepState::Accepted { continuation, check_at, deadline };
+                // What it was parked for is behind it: the next park is about something new.
+                self.park = None;
             }
             Event::StepFinished { step, end, .. } => self.open_step(step)?.state = StepState::Finished(end),
             Event::Signalled { signal: Signal::Answer { step, value, .. } } => {

@@ -185,15 +185,19 @@ impl Steps {
                     }
                 }
                 StepState::Accepted { continuation, check_at, deadline } => {
-                    let deadline = self.deadline(step, continuation, *deadline).await?;
-                    self.wait_until(trouble.not_before(*check_at).min(deadline), patience).await?;
+                    if self.extend(step, &past).await? {
+                        continue;
+                    }
+                    // The service says when to look; a deadline in between can wait for that look.
+                    self.wait_until(trouble.not_before(*check_at), patience).await?;
                     if let Some(child) = continuation.get(CHILD).and_then(Value::as_str) {
                         self.child(step, &RunId::from(child), patience).await?;
                         continue;
                     }
                     let outcome = operation.resume(&cx, &args, continuation).await;
-                    if self.core.clock.now() >= deadline && matches!(outcome, Ok(Outcome::Pending(_))) {
-                        return Err(self.overdue(step, &past.operation, deadline).await);
+                    if matches!(outcome, Ok(Outcome::Pending(_))) && self.core.clock.now() >= *deadline {
+                        self.settle(step, &past, outcome?).await?;
+                        return Err(self.overdue(step, &past.operation, *deadline).await);
                     }
                     outcome
                 }
@@ -427,7 +431,8 @@ impl Steps {
         Ok(Decision::Settled)
     }
 
-    /// Looks again after a look that brought no answer. The operation itself goes on meanwhile.
+    /// Looks again after a look that brought no answer. The operation itself goes on meanwhile, so
+    /// there is no harm in trying until its deadline.
     async fn poll_again(
         &self,
         step: u32,
@@ -436,9 +441,14 @@ impl Steps {
         error: Error,
     ) -> Result<(), Unwind> {
         let now = self.core.clock.now();
-        let policy = policy(&past.args);
         trouble.failed += 1;
         let first = *trouble.since.get_or_insert(now);
+        let policy = match &past.state {
+            StepState::Accepted { deadline, .. } => {
+                RetryPolicy { attempts: u32::MAX, within: since(first, *deadline), ..policy(&past.args) }
+            }
+            _ => policy(&past.args),
+        };
         match policy.delay(
             trouble.failed,
             since(first, now),
@@ -456,27 +466,25 @@ impl Steps {
         }
     }
 
-    /// Returns the deadline of a step under way, later when a person came back to an overdue one.
-    async fn deadline(
-        &self,
-        step: u32,
-        continuation: &Value,
-        deadline: Timestamp,
-    ) -> Result<Timestamp, Unwind> {
+    /// Gives an overdue step more time when a person came back to it. Returns whether it did.
+    async fn extend(&self, step: u32, past: &PastStep) -> Result<bool, Unwind> {
+        let StepState::Accepted { continuation, check_at, deadline } = &past.state else {
+            return Ok(false);
+        };
+        let now = self.core.clock.now();
         let resumed = matches!(self.line().history.park, Some(Park::Exhausted { .. }));
-        if !resumed || self.core.clock.now() < deadline {
-            return Ok(deadline);
+        if !resumed || now < *deadline {
+            return Ok(false);
         }
-        let deadline = self.core.after(OVERTIME);
         let event = Event::StepAccepted {
             step,
             continuation: continuation.clone(),
-            check_at: self.core.clock.now(),
-            deadline,
+            check_at: now.max(*check_at),
+            deadline: self.core.after(OVERTIME),
             effected: Vec::new(),
         };
         self.record(vec![event], Sync::Now).await?;
-        Ok(deadline)
+        Ok(true)
     }
 
     async fn overdue(&self, step: u32, operation: &str, deadline: Timestamp) -> Unwind {

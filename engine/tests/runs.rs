@@ -420,6 +420,21 @@ async fn no_script_swallows_a_stop_a_park_or_a_wrong_call() {
 }
 
 #[tokio::test]
+async fn an_overdue_step_gets_more_time_once_for_every_resume() {
+    let bench = Bench::new().with("a", r#"box::long("never")"#);
+    let (run, first) = bench.run("a").await;
+    let engine = bench.engine();
+    for round in 1..=3 {
+        let before = bench.clock.now();
+        let driven = engine.run(&run).await.unwrap();
+        assert!(matches!(driven, Driven::Parked(Park::Exhausted { .. }, None)), "{driven:?} after {first:?}");
+        let waited = bench.clock.now().duration_since(before).as_secs();
+        assert!((900..930).contains(&waited), "round {round} took {waited} s");
+    }
+    assert_eq!(bench.world.sent(), ["never"]);
+}
+
+#[tokio::test]
 async fn what_is_not_among_the_effects_is_refused_before_anything_is_sent() {
     let mut bench = Bench::new();
     // Called through a function pointer, so that reading the script does not find it.

@@ -168,7 +168,7 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
             Exit::Parked
         }
         Driven::Held { .. } => {
-            terminal::say(format!("another process drives run {run}; follow it with:"));
+            terminal::say(format!("run {run} is driven by another process; follow it with:"));
             terminal::say(format!("  relight runs watch {run}{place}"));
             return Ok(Exit::Parked);
         }

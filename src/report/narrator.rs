@@ -218,7 +218,7 @@ pub(super) fn log(notice: &Notice) {
         Event::StepRetrying { step, failure, until, .. } => {
             tracing::warn!(run, step, %until, "again: {}", headline(failure));
         }
-        Event::StepAccepted { step, check_at, .. } => tracing::info!(run, step, %check_at, "under way"),
+        Event::StepAccepted { step, check_at, .. } => tracing::debug!(run, step, %check_at, "under way"),
         Event::Progress { step, progress } => {
             tracing::debug!(run, step, percent = progress.percent, "{}", progress.message)
         }

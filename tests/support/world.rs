@@ -433,22 +433,25 @@ pub(crate) fn rdp_files(folder: &Path) -> Vec<(String, String)> {
 
 /// Replaces `127.x.y.z` by `127.*.*.z`.
 pub(crate) fn without_network(text: &str) -> String {
-    let mut parts = text.split("127.");
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let mut fields = part.splitn(3, '.');
-        match (fields.next(), fields.next(), fields.next()) {
-            (Some(x), Some(y), Some(rest)) if [x, y].iter().all(|f| f.parse::<u8>().is_ok()) => {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("127.") {
+        let (before, found) = rest.split_at(at);
+        out.push_str(before);
+        let fields: Vec<&str> = found.splitn(4, '.').collect();
+        match fields.as_slice() {
+            // Read from the left, so that an octet in the middle is never taken for the first.
+            [_, x, y, last] if [x, y].iter().all(|octet| octet.parse::<u8>().is_ok()) => {
                 out.push_str("127.*.*.");
-                out.push_str(rest);
+                rest = last;
             }
             _ => {
                 out.push_str("127.");
-                out.push_str(part);
+                rest = &found[4..];
             }
         }
     }
-    out
+    out + rest
 }
 
 /// Where two worlds differ, each place with what was expected and what is there.

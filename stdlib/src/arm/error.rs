@@ -19,7 +19,7 @@ const DETAIL: usize = 1000;
 /// How many `details` are kept.
 const DETAILS: usize = 10;
 /// How long to wait for another write on the same resource, when Azure does not say.
-const BUSY: Duration = Duration::from_secs(15);
+const BUSY: Duration = Duration::from_secs(60);
 /// The longest pause that is believed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 

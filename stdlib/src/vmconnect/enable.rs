@@ -163,6 +163,13 @@ impl Operation for Enable {
                 Advance::Done(_) => opening.at(Phase::Clear).pending(Duration::ZERO),
                 Advance::Wait(lro, wait, _) => opening.at(Phase::Clearing(lro)).pending(wait),
             },
+            // The run was put away past its deadline, and a keeper closed the port: begin anew, under a new
+            // name, with a new duty to close it.
+            Phase::Open(_) if !self.holds_lease(cx, &opening).await? => {
+                opening.moves += 1;
+                opening.closes_at = cx.after(OPEN_FOR);
+                opening.at(Phase::Clear).pending(Duration::ZERO)
+            }
             Phase::Open(run) => match run.advance(&self.0, cx).await.map_err(|e| opening.explain(e))? {
                 JobStep::Done => self.confirm(cx, opening).await,
                 JobStep::Wait { run, wait, said, percent } => {
@@ -183,6 +190,12 @@ impl Operation for Enable {
 }
 
 impl Enable {
+    /// Returns whether the duty to close what this step opens is still there.
+    async fn holds_lease(&self, cx: &Cx, opening: &Opening) -> Result<bool> {
+        let id = cx.lease_id();
+        Ok(cx.leases_for(&opening.vm.key()).await?.iter().any(|lease| lease.id == id))
+    }
+
     /// Deletes older jobs for this VM, one at a time; when none is left, opens the lease and goes on to the job.
     async fn clear(&self, cx: &Cx, opening: Opening) -> Result<Outcome<Console>> {
         let name = Kind::Provision.job_name(cx, opening.moves);
