@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod azure;
 mod cli;
 mod commands;
 mod config;

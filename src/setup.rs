@@ -7,27 +7,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use relight_engine::clock::{Clock, SteppedClock, SystemClock};
-use relight_engine::event::{Park, RunEnd, digest};
+use relight_engine::event::digest;
 use relight_engine::journal::{Journal, SqliteJournal};
-use relight_engine::{Driven, Engine, EngineBuilder, Error, Library, Result, RunRequest};
+use relight_engine::{Engine, EngineBuilder, Error, Library, Result};
 use relight_lab::Descriptor;
-use relight_stdlib::arm::{Arm, Cloud, Credential, ResourceId};
-use relight_stdlib::{Azure, Dialer};
+use relight_stdlib::Azure;
 
-use serde_json::Value;
-
+use crate::azure::{self, GROUP, SUBSCRIPTION};
 use crate::cli::Global;
-use crate::config::{Config, KnownCloud};
+use crate::config::Config;
 use crate::lab::{self, Card, Found, OwnLab};
 use crate::owner::Owner;
 use crate::report::{Audience, Reporter};
 use crate::terminal::variable;
 use crate::{platform, runbooks, secrets};
-
-/// The variable that `az` uses for the resource group of commands that name none.
-pub(crate) const GROUP: &str = "AZURE_DEFAULTS_GROUP";
-/// The variable that Azure's own tools use for the subscription.
-pub(crate) const SUBSCRIPTION: &str = "AZURE_SUBSCRIPTION_ID";
 
 /// Where this user keeps things, and what was chosen on the command line.
 pub(crate) struct Home {
@@ -68,6 +61,11 @@ impl Home {
             Error::invalid("there is no folder for runbooks")
                 .hint("give one with --library or RELIGHT_LIBRARY")
         })
+    }
+
+    /// Returns the configuration.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Returns the folder of one's own runbooks.
@@ -154,7 +152,7 @@ impl Home {
     /// # Errors
     /// `Invalid` when the operations cannot be built.
     pub(crate) fn engine(&self) -> Result<Engine> {
-        self.builder(&nowhere()?, None)?.build()
+        self.builder(&azure::nowhere()?, None)?.build()
     }
 
     /// Returns such an engine over another library.
@@ -162,7 +160,7 @@ impl Home {
     /// # Errors
     /// As [`engine`](Self::engine).
     pub(crate) fn engine_over(&self, library: Library) -> Result<Engine> {
-        self.builder(&nowhere()?, None)?.library(library).build()
+        self.builder(&azure::nowhere()?, None)?.library(library).build()
     }
 
     /// Returns an engine that can tell what a run would do.
@@ -170,7 +168,7 @@ impl Home {
     /// # Errors
     /// As [`engine`](Self::engine).
     pub(crate) async fn planner(&self) -> Result<Engine> {
-        self.builder(&nowhere()?, self.descriptor().await?.as_ref())?.build()
+        self.builder(&azure::nowhere()?, self.descriptor().await?.as_ref())?.build()
     }
 
     /// Opens the journal, to look at runs and to leave words for them. Reaches no cloud.
@@ -199,7 +197,7 @@ impl Home {
             }
             Some(card) => Arc::new(card.clock.clock()),
         };
-        let builder = self.builder(&nowhere()?, descriptor.as_ref())?;
+        let builder = self.builder(&azure::nowhere()?, descriptor.as_ref())?;
         builder.clock(clock).journal(open(&self.state()?)?).build()
     }
 
@@ -227,8 +225,8 @@ impl Home {
             None => Arc::new(SystemClock),
         };
         let azure = match &card {
-            Some(card) => self.lab_azure(card)?,
-            None => self.azure().await?,
+            Some(card) => azure::in_lab(card)?,
+            None => azure::chosen(&self.config).await?,
         };
         let journal = open(&state)?;
         let owner = Owner::enter(state.join("owners"))?;
@@ -256,107 +254,24 @@ impl Home {
         }
     }
 
-    /// Returns Azure as it is chosen, with the only subscription when none is.
-    ///
-    /// # Errors
-    /// As [`reach`](Self::reach), and whatever keeps Azure from listing subscriptions.
-    async fn azure(&self) -> Result<Azure> {
-        let mut azure = self.reach().await?;
-        if azure.subscription.is_none()
-            && let [only] = subscriptions(&azure).await?.as_slice()
-        {
-            // With several, the first step that needs one says how to choose.
-            azure.subscription = Some(only.clone());
-        }
-        Ok(azure)
-    }
-
-    /// Returns Azure as it is chosen by the environment and the configuration.
-    ///
-    /// # Errors
-    /// `Denied` when no credential can be chosen, `Invalid` when the cloud is not described right.
-    pub(crate) async fn reach(&self) -> Result<Azure> {
-        let credential = Credential::from_environment(&variable)?;
-        let arm = Arm::builder(self.cloud().await?, credential).build()?;
-        Ok(Azure {
-            arm,
-            subscription: variable(SUBSCRIPTION).or_else(|| self.config.azure.subscription.clone()),
-            group: variable(GROUP).or_else(|| self.config.azure.group.clone()),
-            dial: Dialer::direct(),
-        })
-    }
-
-    fn lab_azure(&self, card: &Card) -> Result<Azure> {
-        let (cloud, credential) = card.cloud()?;
-        Ok(Azure {
-            arm: Arm::builder(cloud, credential).clock(Arc::new(card.clock.clock())).build()?,
-            subscription: Some(card.descriptor.subscription.clone()),
-            group: Some(variable(GROUP).unwrap_or_else(|| card.descriptor.resource_group.clone())),
-            dial: Dialer::direct(),
-        })
-    }
-
-    /// Returns the chosen cloud. Asks it to describe itself when only its address is known.
-    ///
-    /// # Errors
-    /// `Invalid` when it is not described right; `Unsent` when it must be asked and gives no answer.
-    pub(crate) async fn cloud(&self) -> Result<Cloud> {
-        let own = self.config.cloud.clone();
-        let from = |name: &str, or: Option<String>| variable(name).or(or);
-        let arm = from("RELIGHT_CLOUD_ARM", own.as_ref().map(|own| own.arm.clone()));
-        let Some(arm) = arm else {
-            return Ok(match self.config.azure.cloud {
-                KnownCloud::Public => Cloud::public(),
-                KnownCloud::UsGov => Cloud::us_government(),
-                KnownCloud::China => Cloud::china(),
-            });
-        };
-        let login = from("RELIGHT_CLOUD_LOGIN", own.as_ref().and_then(|own| own.login.clone()));
-        let audience = from("RELIGHT_CLOUD_AUDIENCE", own.as_ref().and_then(|own| own.audience.clone()));
-        let bundle =
-            variable("RELIGHT_CLOUD_CA_BUNDLE").map(PathBuf::from).or(own.and_then(|own| own.ca_bundle));
-        let trusted = bundle.map(|path| {
-            std::fs::read(&path).map_err(|e| {
-                Error::invalid(format!("failed to read the certificates {}", path.display())).because(e)
-            })
-        });
-        let trusted: Option<Arc<[u8]>> = trusted.transpose()?.map(Into::into);
-        let (Some(login), Some(audience)) = (login, audience) else {
-            return Cloud::discover("own", &arm, trusted).await;
-        };
-        for address in [&arm, &login] {
-            if !address.starts_with("https://") {
-                return Err(Error::invalid(format!(
-                    "the cloud's address `{address}` must start with https://"
-                )));
-            }
-        }
-        let wrong = |text: &str| Error::invalid(format!("the cloud's address `{text}` is none"));
-        let mut cloud = Cloud::public();
-        cloud.name = "own".to_owned();
-        cloud.arm = arm.parse().map_err(|e| wrong(&arm).because(e))?;
-        cloud.login = login.parse().map_err(|e| wrong(&login).because(e))?;
-        cloud.audience = audience;
-        cloud.ca_bundle = trusted;
-        Ok(cloud)
-    }
-
     fn builder(&self, azure: &Azure, lab: Option<&Descriptor>) -> Result<EngineBuilder> {
-        let group = lab.map(|lab| lab.resource_group.clone()).or_else(|| self.config.azure.group.clone());
+        let group = self.config.azure.group.clone();
         let subscription = azure.subscription.clone();
-        let environment = move |name: &str| {
-            variable(name).or_else(|| match name {
-                GROUP => group.clone(),
-                SUBSCRIPTION => subscription.clone(),
-                _ => None,
-            })
+        let lab = lab.map(|lab| (lab.resource_group.clone(), lab.subscription.clone()));
+        let environment = move |name: &str| match (name, &lab) {
+            // A default that is meant for Azure must not be looked for in the lab.
+            (GROUP, Some((group, _))) => Some(group.clone()),
+            (SUBSCRIPTION, Some((_, subscription))) => Some(subscription.clone()),
+            (GROUP, None) => variable(name).or_else(|| group.clone()),
+            (SUBSCRIPTION, None) => variable(name).or_else(|| subscription.clone()),
+            _ => variable(name),
         };
         Ok(Engine::builder()
             .operations(relight_stdlib::all(azure))
             .library(self.library())
             .secrets(Arc::new(secrets::Here))
             .environment(Arc::new(environment))
-            .parameter_kind("resource_id", Arc::new(resource_id)))
+            .parameter_kind("resource_id", Arc::new(azure::resource_id)))
     }
 }
 
@@ -402,44 +317,4 @@ pub(crate) fn open(state: &Path) -> Result<Arc<dyn Journal>> {
 /// Returns the file of the journal.
 pub(crate) fn database(state: &Path) -> PathBuf {
     state.join("relight.db")
-}
-
-/// Returns a connection for declarations and checks. Nothing is ever sent over it.
-fn nowhere() -> Result<Azure> {
-    let arm = Arm::builder(Cloud::public(), Credential::AzureCli { tenant: None }).build()?;
-    Ok(Azure { arm, subscription: None, group: None, dial: Dialer::direct() })
-}
-
-/// Reads a parameter of type `resource_id`.
-fn resource_id(text: &str) -> Result<Value, String> {
-    let id: ResourceId = text.parse().map_err(|e: relight_engine::Error| e.message().to_owned())?;
-    Ok(Value::String(id.to_string()))
-}
-
-/// Returns the subscriptions that whoever signs in can use.
-///
-/// # Errors
-/// Whatever keeps Azure from answering: `Denied` when nobody is signed in.
-pub(crate) async fn subscriptions(azure: &Azure) -> Result<Vec<String>> {
-    const ASK: &str = r#"/*---
-title   = "List subscriptions"
-effects = ["azure:read"]
----*/
-arm::get("/subscriptions", "2022-12-01", #{ retry: #{ attempts: 3, then: "throw" } })
-    .value.filter(|it| it.state == "Enabled").map(|it| it.subscriptionId)
-"#;
-    // A run in memory: the request is made, paced and retried like any other.
-    let engine = Engine::builder().operations(relight_stdlib::all(azure)).build()?;
-    let run = engine.prepare(&RunRequest::new("subscriptions").text(ASK)).await?;
-    let hint = format!("set {SUBSCRIPTION}, and it need not be asked for");
-    match engine.run(&run).await? {
-        Driven::Ended(RunEnd::Succeeded { value: Value::Array(ids) }) => {
-            Ok(ids.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-        }
-        Driven::Ended(RunEnd::Failed { failure, .. })
-        | Driven::Parked(Park::Denied { failure } | Park::Exhausted { failure }, _) => {
-            Err(failure.to_error().hint(hint))
-        }
-        _ => Err(Error::rejected("failed to list the subscriptions").hint(hint)),
-    }
 }

@@ -934,6 +934,14 @@ fn an_own_cloud_is_reached_with_a_service_principal() {
 }
 
 #[test]
+fn a_default_that_is_meant_for_azure_does_not_reach_the_lab() {
+    let world = Sealed::new();
+    let plan = world.relight(["run", "restart-vm", "vm=web-01", "--lab", "--plan"]);
+    let plan = plan.env("AZURE_DEFAULTS_GROUP", "rg-production").run().succeeds();
+    assert!(plan.contains("group=rg-edge"), "{plan}");
+}
+
+#[test]
 fn faults_are_for_a_lab_of_ones_own() {
     let world = Sealed::new();
     assert_snapshot!(world.relight(["run", "site-report", "--lab-fault", "slow"]).run(), @r"

@@ -284,7 +284,8 @@ pub trait Operation: Send + Sync + 'static {
         async { Err(Error::invalid(format!("`{}` never waits and cannot be resumed", Self::NAME))) }
     }
 
-    /// Looks for the step's own trace after an unclear outcome. Called for [`Redo::Probe`] only.
+    /// Looks for the step's own trace after an unclear outcome: always for [`Redo::Probe`], and for the
+    /// others once a person has said that it happened, to see what it came to.
     fn probe(
         &self,
         _cx: &Cx,

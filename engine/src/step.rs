@@ -391,7 +391,7 @@ impl Steps {
     ) -> Result<Decision, Unwind> {
         let was_undecided = matches!(self.line().history.park, Some(Park::Undecided { .. }));
         if let Some(answer) = past.answer.as_ref().filter(|_| was_undecided) {
-            return self.answered(step, answer).await;
+            return self.answered(step, answer, operation, cx, args).await;
         }
         let redo =
             if operation.declaration.is_read_only() { Redo::Resend } else { operation.declaration.redo };
@@ -418,17 +418,31 @@ impl Steps {
     }
 
     /// Does what a person decided about an unclear request.
-    async fn answered(&self, step: u32, answer: &Value) -> Result<Decision, Unwind> {
-        match (answer.as_str(), answer.get("done")) {
-            (Some("again"), _) => return Ok(Decision::Again),
-            (Some("done"), _) => self.end(step, StepEnd::Ok(Value::Null), Vec::new()).await?,
-            (_, Some(value)) => self.end(step, StepEnd::Ok(value.clone()), Vec::new()).await?,
+    async fn answered(
+        &self,
+        step: u32,
+        answer: &Value,
+        operation: &Registered,
+        cx: &Cx,
+        args: &Value,
+    ) -> Result<Decision, Unwind> {
+        match answer.as_str() {
+            Some("again") => Ok(Decision::Again),
+            // It happened; what it came to is for the operation to see.
+            Some("done") => match operation.probe(cx, args).await {
+                Ok(Probe::Found(outcome)) => Ok(Decision::Found(outcome)),
+                Ok(Probe::Absent | Probe::Unclear(_)) => {
+                    self.end(step, StepEnd::Ok(Value::Null), Vec::new()).await?;
+                    Ok(Decision::Settled)
+                }
+                Err(error) => Ok(Decision::Failed(error)),
+            },
             _ => {
                 let failure = Error::rejected("a person looked and says that it failed").to_failure();
                 self.end(step, StepEnd::Err(failure), Vec::new()).await?;
+                Ok(Decision::Settled)
             }
         }
-        Ok(Decision::Settled)
     }
 
     /// Looks again after a look that brought no answer. The operation itself goes on meanwhile, so

@@ -7,11 +7,12 @@ use clap::Args;
 use relight_engine::{Error, Result as EngineResult};
 use relight_stdlib::arm::Credential;
 
+use crate::azure::{self, SUBSCRIPTION};
 use crate::cli::Global;
 use crate::exit::{Exit, Result};
 use crate::platform;
 use crate::report::Audience;
-use crate::setup::{self, Home, SUBSCRIPTION};
+use crate::setup::{self, Home};
 use crate::terminal::variable;
 use crate::words::brief;
 
@@ -69,7 +70,7 @@ impl Doctor {
             let can_ask = matches!(signed_in, Found::Ok(_));
             tell("sign-in", signed_in)?;
             if can_ask {
-                tell("azure", azure(&home).await)?;
+                tell("azure", ask_azure(&home).await)?;
             }
         }
         Ok(if sick { Exit::Failed } else { Exit::Done })
@@ -141,7 +142,9 @@ fn clock() -> Found {
 }
 
 async fn cloud(home: &Home) -> Found {
-    found(home.cloud().await.map(|cloud| Found::Ok(format!("{} at {}", cloud.name, cloud.arm))))
+    found(
+        azure::cloud(home.config()).await.map(|cloud| Found::Ok(format!("{} at {}", cloud.name, cloud.arm))),
+    )
 }
 
 async fn sign_in(home: &Home) -> Found {
@@ -150,7 +153,7 @@ async fn sign_in(home: &Home) -> Found {
         Err(error) => return Found::Fail(error),
     };
     let who = credential.describe();
-    let token = async { home.reach().await?.arm.sign_in().await };
+    let token = async { azure::reach(home.config()).await?.arm.sign_in().await };
     match tokio::time::timeout(PATIENCE, token).await {
         Ok(Ok(())) => Found::Ok(who),
         Ok(Err(error)) => Found::Fail(error),
@@ -162,11 +165,11 @@ async fn sign_in(home: &Home) -> Found {
 }
 
 /// Asks Azure something that everybody may ask.
-async fn azure(home: &Home) -> Found {
+async fn ask_azure(home: &Home) -> Found {
     let asked = async {
-        let azure = home.reach().await?;
-        let all = setup::subscriptions(&azure).await?;
-        Ok(match (azure.subscription, all.as_slice()) {
+        let chosen = azure::reach(home.config()).await?;
+        let all = azure::subscriptions(&chosen).await?;
+        Ok(match (chosen.subscription, all.as_slice()) {
             (Some(chosen), all) if all.contains(&chosen) => Found::Ok(format!("subscription {chosen}")),
             (Some(chosen), _) => Found::Warn(
                 format!("subscription {chosen} cannot be seen"),

@@ -157,6 +157,13 @@ impl Change {
         Ok(Probe::Absent)
     }
 
+    /// Waits for the end of a change that a person says was made.
+    pub(super) async fn settled(&self, azure: &Azure, cx: &Cx, args: &Args) -> Result<Probe<Powered>> {
+        let vm = azure.find_vm(cx, &args.vm, args.group.as_deref()).await?;
+        let state = State { machine: vm.id, at: At::Settling, was_moving: true };
+        Ok(Probe::Found(self.settle(azure, cx, state).await?))
+    }
+
     /// Reads the VM until it is as wished.
     async fn settle(&self, azure: &Azure, cx: &Cx, state: State) -> Result<Outcome<Powered>> {
         let gone = || Error::rejected(format!("`{}` is gone", state.machine.name()));

@@ -36,4 +36,8 @@ impl Operation for Restart {
     async fn resume(&self, cx: &Cx, _args: &Args, at: &Value) -> Result<Outcome<Powered>> {
         change().resume(&self.0, cx, at).await
     }
+
+    async fn probe(&self, cx: &Cx, args: &Args) -> Result<Probe<Powered>> {
+        change().settled(&self.0, cx, args).await
+    }
 }

@@ -1,0 +1,374 @@
+//! Histories saved by every release, replayed under today's code to the same end, without any request.
+//!
+//! A release saves its histories with `RELIGHT_SAVE_JOURNALS=1 cargo nextest run journals::save` and never changes
+//! them again. They are what `relight runs export` prints.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use relight_engine::event::{
+    Appointment, Event, GENESIS, Lease, Record, RunEnd, RunId, Signal, Source, fingerprint, verify,
+};
+use relight_engine::journal::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
+use relight_engine::replay::History;
+use relight_engine::{Driven, Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::support::stage::Stage;
+use crate::support::world::{FLAGSHIP, World, minutes};
+
+/// A history as `relight runs export` prints it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Saved {
+    relight_export: u32,
+    run: RunId,
+    sources: Vec<Source>,
+    records: Vec<Record>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journals")
+}
+
+/// Every saved history with the name of its file.
+fn saved() -> Vec<(String, Saved)> {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder()).expect("tests/journals").map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    files
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
+        .map(|path| {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            let text = std::fs::read_to_string(&path).expect("text");
+            (name.clone(), serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}")))
+        })
+        .collect()
+}
+
+/// A journal that holds one history without its end, checks it as the real ones do, and notes what is added.
+struct Shelf {
+    saved: Saved,
+    added: Mutex<Vec<Event>>,
+}
+
+impl Shelf {
+    /// Takes the end off a history, so that its script is replayed.
+    fn without_end(mut saved: Saved) -> Arc<Self> {
+        saved.records.pop();
+        Arc::new(Shelf { saved, added: Mutex::default() })
+    }
+
+    fn not_here<T>(&self) -> Result<T> {
+        Err(Error::storage("a saved history is only read"))
+    }
+}
+
+#[async_trait]
+impl Journal for Shelf {
+    async fn prepare(&self, _: NewRun, _: Timestamp) -> Result<bool> {
+        self.not_here()
+    }
+
+    async fn heartbeat(&self, _: &OwnerId, _: Timestamp) -> Result<()> {
+        Ok(())
+    }
+
+    async fn claim(&self, run: &RunId, owner: &OwnerId, _: Option<&OwnerId>, _: Timestamp) -> Result<Claim> {
+        Ok(Claim::Granted(Tenure { run: run.clone(), owner: owner.clone(), epoch: 1000 }))
+    }
+
+    async fn append(&self, _: &Tenure, events: &[Event], at: Timestamp, _: Sync) -> Result<Appended> {
+        let mut added = self.added.lock().expect("no panic while adding");
+        let mut records = Vec::new();
+        for event in events {
+            let seq = (self.saved.records.len() + added.len()) as u64 + 1;
+            records.push(Record::follow(GENESIS, seq, at, event)?);
+            added.push(event.clone());
+        }
+        Ok(Appended { records, signalled: false })
+    }
+
+    async fn records(&self, _: &RunId, after: u64) -> Result<Vec<Record>> {
+        verify(GENESIS, 1, &self.saved.records)?;
+        Ok(self.saved.records.iter().filter(|record| record.seq > after).cloned().collect())
+    }
+
+    async fn sources(&self, _: &RunId) -> Result<Vec<Source>> {
+        Ok(self.saved.sources.clone())
+    }
+
+    async fn run(&self, _: &RunId) -> Result<Option<Summary>> {
+        Ok(None)
+    }
+
+    async fn runs(&self, _: &RunFilter) -> Result<Vec<Summary>> {
+        Ok(Vec::new())
+    }
+
+    async fn due(&self, _: Timestamp, _: usize) -> Result<Vec<RunId>> {
+        Ok(Vec::new())
+    }
+
+    async fn signal(&self, _: &RunId, _: &Signal, _: Timestamp) -> Result<()> {
+        self.not_here()
+    }
+
+    async fn signals(&self, _: &RunId) -> Result<Vec<Signal>> {
+        Ok(Vec::new())
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>> {
+        Ok(Vec::new())
+    }
+
+    async fn schedules(&self) -> Result<Vec<Appointment>> {
+        Ok(Vec::new())
+    }
+
+    async fn schedule(&self, _: &Appointment) -> Result<()> {
+        self.not_here()
+    }
+
+    async fn unschedule(&self, _: &str) -> Result<bool> {
+        self.not_here()
+    }
+
+    async fn fire(&self, _: &str, _: Timestamp, _: NewRun, _: Option<Timestamp>, _: Timestamp) -> Result<bool> {
+        self.not_here()
+    }
+}
+
+fn end_of(saved: &Saved) -> RunEnd {
+    match saved.records.last().expect("records").event().expect("an event") {
+        Event::Finished { end } => end,
+        other => panic!("a saved history ends with its end, not {other:?}"),
+    }
+}
+
+/// Replays a history. Returns how it ended, what was added, and how many requests were made.
+async fn replay(saved: Saved) -> (Result<Driven>, Vec<Event>, usize) {
+    let world = World::new().await;
+    let run = saved.run.clone();
+    let shelf = Shelf::without_end(saved);
+    let driven = world.engine_over(shelf.clone()).run(&run).await;
+    let added = shelf.added.lock().expect("no panic while adding").clone();
+    (driven, added, world.lab.requests().len())
+}
+
+#[tokio::test]
+async fn every_saved_history_replays_to_its_end() {
+    let all = saved();
+    assert!(all.iter().any(|(name, _)| name == "0.1.0-recover-unbootable-vm.json"), "{:?} lacks the first", folder());
+    let mut offenders = Vec::new();
+    for (name, saved) in &all {
+        let mut offends = |what: String| offenders.push(format!("{name}: {what}"));
+        if let Err(error) = verify(GENESIS, 1, &saved.records) {
+            offends(format!("{error:?}"));
+        }
+        match History::read(&saved.records) {
+            Ok(history) => {
+                for (pin, source) in history.prepared.sources.iter().zip(&saved.sources) {
+                    if pin.fingerprint != fingerprint(&source.text) {
+                        offends(format!("the text of {} is not the one that was pinned", pin.name));
+                    }
+                }
+            }
+            Err(error) => offends(format!("{error:?}")),
+        }
+        let end = end_of(saved);
+        let (driven, added, requests) = replay(saved.clone()).await;
+        match &driven {
+            Ok(Driven::Ended(again)) if *again == end => {}
+            other => offends(format!("expected {end:?}, got {other:?}")),
+        }
+        if added != [Event::Finished { end }] {
+            offends(format!("something was added: {added:?}"));
+        }
+        if requests > 0 {
+            offends(format!("{requests} requests were made"));
+        }
+    }
+    println!("journals: {} histories replayed, no request", all.len());
+    assert!(offenders.is_empty(), "{}", offenders.join("\n"));
+}
+
+/// What is written today reads back byte for byte: an old reader meets nothing new by accident.
+#[tokio::test]
+async fn every_saved_record_is_written_the_same_today() {
+    let mut offenders = Vec::new();
+    for (name, saved) in saved() {
+        let mut previous = GENESIS.to_owned();
+        for record in &saved.records {
+            let event = record.event().expect("an event");
+            match Record::follow(&previous, record.seq, record.at, &event) {
+                Ok(again) if again == *record => {}
+                Ok(again) => offenders.push(format!("{name}: record {}:\n  saved: {}\n  today: {}", record.seq, record.body, again.body)),
+                Err(error) => offenders.push(format!("{name}: record {}: {error:?}", record.seq)),
+            }
+            previous.clone_from(&record.hash);
+        }
+    }
+    assert!(offenders.is_empty(), "{}", offenders.join("\n"));
+}
+
+#[tokio::test]
+async fn a_flipped_byte_is_named() {
+    let (_, intact) = saved().remove(0);
+    let mut offenders = Vec::new();
+    let mut flips = 0;
+    for index in 0..intact.records.len() - 1 {
+        let length = intact.records[index].body.len();
+        for at in (0..length).step_by(length / 5 + 1) {
+            let mut saved = intact.clone();
+            let mut body = saved.records[index].body.clone().into_bytes();
+            body[at] ^= 1;
+            let Ok(body) = String::from_utf8(body) else { continue };
+            saved.records[index].body = body;
+            flips += 1;
+            let (driven, added, requests) = replay(saved).await;
+            let named = driven.as_ref().is_err_and(|error| {
+                error.kind() == ErrorKind::Storage && error.message().starts_with(&format!("record {} ", index + 1))
+            });
+            if !named || !added.is_empty() || requests > 0 {
+                offenders.push(format!("record {}, byte {at}: {driven:?}, {added:?}, {requests} requests", index + 1));
+            }
+        }
+    }
+    println!("journals: {flips} flipped bytes, each named");
+    assert!(offenders.is_empty(), "{}", offenders.join("\n"));
+}
+
+#[tokio::test]
+async fn a_dropped_a_doubled_and_a_swapped_record_are_named() {
+    let (_, intact) = saved().remove(0);
+    let mut offenders = Vec::new();
+    for index in 0..intact.records.len() - 2 {
+        let mut dropped = intact.clone();
+        dropped.records.remove(index);
+        let mut doubled = intact.clone();
+        doubled.records.insert(index, intact.records[index].clone());
+        let mut swapped = intact.clone();
+        swapped.records.swap(index, index + 1);
+        for (what, saved, named) in [("dropped", dropped, index + 1), ("doubled", doubled, index + 2), ("swapped", swapped, index + 1)] {
+            let (driven, added, requests) = replay(saved).await;
+            let is_named = driven.as_ref().is_err_and(|error| {
+                error.kind() == ErrorKind::Storage && error.message().starts_with(&format!("record {named} "))
+            });
+            if !is_named || !added.is_empty() || requests > 0 {
+                offenders.push(format!("record {} {what}: {driven:?}, {added:?}, {requests} requests", index + 1));
+            }
+        }
+    }
+    assert!(offenders.is_empty(), "{}", offenders.join("\n"));
+}
+
+#[tokio::test]
+async fn a_changed_script_halts_at_the_step_that_differs() {
+    let all = saved();
+    let (_, intact) = all.iter().find(|(name, _)| name.contains(FLAGSHIP)).expect("the flagship's history");
+    for (from, to, words) in [
+        ("schedule::after(params.disable_after,", "schedule::after(\"5h\",", ["schedule::after", "5h"]),
+        ("note(`${vm.name} is ${vm.status}`);", "", ["note", "vmconnect::enable"]),
+        ("let console =", "note(\"hello\"); let console =", ["vmconnect::enable", "hello"]),
+    ] {
+        let mut saved = intact.clone();
+        let text = saved.sources[0].text.replacen(from, to, 1);
+        assert_ne!(text, saved.sources[0].text, "the runbook holds {from:?}");
+        saved.sources[0].text = text;
+        let (driven, added, requests) = replay(saved).await;
+        let error = driven.expect_err("another script must not go on");
+        assert_eq!(error.kind(), ErrorKind::Diverged, "{error:?}");
+        assert!(error.message().contains("step ") && error.message().contains("recorded:"), "{error}");
+        for word in words {
+            assert!(error.message().contains(word), "{word} is missing in {error}");
+        }
+        assert!(error.hints().iter().any(|hint| hint.contains("nothing was sent")), "{error:?}");
+        assert!(matches!(added.as_slice(), [] | [Event::Parked { .. }]), "{added:?}");
+        assert_eq!(requests, 0);
+    }
+}
+
+/// The command judges a saved history the same way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_verifies_what_was_saved() {
+    let stage = Stage::new(60).await;
+    tokio::task::block_in_place(|| {
+        for (name, intact) in saved() {
+            let judge = |saved: &Saved| {
+                let file = stage.sealed.write("saved.json", &serde_json::to_string_pretty(saved).expect("JSON"));
+                stage.relight(&["runs", "verify", &file.to_string_lossy()])
+            };
+            let fine = judge(&intact);
+            assert_eq!(fine.code, Some(0), "{name}: {fine:?}");
+            assert!(fine.out.contains(&intact.records.last().expect("records").hash), "{name}: no seal in {fine:?}");
+
+            let mut flipped = intact.clone();
+            flipped.records[2].body = flipped.records[2].body.replacen('e', "f", 1);
+            let mut dropped = intact.clone();
+            dropped.records.remove(3);
+            let mut changed = intact.clone();
+            changed.sources[0].text.push_str("\nnote(\"more\");\n");
+            for (what, saved, words) in
+                [("flipped", flipped, "record 3 "), ("dropped", dropped, "record 4 "), ("changed", changed, "runbook's text")]
+            {
+                let refused = judge(&saved);
+                assert_eq!(refused.code, Some(5), "{name} {what}: {refused:?}");
+                assert!(refused.err.contains(words), "{name} {what} does not say {words:?}: {}", refused.err);
+            }
+        }
+    });
+}
+
+/// Saves today's histories. Run by a release, once: what is saved stays as it is.
+#[tokio::test]
+async fn save() {
+    if std::env::var_os("RELIGHT_SAVE_JOURNALS").is_none() {
+        println!("skipped: set RELIGHT_SAVE_JOURNALS=1 to save the histories of a release");
+        return;
+    }
+    std::fs::create_dir_all(folder()).expect("tests/journals");
+    let version = env!("CARGO_PKG_VERSION");
+    let write = |name: &str, saved: Saved| {
+        let path = folder().join(format!("{version}-{name}.json"));
+        assert!(!path.exists(), "{} was saved before", path.display());
+        let text = serde_json::to_string_pretty(&saved).expect("JSON") + "\n";
+        std::fs::write(path, text).expect("written");
+    };
+    async fn export(world: &World, run: &RunId) -> Saved {
+        Saved {
+            relight_export: 1,
+            run: run.clone(),
+            sources: world.journal.sources(run).await.expect("sources"),
+            records: world.records(run).await,
+        }
+    }
+    let world = World::with(&["throttled=1", "reset-before"]).await;
+    let ran = world.recover().await;
+    assert!(ran.succeeded());
+    write(FLAGSHIP, export(&world, &ran.run).await);
+    let closed = world.run("disable-vm-connect", &[("vm", "web-01")]).await;
+    write("disable-vm-connect", export(&world, &closed.run).await);
+    let report = world.run("site-report", &[]).await;
+    write("site-report", export(&world, &report.run).await);
+    let failed = world.run(FLAGSHIP, &[("vm", "pos-01")]).await;
+    write("recover-failed", export(&world, &failed.run).await);
+
+    // A question and its answer, a caught error, a wait of hours, and what is deferred.
+    let request = world.script(
+        &["azure:write"],
+        r#"defer(|| note("deferred")); let t = now(); let n = random();
+           let caught = try { local::vm("nobody") } catch (e) { e.kind };
+           wait("3h"); let said = ask("Go on?", #{ choices: ["yes", "no"] }); [said, caught, n < 1.0]"#,
+    );
+    let engine = world.engine();
+    let run = engine.prepare(&request).await.expect("a run");
+    engine.run(&run).await.expect("driven");
+    engine.answer(&run, "yes", "ada").await.expect("answered");
+    world.clock.advance(minutes(1));
+    let answered = world.resume(&run).await;
+    assert!(answered.succeeded(), "{answered:?}");
+    write("asked", export(&world, &run).await);
+}
