@@ -13,7 +13,9 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Table, Times, cpu, folder, is_quick, megabytes, memory, option, runtime, show, size, this_program, time};
+use common::{
+    Table, Times, cpu, folder, is_quick, megabytes, memory, option, runtime, show, size, this_program, time,
+};
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use relight_engine::clock::{Clock, SystemClock};
@@ -144,7 +146,8 @@ fn keep(path: &Path) {
         assert_eq!(ends.len(), DUE, "runs that were due are not over");
         for (run, end) in ends {
             let records = journal.records(&run, 0).await.unwrap();
-            let parked = records.iter().position(|r| matches!(r.event().unwrap(), Event::Parked { .. })).unwrap();
+            let parked =
+                records.iter().position(|r| matches!(r.event().unwrap(), Event::Parked { .. })).unwrap();
             first.push(records[parked + 1].at.duration_since(due).try_into().unwrap());
             last.push(end.duration_since(due).try_into().unwrap());
         }
@@ -168,7 +171,10 @@ fn keep(path: &Path) {
         if let (Some(before), Some(after)) = (began.1, idle.1) {
             let wall = idle.2.duration_since(began.0).as_secs_f64();
             let share = 100.0 * (after - before).as_secs_f64() / wall;
-            table.note("processor while nothing is due", format!("{share:.2} % of one core, over {wall:.0} s"));
+            table.note(
+                "processor while nothing is due",
+                format!("{share:.2} % of one core, over {wall:.0} s"),
+            );
         }
         let both = |times: &Times| format!("p50 {}, p99 {}", show(times.median()), show(times.at(99)));
         table.note("one due(), nothing due", both(&none));

@@ -138,7 +138,8 @@ fn forget(path: &Path) -> bool {
     let mut input = std::ffi::OsString::from("if=");
     input.push(path);
     let dd = |args: &[&str]| {
-        let status = Command::new("dd").arg(&input).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let status =
+            Command::new("dd").arg(&input).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
         status.is_ok_and(|status| status.success())
     };
     dd(&["iflag=nocache", "count=0"])

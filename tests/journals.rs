@@ -360,7 +360,7 @@ async fn save() {
     let request = world.script(
         &["azure:write"],
         r#"defer(|| note("deferred")); let t = now(); let n = random();
-           let caught = try { local::vm("nobody") } catch (e) { e.kind };
+           let caught = ""; try { local::vm("nobody") } catch (e) { caught = e.kind }
            wait("3h"); let said = ask("Go on?", #{ choices: ["yes", "no"] }); [said, caught, n < 1.0]"#,
     );
     let engine = world.engine();

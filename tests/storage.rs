@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use relight_engine::clock::Clock;
 use relight_engine::Driven;
-use relight_engine::event::Park;
+use relight_engine::event::{Park, RunEnd};
 
 use crate::support::stage::{Ended, Stage, ended};
 use crate::support::world::{FLAGSHIP, Ran, World, minutes, repeated};
@@ -115,7 +115,7 @@ async fn a_database_that_is_read_only() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_disk_that_fills_up_at_any_moment() {
     let mut refused_points = 0;
-    let mut limits: Vec<u64> = (0..24).map(|step| 40 + 12 * step).collect();
+    let mut limits: Vec<u64> = (0..12).map(|step| 40 + 25 * step).collect();
     limits.push(4096);
     let mut was_done = false;
     for limit in limits {
@@ -344,6 +344,13 @@ async fn a_clock_that_jumps() {
                 ran = world.resume(&run).await;
             }
             let repeated = repeated(&world.lab.ledger());
+            // Who sleeps past the lease finds the console closed, and is told so.
+            if let (Driven::Ended(RunEnd::Failed { failure, .. }), true) = (&ran.driven, seconds > 8 * 3600)
+                && failure.message.contains("closed again")
+                && repeated.is_empty()
+            {
+                continue;
+            }
             if !ran.succeeded() || !repeated.is_empty() {
                 offenders.push(format!("{name} at record {record}: {:?} {repeated:?}", ran.driven));
                 continue;

@@ -67,6 +67,10 @@ impl Times {
         self.at(50)
     }
 
+    pub(crate) fn min(&self) -> Duration {
+        self.0.iter().min().copied().unwrap_or_default()
+    }
+
     pub(crate) fn max(&self) -> Duration {
         self.0.iter().max().copied().unwrap_or_default()
     }

@@ -11,10 +11,12 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::engine::{Core, Engine, RunRequest, by_name};
+use crate::core::Core;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Appointment, Cause, RunId};
 use crate::lease::Closing;
+use crate::prepare::{RunRequest, by_name};
 use crate::run::Driven;
 use crate::schedule;
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::engine::{Core, RunRequest};
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::event::{Cause, Lease, RunId};
 use crate::operation::Declaration;
+use crate::prepare::RunRequest;
 
 /// When a lease that could not be closed is tried again.
 pub(crate) const CLOSE_AGAIN: Duration = Duration::from_secs(5 * 60);

@@ -14,8 +14,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bridge;
+mod builder;
 mod builtin;
 pub mod clock;
+mod core;
 mod cx;
 mod engine;
 mod error;
@@ -26,6 +28,7 @@ mod lease;
 mod library;
 mod operation;
 mod params;
+mod prepare;
 pub mod replay;
 mod retry;
 mod run;
@@ -35,8 +38,10 @@ mod script;
 mod step;
 mod value;
 
+pub use builder::EngineBuilder;
+pub use core::{Environment, Liveness, Notice, Observer};
 pub use cx::{Cx, OnProgress, SecretSource};
-pub use engine::{Engine, EngineBuilder, Environment, Liveness, Notice, Observer, Plan, RunRequest};
+pub use engine::{Engine, Plan};
 pub use error::{Error, ErrorKind, Failure, Result, ServiceError, Snippet};
 pub use event::{Event, RunId};
 pub use library::Library;
@@ -44,6 +49,7 @@ pub use operation::{
     Declaration, Done, Effect, Example, Field, Operation, Outcome, Pending, Probe, Redo, Registered,
 };
 pub use params::{Given, ParamReader};
+pub use prepare::RunRequest;
 pub use retry::{Exhausted, RetryOptions, RetryPolicy};
 pub use run::Driven;
 pub use runbook::{Param, ParamKind, Runbook};

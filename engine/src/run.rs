@@ -16,7 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::bridge::on_own_thread;
-use crate::engine::Core;
+use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Cause, Park, RunEnd, RunId, Signal, Source};
 use crate::journal::{Claim, OwnerId, Status};

@@ -60,3 +60,86 @@ pub(crate) fn next_after(appointment: &Appointment, now: Timestamp) -> Result<Op
         Some(repeats) => Ok(Repeat::parse(repeats)?.next_after(now.max(appointment.due))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn after(repeat: &str, time: &str) -> String {
+        Repeat::parse(repeat).unwrap().next_after(at(time)).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_local_time_follows_its_zone_through_the_year() {
+        let repeat = "30 6 * * MON-FRI in Europe/Berlin";
+        assert_eq!(after(repeat, "2026-01-12T00:00:00Z"), "2026-01-12T05:30:00Z");
+        assert_eq!(after(repeat, "2026-07-13T00:00:00Z"), "2026-07-13T04:30:00Z");
+        // Friday to Monday.
+        assert_eq!(after(repeat, "2026-11-20T05:30:00Z"), "2026-11-23T05:30:00Z");
+    }
+
+    #[test]
+    fn a_day_of_a_clock_change_fires_once() {
+        // 02:30 does not exist on 29 March and comes twice on 25 October 2026.
+        for (day, next) in [
+            ("2026-03-28T23:00:00Z", "2026-03-30T01:00:00Z"),
+            ("2026-10-24T23:00:00Z", "2026-10-26T02:00:00Z"),
+        ] {
+            let repeat = Repeat::parse("30 2 * * * in Europe/Berlin").unwrap();
+            let mut firings = Vec::new();
+            let mut time = at(day);
+            while let Some(firing) = repeat.next_after(time).filter(|firing| *firing < at(next)) {
+                firings.push(firing);
+                time = firing;
+            }
+            assert_eq!(firings.len(), 1, "{day}: {firings:?}");
+        }
+    }
+
+    #[test]
+    fn a_firing_is_always_later_than_now() {
+        for repeat in
+            ["* * * * *", "0 0 29 2 *", "*/7 3-5 * * 1 in Asia/Kathmandu", "0 12 1 1 * in America/St_Johns"]
+        {
+            let parsed = Repeat::parse(repeat).unwrap();
+            let mut time = at("2026-02-28T23:59:59Z");
+            for _ in 0..50 {
+                let Some(next) = parsed.next_after(time) else { break };
+                assert!(next > time, "{repeat} after {time}: {next}");
+                time = next;
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_schedule_is_refused_with_an_example() {
+        for wrong in ["", "noon", "61 * * * *", "0 6 * * * in Nowhere/Land", "0 6 * *"] {
+            let error = Repeat::parse(wrong).expect_err(wrong);
+            assert!(error.hints()[0].contains("MON-FRI"), "{wrong}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn firings_that_were_missed_are_one() {
+        let appointment = Appointment {
+            id: "a".into(),
+            runbook: "site-report".into(),
+            params: json!({}),
+            due: at("2026-11-01T06:00:00Z"),
+            repeats: Some("0 6 * * *".into()),
+            run: None,
+            workdir: ".".into(),
+        };
+        let next = next_after(&appointment, at("2026-11-20T12:00:00Z")).unwrap();
+        assert_eq!(next, Some(at("2026-11-21T06:00:00Z")));
+        assert_eq!(
+            next_after(&Appointment { repeats: None, ..appointment }, at("2026-11-20T12:00:00Z")).unwrap(),
+            None
+        );
+    }
+}

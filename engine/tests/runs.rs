@@ -530,7 +530,11 @@ async fn a_child_that_waits_for_a_person_wakes_its_parent_when_it_is_over() {
     let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error:?}"));
     assert_eq!(keeper.look().await.unwrap().runs, [child]);
     keeper.settle().await;
-    assert_eq!(keeper.look().await.unwrap().runs, std::slice::from_ref(&parent), "at once, not at the next look");
+    assert_eq!(
+        keeper.look().await.unwrap().runs,
+        std::slice::from_ref(&parent),
+        "at once, not at the next look"
+    );
     keeper.settle().await;
     assert_eq!(value(&engine.run(&parent).await.unwrap()), "yes");
 }

@@ -207,12 +207,14 @@ impl Output<'_> {
         self.succeeds().lines().map(parse).collect()
     }
 
-    /// Leaves lines out: how often an operation says how far it is depends on the machine.
-    pub(crate) fn without(mut self, start: &str) -> Self {
-        let kept = |text: &str| {
-            text.lines().filter(|line| !line.starts_with(start)).map(|line| format!("{line}\n")).collect()
+    /// Leaves out how far operations are: how often they say so depends on the machine.
+    pub(crate) fn without_progress(mut self) -> Self {
+        let is_progress = |line: &str| {
+            let word = line.strip_prefix("  ").and_then(|rest| rest.split(' ').next());
+            word.is_some_and(|word| word.contains("::") && word.ends_with(':'))
         };
-        (self.out, self.err) = (kept(&self.out), kept(&self.err));
+        self.err =
+            self.err.lines().filter(|line| !is_progress(line)).map(|line| format!("{line}\n")).collect();
         self
     }
 }

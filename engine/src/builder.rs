@@ -1,0 +1,153 @@
+//! Building an engine.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+
+use crate::builtin;
+use crate::clock::{Clock, SystemClock};
+use crate::core::{Core, Environment, Liveness, Observer};
+use crate::cx::SecretSource;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::journal::{Journal, MemoryJournal, OwnerId};
+use crate::library::Library;
+use crate::operation::{Operation, Registered};
+use crate::params::ParamReader;
+use crate::script::{Language, Limits};
+
+/// Builds an [`Engine`].
+pub struct EngineBuilder {
+    operations: Vec<Registered>,
+    journal: Option<Arc<dyn Journal>>,
+    clock: Arc<dyn Clock>,
+    library: Library,
+    limits: Limits,
+    secrets: Option<Arc<dyn SecretSource>>,
+    observers: Vec<Observer>,
+    environment: Option<Environment>,
+    readers: Vec<(String, ParamReader)>,
+    liveness: Option<Liveness>,
+    owner: OwnerId,
+}
+
+impl EngineBuilder {
+    pub(crate) fn new() -> Self {
+        EngineBuilder {
+            operations: Vec::new(),
+            journal: None,
+            clock: Arc::new(SystemClock),
+            library: Library::new(),
+            limits: Limits::default(),
+            secrets: None,
+            observers: Vec::new(),
+            environment: None,
+            readers: Vec::new(),
+            liveness: None,
+            owner: OwnerId::fresh(),
+        }
+    }
+
+    /// Adds an operation.
+    #[must_use]
+    pub fn operation(mut self, operation: impl Operation) -> Self {
+        self.operations.push(Registered::new(operation));
+        self
+    }
+
+    /// Adds operations.
+    #[must_use]
+    pub fn operations(mut self, operations: impl IntoIterator<Item = Registered>) -> Self {
+        self.operations.extend(operations);
+        self
+    }
+
+    /// Sets the journal. Without one, runs are kept in memory and are gone with the engine.
+    #[must_use]
+    pub fn journal(mut self, journal: Arc<dyn Journal>) -> Self {
+        self.journal = Some(journal);
+        self
+    }
+
+    /// Sets the clock; the wall clock unless set.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets where runbooks come from.
+    #[must_use]
+    pub fn library(mut self, library: Library) -> Self {
+        self.library = library;
+        self
+    }
+
+    /// Sets what a script may use up.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets where the values of secrets come from.
+    #[must_use]
+    pub fn secrets(mut self, secrets: Arc<dyn SecretSource>) -> Self {
+        self.secrets = Some(secrets);
+        self
+    }
+
+    /// Adds somebody who sees every event.
+    #[must_use]
+    pub fn observer(mut self, observer: Observer) -> Self {
+        self.observers.push(observer);
+        self
+    }
+
+    /// Sets where `env:` defaults of parameters are looked up.
+    #[must_use]
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = Some(environment);
+        self
+    }
+
+    /// Teaches the engine a kind of parameter, such as `resource_id`.
+    #[must_use]
+    pub fn parameter_kind(mut self, name: &str, reader: ParamReader) -> Self {
+        self.readers.push((name.to_owned(), reader));
+        self
+    }
+
+    /// Sets the name of this process and how to tell whether another is gone, so that its runs are
+    /// taken over at once rather than when its heartbeat is over.
+    #[must_use]
+    pub fn owner(mut self, owner: OwnerId, liveness: Liveness) -> Self {
+        self.owner = owner;
+        self.liveness = Some(liveness);
+        self
+    }
+
+    /// Builds the engine.
+    ///
+    /// # Errors
+    /// `Invalid` when two operations share a name.
+    pub fn build(self) -> Result<Engine> {
+        let mut operations = builtin::all();
+        operations.extend(self.operations);
+        Ok(Engine(Arc::new(Core {
+            language: Language::new(operations, self.limits)?,
+            journal: self.journal.unwrap_or_else(|| Arc::new(MemoryJournal::new())),
+            clock: self.clock,
+            library: self.library,
+            secrets: self.secrets,
+            owner: self.owner,
+            liveness: self.liveness,
+            observers: self.observers,
+            environment: self.environment,
+            readers: self.readers,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            interrupt: watch::Sender::new(false),
+            alive_until: Mutex::new(None),
+        })))
+    }
+}
