@@ -140,6 +140,7 @@ impl EngineBuilder {
             clock: self.clock,
             library: self.library,
             secrets: self.secrets,
+            revealed: Arc::default(),
             owner: self.owner,
             liveness: self.liveness,
             observers: self.observers,

@@ -13,6 +13,7 @@ use crate::event::{Event, RunId};
 use crate::journal::{Journal, OwnerId};
 use crate::library::Library;
 use crate::params::ParamReader;
+use crate::redact::Revealed;
 use crate::script::Language;
 
 /// How long a process that says nothing counts as alive.
@@ -47,6 +48,7 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) library: Library,
     pub(crate) secrets: Option<Arc<dyn SecretSource>>,
+    pub(crate) revealed: Arc<Revealed>,
     pub(crate) owner: OwnerId,
     pub(crate) liveness: Option<Liveness>,
     pub(crate) observers: Vec<Observer>,
@@ -65,7 +67,10 @@ impl Core {
     }
 
     pub(crate) fn notice(&self, run: &RunId, seq: Option<u64>, event: Event) {
-        self.show(Notice { run: run.clone(), seq, at: self.clock.now(), event });
+        // An event that cannot be cleaned is not shown.
+        if let Ok(event) = self.revealed.clean(event) {
+            self.show(Notice { run: run.clone(), seq, at: self.clock.now(), event });
+        }
     }
 
     pub(crate) fn is_interrupted(&self) -> bool {

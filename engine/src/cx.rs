@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Lease, Progress, RunId, digest};
 use crate::journal::Journal;
+use crate::redact::Revealed;
 use crate::value::{Secret, SecretRef};
 
 /// Where the values behind secret references are kept. The engine reads no environment itself.
@@ -36,6 +37,7 @@ pub struct Cx {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) secrets: Option<Arc<dyn SecretSource>>,
+    pub(crate) revealed: Arc<Revealed>,
     pub(crate) workdir: PathBuf,
     pub(crate) paths: Arc<[String]>,
     pub(crate) on_progress: OnProgress,
@@ -98,7 +100,11 @@ impl Cx {
     /// `Denied` when nobody provides it.
     pub async fn secret(&self, secret: &SecretRef) -> Result<Secret> {
         match &self.secrets {
-            Some(source) => source.reveal(&secret.name).await,
+            Some(source) => {
+                let value = source.reveal(&secret.name).await?;
+                self.revealed.learn(&secret.name, &value);
+                Ok(value)
+            }
             None => {
                 Err(Error::new(ErrorKind::Denied, format!("no source of secrets knows `{}`", secret.name)))
             }

@@ -29,6 +29,7 @@ mod library;
 mod operation;
 mod params;
 mod prepare;
+mod redact;
 pub mod replay;
 mod retry;
 mod run;

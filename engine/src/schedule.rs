@@ -87,8 +87,8 @@ mod tests {
     fn a_day_of_a_clock_change_fires_once() {
         // 02:30 does not exist on 29 March and comes twice on 25 October 2026.
         for (day, next) in [
-            ("2026-03-28T23:00:00Z", "2026-03-30T01:00:00Z"),
-            ("2026-10-24T23:00:00Z", "2026-10-26T02:00:00Z"),
+            ("2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"),
+            ("2026-10-24T23:00:00Z", "2026-10-25T23:00:00Z"),
         ] {
             let repeat = Repeat::parse("30 2 * * * in Europe/Berlin").unwrap();
             let mut firings = Vec::new();

@@ -92,7 +92,10 @@ impl Steps {
                         self.child(step, &RunId::from(child), patience).await?;
                         continue;
                     }
-                    let outcome = operation.resume(&cx, &args, continuation).await;
+                    let outcome = match self.learn_secrets(&cx, &args).await {
+                        Ok(()) => operation.resume(&cx, &args, continuation).await,
+                        Err(error) => Err(error),
+                    };
                     if matches!(outcome, Ok(Outcome::Pending(_))) && self.core.clock.now() >= *deadline {
                         self.settle(step, &past, outcome?).await?;
                         return Err(self.overdue(step, &past.operation, *deadline).await);

@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Park, Place, Progress, RunEnd, Signal, StepEnd, digest};
 use crate::journal::{Sync, Tenure};
 use crate::operation::Registered;
+use crate::redact::secrets_in;
 use crate::replay::{History, PastStep, StepState, diverged};
 use crate::runbook::Runbook;
 use crate::script::{Door, Raise};
@@ -171,6 +172,8 @@ impl Steps {
     /// Appends events, folds them into the past, and shows them.
     async fn record(&self, events: Vec<Event>, sync: Sync) -> Result<()> {
         let at = self.core.clock.now();
+        let events =
+            events.into_iter().map(|event| self.core.revealed.clean(event)).collect::<Result<Vec<_>>>()?;
         let appended = self.core.journal.append(&self.tenure, &events, at, sync).await?;
         {
             let mut line = self.line();
@@ -181,6 +184,17 @@ impl Steps {
         }
         for (event, record) in events.into_iter().zip(&appended.records) {
             self.core.show(Notice { run: self.tenure.run.clone(), seq: Some(record.seq), at, event });
+        }
+        Ok(())
+    }
+
+    /// Learns the secrets that a step refers to before it hears from the service: the process that sent
+    /// them may have been another.
+    async fn learn_secrets(&self, cx: &Cx, args: &Value) -> Result<()> {
+        for secret in secrets_in(args) {
+            if !self.core.revealed.knows(&secret.name) {
+                cx.secret(&secret).await?;
+            }
         }
         Ok(())
     }
@@ -214,6 +228,7 @@ impl Steps {
             clock: self.core.clock.clone(),
             journal: self.core.journal.clone(),
             secrets: self.core.secrets.clone(),
+            revealed: self.core.revealed.clone(),
             workdir: self.workdir.clone(),
             paths: self.paths.clone(),
             on_progress: Arc::new(move |progress| {
