@@ -1,9 +1,15 @@
 //! Everything together: the one test binary over engine, operations, lab and command.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod canaries;
 mod cli;
 mod clients;
+mod drills;
 mod examples;
+mod faults;
+mod journals;
+mod race;
 mod registry;
 mod specs;
+mod storage;
 mod support;

@@ -102,8 +102,11 @@ impl Engine {
     pub async fn run(&self, run: &RunId) -> Result<Driven> {
         loop {
             match self.0.drive(run, Duration::MAX).await? {
-                Driven::Parked(park, Some(until)) if park.is_waiting() => {
-                    self.0.clock.sleep_until(until).await
+                Driven::Parked(park, Some(until)) if park.is_waiting() && !self.is_interrupted() => {
+                    tokio::select! {
+                        () = self.0.clock.sleep_until(until) => {}
+                        () = self.0.interrupted() => {}
+                    }
                 }
                 driven => return Ok(driven),
             }

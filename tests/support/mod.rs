@@ -1,4 +1,6 @@
 //! What the tests share.
 
+pub(crate) mod cut;
 pub(crate) mod sealed;
+pub(crate) mod stage;
 pub(crate) mod world;

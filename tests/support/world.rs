@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
-use relight_engine::event::{Lease, Park, Record, RunEnd, fingerprint};
+use relight_engine::event::{Lease, Park, Record, RunEnd};
 use relight_engine::journal::{Journal, MemoryJournal, OwnerId, RunFilter, SqliteJournal};
 use relight_engine::keeper::Keeper;
 use relight_engine::{
@@ -51,7 +51,6 @@ pub(crate) struct World {
     pub(crate) folder: TempDir,
     pub(crate) notices: Arc<Mutex<Vec<Notice>>>,
     secrets: BTreeMap<String, String>,
-    library: Library,
     is_restarted_at_once: AtomicBool,
 }
 
@@ -105,7 +104,6 @@ impl World {
             folder: TempDir::new().expect("a folder"),
             notices: Arc::default(),
             secrets: BTreeMap::new(),
-            library: shipped(),
             is_restarted_at_once: AtomicBool::new(false),
         }
     }
@@ -120,12 +118,6 @@ impl World {
     /// Hands out a secret.
     pub(crate) fn secret(mut self, name: &str, value: &str) -> Self {
         self.secrets.insert(name.to_owned(), value.to_owned());
-        self
-    }
-
-    /// Adds a runbook to the library.
-    pub(crate) fn shelve(mut self, name: &str, text: &str) -> Self {
-        self.library = std::mem::take(&mut self.library).ship(name, text);
         self
     }
 
@@ -149,7 +141,7 @@ impl World {
         let (group, notices) = (about.resource_group.clone(), self.notices.clone());
         Engine::builder()
             .operations(relight_stdlib::all(&azure(&about, Arc::new(self.clock.clone()))))
-            .library(self.library.clone())
+            .library(shipped())
             .clock(Arc::new(self.clock.clone()))
             .secrets(Arc::new(Pocket(self.secrets.clone())))
             .environment(Arc::new(move |name| (name == "AZURE_DEFAULTS_GROUP").then(|| group.clone())))
@@ -325,13 +317,13 @@ impl Ran {
     }
 }
 
-/// Everything that an error tells: message and hints, one per line.
+/// Everything that an error tells: message, causes and hints, one per line.
 pub(crate) fn told(failure: &Failure) -> String {
     let error = failure.to_error();
     let mut text = error.message().to_owned();
-    for hint in error.hints() {
+    for line in failure.causes.iter().map(String::as_str).chain(error.hints().iter().map(String::as_str)) {
         text.push('\n');
-        text.push_str(hint);
+        text.push_str(line);
     }
     text
 }
@@ -454,6 +446,15 @@ pub(crate) fn without_network(text: &str) -> String {
     out + rest
 }
 
+/// Replaces moments such as `2026-11-20T08:00:00Z` by a word.
+fn without_times(text: &str) -> String {
+    let words = text.split(' ').map(|word| {
+        let is_time = word.len() >= 20 && word.is_char_boundary(20) && word[..20].parse::<Timestamp>().is_ok();
+        if is_time { "(a time)" } else { word }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// Where two worlds differ, each place with what was expected and what is there.
 pub(crate) fn differences(expected: &Value, got: &Value) -> Vec<String> {
     fn look(path: &str, expected: &Value, got: &Value, out: &mut Vec<String>) {
@@ -477,7 +478,7 @@ pub(crate) fn differences(expected: &Value, got: &Value) -> Vec<String> {
 pub(crate) fn plain_value(value: &Value) -> Value {
     const TIMES: [&str; 4] = ["closes_at", "due", "id", "run"];
     match value {
-        Value::String(text) => Value::String(without_network(text)),
+        Value::String(text) => Value::String(without_times(&without_network(text))),
         Value::Array(items) => items.iter().map(plain_value).collect(),
         Value::Object(map) => {
             let kept = map.iter().filter(|(name, _)| !TIMES.contains(&name.as_str()));
@@ -487,15 +488,6 @@ pub(crate) fn plain_value(value: &Value) -> Value {
     }
 }
 
-/// The fingerprint of a file, to see that nobody touched it.
-pub(crate) fn seal(path: &Path) -> String {
-    fingerprint(&String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()))
-}
-
 pub(crate) const fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(60 * minutes)
-}
-
-pub(crate) const fn hours(hours: u64) -> Duration {
-    minutes(60 * hours)
 }

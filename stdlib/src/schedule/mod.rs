@@ -39,7 +39,7 @@ fn appoint(cx: &Cx, due: Timestamp, runbook: &str, params: &Value) -> Result<Out
         run: Some(cx.run().clone()),
         workdir: workdir.to_string_lossy().into_owned(),
     };
-    let value =
-        Scheduled { id: appointment.id.clone(), runbook: appointment.runbook.clone(), due: due.to_string() };
+    let (id, runbook) = (appointment.id.clone(), appointment.runbook.clone());
+    let value = Scheduled { id, runbook, due: format!("{due:.0}") };
     Ok(Outcome::done(value).with(Effected::Scheduled(appointment)))
 }

@@ -273,7 +273,7 @@ impl Enable {
             cluster: opening.cluster,
             addresses,
             port: PORT,
-            closes_at: opening.closes_at.to_string(),
+            closes_at: format!("{:.0}", opening.closes_at),
         }))
     }
 

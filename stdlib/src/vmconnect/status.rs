@@ -107,7 +107,7 @@ impl Operation for Status {
                     id: lease.id,
                     title: lease.title,
                     run: lease.run.to_string(),
-                    deadline: lease.deadline.to_string(),
+                    deadline: format!("{:.0}", lease.deadline),
                 })
                 .collect(),
             jobs: jobs
