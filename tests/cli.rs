@@ -112,7 +112,7 @@ fn show_tells_what_a_runbook_takes() {
 
     May:     azure:write, net:probe, file:write
     Roles:   Azure Stack HCI Administrator
-    Source:  ships with relight, sha256 623ec49ce579835e
+    Source:  ships with relight, sha256 3176bf478b927b16
     ");
 }
 
@@ -604,7 +604,7 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
     done rdp::write
     Open web-01.rdp. First it asks for an administrator of the host hq-node2, then the console of web-01 appears.
     Ctrl+Alt+End sends Ctrl+Alt+Del.
-    VM Connect closes at [time], in any case by [time]
+    VM Connect closes at [time]; whatever becomes of that, by [time] at the latest.
     disable-vm-connect runs [time] (in 2h)
     VM Connect to web-01 on hq-node2 stays open until [time] (in 8h) at the latest
     That takes a running `relight serve --lab`; what is late it does as soon as it starts.
@@ -634,7 +634,7 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
        6  48  rdp::write  done  [long]
        7  50  note  done  [long]  Open web-01.rdp. First it asks for an administrator of the host hq-...
        8  51  note  done  [long]  Ctrl+Alt+End sends Ctrl+Alt+Del.
-       9  52  note  done  [long]  VM Connect closes at [time], in any case by...
+       9  52  note  done  [long]  VM Connect closes at [time]; whatever becomes of that...
     ");
 
     let lease = format!("{run}-3");
@@ -683,7 +683,7 @@ fn ctrl_c_parks_and_resume_goes_on_where_it_stood() {
     done rdp::write
     Open web-01.rdp. First it asks for an administrator of the host hq-node2, then the console of web-01 appears.
     Ctrl+Alt+End sends Ctrl+Alt+Del.
-    VM Connect closes at [time], in any case by [time]
+    VM Connect closes at [time]; whatever becomes of that, by [time] at the latest.
     disable-vm-connect runs [time] (in 2h)
     VM Connect to web-01 on hq-node2 stays open until [time] (in 8h) at the latest
     That takes a running `relight serve --lab`; what is late it does as soon as it starts.

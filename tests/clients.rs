@@ -132,11 +132,19 @@ fn what_relight_lab_says_about_the_azure_cli_is_true() {
     let Some(program) = azure_cli() else { return };
     let sealed = Sealed::new();
     let mut lab = sealed.relight(["lab", "--dir", "lab", "--speed", "20"]).spawn();
-    let said = ["export REQUESTS_CA_BUNDLE", "az cloud register", "az cloud set", "az login", "az rest"];
+    let said = [
+        "export REQUESTS_CA_BUNDLE",
+        "export AZURE_CORE_INSTANCE_DISCOVERY",
+        "az cloud register",
+        "az cloud set",
+        "az login",
+        "az rest",
+    ];
     let script = said.map(|start| lab.wait_for(start)).join("\n");
     let az = Az { program, home: sealed.path("azure"), authority: sealed.path("none") };
     let mut shell = Command::new("bash");
-    let environment = az.environment().into_iter().filter(|(name, _)| *name != "REQUESTS_CA_BUNDLE");
+    let exported = ["REQUESTS_CA_BUNDLE", "AZURE_CONFIG_DIR", "AZURE_CORE_INSTANCE_DISCOVERY"];
+    let environment = az.environment().into_iter().filter(|(name, _)| !exported.contains(name));
     shell.args(["-euc", &script]).env_clear().envs(environment).env("HOME", &az.home).stdin(Stdio::null());
     let output = shell.output().unwrap();
     lab.signal("INT");

@@ -61,8 +61,6 @@ const START: Drill =
     Drill { name: "restart stopped", before: "", runbook: "restart-vm", params: &[("vm", "file-01")], may_ask: false };
 const REPORT: Drill = Drill { name: "report", before: "", runbook: "site-report", params: &[], may_ask: false };
 
-const ALL: [Drill; 7] = [RECOVER, RECOVER_AGAIN, DISABLE, RESTART, RESTART_FORCED, START, REPORT];
-
 /// What a run leaves behind, the same in every lab.
 #[derive(Clone, Debug)]
 struct Traces {

@@ -79,7 +79,8 @@ impl LabServer {
              With relight, in another terminal:\n  \
              relight run site-report {lab_flag}\n\n\
              With the Azure CLI:\n  \
-             export REQUESTS_CA_BUNDLE={ca}\n  \
+             export REQUESTS_CA_BUNDLE={ca} AZURE_CONFIG_DIR={azure}\n  \
+             export AZURE_CORE_INSTANCE_DISCOVERY=false\n  \
              az cloud register --name lab --endpoint-resource-manager {url} --endpoint-active-directory {url} \
              --endpoint-active-directory-resource-id {url}\n  \
              az cloud set --name lab\n  \
@@ -88,6 +89,8 @@ impl LabServer {
             url = about.url,
             second = 60.0 / f64::from(card.clock.speed),
             ca = crate::words::quoted(&dir.join("world").join("ca.pem").to_string_lossy()),
+            // A sign-in of one's own stays untouched, and nobody asks the public login host about the lab.
+            azure = crate::words::quoted(&dir.join("azure").to_string_lossy()),
             tenant = about.tenant,
             client = about.client_id,
             secret = about.client_secret,

@@ -375,10 +375,15 @@ pub(crate) fn writes(ledger: &[LedgerEntry]) -> BTreeMap<String, usize> {
     writes
 }
 
-/// The requests that took effect more than once.
+/// The requests that were accepted more than once, whether or not the second one had an effect: a request that was taken
+/// is never sent again.
 pub(crate) fn repeated(ledger: &[LedgerEntry]) -> Vec<String> {
-    let writes = writes(ledger).into_iter();
-    writes.filter(|(_, times)| *times > 1).map(|(request, times)| format!("{times} times {request}")).collect()
+    let mut accepted: BTreeMap<String, usize> = BTreeMap::new();
+    for entry in ledger.iter().filter(|entry| entry.effect || entry.status < 400) {
+        *accepted.entry(request(entry)).or_default() += 1;
+    }
+    let repeated = accepted.into_iter().filter(|(_, times)| *times > 1);
+    repeated.map(|(request, times)| format!("{times} times {request}")).collect()
 }
 
 /// What was asked of the site, the same for every run of the same runbook: made-up names are left out.
