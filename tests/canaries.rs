@@ -88,7 +88,8 @@ impl Haystack {
                 }
                 let rest = &hay[at..];
                 let header = rest.iter().take_while(|b| is_part(b)).count();
-                let body = rest.get(header + 1..).map_or(0, |rest| rest.iter().take_while(|b| is_part(b)).count());
+                let body =
+                    rest.get(header + 1..).map_or(0, |rest| rest.iter().take_while(|b| is_part(b)).count());
                 if rest.get(header) == Some(&b'.') && header >= 16 && body >= 16 {
                     found.push(format!("a token in {name}: {}..", String::from_utf8_lossy(&rest[..24])));
                 }
@@ -120,10 +121,23 @@ async fn no_secret_is_left_anywhere() {
         let kept_param = format!("kept=file:{}", kept.display());
         let mut hay = Haystack::new();
         let logged = |args: &[&str]| {
-            ended(stage.command(args).env("RELIGHT_LOG", "trace").env("CANARY", CANARY).spawn().expect("relight starts"))
+            ended(
+                stage
+                    .command(args)
+                    .env("RELIGHT_LOG", "trace")
+                    .env("CANARY", CANARY)
+                    .spawn()
+                    .expect("relight starts"),
+            )
         };
         let run = logged(&["run", &book, "token=env:CANARY", &kept_param]);
-        assert_eq!(run.code, Some(0), "{}\n{}", run.out, run.err.lines().rev().take(30).collect::<Vec<_>>().join("\n"));
+        assert_eq!(
+            run.code,
+            Some(0),
+            "{}\n{}",
+            run.out,
+            run.err.lines().rev().take(30).collect::<Vec<_>>().join("\n")
+        );
         assert!(run.err.len() > 10_000, "nothing was logged: {}", run.err);
         hay.said("run", &run);
         let json = logged(&["run", &book, "token=env:CANARY", &kept_param, "--json"]);
@@ -136,7 +150,12 @@ async fn no_secret_is_left_anywhere() {
         assert_eq!(parked.code, Some(3), "{parked:?}");
         hay.said("a missing secret", &parked);
         let id = stage.newest("secretly").expect("the run")["id"].as_str().expect("an id").to_owned();
-        for args in [&["runs", "show", &id][..], &["runs", "show", &id, "--json"], &["runs", "export", &id], &["runs", "list", "--json"]] {
+        for args in [
+            &["runs", "show", &id][..],
+            &["runs", "show", &id, "--json"],
+            &["runs", "export", &id],
+            &["runs", "list", "--json"],
+        ] {
             hay.said(&args.join(" "), &logged(args));
         }
         hay.said("doctor", &logged(&["doctor"]));
@@ -151,7 +170,8 @@ async fn no_secret_is_left_anywhere() {
         hay.files(files_below(&stage.sealed.work()));
         assert!(hay.0.iter().any(|(name, _)| name.ends_with("relight.db")), "the database is searched");
         assert!(hay.0.iter().any(|(name, _)| name.ends_with(".rdp")), "the RDP file is searched");
-        let mut found: Vec<String> = needles(&stage).iter().flat_map(|(what, needle)| hay.find(what, needle)).collect();
+        let mut found: Vec<String> =
+            needles(&stage).iter().flat_map(|(what, needle)| hay.find(what, needle)).collect();
         found.extend(hay.tokens());
         let bytes: usize = hay.0.iter().map(|(_, hay)| hay.len()).sum();
         println!("canaries: {} places, {bytes} bytes searched", hay.0.len());
@@ -174,10 +194,14 @@ async fn no_secret_is_left_by_a_crash() {
             command.env("RELIGHT_CRASH_AFTER_RECORD", record.to_string()).env("CANARY", CANARY);
             hay.said("a crash", &ended(command.spawn().expect("relight starts")));
             let files = files_below(&stage.sealed.path("state"));
-            assert!(files.iter().any(|file| file.to_string_lossy().ends_with("-wal")), "the log is searched: {files:?}");
+            assert!(
+                files.iter().any(|file| file.to_string_lossy().ends_with("-wal")),
+                "the log is searched: {files:?}"
+            );
             hay.files(files);
         }
-        let found: Vec<String> = needles(&stage).iter().flat_map(|(what, needle)| hay.find(what, needle)).collect();
+        let found: Vec<String> =
+            needles(&stage).iter().flat_map(|(what, needle)| hay.find(what, needle)).collect();
         assert!(found.is_empty(), "{} found:\n{}", found.len(), found.join("\n"));
         assert_eq!(hay.tokens(), Vec::<String>::new());
     });
@@ -190,7 +214,11 @@ async fn no_signature_is_told() {
     tokio::task::block_in_place(|| {
         let mut hay = Haystack::new();
         let run = ended(
-            stage.command(&["run", FLAGSHIP, "vm=web-01"]).env("RELIGHT_LOG", "relight=trace,relight_engine=trace,relight_stdlib=trace").spawn().expect("relight starts"),
+            stage
+                .command(&["run", FLAGSHIP, "vm=web-01"])
+                .env("RELIGHT_LOG", "relight=trace,relight_engine=trace,relight_stdlib=trace")
+                .spawn()
+                .expect("relight starts"),
         );
         assert_eq!(run.code, Some(0), "{run:?}");
         hay.said("run", &run);
@@ -200,7 +228,8 @@ async fn no_signature_is_told() {
         let exported = stage.relight(&["runs", "export", &id]);
         let signatures = signatures(&exported.out);
         assert!(!signatures.is_empty(), "the lab signs the addresses of its operations");
-        let found: Vec<String> = signatures.iter().flat_map(|signature| hay.find("a signature", signature)).collect();
+        let found: Vec<String> =
+            signatures.iter().flat_map(|signature| hay.find("a signature", signature)).collect();
         assert!(found.is_empty(), "{}", found.join("\n"));
     });
 }
@@ -210,7 +239,8 @@ fn signatures(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for part in text.split(['?', '&']) {
         let Some((name, value)) = part.split_once('=') else { continue };
-        let value: String = value.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_%.".contains(*c)).collect();
+        let value: String =
+            value.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_%.".contains(*c)).collect();
         if ["t", "c", "s", "h"].contains(&name) && value.len() >= 20 {
             found.push(value);
         }
@@ -229,7 +259,10 @@ async fn a_secret_that_is_given_away_is_found() {
     let mut hay = Haystack::new();
     hay.files(files_below(world.folder.path()));
     assert!(!hay.find("the canary", CANARY).is_empty());
-    hay.0.push(("a header".to_owned(), b"Bearer eyJ0eXAiOiJKV1QiLCJh.eyJhdWQiOiJodHRwczov.c2lnbmF0dXJl".to_vec()));
+    hay.0.push((
+        "a header".to_owned(),
+        b"Bearer eyJ0eXAiOiJKV1QiLCJh.eyJhdWQiOiJodHRwczov.c2lnbmF0dXJl".to_vec(),
+    ));
     assert_eq!(hay.tokens().len(), 1);
     assert!(world.clock.now() >= crate::support::world::morning());
 }

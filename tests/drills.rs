@@ -57,9 +57,15 @@ const RESTART_FORCED: Drill = Drill {
     params: &[("vm", "web-01"), ("force", "true")],
     may_ask: false,
 };
-const START: Drill =
-    Drill { name: "restart stopped", before: "", runbook: "restart-vm", params: &[("vm", "file-01")], may_ask: false };
-const REPORT: Drill = Drill { name: "report", before: "", runbook: "site-report", params: &[], may_ask: false };
+const START: Drill = Drill {
+    name: "restart stopped",
+    before: "",
+    runbook: "restart-vm",
+    params: &[("vm", "file-01")],
+    may_ask: false,
+};
+const REPORT: Drill =
+    Drill { name: "report", before: "", runbook: "site-report", params: &[], may_ask: false };
 
 /// What a run leaves behind, the same in every lab.
 #[derive(Clone, Debug)]
@@ -132,10 +138,14 @@ async fn to_the_end(drill: &Drill, world: &World, mut ran: Ran) -> Result<Ran, S
                 if !drill.may_ask {
                     return Err(format!("it asks although it could look: {:?}", ran.driven));
                 }
-                let happened = world.lab.ledger().iter().any(|entry| entry.effect && entry.path.ends_with("/restart"));
+                let happened =
+                    world.lab.ledger().iter().any(|entry| entry.effect && entry.path.ends_with("/restart"));
                 let answer = if happened { "done" } else { "again" };
                 let engine = world.engine();
-                engine.answer(&ran.run, answer, "ada").await.map_err(|e| format!("{answer} is refused: {e:?}"))?;
+                engine
+                    .answer(&ran.run, answer, "ada")
+                    .await
+                    .map_err(|e| format!("{answer} is refused: {e:?}"))?;
                 if happened {
                     // Whoever says that it happened has seen it end.
                     world.clock.advance(minutes(5));
@@ -163,7 +173,14 @@ fn judge(drill: &Drill, world: &World, ran: &Ran, ideal: &Traces, asked: bool) -
 }
 
 /// Dies at one record and goes on in a new process. Returns what is wrong, or nothing when the run was over before.
-async fn cut_at(drill: &Drill, ideal: &Traces, record: u64, side: Side, keeps: bool, pause: bool) -> Option<Vec<String>> {
+async fn cut_at(
+    drill: &Drill,
+    ideal: &Traces,
+    record: u64,
+    side: Side,
+    keeps: bool,
+    pause: bool,
+) -> Option<Vec<String>> {
     let (mut world, request) = stage(drill, &[]).await;
     let memory = world.memory.clone().expect("a journal in memory");
     let cut = Cut::new(memory.clone(), record, side);
@@ -227,7 +244,9 @@ async fn cut_everywhere(drill: Drill) {
                 let tail = if keeps { "kept" } else { "lost" };
                 let when = if pause { "two minutes later" } else { "at once" };
                 offenders.extend(
-                    wrong.into_iter().map(|wrong| format!("{side:?} record {record}, tail {tail}, {when}: {wrong}")),
+                    wrong
+                        .into_iter()
+                        .map(|wrong| format!("{side:?} record {record}, tail {tail}, {when}: {wrong}")),
                 );
             }
         }
@@ -318,7 +337,11 @@ async fn fault_everywhere(drill: Drill) {
             std::mem::forget(world);
         }
     }
-    println!("drill {}: {} faults in turn ({reads} requests, {writes} of them write)", drill.name, faults.len());
+    println!(
+        "drill {}: {} faults in turn ({reads} requests, {writes} of them write)",
+        drill.name,
+        faults.len()
+    );
     let failed: BTreeSet<&str> = offenders.iter().filter_map(|text| text.split(':').next()).collect();
     assert!(offenders.is_empty(), "{} of {} faults:\n{}", failed.len(), faults.len(), offenders.join("\n"));
 }
@@ -397,7 +420,8 @@ async fn play(drill: Drill, kill: Kill) -> Point {
             assert_eq!(before.code, Some(0), "{before:?}");
         }
         let before = stage.lab.ledger().iter().filter(|entry| entry.effect).count();
-        let params: Vec<String> = drill.params.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let params: Vec<String> =
+            drill.params.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut args = vec!["run", drill.runbook];
         args.extend(params.iter().map(String::as_str));
         let mut ended = match kill {
@@ -410,13 +434,16 @@ async fn play(drill: Drill, kill: Kill) -> Point {
         let mut asked = false;
         let run = stage.newest(drill.runbook).expect("the run is written down");
         let id = run["id"].as_str().expect("an id").to_owned();
-        let is_over = |run: &Value| ["succeeded", "failed", "stopped"].contains(&run["status"].as_str().unwrap_or_default());
+        let is_over = |run: &Value| {
+            ["succeeded", "failed", "stopped"].contains(&run["status"].as_str().unwrap_or_default())
+        };
         if was_killed && !is_over(&run) {
             ended = stage.relight(&["runs", "resume", &id]);
             if ended.code == Some(3) && drill.may_ask {
                 asked = true;
                 wrong.extend(asks(&stage, &id, &ended));
-                let happened = stage.lab.ledger().iter().any(|entry| entry.effect && entry.path.ends_with("/restart"));
+                let happened =
+                    stage.lab.ledger().iter().any(|entry| entry.effect && entry.path.ends_with("/restart"));
                 ended = stage.relight(&["runs", "answer", &id, if happened { "done" } else { "again" }]);
             }
             if ended.code != Some(0) {
@@ -428,7 +455,10 @@ async fn play(drill: Drill, kill: Kill) -> Point {
         }
         // An answer that says "done" may come while the machine is still on its way.
         let settles = std::time::Instant::now();
-        while asked && stage.lab.snapshot().to_string().contains("Stopping") && settles.elapsed().as_secs() < 20 {
+        while asked
+            && stage.lab.snapshot().to_string().contains("Stopping")
+            && settles.elapsed().as_secs() < 20
+        {
             std::thread::yield_now();
         }
         if was_killed {
@@ -437,7 +467,9 @@ async fn play(drill: Drill, kill: Kill) -> Point {
                 wrong.push(format!("a run that is over is resumed: {again:?}"));
             }
         }
-        wrong.extend(stage.complaints().into_iter().map(|complaint| format!("the lab complains: {complaint}")));
+        wrong.extend(
+            stage.complaints().into_iter().map(|complaint| format!("the lab complains: {complaint}")),
+        );
         let ledger = stage.lab.ledger();
         Point {
             was_killed,
@@ -450,7 +482,10 @@ async fn play(drill: Drill, kill: Kill) -> Point {
                 requests: purposes(&ledger),
                 value: Value::Null,
             },
-            wrong: wrong.into_iter().chain(repeated(&ledger).into_iter().map(|it| format!("repeated: {it}"))).collect(),
+            wrong: wrong
+                .into_iter()
+                .chain(repeated(&ledger).into_iter().map(|it| format!("repeated: {it}")))
+                .collect(),
         }
     })
 }

@@ -153,7 +153,10 @@ async fn a_vm_in_another_resource_group() {
     assert_eq!(world.rdp_files().len(), 1);
     let sent = world.lab.ledger();
     let job = sent.iter().find(|entry| entry.effect).expect("a request");
-    assert_eq!(job.body["properties"]["vmConnectProvisionJobDetails"][0]["vmResourceGroupName"], json!("rg-apps"));
+    assert_eq!(
+        job.body["properties"]["vmConnectProvisionJobDetails"][0]["vmResourceGroupName"],
+        json!("rg-apps")
+    );
     assert_closed_in_time(&world).await;
     // A VM that is nowhere: whoever looked is told what was looked for, and what to do next.
     let lost = world.run(FLAGSHIP, &[("vm", "app-02")]).await;
@@ -165,7 +168,10 @@ async fn a_vm_in_another_resource_group() {
 async fn a_cluster_before_2601_says_so_and_sends_nothing() {
     let world = World::new().await;
     let ran = world.run(FLAGSHIP, &[("vm", "pos-01")]).await;
-    assert_tells(&told(ran.failure()), &["branch", "release 2411", "2601", "solution update", "Hyper-V Manager"]);
+    assert_tells(
+        &told(ran.failure()),
+        &["branch", "release 2411", "2601", "solution update", "Hyper-V Manager"],
+    );
     assert_eq!(world.lab.ledger(), [], "nothing was sent");
     assert_eq!(world.leases().await, [], "nothing is owed");
     assert!(world.rdp_files().is_empty());
@@ -194,7 +200,10 @@ async fn a_missing_role_parks_and_is_mended() {
     });
     let error = error.expect("the park is recorded");
     assert_eq!(error.code(), Some("AuthorizationFailed"));
-    assert!(error.service_error().is_some_and(|service| service.request_id.is_some()), "no request id: {error:?}");
+    assert!(
+        error.service_error().is_some_and(|service| service.request_id.is_some()),
+        "no request id: {error:?}"
+    );
     // The duty was taken on before the request was refused; it stays until it is given back.
     assert_eq!(world.leases().await.len(), 1);
     assert_eq!(world.open_ports(), Vec::<String>::new());
@@ -232,7 +241,9 @@ async fn a_host_that_cannot_be_reached_from_here() {
             .await
             .iter()
             .filter_map(|record| match record.event().expect("an event") {
-                Event::StepStarted { operation, args, .. } if operation == "note" => args["text"].as_str().map(str::to_owned),
+                Event::StepStarted { operation, args, .. } if operation == "note" => {
+                    args["text"].as_str().map(str::to_owned)
+                }
                 _ => None,
             })
             .collect();
@@ -259,21 +270,30 @@ async fn a_vm_that_moves_while_its_port_is_opened() {
     let ran = world.recover().await;
     assert_recovered(&world, &ran, "hq-node3").await;
     let file = &world.rdp_files()[0].1;
-    assert!(file.contains("127.*.*.13") || file.contains("127.*.*.113"), "the file names the new node: {file}");
+    assert!(
+        file.contains("127.*.*.13") || file.contains("127.*.*.113"),
+        "the file names the new node: {file}"
+    );
     let sent = world.lab.ledger();
     let jobs: Vec<(&str, &str)> = sent
         .iter()
         .filter(|entry| entry.effect && entry.method == "PUT")
         .map(|entry| {
             let properties = &entry.body["properties"];
-            let details = properties["vmConnectProvisionJobDetails"].as_array().or(properties["vmConnectRemoveJobDetails"].as_array());
+            let details = properties["vmConnectProvisionJobDetails"]
+                .as_array()
+                .or(properties["vmConnectRemoveJobDetails"].as_array());
             let node = details.and_then(|details| details[0]["nodeName"].as_str());
             (properties["jobType"].as_str().expect("a type"), node.expect("a node"))
         })
         .collect();
     assert_eq!(
         jobs,
-        [("VmConnectProvision", "hq-node2"), ("VmConnectRemove", "hq-node2"), ("VmConnectProvision", "hq-node3")]
+        [
+            ("VmConnectProvision", "hq-node2"),
+            ("VmConnectRemove", "hq-node2"),
+            ("VmConnectProvision", "hq-node3")
+        ]
     );
     assert_closed_in_time(&world).await;
 }
@@ -316,7 +336,13 @@ async fn advice(world: &World) -> Vec<String> {
             serde_json::Value::Object(map) => {
                 for (name, value) in map {
                     if name == "recommendedSteps" {
-                        out.extend(value.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)));
+                        out.extend(
+                            value
+                                .as_array()
+                                .into_iter()
+                                .flatten()
+                                .filter_map(|v| v.as_str().map(str::to_owned)),
+                        );
                     } else {
                         collect(value, out);
                     }
@@ -337,7 +363,8 @@ async fn an_old_api_is_negotiated_and_an_unknown_one_is_named() {
     let ran = world.recover().await;
     assert_recovered(&world, &ran, "hq-node2").await;
     let sent = world.lab.ledger();
-    let used: Vec<&str> = sent.iter().filter(|entry| entry.effect).map(|entry| entry.api_version.as_str()).collect();
+    let used: Vec<&str> =
+        sent.iter().filter(|entry| entry.effect).map(|entry| entry.api_version.as_str()).collect();
     assert_eq!(used, ["2026-05-01-preview"], "the newest that both know");
     assert_closed_in_time(&world).await;
 

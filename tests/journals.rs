@@ -34,8 +34,10 @@ fn folder() -> PathBuf {
 
 /// Every saved history with the name of its file.
 fn saved() -> Vec<(String, Saved)> {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder()).expect("tests/journals").map(|entry| entry.expect("an entry").path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder())
+        .expect("tests/journals")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     files.sort();
     files
         .into_iter()
@@ -136,7 +138,14 @@ impl Journal for Shelf {
         self.not_here()
     }
 
-    async fn fire(&self, _: &str, _: Timestamp, _: NewRun, _: Option<Timestamp>, _: Timestamp) -> Result<bool> {
+    async fn fire(
+        &self,
+        _: &str,
+        _: Timestamp,
+        _: NewRun,
+        _: Option<Timestamp>,
+        _: Timestamp,
+    ) -> Result<bool> {
         self.not_here()
     }
 }
@@ -161,7 +170,11 @@ async fn replay(saved: Saved) -> (Result<Driven>, Vec<Event>, usize) {
 #[tokio::test]
 async fn every_saved_history_replays_to_its_end() {
     let all = saved();
-    assert!(all.iter().any(|(name, _)| name == "0.1.0-recover-unbootable-vm.json"), "{:?} lacks the first", folder());
+    assert!(
+        all.iter().any(|(name, _)| name == "0.1.0-recover-unbootable-vm.json"),
+        "{:?} lacks the first",
+        folder()
+    );
     let mut offenders = Vec::new();
     for (name, saved) in &all {
         let mut offends = |what: String| offenders.push(format!("{name}: {what}"));
@@ -205,7 +218,10 @@ async fn every_saved_record_is_written_the_same_today() {
             let event = record.event().expect("an event");
             match Record::follow(&previous, record.seq, record.at, &event) {
                 Ok(again) if again == *record => {}
-                Ok(again) => offenders.push(format!("{name}: record {}:\n  saved: {}\n  today: {}", record.seq, record.body, again.body)),
+                Ok(again) => offenders.push(format!(
+                    "{name}: record {}:\n  saved: {}\n  today: {}",
+                    record.seq, record.body, again.body
+                )),
                 Err(error) => offenders.push(format!("{name}: record {}: {error:?}", record.seq)),
             }
             previous.clone_from(&record.hash);
@@ -230,10 +246,14 @@ async fn a_flipped_byte_is_named() {
             flips += 1;
             let (driven, added, requests) = replay(saved).await;
             let named = driven.as_ref().is_err_and(|error| {
-                error.kind() == ErrorKind::Storage && error.message().starts_with(&format!("record {} ", index + 1))
+                error.kind() == ErrorKind::Storage
+                    && error.message().starts_with(&format!("record {} ", index + 1))
             });
             if !named || !added.is_empty() || requests > 0 {
-                offenders.push(format!("record {}, byte {at}: {driven:?}, {added:?}, {requests} requests", index + 1));
+                offenders.push(format!(
+                    "record {}, byte {at}: {driven:?}, {added:?}, {requests} requests",
+                    index + 1
+                ));
             }
         }
     }
@@ -252,13 +272,18 @@ async fn a_dropped_a_doubled_and_a_swapped_record_are_named() {
         doubled.records.insert(index, intact.records[index].clone());
         let mut swapped = intact.clone();
         swapped.records.swap(index, index + 1);
-        for (what, saved, named) in [("dropped", dropped, index + 1), ("doubled", doubled, index + 2), ("swapped", swapped, index + 1)] {
+        for (what, saved, named) in [
+            ("dropped", dropped, index + 1),
+            ("doubled", doubled, index + 2),
+            ("swapped", swapped, index + 1),
+        ] {
             let (driven, added, requests) = replay(saved).await;
             let is_named = driven.as_ref().is_err_and(|error| {
                 error.kind() == ErrorKind::Storage && error.message().starts_with(&format!("record {named} "))
             });
             if !is_named || !added.is_empty() || requests > 0 {
-                offenders.push(format!("record {} {what}: {driven:?}, {added:?}, {requests} requests", index + 1));
+                offenders
+                    .push(format!("record {} {what}: {driven:?}, {added:?}, {requests} requests", index + 1));
             }
         }
     }
@@ -298,12 +323,16 @@ async fn the_command_verifies_what_was_saved() {
     tokio::task::block_in_place(|| {
         for (name, intact) in saved() {
             let judge = |saved: &Saved| {
-                let file = stage.sealed.write("saved.json", &serde_json::to_string_pretty(saved).expect("JSON"));
+                let file =
+                    stage.sealed.write("saved.json", &serde_json::to_string_pretty(saved).expect("JSON"));
                 stage.relight(&["runs", "verify", &file.to_string_lossy()])
             };
             let fine = judge(&intact);
             assert_eq!(fine.code, Some(0), "{name}: {fine:?}");
-            assert!(fine.out.contains(&intact.records.last().expect("records").hash), "{name}: no seal in {fine:?}");
+            assert!(
+                fine.out.contains(&intact.records.last().expect("records").hash),
+                "{name}: no seal in {fine:?}"
+            );
 
             let mut flipped = intact.clone();
             flipped.records[2].body = flipped.records[2].body.replacen('e', "f", 1);
@@ -311,9 +340,11 @@ async fn the_command_verifies_what_was_saved() {
             dropped.records.remove(3);
             let mut changed = intact.clone();
             changed.sources[0].text.push_str("\nnote(\"more\");\n");
-            for (what, saved, words) in
-                [("flipped", flipped, "record 3 "), ("dropped", dropped, "record 4 "), ("changed", changed, "runbook's text")]
-            {
+            for (what, saved, words) in [
+                ("flipped", flipped, "record 3 "),
+                ("dropped", dropped, "record 4 "),
+                ("changed", changed, "runbook's text"),
+            ] {
                 let refused = judge(&saved);
                 assert_eq!(refused.code, Some(5), "{name} {what}: {refused:?}");
                 assert!(refused.err.contains(words), "{name} {what} does not say {words:?}: {}", refused.err);

@@ -71,11 +71,15 @@ fn assert_once(stage: &Stage, run: &str) {
     assert_eq!(jobs(stage), 1, "{:#?}", stage.lab.ledger());
     assert_eq!(stage.rdp_files().len(), 1);
     let shown = stage.relight(&["runs", "show", run, "--json"]);
-    let events: Vec<Value> = shown.out.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let events: Vec<Value> =
+        shown.out.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
     let ends = events.iter().filter(|event| event["event"] == "finished").count();
     assert_eq!(ends, 1, "{}", shown.out);
-    let mut epochs: Vec<u64> =
-        events.iter().filter(|event| event["event"] == "claimed").map(|event| event["epoch"].as_u64().expect("a number")).collect();
+    let mut epochs: Vec<u64> = events
+        .iter()
+        .filter(|event| event["event"] == "claimed")
+        .map(|event| event["epoch"].as_u64().expect("a number"))
+        .collect();
     let all = epochs.clone();
     epochs.dedup();
     assert_eq!(epochs, all, "a fencing number was given twice");

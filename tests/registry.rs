@@ -34,12 +34,15 @@ fn is_word(text: &str) -> bool {
 /// Whether a text is one sentence: no full stop but the last one, abbreviations and names aside.
 fn is_one_sentence(text: &str) -> bool {
     let mut breaks = text.trim_end_matches('.').match_indices(". ");
-    text.ends_with('.') && !text.ends_with("..") && breaks.all(|(at, _)| !text[at + 2..].starts_with(char::is_uppercase))
+    text.ends_with('.')
+        && !text.ends_with("..")
+        && breaks.all(|(at, _)| !text[at + 2..].starts_with(char::is_uppercase))
 }
 
 #[tokio::test]
 async fn names_are_area_and_verb_or_a_built_in_word() {
-    const BUILT_IN: [&str; 9] = ["ask", "confirm", "fail", "note", "now", "progress", "random", "run", "secret"];
+    const BUILT_IN: [&str; 9] =
+        ["ask", "confirm", "fail", "note", "now", "progress", "random", "run", "secret"];
     const WAITS: [&str; 2] = ["wait", "wait_until"];
     each(|operation, offends| match operation.name.split_once("::") {
         Some((area, verb)) if is_word(area) && is_word(verb) => {}
@@ -140,7 +143,8 @@ async fn effects_fit_the_verb() {
     ];
     let operations = operations().await;
     for (name, effect) in CHANGES {
-        let operation = operations.iter().find(|it| it.name == name).unwrap_or_else(|| panic!("{name} is gone"));
+        let operation =
+            operations.iter().find(|it| it.name == name).unwrap_or_else(|| panic!("{name} is gone"));
         assert!(operation.effects.contains(&effect), "{name} does not declare {}", effect.as_str());
     }
     let known: Vec<&str> = CHANGES.iter().map(|(name, _)| *name).collect();
@@ -152,7 +156,9 @@ async fn effects_fit_the_verb() {
         let (area, verb) = operation.split_name();
         let declares = |effect| operation.effects.contains(&effect);
         match area {
-            "local" | "arm" | "vmconnect" if !declares(Effect::AzureRead) && !declares(Effect::AzureWrite) => {
+            "local" | "arm" | "vmconnect"
+                if !declares(Effect::AzureRead) && !declares(Effect::AzureWrite) =>
+            {
                 offends("talks to Azure and does not say so".to_owned());
             }
             "rdp" if !declares(Effect::FileRead) && !declares(Effect::FileWrite) => {
@@ -214,7 +220,8 @@ async fn every_operation_shows_an_example_that_runs() {
 async fn the_exceptions_are_built_in_and_still_there() {
     let operations = operations().await;
     for (name, why) in NEEDS_MORE {
-        let operation = operations.iter().find(|it| it.name == name).unwrap_or_else(|| panic!("{name} is gone"));
+        let operation =
+            operations.iter().find(|it| it.name == name).unwrap_or_else(|| panic!("{name} is gone"));
         assert!(operation.split_name().0.is_empty(), "{name} is no built-in: {why}");
     }
 }
@@ -291,10 +298,15 @@ async fn every_shipped_runbook_is_complete() {
         }
     }
     let on_disk = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/runbooks")).expect("runbooks");
-    let mut names: Vec<String> =
-        on_disk.map(|it| it.expect("a file").path().file_stem().expect("a name").to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = on_disk
+        .map(|it| it.expect("a file").path().file_stem().expect("a name").to_string_lossy().into_owned())
+        .collect();
     names.sort();
-    assert_eq!(names, SHIPPED.map(|(name, _)| name), "a runbook does not ship, or these tests do not know it");
+    assert_eq!(
+        names,
+        SHIPPED.map(|(name, _)| name),
+        "a runbook does not ship, or these tests do not know it"
+    );
     assert!(offenders.is_empty(), "{}", offenders.join("\n"));
 }
 

@@ -8,8 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use relight_engine::clock::Clock;
 use relight_engine::Driven;
+use relight_engine::clock::Clock;
 use relight_engine::event::{Park, RunEnd};
 
 use crate::support::stage::{Ended, Stage, ended};
@@ -68,7 +68,11 @@ async fn a_folder_in_place_of_the_database() {
         fs::create_dir(&database).expect("a folder");
         let refused = stage.relight(&RUN);
         assert_storage(&refused, &["relight.db"]);
-        assert!(refused.err.contains("help:") || refused.err.contains("hint"), "no next step:\n{}", refused.err);
+        assert!(
+            refused.err.contains("help:") || refused.err.contains("hint"),
+            "no next step:\n{}",
+            refused.err
+        );
         assert_storage(&stage.relight(&["runs"]), &["relight.db"]);
         assert!(stage.lab.ledger().is_empty(), "nothing is sent without a journal");
         fs::remove_dir(&database).expect("removed");
@@ -91,7 +95,9 @@ async fn a_state_folder_that_cannot_be_made() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_database_that_is_read_only() {
     if is_root() {
-        println!("skipped: root writes to read-only files; `a_folder_in_place_of_the_database` covers this for root");
+        println!(
+            "skipped: root writes to read-only files; `a_folder_in_place_of_the_database` covers this for root"
+        );
         return;
     }
     let stage = Stage::new(SPEED).await;
@@ -99,7 +105,9 @@ async fn a_database_that_is_read_only() {
         half_way(&stage, 5);
         let state = stage.state();
         let set = |mode| fs::set_permissions(&state, fs::Permissions::from_mode(mode)).expect("permissions");
-        let set_file = |mode| fs::set_permissions(stage.database(), fs::Permissions::from_mode(mode)).expect("permissions");
+        let set_file = |mode| {
+            fs::set_permissions(stage.database(), fs::Permissions::from_mode(mode)).expect("permissions")
+        };
         set_file(0o400);
         set(0o500);
         let refused = stage.relight(&RUN);
@@ -130,7 +138,10 @@ async fn a_disk_that_fills_up_at_any_moment() {
             limited.args(["-c", &script]).arg(plain.get_program()).args(plain.get_args()).env_clear();
             limited.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
             limited.current_dir(plain.get_current_dir().expect("a folder"));
-            limited.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+            limited
+                .stdin(std::process::Stdio::null())
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::piped());
             let first = ended(limited.spawn().expect("a shell starts"));
             match first.code {
                 Some(0) => {
@@ -165,7 +176,9 @@ async fn a_full_disk() {
     fs::create_dir(&state).expect("a folder");
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&state).output();
     if !mounted.is_ok_and(|mount| mount.status.success()) {
-        println!("skipped: no file system can be mounted here; `a_disk_that_fills_up_at_any_moment` covers this");
+        println!(
+            "skipped: no file system can be mounted here; `a_disk_that_fills_up_at_any_moment` covers this"
+        );
         return;
     }
     /// Lets go of the file system even when the test fails.
@@ -238,7 +251,9 @@ async fn a_damaged_database() {
                 }
             }
         }
-        println!("storage: {pages} pages damaged in turn, {found} commands found it, {harmless} did not meet it");
+        println!(
+            "storage: {pages} pages damaged in turn, {found} commands found it, {harmless} did not meet it"
+        );
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         assert!(found > 0, "no damage was found");
         assert_eq!(stage.lab.ledger().len(), sent, "something was sent");
@@ -334,7 +349,8 @@ async fn a_clock_that_jumps() {
         for record in [6, 10, 14, 20] {
             let world = World::new().await.on_disk();
             world.restarts_at_once();
-            let run = world.engine().prepare(&world.request(FLAGSHIP, &[("vm", "web-01")])).await.expect("a run");
+            let run =
+                world.engine().prepare(&world.request(FLAGSHIP, &[("vm", "web-01")])).await.expect("a run");
             let engine = world.engine_with_jump(record, seconds);
             let mut ran = Ran { run: run.clone(), driven: engine.run(&run).await.expect("driven") };
             for _ in 0..4 {

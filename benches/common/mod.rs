@@ -63,6 +63,10 @@ impl Times {
         sorted.get(index).copied().unwrap_or_default()
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn median(&self) -> Duration {
         self.at(50)
     }

@@ -1,5 +1,6 @@
 //! Building an engine.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
@@ -148,6 +149,7 @@ impl EngineBuilder {
             readers: self.readers,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             interrupt: watch::Sender::new(false),
+            is_interrupted: AtomicBool::new(false),
             alive_until: Mutex::new(None),
         })))
     }

@@ -1,5 +1,6 @@
 //! What all runs of one engine share: the parts, the observers, the interruption, the heartbeat.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,6 +57,7 @@ pub(crate) struct Core {
     pub(crate) readers: Vec<(String, ParamReader)>,
     pub(crate) version: String,
     pub(crate) interrupt: watch::Sender<bool>,
+    pub(crate) is_interrupted: AtomicBool,
     pub(crate) alive_until: Mutex<Option<Timestamp>>,
 }
 
@@ -73,8 +75,15 @@ impl Core {
         }
     }
 
+    /// Returns whether somebody interrupts the engine. Asked after every operation of a script.
     pub(crate) fn is_interrupted(&self) -> bool {
-        *self.interrupt.borrow()
+        self.is_interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Interrupts everything that the engine drives.
+    pub(crate) fn interrupt(&self) {
+        self.is_interrupted.store(true, Ordering::Relaxed);
+        self.interrupt.send_replace(true);
     }
 
     /// Returns once somebody interrupts the engine.

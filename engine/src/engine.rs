@@ -71,7 +71,7 @@ impl Engine {
             Ok(runbook) => runbook,
             Err(error) => return Ok(vec![error]),
         };
-        match self.0.program(main) {
+        match self.0.language.check_params(&runbook).and_then(|()| self.0.program(main)) {
             Ok((program, _)) => Ok(self.0.language.findings(&runbook, &program)),
             Err(error) => Ok(vec![error]),
         }
@@ -123,7 +123,7 @@ impl Engine {
 
     /// Interrupts everything that this engine drives: each run parks at the next safe point.
     pub fn interrupt(&self) {
-        self.0.interrupt.send_replace(true);
+        self.0.interrupt();
     }
 
     /// Returns whether [`interrupt`](Self::interrupt) was called.

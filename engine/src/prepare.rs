@@ -101,6 +101,7 @@ impl Core {
             None => self.library.source(&request.runbook)?,
         };
         let runbook = Runbook::parse(&main)?;
+        self.language.check_params(&runbook)?;
         let (program, sources) = self.program(main)?;
         if let Some(finding) = self.language.findings(&runbook, &program).into_iter().next() {
             return Err(finding);

@@ -685,6 +685,14 @@ async fn wrong_runbooks_are_found_by_reading_them() {
 }
 
 #[tokio::test]
+async fn a_parameter_that_the_script_could_not_name_is_refused() {
+    let text = "/*---\ntitle = \"a\"\n[params.until]\n---*/\nparams.until";
+    let bench = Bench { library: Library::new().ship("a", text), ..Bench::new() };
+    let shown = format!("{:?}", bench.engine().check("a").unwrap());
+    assert!(shown.contains("cannot be called `until`"), "{shown}");
+}
+
+#[tokio::test]
 async fn a_script_cannot_use_up_the_machine() {
     for script in [
         "loop { }",

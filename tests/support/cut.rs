@@ -3,13 +3,15 @@
 //! The engine over it sees nothing but errors from the cut on, so it can write nothing more and send nothing more.
 //! What a real crash leaves behind is then read from the journal underneath.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use relight_engine::event::{Appointment, Event, Lease, Record, RunId, Signal, Source};
-use relight_engine::journal::{Appended, Claim, Journal, MemoryJournal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
+use relight_engine::journal::{
+    Appended, Claim, Journal, MemoryJournal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure,
+};
 use relight_engine::{Error, Result};
 
 /// Which side of the record the process dies on.
@@ -71,7 +73,13 @@ impl Journal for Cut {
         self.inner.heartbeat(owner, until).await
     }
 
-    async fn claim(&self, run: &RunId, owner: &OwnerId, dead: Option<&OwnerId>, at: Timestamp) -> Result<Claim> {
+    async fn claim(
+        &self,
+        run: &RunId,
+        owner: &OwnerId,
+        dead: Option<&OwnerId>,
+        at: Timestamp,
+    ) -> Result<Claim> {
         self.count(1, Side::Before)?;
         let claim = self.inner.claim(run, owner, dead, at).await?;
         self.count(usize::from(matches!(claim, Claim::Granted(_))), Side::After)?;
@@ -140,7 +148,14 @@ impl Journal for Cut {
         self.inner.unschedule(id).await
     }
 
-    async fn fire(&self, id: &str, due: Timestamp, run: NewRun, next: Option<Timestamp>, at: Timestamp) -> Result<bool> {
+    async fn fire(
+        &self,
+        id: &str,
+        due: Timestamp,
+        run: NewRun,
+        next: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<bool> {
         self.count(1, Side::Before)?;
         let fired = self.inner.fire(id, due, run, next, at).await?;
         self.count(usize::from(fired), Side::After)?;

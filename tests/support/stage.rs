@@ -118,7 +118,8 @@ impl Stage {
     pub(crate) fn newest(&self, runbook: &str) -> Option<Value> {
         let listed = self.relight(&["runs", "list", "--json", "--limit", "0"]);
         assert_eq!(listed.code, Some(0), "{listed:?}");
-        let runs = listed.out.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+        let runs =
+            listed.out.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
         runs.into_iter().find(|run| run["runbook"] == runbook)
     }
 
@@ -130,7 +131,8 @@ impl Stage {
     /// The folder in which this lab's runs are kept.
     pub(crate) fn state(&self) -> PathBuf {
         let state = self.sealed.path("state");
-        let mut folders = std::fs::read_dir(&state).expect("the state folder").map(|it| it.expect("an entry").path());
+        let mut folders =
+            std::fs::read_dir(&state).expect("the state folder").map(|it| it.expect("an entry").path());
         folders.find(|path| path.is_dir()).expect("the folder of the lab's runs")
     }
 
@@ -144,7 +146,8 @@ impl Stage {
 
     /// What the lab complained about. A process that was killed could not tell the next one how long to wait.
     pub(crate) fn complaints(&self) -> Vec<String> {
-        let is_early = |text: &String| text.starts_with("poll of ") && text.contains("before the Retry-After");
+        let is_early =
+            |text: &String| text.starts_with("poll of ") && text.contains("before the Retry-After");
         self.lab.violations().into_iter().filter(|complaint| !is_early(complaint)).collect()
     }
 }

@@ -15,8 +15,8 @@ use relight_engine::event::{Lease, Park, Record, RunEnd};
 use relight_engine::journal::{Journal, MemoryJournal, OwnerId, RunFilter, SqliteJournal};
 use relight_engine::keeper::Keeper;
 use relight_engine::{
-    Driven, Engine, EngineBuilder, Error, ErrorKind, Failure, Library, Notice, Result, RunId, RunRequest, Secret,
-    SecretSource,
+    Driven, Engine, EngineBuilder, Error, ErrorKind, Failure, Library, Notice, Result, RunId, RunRequest,
+    Secret, SecretSource,
 };
 use relight_lab::{Descriptor, Lab, LabConfig, LedgerEntry};
 use relight_stdlib::arm::{Arm, Cloud, Credential};
@@ -146,7 +146,9 @@ impl World {
             .secrets(Arc::new(Pocket(self.secrets.clone())))
             .environment(Arc::new(move |name| (name == "AZURE_DEFAULTS_GROUP").then(|| group.clone())))
             .owner(OwnerId::fresh(), Arc::new(|_| true))
-            .observer(Arc::new(move |notice| notices.lock().expect("no panic while noticing").push(notice.clone())))
+            .observer(Arc::new(move |notice| {
+                notices.lock().expect("no panic while noticing").push(notice.clone())
+            }))
     }
 
     /// A request for a runbook of the library.
@@ -263,7 +265,9 @@ impl World {
     /// What the lab complained about.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let forgives = self.is_restarted_at_once.load(Ordering::SeqCst);
-        let is_early = |complaint: &String| complaint.starts_with("poll of ") && complaint.contains("before the Retry-After");
+        let is_early = |complaint: &String| {
+            complaint.starts_with("poll of ") && complaint.contains("before the Retry-After")
+        };
         self.lab.violations().into_iter().filter(|complaint| !(forgives && is_early(complaint))).collect()
     }
 
@@ -409,8 +413,16 @@ fn request(entry: &LedgerEntry) -> String {
 }
 
 pub(crate) fn open_ports(snapshot: &Value) -> Vec<String> {
-    let nodes = snapshot["clusters"].as_array().into_iter().flatten().flat_map(|c| c["nodes"].as_array().into_iter().flatten());
-    nodes.filter(|node| node["port_open"] == true).filter_map(|node| node["name"].as_str()).map(str::to_owned).collect()
+    let nodes = snapshot["clusters"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|c| c["nodes"].as_array().into_iter().flatten());
+    nodes
+        .filter(|node| node["port_open"] == true)
+        .filter_map(|node| node["name"].as_str())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The RDP files of a folder. The network of a lab is its own, so its part of an address is left out.
@@ -454,7 +466,8 @@ pub(crate) fn without_network(text: &str) -> String {
 /// Replaces moments such as `2026-11-20T08:00:00Z` by a word.
 fn without_times(text: &str) -> String {
     let words = text.split(' ').map(|word| {
-        let is_time = word.len() >= 20 && word.is_char_boundary(20) && word[..20].parse::<Timestamp>().is_ok();
+        let is_time =
+            word.len() >= 20 && word.is_char_boundary(20) && word[..20].parse::<Timestamp>().is_ok();
         if is_time { "(a time)" } else { word }
     });
     words.collect::<Vec<_>>().join(" ")
@@ -465,10 +478,14 @@ pub(crate) fn differences(expected: &Value, got: &Value) -> Vec<String> {
     fn look(path: &str, expected: &Value, got: &Value, out: &mut Vec<String>) {
         match (expected, got) {
             (Value::Object(one), Value::Object(other)) if one.keys().eq(other.keys()) => {
-                one.iter().for_each(|(name, value)| look(&format!("{path}/{name}"), value, &other[name], out));
+                one.iter()
+                    .for_each(|(name, value)| look(&format!("{path}/{name}"), value, &other[name], out));
             }
             (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
-                one.iter().zip(other).enumerate().for_each(|(n, (one, other))| look(&format!("{path}/{n}"), one, other, out));
+                one.iter()
+                    .zip(other)
+                    .enumerate()
+                    .for_each(|(n, (one, other))| look(&format!("{path}/{n}"), one, other, out));
             }
             (one, other) if one != other => out.push(format!("{path}: expected {one}, got {other}")),
             _ => {}

@@ -44,6 +44,25 @@ pub struct PlannedCall {
 }
 
 impl Language {
+    /// Checks that a script can name its parameters: some words are the language's own.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the first parameter that it cannot.
+    pub(crate) fn check_params(&self, runbook: &Runbook) -> Result<()> {
+        let engine = self.engine();
+        for param in &runbook.params {
+            let name = &param.name;
+            if engine.compile_expression(format!("#{{}}.{name}")).is_err() {
+                return Err(Error::invalid(format!(
+                    "a parameter of `{}` cannot be called `{name}`: the language keeps that word",
+                    runbook.name
+                ))
+                .hint(format!("rename it, for example to `{name}_`")));
+            }
+        }
+        Ok(())
+    }
+
     /// Returns what is wrong with a runbook: unknown operations, effects that it does not name,
     /// wrong numbers of arguments, names that a runbook must not use.
     pub(crate) fn findings(&self, runbook: &Runbook, program: &Program) -> Vec<Finding> {

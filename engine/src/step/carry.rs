@@ -98,7 +98,7 @@ impl Steps {
                     };
                     if matches!(outcome, Ok(Outcome::Pending(_))) && self.core.clock.now() >= *deadline {
                         self.settle(step, &past, outcome?).await?;
-                        return Err(self.overdue(step, &past.operation, *deadline).await);
+                        return Err(self.overdue(step, &past.operation, *deadline, trouble.last).await);
                     }
                     outcome
                 }
@@ -373,6 +373,7 @@ impl Steps {
                 let progress = Progress { message, percent: None };
                 self.core.notice(&self.tenure.run, None, Event::Progress { step, progress });
                 trouble.until = Some(self.core.after(delay));
+                trouble.last = Some(error);
                 Ok(())
             }
             None => Err(self.put_away(Park::Exhausted { failure: error.to_failure() }).await),
@@ -400,13 +401,16 @@ impl Steps {
         Ok(true)
     }
 
-    async fn overdue(&self, step: u32, operation: &str, deadline: Timestamp) -> Unwind {
-        let error = Error::new(
+    async fn overdue(&self, step: u32, operation: &str, deadline: Timestamp, last: Option<Error>) -> Unwind {
+        let mut error = Error::new(
             ErrorKind::Transient,
-            format!("`{operation}` is still under way after its deadline {deadline}"),
+            format!("`{operation}` is still under way after its deadline {deadline:.0}"),
         )
         .hint("it was not given up: resume the run to go on waiting, or stop it")
         .hint(format!("step {step} of run {}", self.tenure.run));
+        if let Some(last) = last {
+            error = error.because(last);
+        }
         self.put_away(Park::Exhausted { failure: error.to_failure() }).await
     }
 
@@ -464,6 +468,7 @@ struct Trouble {
     failed: u32,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
+    last: Option<Error>,
 }
 
 impl Trouble {

@@ -8,7 +8,7 @@
 //!                          └────► Done
 //! ```
 
-use super::job::{JobRun, JobStep, Kind, State, jobs_of};
+use super::job::{Job, JobRun, JobStep, Kind, State, jobs_of};
 use super::{OPEN_FOR, PORT, ROLE, check_cluster, door};
 use crate::local::find::machine_id;
 use crate::local::{Cluster, Vm, api};
@@ -161,6 +161,10 @@ impl Operation for Enable {
             Phase::Clear => self.clear(cx, opening).await,
             Phase::Clearing(lro) => match self.0.arm.follow(cx, *lro).await? {
                 Advance::Done(_) => opening.at(Phase::Clear).pending(Duration::ZERO),
+                // The status alone is not trusted: a record that is gone is gone.
+                Advance::Wait(..) if self.is_clear(cx, &opening).await? => {
+                    opening.at(Phase::Clear).pending(Duration::ZERO)
+                }
                 Advance::Wait(lro, wait, _) => opening.at(Phase::Clearing(lro)).pending(wait),
             },
             // The run was put away past its deadline, and a keeper closed the port: begin anew, under a new
@@ -194,6 +198,14 @@ impl Enable {
     async fn holds_lease(&self, cx: &Cx, opening: &Opening) -> Result<bool> {
         let id = cx.lease_id();
         Ok(cx.leases_for(&opening.vm.key()).await?.iter().any(|lease| lease.id == id))
+    }
+
+    /// Returns whether no older job for this VM is left.
+    async fn is_clear(&self, cx: &Cx, opening: &Opening) -> Result<bool> {
+        let name = Kind::Provision.job_name(cx, opening.moves);
+        let jobs = jobs_of(&self.0, cx, &opening.cluster, &opening.vm).await?;
+        let is_older = |job: &Job| job.kind == Some(Kind::Provision) && !job.name.eq_ignore_ascii_case(&name);
+        Ok(!jobs.iter().any(is_older))
     }
 
     /// Deletes older jobs for this VM, one at a time; when none is left, opens the lease and goes on to the job.
