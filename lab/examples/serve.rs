@@ -15,16 +15,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut config = LabConfig::new(system_clock());
     config.dir = arguments.next().map(PathBuf::from);
-    config.faults = arguments
-        .map(|fault| fault.parse())
-        .collect::<Result<_, _>>()?;
+    config.faults = arguments.map(|fault| fault.parse()).collect::<Result<_, _>>()?;
 
     let lab = Lab::start(config).await?;
-    writeln!(
-        std::io::stdout(),
-        "{}",
-        serde_json::to_string_pretty(&lab.descriptor())?
-    )?;
+    writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&lab.descriptor())?)?;
     tokio::signal::ctrl_c().await?;
     for violation in lab.violations() {
         writeln!(std::io::stderr(), "violation: {violation}")?;

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use rustls::{
     ServerConfig,
@@ -55,10 +55,8 @@ impl Certificates {
     /// Returns the TLS side of the listener.
     pub(crate) fn server_config(&self) -> Result<Arc<ServerConfig>, LabError> {
         let failed = |e: &dyn std::fmt::Display| LabError::Certificates(e.to_string());
-        let cert =
-            CertificateDer::from_pem_slice(self.server_pem.as_bytes()).map_err(|e| failed(&e))?;
-        let key = PrivateKeyDer::from_pem_slice(self.server_key_pem.as_bytes())
-            .map_err(|e| failed(&e))?;
+        let cert = CertificateDer::from_pem_slice(self.server_pem.as_bytes()).map_err(|e| failed(&e))?;
+        let key = PrivateKeyDer::from_pem_slice(self.server_key_pem.as_bytes()).map_err(|e| failed(&e))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -12,32 +12,21 @@ use crate::{
 
 /// Answers everything that is not ARM.
 pub(crate) fn answer(state: &mut State, call: &Call, segments: &[String], now: Timestamp) -> Reply {
-    if call
-        .header("authorization")
-        .is_some_and(|value| value.to_ascii_lowercase().starts_with("bearer "))
-    {
-        state.violations.push(format!(
-            "a bearer token was sent to {}, which is not ARM",
-            call.path
-        ));
+    if call.header("authorization").is_some_and(|value| value.to_ascii_lowercase().starts_with("bearer ")) {
+        state.violations.push(format!("a bearer token was sent to {}, which is not ARM", call.path));
     }
     let lower: Vec<String> = segments.iter().map(|s| s.to_ascii_lowercase()).collect();
     let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
     match (call.method.as_str(), lower.as_slice()) {
         ("GET", ["metadata", "endpoints"]) => metadata(state),
         ("GET", ["common", "discovery", "instance"]) => instances(state),
-        ("GET", [tenant, "v2.0", ".well-known", "openid-configuration"]) => {
-            discovery(state, tenant)
-        }
+        ("GET", [tenant, "v2.0", ".well-known", "openid-configuration"]) => discovery(state, tenant),
         ("GET", [tenant, ".well-known", "openid-configuration"]) => discovery(state, tenant),
         ("POST", [tenant, "oauth2", "v2.0", "token"]) => {
             state.note_token_request(now);
             token(state, call, tenant, now).unwrap_or_else(|refusal| refusal.into_reply(now))
         }
-        _ => Reply::json(
-            404,
-            json!({"error": {"code": "NotFound", "message": "Nothing is served here."}}),
-        ),
+        _ => Reply::json(404, json!({"error": {"code": "NotFound", "message": "Nothing is served here."}})),
     }
 }
 
@@ -78,10 +67,7 @@ fn metadata(state: &State) -> Reply {
 
 fn instances(state: &State) -> Reply {
     let host = state.base.trim_start_matches("https://");
-    let endpoint = format!(
-        "{}/common/v2.0/.well-known/openid-configuration",
-        state.base
-    );
+    let endpoint = format!("{}/common/v2.0/.well-known/openid-configuration", state.base);
     let metadata = json!([{"preferred_network": host, "preferred_cache": host, "aliases": [host]}]);
     Reply::json(
         200,
@@ -122,18 +108,11 @@ struct Refusal {
 
 impl Refusal {
     fn new(status: u16, error: &'static str, number: u32, text: impl Into<String>) -> Self {
-        Self {
-            status,
-            error,
-            number,
-            text: text.into(),
-        }
+        Self { status, error, number, text: text.into() }
     }
 
     fn tenant(tenant: &str) -> Self {
-        let text = format!(
-            "Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID."
-        );
+        let text = format!("Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID.");
         Self::new(400, "invalid_request", 90002, text)
     }
 
@@ -162,19 +141,12 @@ fn token(state: &State, call: &Call, tenant: &str, now: Timestamp) -> Result<Rep
         return Err(Refusal::tenant(tenant));
     }
     let form = parse_form(&String::from_utf8_lossy(&call.body));
-    let field = |name: &str| {
-        form.iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
-    };
+    let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let required = |name: &str| {
-        field(name)
-            .filter(|value| !value.is_empty())
-            .ok_or_else(|| {
-                let text =
-                    format!("The request body must contain the following parameter: '{name}'.");
-                Refusal::new(400, "invalid_request", 900144, text)
-            })
+        field(name).filter(|value| !value.is_empty()).ok_or_else(|| {
+            let text = format!("The request body must contain the following parameter: '{name}'.");
+            Refusal::new(400, "invalid_request", 900144, text)
+        })
     };
     let grant = required("grant_type")?;
     if grant != "client_credentials" {
@@ -183,9 +155,8 @@ fn token(state: &State, call: &Call, tenant: &str, now: Timestamp) -> Result<Rep
     }
     let client = required("client_id")?;
     if !client.eq_ignore_ascii_case(&world.client_id) {
-        let text = format!(
-            "Application with identifier '{client}' was not found in the directory 'Relight lab'."
-        );
+        let text =
+            format!("Application with identifier '{client}' was not found in the directory 'Relight lab'.");
         return Err(Refusal::new(400, "unauthorized_client", 700016, text));
     }
     if required("client_secret")? != world.client_secret {
@@ -213,35 +184,23 @@ fn token(state: &State, call: &Call, tenant: &str, now: Timestamp) -> Result<Rep
         "ext_expires_in": LIFETIME,
         "access_token": token,
     });
-    Ok(Reply::json(200, body)
-        .with("Cache-Control", "no-store, no-cache")
-        .with("Pragma", "no-cache"))
+    Ok(Reply::json(200, body).with("Cache-Control", "no-store, no-cache").with("Pragma", "no-cache"))
 }
 
 /// Returns the audience of a scope: the lab itself or the public ARM, whose name clients may use for any cloud.
 fn audience(scope: &str, base: &str) -> Result<String, Refusal> {
-    let Some(resource) = scope
-        .split(' ')
-        .find_map(|scope| scope.strip_suffix("/.default"))
-    else {
-        let text = format!(
-            "The provided value for scope {scope} is not valid. It must end in '/.default'."
-        );
+    let Some(resource) = scope.split(' ').find_map(|scope| scope.strip_suffix("/.default")) else {
+        let text = format!("The provided value for scope {scope} is not valid. It must end in '/.default'.");
         return Err(Refusal::new(400, "invalid_scope", 1002012, text));
     };
     // A trailing slash belongs to the audience, which is why such scopes have two.
     let plain = resource.trim_end_matches('/');
-    let known = [
-        base,
-        "https://management.azure.com",
-        "https://management.core.windows.net",
-    ];
+    let known = [base, "https://management.azure.com", "https://management.core.windows.net"];
     if known.contains(&plain) {
         return Ok(resource.to_owned());
     }
-    let text = format!(
-        "The resource principal named {resource} was not found in the tenant named Relight lab."
-    );
+    let text =
+        format!("The resource principal named {resource} was not found in the tenant named Relight lab.");
     Err(Refusal::new(400, "invalid_resource", 500011, text))
 }
 

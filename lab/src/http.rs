@@ -20,27 +20,17 @@ pub(crate) struct Call {
 impl Call {
     /// Returns a header's value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// Returns a query parameter; names compare without case.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.query.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// Returns the decoded path segments. Empty ones are skipped: ARM accepts `//subscriptions/...`.
     pub(crate) fn segments(&self) -> Vec<String> {
-        self.path
-            .split('/')
-            .filter(|s| !s.is_empty())
-            .map(|s| percent_decode(s, false))
-            .collect()
+        self.path.split('/').filter(|s| !s.is_empty()).map(|s| percent_decode(s, false)).collect()
     }
 
     /// Returns whether the request only reads.
@@ -68,35 +58,19 @@ pub(crate) enum Body {
 
 impl Reply {
     pub(crate) fn empty(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Body::Empty,
-        }
+        Self { status, headers: Vec::new(), body: Body::Empty }
     }
 
     pub(crate) fn json(status: u16, body: Value) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Body::Json(body),
-        }
+        Self { status, headers: Vec::new(), body: Body::Json(body) }
     }
 
     pub(crate) fn raw(status: u16, content_type: &'static str, text: impl Into<String>) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Body::Raw(content_type, text.into()),
-        }
+        Self { status, headers: Vec::new(), body: Body::Raw(content_type, text.into()) }
     }
 
     /// Adds a header.
-    pub(crate) fn with(
-        mut self,
-        name: impl Into<Cow<'static, str>>,
-        value: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn with(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
@@ -122,12 +96,7 @@ pub(crate) fn parse_form(text: &str) -> Vec<(String, String)> {
 /// Decodes `%XX`, and `+` where a form is read. What is not an escape stays as it is.
 fn percent_decode(text: &str, form: bool) -> String {
     let bytes = text.as_bytes();
-    let hex = |at: usize| {
-        bytes
-            .get(at)
-            .and_then(|b| char::from(*b).to_digit(16))
-            .map(|d| d as u8)
-    };
+    let hex = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16)).map(|d| d as u8);
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {

@@ -73,14 +73,9 @@ impl Lab {
     pub async fn start(config: LabConfig) -> Result<Lab, LabError> {
         let store = config.dir.as_deref().map(Store::open).transpose()?;
         let loaded = store.as_ref().map(Store::load).transpose()?.flatten();
-        let port = config
-            .port
-            .or(loaded.as_ref().map(|saved| saved.identity.port))
-            .unwrap_or(0);
+        let port = config.port.or(loaded.as_ref().map(|saved| saved.identity.port)).unwrap_or(0);
         let listen = |source| LabError::Listen { port, source };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-            .await
-            .map_err(listen)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(listen)?;
         let port = listener.local_addr().map_err(listen)?.port();
 
         let (mut identity, mut world, ledger) = match loaded {
@@ -91,11 +86,7 @@ impl Lab {
                     token_key: TokenKey::generate(),
                     port,
                 };
-                (
-                    identity,
-                    World::build(&config.world, config.seed),
-                    Vec::new(),
-                )
+                (identity, World::build(&config.world, config.seed), Vec::new())
             }
         };
         identity.port = port;
@@ -104,10 +95,7 @@ impl Lab {
 
         let tls = TlsAcceptor::from(identity.certificates.server_config()?);
         let mut faults = Faults::default();
-        config
-            .faults
-            .into_iter()
-            .for_each(|fault| faults.inject(fault));
+        config.faults.into_iter().for_each(|fault| faults.inject(fault));
         let state = State {
             world,
             faults,
@@ -151,11 +139,7 @@ impl Lab {
                 }
             }
         });
-        Ok(Lab {
-            shared,
-            tasks: vec![serving, reconciling],
-            _claim: claim,
-        })
+        Ok(Lab { shared, tasks: vec![serving, reconciling], _claim: claim })
     }
 
     /// Returns what a client needs to know.
@@ -169,11 +153,7 @@ impl Lab {
             subscription: world.subscription.clone(),
             client_id: world.client_id.clone(),
             client_secret: world.client_secret.clone(),
-            resource_group: world
-                .clusters
-                .first()
-                .map(|cluster| cluster.group.clone())
-                .unwrap_or_default(),
+            resource_group: world.clusters.first().map(|cluster| cluster.group.clone()).unwrap_or_default(),
         }
     }
 
@@ -243,9 +223,7 @@ impl Lab {
 
 impl fmt::Debug for Lab {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lab")
-            .field("url", &self.shared.state().base)
-            .finish_non_exhaustive()
+        f.debug_struct("Lab").field("url", &self.shared.state().base).finish_non_exhaustive()
     }
 }
 
@@ -273,9 +251,7 @@ impl Shared {
         if let Some(entry) = entry.filter(|entry| entry.effect) {
             let hooks = self.hooks().clone();
             // A hook may kill a process and wait for its end, so it must not hold up a worker.
-            let ran =
-                tokio::task::spawn_blocking(move || hooks.iter().for_each(|hook| hook(&entry)))
-                    .await;
+            let ran = tokio::task::spawn_blocking(move || hooks.iter().for_each(|hook| hook(&entry))).await;
             if let Err(e) = ran {
                 tracing::error!("a hook failed: {e}");
             }

@@ -14,9 +14,7 @@ impl Seed {
         let digest = self.digest(label);
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);
-        uuid::Builder::from_random_bytes(bytes)
-            .into_uuid()
-            .to_string()
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
     }
 
     /// Returns a number below `bound`, which must not be 0.
@@ -35,18 +33,11 @@ impl Seed {
 
     /// Returns the 64 upper-case hex digits that Azure Local puts behind an operation's GUID.
     pub(crate) fn hex(self, label: &str) -> String {
-        self.digest(label)
-            .iter()
-            .map(|byte| format!("{byte:02X}"))
-            .collect()
+        self.digest(label).iter().map(|byte| format!("{byte:02X}")).collect()
     }
 
     fn digest(self, label: &str) -> [u8; 32] {
-        Sha256::new()
-            .chain_update(self.0.to_be_bytes())
-            .chain_update(label)
-            .finalize()
-            .into()
+        Sha256::new().chain_update(self.0.to_be_bytes()).chain_update(label).finalize().into()
     }
 }
 

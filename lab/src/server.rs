@@ -24,11 +24,7 @@ const BODY_LIMIT: usize = 4 << 20;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Serves until dropped; all connections end with it.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    tls: TlsAcceptor,
-    shared: Arc<Shared>,
-) -> Infallible {
+pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) -> Infallible {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -50,9 +46,7 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>) {
     };
     let service = service_fn(|request| answer(request, &shared));
     // An error here is a client that went away or a fault that closed the connection; both are as they should be.
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// The connection is to be closed without an answer. hyper does that when a service fails.
@@ -67,16 +61,9 @@ impl fmt::Display for HangUp {
 
 impl std::error::Error for HangUp {}
 
-async fn answer(
-    request: Request<Incoming>,
-    shared: &Arc<Shared>,
-) -> Result<Response<Full<Bytes>>, HangUp> {
+async fn answer(request: Request<Incoming>, shared: &Arc<Shared>) -> Result<Response<Full<Bytes>>, HangUp> {
     let (head, body) = request.into_parts();
-    let body = Limited::new(body, BODY_LIMIT)
-        .collect()
-        .await
-        .map_err(|_| HangUp)?
-        .to_bytes();
+    let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| HangUp)?.to_bytes();
     let headers = head.headers.iter();
     let call = Call {
         method: head.method.as_str().to_owned(),
@@ -84,10 +71,7 @@ async fn answer(
         query: head.uri.query().map(parse_form).unwrap_or_default(),
         headers: headers
             .map(|(name, value)| {
-                (
-                    name.as_str().to_owned(),
-                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                )
+                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
             })
             .collect(),
         body: body.to_vec(),
@@ -101,10 +85,7 @@ async fn answer(
 fn into_response(reply: Reply) -> Response<Full<Bytes>> {
     let (media, body) = match reply.body {
         Body::Empty => (None, Bytes::new()),
-        Body::Json(value) => (
-            Some("application/json; charset=utf-8"),
-            Bytes::from(value.to_string()),
-        ),
+        Body::Json(value) => (Some("application/json; charset=utf-8"), Bytes::from(value.to_string())),
         Body::Raw(media, text) => (Some(media), Bytes::from(text)),
     };
     let mut response = Response::new(Full::new(body));
@@ -115,10 +96,7 @@ fn into_response(reply: Reply) -> Response<Full<Bytes>> {
     }
     for (name, value) in reply.headers {
         // A value echoed from the client may hold bytes that no header can; such a header is left out.
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::try_from(name.as_ref()),
-            HeaderValue::try_from(value),
-        ) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_ref()), HeaderValue::try_from(value)) {
             headers.append(name, value);
         }
     }

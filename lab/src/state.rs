@@ -52,10 +52,7 @@ impl State {
         let now = (self.now)();
         self.world.advance(now);
         let segments = call.segments();
-        let first = segments
-            .first()
-            .map(|s| s.to_ascii_lowercase())
-            .unwrap_or_default();
+        let first = segments.first().map(|s| s.to_ascii_lowercase()).unwrap_or_default();
         if !matches!(first.as_str(), "subscriptions" | "providers" | "tenants") {
             let reply = entra::answer(self, call, &segments, now);
             self.note_request(call, now, reply.status);
@@ -80,12 +77,7 @@ impl State {
 
     fn note_request(&mut self, call: &Call, at: Timestamp, status: u16) {
         let (method, path) = (call.method.clone(), call.path.clone());
-        self.requests.push(RequestEntry {
-            method,
-            path,
-            at,
-            status,
-        });
+        self.requests.push(RequestEntry { method, path, at, status });
     }
 
     fn ledger_entry(&self, call: &Call, at: Timestamp, answered: &arm::Answered) -> LedgerEntry {
@@ -116,11 +108,7 @@ impl State {
     /// Moves the world to now and returns the addresses on which a console listens.
     pub(crate) fn open_consoles(&mut self) -> BTreeSet<SocketAddr> {
         self.world.advance((self.now)());
-        let nodes = self
-            .world
-            .clusters
-            .iter()
-            .flat_map(|cluster| &cluster.nodes);
+        let nodes = self.world.clusters.iter().flat_map(|cluster| &cluster.nodes);
         nodes
             .filter(|node| node.port.is_some())
             .flat_map(|node| {
@@ -134,20 +122,11 @@ impl State {
     }
 
     /// Returns the VM that a preconnection blob names, and what is wrong with connecting to it here.
-    pub(crate) fn judge_console(
-        &mut self,
-        ip: IpAddr,
-        blob: &str,
-    ) -> (Option<String>, Result<(), String>) {
+    pub(crate) fn judge_console(&mut self, ip: IpAddr, blob: &str) -> (Option<String>, Result<(), String>) {
         self.world.advance((self.now)());
         let mut parts = blob.split(';');
         let guid = parts.next().unwrap_or_default();
-        let Some(vm) = self
-            .world
-            .vms
-            .iter()
-            .find(|vm| vm.hyperv_id.eq_ignore_ascii_case(guid))
-        else {
+        let Some(vm) = self.world.vms.iter().find(|vm| vm.hyperv_id.eq_ignore_ascii_case(guid)) else {
             return (None, Err(format!("no VM has the Hyper-V id `{guid}`")));
         };
         let id = format!(
@@ -157,9 +136,7 @@ impl State {
         let problem = parts.find_map(|option| match option {
             "EnhancedMode=0" => None,
             "EnhancedMode=1" if vm.is_connected() => None,
-            "EnhancedMode=1" => {
-                Some("an enhanced session needs a guest that has booted".to_owned())
-            }
+            "EnhancedMode=1" => Some("an enhanced session needs a guest that has booted".to_owned()),
             other => Some(format!("unknown option `{other}`")),
         });
         let judgement = match problem.or_else(|| self.elsewhere(vm, ip)) {
@@ -175,11 +152,7 @@ impl State {
         if host.port.is_none() {
             return Some(format!("port {CONSOLE_PORT} of {} is closed", host.name));
         }
-        let here = self
-            .world
-            .addresses(host)
-            .iter()
-            .any(|address| IpAddr::from(*address) == ip);
+        let here = self.world.addresses(host).iter().any(|address| IpAddr::from(*address) == ip);
         (!here).then(|| format!("{} is on {}, not behind {ip}", vm.name, host.name))
     }
 
@@ -187,11 +160,7 @@ impl State {
     pub(crate) fn check_token(&mut self, call: &Call, now: Timestamp) -> Result<(), Reply> {
         let Some(header) = call.header("authorization") else {
             let message = "Authentication failed. The 'Authorization' header is missing.";
-            return Err(self.unauthorized(
-                "AuthenticationFailed",
-                message,
-                "The access token is missing.",
-            ));
+            return Err(self.unauthorized("AuthenticationFailed", message, "The access token is missing."));
         };
         let Some(claims) = self.claims(header) else {
             let message = "The access token is invalid.";
@@ -201,8 +170,7 @@ impl State {
             return Err(self.expired(claims.expires, now));
         }
         if self.dead_tokens.contains(&claims.id) {
-            self.violations
-                .push("a token was used again after it had been refused".to_owned());
+            self.violations.push("a token was used again after it had been refused".to_owned());
             return Err(self.expired(now - SignedDuration::from_secs(18), now));
         }
         if self.wants_claims && !claims.answers_challenge {
@@ -213,16 +181,11 @@ impl State {
 
     fn claims(&self, header: &str) -> Option<Claims> {
         let (scheme, token) = header.split_once(' ')?;
-        scheme
-            .eq_ignore_ascii_case("bearer")
-            .then(|| self.identity.token_key.read(token))?
+        scheme.eq_ignore_ascii_case("bearer").then(|| self.identity.token_key.read(token))?
     }
 
     fn kill_token(&mut self, call: &Call) {
-        if let Some(claims) = call
-            .header("authorization")
-            .and_then(|header| self.claims(header))
-        {
+        if let Some(claims) = call.header("authorization").and_then(|header| self.claims(header)) {
             self.dead_tokens.insert(claims.id);
         }
     }
@@ -240,18 +203,15 @@ impl State {
             show(expiry),
             show(now)
         );
-        self.unauthorized(
-            "ExpiredAuthenticationToken",
-            &message,
-            "The access token has expired.",
-        )
+        self.unauthorized("ExpiredAuthenticationToken", &message, "The access token has expired.")
     }
 
     /// Refuses a token with a continuous access evaluation challenge.
     pub(crate) fn challenge(&mut self, call: &Call, claims: bool, now: Timestamp) -> Reply {
         self.kill_token(call);
         self.wants_claims = claims;
-        let wanted = json!({"access_token": {"nbf": {"essential": true, "value": now.as_second().to_string()}}});
+        let wanted =
+            json!({"access_token": {"nbf": {"essential": true, "value": now.as_second().to_string()}}});
         let header = format!(
             "Bearer realm=\"\", authorization_uri=\"{}/common/oauth2/authorize\", error=\"insufficient_claims\", \
              error_description=\"Continuous access evaluation resulted in challenge with result: \
@@ -269,21 +229,17 @@ impl State {
             "Bearer authorization_uri=\"{}/{}\", error=\"invalid_token\", error_description=\"{description}\"",
             self.base, self.world.tenant
         );
-        ArmError::gateway(401, code, message)
-            .into_reply()
-            .with("WWW-Authenticate", header)
+        ArmError::gateway(401, code, message).into_reply().with("WWW-Authenticate", header)
     }
 
     /// Counts a token request and complains when there are too many within one token lifetime.
     pub(crate) fn note_token_request(&mut self, now: Timestamp) {
-        self.token_requests
-            .retain(|at| now.duration_since(*at) < SignedDuration::from_secs(LIFETIME));
+        self.token_requests.retain(|at| now.duration_since(*at) < SignedDuration::from_secs(LIFETIME));
         self.token_requests.push(now);
         let count = self.token_requests.len();
         if count as u64 > u64::from(self.token_limit) {
-            self.violations.push(format!(
-                "{count} token requests within one token lifetime: tokens are not cached"
-            ));
+            self.violations
+                .push(format!("{count} token requests within one token lifetime: tokens are not cached"));
         }
     }
 }

@@ -52,9 +52,9 @@ impl Store {
     pub(crate) fn load(&self) -> Result<Option<Loaded>, LabError> {
         let path = self.file();
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|source| LabError::Format { path, source }),
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map(Some).map_err(|source| LabError::Format { path, source })
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(failed(&path, source)),
         }
@@ -70,16 +70,9 @@ impl Store {
         ledger: &[LedgerEntry],
     ) -> Result<(), LabError> {
         let path = self.file();
-        let saved = Saved {
-            format: FORMAT,
-            identity,
-            world,
-            ledger,
-        };
-        let bytes = serde_json::to_vec(&saved).map_err(|source| LabError::Format {
-            path: path.clone(),
-            source,
-        })?;
+        let saved = Saved { format: FORMAT, identity, world, ledger };
+        let bytes =
+            serde_json::to_vec(&saved).map_err(|source| LabError::Format { path: path.clone(), source })?;
         self.replace("lab.json", &bytes)
     }
 
@@ -96,8 +89,5 @@ impl Store {
 }
 
 fn failed(path: &Path, source: io::Error) -> LabError {
-    LabError::Store {
-        path: path.to_owned(),
-        source,
-    }
+    LabError::Store { path: path.to_owned(), source }
 }

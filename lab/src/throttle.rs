@@ -50,20 +50,13 @@ struct Bucket {
 
 impl Buckets {
     pub(crate) fn full() -> Self {
-        Self(
-            [Budget::Reads, Budget::Writes, Budget::Deletes].map(|b| Bucket {
-                left: b.size(),
-                at: None,
-            }),
-        )
+        Self([Budget::Reads, Budget::Writes, Budget::Deletes].map(|b| Bucket { left: b.size(), at: None }))
     }
 
     /// Takes one request out of a bucket and returns how many are left, or how many seconds to wait.
     pub(crate) fn take(&mut self, budget: Budget, now: Timestamp) -> Result<u32, u32> {
         let bucket = &mut self.0[budget as usize];
-        let passed = bucket
-            .at
-            .map_or(0.0, |at| now.duration_since(at).as_secs_f64().max(0.0));
+        let passed = bucket.at.map_or(0.0, |at| now.duration_since(at).as_secs_f64().max(0.0));
         bucket.left = (bucket.left + passed * budget.per_second()).min(budget.size());
         bucket.at = Some(now);
         if bucket.left < 1.0 {
@@ -88,14 +81,7 @@ mod tests {
             assert_eq!(buckets.take(Budget::Writes, start), Ok(left));
         }
         assert_eq!(buckets.take(Budget::Writes, start), Err(2));
-        assert_eq!(
-            buckets.take(Budget::Reads, start),
-            Ok(249),
-            "reads are counted apart"
-        );
-        assert_eq!(
-            buckets.take(Budget::Writes, start + SignedDuration::from_secs(1)),
-            Ok(9)
-        );
+        assert_eq!(buckets.take(Budget::Reads, start), Ok(249), "reads are counted apart");
+        assert_eq!(buckets.take(Budget::Writes, start + SignedDuration::from_secs(1)), Ok(9));
     }
 }

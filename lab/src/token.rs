@@ -36,11 +36,7 @@ pub(crate) struct Subject<'a> {
 impl TokenKey {
     /// Makes a new random key.
     pub(crate) fn generate() -> Self {
-        Self(format!(
-            "{}{}",
-            uuid::Uuid::new_v4().simple(),
-            uuid::Uuid::new_v4().simple()
-        ))
+        Self(format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()))
     }
 
     /// Returns a signed token.
@@ -86,14 +82,8 @@ impl TokenKey {
     /// HMAC-SHA256 as in RFC 2104; the key is 64 bytes, exactly one block.
     fn sign(&self, text: &str) -> String {
         let pad = |with: u8| self.0.bytes().map(|byte| byte ^ with).collect::<Vec<u8>>();
-        let inner = Sha256::new()
-            .chain_update(pad(0x36))
-            .chain_update(text)
-            .finalize();
-        let outer = Sha256::new()
-            .chain_update(pad(0x5c))
-            .chain_update(inner)
-            .finalize();
+        let inner = Sha256::new().chain_update(pad(0x36)).chain_update(text).finalize();
+        let outer = Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize();
         URL_SAFE_NO_PAD.encode(outer)
     }
 }
@@ -114,10 +104,7 @@ mod tests {
             answers_challenge: false,
         };
         let token = key.issue(&subject, Timestamp::UNIX_EPOCH);
-        assert_eq!(
-            key.read(&token).map(|c| c.expires.as_second()),
-            Some(LIFETIME)
-        );
+        assert_eq!(key.read(&token).map(|c| c.expires.as_second()), Some(LIFETIME));
         assert!(TokenKey::generate().read(&token).is_none());
         assert!(key.read(&token.replacen('.', ".A", 1)).is_none());
         assert!(key.read("not a token").is_none());

@@ -7,13 +7,15 @@
 //! | `time` | when it happened, RFC 3339 in UTC |
 //! | `event` | `prepared`, `claimed`, `step_started`, `step_retrying`, `step_accepted`, `progress`, `step_finished`, `signalled`, `parked` or `finished` |
 //!
-//! The other fields are the event's own, as the journal keeps them. Fields are added, never renamed.
+//! The other fields are the event's own, as the journal keeps them, but for a step's `continuation`: it
+//! may hold a signed address, which is nobody's but the journal's. Fields are added, never renamed.
 
 use std::io::{self, Write};
 
 use jiff::Timestamp;
 use relight_engine::{Event, Notice, RunId};
 use serde::Serialize;
+use serde_json::Value;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -26,7 +28,11 @@ struct Line<'a> {
 
 /// Returns an event as one line.
 pub(crate) fn line(notice: &Notice) -> String {
-    let line = Line { run: &notice.run, seq: notice.seq, time: notice.at, event: &notice.event };
+    let mut event = notice.event.clone();
+    if let Event::StepAccepted { continuation, .. } = &mut event {
+        *continuation = Value::Null;
+    }
+    let line = Line { run: &notice.run, seq: notice.seq, time: notice.at, event: &event };
     // Every event was written as JSON by the journal before it came here.
     serde_json::to_string(&line).unwrap_or_else(|e| format!("{{\"error\":{:?}}}", e.to_string()))
 }
@@ -43,6 +49,18 @@ mod tests {
 
     fn notice(seq: Option<u64>, event: Event) -> Notice {
         Notice { run: RunId::from("r1"), seq, at: Timestamp::UNIX_EPOCH, event }
+    }
+
+    #[test]
+    fn a_signed_address_is_not_shown() {
+        let accepted = Event::StepAccepted {
+            step: 1,
+            continuation: Value::from("https://management.azure.com/x?s=signature"),
+            check_at: Timestamp::UNIX_EPOCH,
+            deadline: Timestamp::UNIX_EPOCH,
+            effected: Vec::new(),
+        };
+        assert!(!line(&notice(Some(3), accepted)).contains("signature"));
     }
 
     #[test]

@@ -38,10 +38,7 @@ impl Address {
             if !word.eq_ignore_ascii_case("providers") {
                 return None;
             }
-            let mut link = Link {
-                namespace: namespace.clone(),
-                ..Link::default()
-            };
+            let mut link = Link { namespace: namespace.clone(), ..Link::default() };
             rest = tail;
             while let [kind, tail @ ..] = rest {
                 if kind.eq_ignore_ascii_case("providers") {
@@ -63,25 +60,17 @@ impl Address {
     /// Returns the last type in lower case without its namespace, and the namespace in lower case.
     pub(crate) fn kind(&self) -> (String, String) {
         let last = self.links.last().cloned().unwrap_or_default();
-        (
-            last.namespace.to_ascii_lowercase(),
-            last.types.join("/").to_ascii_lowercase(),
-        )
+        (last.namespace.to_ascii_lowercase(), last.types.join("/").to_ascii_lowercase())
     }
 
     /// Returns the n-th name of a link, or nothing.
     pub(crate) fn name(&self, link: usize, nth: usize) -> &str {
-        self.links
-            .get(link)
-            .and_then(|link| link.names.get(nth))
-            .map_or("", String::as_str)
+        self.links.get(link).and_then(|link| link.names.get(nth)).map_or("", String::as_str)
     }
 
     /// Returns whether the path ends in a type: a collection, or for POST an action.
     pub(crate) fn is_collection(&self) -> bool {
-        self.links
-            .last()
-            .is_some_and(|link| link.types.len() > link.names.len())
+        self.links.last().is_some_and(|link| link.types.len() > link.names.len())
     }
 
     /// Returns the group's name, empty at subscription level.
@@ -95,13 +84,7 @@ mod tests {
     use super::*;
 
     fn parse(path: &str) -> Option<Address> {
-        Address::parse(
-            &path
-                .split('/')
-                .filter(|s| !s.is_empty())
-                .map(str::to_owned)
-                .collect::<Vec<_>>(),
-        )
+        Address::parse(&path.split('/').filter(|s| !s.is_empty()).map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
@@ -112,10 +95,7 @@ mod tests {
         let address = address.expect("an address");
         assert_eq!(
             address.kind(),
-            (
-                "microsoft.azurestackhci".into(),
-                "virtualmachineinstances/start".into()
-            )
+            ("microsoft.azurestackhci".into(), "virtualmachineinstances/start".into())
         );
         assert_eq!((address.name(0, 0), address.name(1, 0)), ("m", "default"));
         assert!(address.is_collection());
@@ -123,12 +103,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for path in [
-            "/",
-            "/subscriptions/s",
-            "/subscriptions/s/providers/NS",
-            "/subscriptions/s/things/x",
-        ] {
+        for path in ["/", "/subscriptions/s", "/subscriptions/s/providers/NS", "/subscriptions/s/things/x"] {
             assert_eq!(parse(path), None, "{path}");
         }
     }

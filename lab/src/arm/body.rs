@@ -15,14 +15,12 @@ impl Cx<'_> {
     pub(super) fn json_body(&self) -> Result<Value, ArmError> {
         let media = self.call.header("content-type").unwrap_or_default();
         if !media.to_ascii_lowercase().starts_with("application/json") {
-            let message = format!(
-                "The content media type '{media}' is not supported. Only 'application/json' is."
-            );
+            let message =
+                format!("The content media type '{media}' is not supported. Only 'application/json' is.");
             return Err(ArmError::gateway(415, "UnsupportedMediaType", message));
         }
         serde_json::from_slice(&self.call.body).map_err(|e| {
-            let message =
-                format!("The request content was invalid and could not be deserialized: '{e}'.");
+            let message = format!("The request content was invalid and could not be deserialized: '{e}'.");
             ArmError::gateway(400, "InvalidRequestContent", message)
         })
     }
@@ -38,11 +36,7 @@ impl Cx<'_> {
             .and_then(|map| map.keys().next().cloned())
         {
             Some(name) => Err(ArmError::undocumented("member", &name)),
-            None => Err(ArmError::gateway(
-                400,
-                "InvalidRequestContent",
-                "This request takes no body.",
-            )),
+            None => Err(ArmError::gateway(400, "InvalidRequestContent", "This request takes no body.")),
         }
     }
 }
@@ -57,10 +51,7 @@ impl<'a> Fields<'a> {
         if let Some(name) = fields.keys().find(|name| !known.contains(&name.as_str())) {
             return Err(ArmError::undocumented("member", &join(place, name)));
         }
-        Ok(Self {
-            place: place.to_owned(),
-            fields,
-        })
+        Ok(Self { place: place.to_owned(), fields })
     }
 
     pub(super) fn value(&self, name: &str) -> Option<&'a Value> {
@@ -78,9 +69,7 @@ impl<'a> Fields<'a> {
 
     /// Returns a text field that must be there and not be empty.
     pub(super) fn required_text(&self, name: &str) -> Result<&'a str, ArmError> {
-        self.text(name)?
-            .filter(|text| !text.is_empty())
-            .ok_or_else(|| self.wrong(name, "is required"))
+        self.text(name)?.filter(|text| !text.is_empty()).ok_or_else(|| self.wrong(name, "is required"))
     }
 
     /// Returns a list that must be there and not be empty.
@@ -99,9 +88,5 @@ impl<'a> Fields<'a> {
 }
 
 fn join(place: &str, name: &str) -> String {
-    if place.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{place}.{name}")
-    }
+    if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") }
 }

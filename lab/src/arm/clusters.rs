@@ -13,37 +13,21 @@ pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
     cx.read_only()?;
     if at.is_collection() {
         cx.only_query(&["$skiptoken"])?;
-        let wanted = |cluster: &&Cluster| {
-            at.group
-                .as_ref()
-                .is_none_or(|g| cluster.group.eq_ignore_ascii_case(g))
-        };
-        let shown: Vec<Value> = cx
-            .world
-            .clusters
-            .iter()
-            .filter(wanted)
-            .map(|cluster| show(cx, cluster))
-            .collect();
+        let wanted =
+            |cluster: &&Cluster| at.group.as_ref().is_none_or(|g| cluster.group.eq_ignore_ascii_case(g));
+        let shown: Vec<Value> =
+            cx.world.clusters.iter().filter(wanted).map(|cluster| show(cx, cluster)).collect();
         return Ok(Reply::json(200, json!({"value": shown})));
     }
     cx.only_query(&[])?;
     let cluster = cx.world.cluster(at.group(), at.name(0, 0)).ok_or_else(|| {
-        ArmError::resource_not_found(
-            "Microsoft.AzureStackHCI/clusters",
-            at.name(0, 0),
-            at.group(),
-        )
+        ArmError::resource_not_found("Microsoft.AzureStackHCI/clusters", at.name(0, 0), at.group())
     })?;
     Ok(Reply::json(200, show(cx, cluster)))
 }
 
 /// Returns the cluster that an address is below of.
-pub(super) fn parent<'a>(
-    cx: &'a Cx<'_>,
-    at: &Address,
-    child: &str,
-) -> Result<&'a Cluster, ArmError> {
+pub(super) fn parent<'a>(cx: &'a Cx<'_>, at: &Address, child: &str) -> Result<&'a Cluster, ArmError> {
     cx.world.cluster(at.group(), at.name(0, 0)).ok_or_else(|| {
         let action = if cx.call.is_read() { "read" } else { "write" };
         let id = format!(
@@ -71,11 +55,7 @@ pub(super) fn arc_settings(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmEr
 
 pub(super) fn deployment_settings(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
     settings(cx, at, "deploymentSettings", |cx, cluster| {
-        let nodes: Vec<String> = cluster
-            .nodes
-            .iter()
-            .map(|node| machine_id(cx, cluster, node))
-            .collect();
+        let nodes: Vec<String> = cluster.nodes.iter().map(|node| machine_id(cx, cluster, node)).collect();
         json!({"provisioningState": "Succeeded", "deploymentMode": "Deploy", "arcNodeResourceIds": nodes})
     })
 }
@@ -109,20 +89,12 @@ fn settings(
 
 /// Returns a cluster's resource id.
 pub(super) fn id(cx: &Cx<'_>, cluster: &Cluster) -> String {
-    format!(
-        "{}/providers/Microsoft.AzureStackHCI/clusters/{}",
-        cx.group_id(&cluster.group),
-        cluster.name
-    )
+    format!("{}/providers/Microsoft.AzureStackHCI/clusters/{}", cx.group_id(&cluster.group), cluster.name)
 }
 
 /// Returns the id of a node's Arc machine.
 pub(super) fn machine_id(cx: &Cx<'_>, cluster: &Cluster, node: &Node) -> String {
-    format!(
-        "{}/providers/Microsoft.HybridCompute/machines/{}",
-        cx.group_id(&cluster.group),
-        node.name
-    )
+    format!("{}/providers/Microsoft.HybridCompute/machines/{}", cx.group_id(&cluster.group), node.name)
 }
 
 /// The shape, the lower-case type and the order of fields follow a recorded cluster.

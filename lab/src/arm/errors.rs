@@ -18,24 +18,12 @@ pub(crate) struct ArmError {
 impl ArmError {
     /// An error of ARM itself.
     pub(crate) fn gateway(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-            target: None,
-            cause: "gateway",
-        }
+        Self { status, code, message: message.into(), target: None, cause: "gateway" }
     }
 
     /// An error of the resource provider.
     pub(crate) fn service(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-            target: None,
-            cause: "service",
-        }
+        Self { status, code, message: message.into(), target: None, cause: "service" }
     }
 
     pub(crate) fn at(mut self, target: impl Into<String>) -> Self {
@@ -77,11 +65,7 @@ impl ArmError {
     }
 
     pub(crate) fn group_not_found(group: &str) -> Self {
-        Self::gateway(
-            404,
-            "ResourceGroupNotFound",
-            format!("Resource group '{group}' could not be found."),
-        )
+        Self::gateway(404, "ResourceGroupNotFound", format!("Resource group '{group}' could not be found."))
     }
 
     pub(crate) fn subscription_not_found(subscription: &str) -> Self {
@@ -116,9 +100,7 @@ impl ArmError {
         Self::gateway(
             400,
             "InvalidRequestContent",
-            format!(
-                "The request content was invalid: could not find {what} '{name}' on the request."
-            ),
+            format!("The request content was invalid: could not find {what} '{name}' on the request."),
         )
         .at(name)
     }

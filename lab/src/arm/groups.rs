@@ -17,12 +17,7 @@ pub(super) fn list(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
     cx.check_resources_version()?;
     cx.read_only()?;
     cx.only_query(&[])?;
-    let groups: Vec<Value> = cx
-        .world
-        .groups
-        .iter()
-        .map(|group| show(cx, group))
-        .collect();
+    let groups: Vec<Value> = cx.world.groups.iter().map(|group| show(cx, group)).collect();
     Ok(Reply::json(200, json!({"value": groups})))
 }
 
@@ -40,18 +35,13 @@ pub(super) fn one(cx: &mut Cx<'_>, name: &str) -> Result<Reply, ArmError> {
 }
 
 fn existing<'a>(cx: &'a Cx<'_>, name: &str) -> Result<&'a Group, ArmError> {
-    cx.world
-        .group(name)
-        .ok_or_else(|| ArmError::group_not_found(name))
+    cx.world.group(name).ok_or_else(|| ArmError::group_not_found(name))
 }
 
 fn put(cx: &mut Cx<'_>, name: &str) -> Result<Reply, ArmError> {
     let body = cx.json_body()?;
     let fields = Fields::of(&body, "", &["location", "tags", "properties", "managedBy"])?;
-    let location = fields
-        .required_text("location")?
-        .replace(' ', "")
-        .to_ascii_lowercase();
+    let location = fields.required_text("location")?.replace(' ', "").to_ascii_lowercase();
     let tags = tags(&fields)?.unwrap_or_default();
     let created = match cx.world.group_mut(name) {
         Some(group) if group.gone.is_some() => return Err(being_deleted(name)),
@@ -60,11 +50,7 @@ fn put(cx: &mut Cx<'_>, name: &str) -> Result<Reply, ArmError> {
                 "Invalid resource group location '{location}'. The Resource group already exists in location '{}'.",
                 group.location
             );
-            return Err(ArmError::gateway(
-                409,
-                "InvalidResourceGroupLocation",
-                message,
-            ));
+            return Err(ArmError::gateway(409, "InvalidResourceGroupLocation", message));
         }
         Some(group) => {
             cx.effect = group.tags != tags;
@@ -72,29 +58,18 @@ fn put(cx: &mut Cx<'_>, name: &str) -> Result<Reply, ArmError> {
             false
         }
         None => {
-            cx.world.groups.push(Group {
-                name: name.to_owned(),
-                location,
-                tags,
-                gone: None,
-            });
+            cx.world.groups.push(Group { name: name.to_owned(), location, tags, gone: None });
             cx.effect = true;
             true
         }
     };
-    Ok(Reply::json(
-        if created { 201 } else { 200 },
-        show(cx, existing(cx, name)?),
-    ))
+    Ok(Reply::json(if created { 201 } else { 200 }, show(cx, existing(cx, name)?)))
 }
 
 fn patch(cx: &mut Cx<'_>, name: &str) -> Result<Reply, ArmError> {
     let body = cx.json_body()?;
     let tags = tags(&Fields::of(&body, "", &["tags"])?)?;
-    let group = cx
-        .world
-        .group_mut(name)
-        .ok_or_else(|| ArmError::group_not_found(name))?;
+    let group = cx.world.group_mut(name).ok_or_else(|| ArmError::group_not_found(name))?;
     if group.gone.is_some() {
         return Err(being_deleted(name));
     }
@@ -115,15 +90,9 @@ fn delete(cx: &mut Cx<'_>, name: &str) -> Result<Reply, ArmError> {
     let members = cx.world.members(name);
     if !members.is_empty() {
         // Azure would delete them all. Nobody wants to find that out by a typo in a rehearsal.
-        let message = format!(
-            "Deletion of resource group '{name}' failed as it still holds '{}'.",
-            members.join(", ")
-        );
-        return Err(ArmError::gateway(
-            409,
-            "ResourceGroupDeletionBlocked",
-            message,
-        ));
+        let message =
+            format!("Deletion of resource group '{name}' failed as it still holds '{}'.", members.join(", "));
+        return Err(ArmError::gateway(409, "ResourceGroupDeletionBlocked", message));
     }
     let timing = cx.faults.timing(Work::Other, cx.now, DELETION);
     if let Some(group) = cx.world.group_mut(name) {
@@ -146,18 +115,13 @@ fn tags(fields: &Fields<'_>) -> Result<Option<Map<String, Value>>, ArmError> {
 }
 
 fn being_deleted(name: &str) -> ArmError {
-    let message = format!(
-        "The resource group '{name}' is in deprovisioning state and cannot perform this operation."
-    );
+    let message =
+        format!("The resource group '{name}' is in deprovisioning state and cannot perform this operation.");
     ArmError::gateway(409, "ResourceGroupBeingDeleted", message)
 }
 
 fn show(cx: &Cx<'_>, group: &Group) -> Value {
-    let state = if group.gone.is_some() {
-        "Deleting"
-    } else {
-        "Succeeded"
-    };
+    let state = if group.gone.is_some() { "Deleting" } else { "Succeeded" };
     json!({
         "id": cx.group_id(&group.name),
         "name": group.name,

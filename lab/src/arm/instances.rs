@@ -3,9 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{
-    Cx, address::Address, body::Fields, errors::ArmError, inventory, machines, operations,
-};
+use super::{Cx, address::Address, body::Fields, errors::ArmError, inventory, machines, operations};
 use crate::{
     faults::Work,
     http::Reply,
@@ -20,27 +18,13 @@ const FIRST_WAIT: u32 = 10;
 /// How long Azure tries to reach the resource bridge of a cluster that is offline.
 const BRIDGE_PATIENCE: SignedDuration = SignedDuration::from_mins(25);
 
-pub(super) fn answer(
-    cx: &mut Cx<'_>,
-    at: &Address,
-    action: Option<&str>,
-) -> Result<Reply, ArmError> {
+pub(super) fn answer(cx: &mut Cx<'_>, at: &Address, action: Option<&str>) -> Result<Reply, ArmError> {
     let (group, name) = (at.group().to_owned(), at.name(0, 0).to_owned());
-    let below_machine = at.links.len() == 2
-        && at.links[0]
-            .namespace
-            .eq_ignore_ascii_case("Microsoft.HybridCompute");
-    let vm = cx
-        .world
-        .vm(&group, &name)
-        .filter(|_| below_machine)
-        .cloned();
+    let below_machine =
+        at.links.len() == 2 && at.links[0].namespace.eq_ignore_ascii_case("Microsoft.HybridCompute");
+    let vm = cx.world.vm(&group, &name).filter(|_| below_machine).cloned();
     let Some(vm) = vm else {
-        return Err(ArmError::resource_not_found(
-            "Microsoft.HybridCompute/machines",
-            &name,
-            &group,
-        ));
+        return Err(ArmError::resource_not_found("Microsoft.HybridCompute/machines", &name, &group));
     };
     if let Some(action) = action {
         cx.only_query(&[])?;
@@ -55,11 +39,7 @@ pub(super) fn answer(
     if at.name(1, 0).eq_ignore_ascii_case("default") {
         return Ok(Reply::json(200, body));
     }
-    Err(ArmError::resource_not_found(
-        INSTANCES,
-        at.name(1, 0),
-        &group,
-    ))
+    Err(ArmError::resource_not_found(INSTANCES, at.name(1, 0), &group))
 }
 
 /// Starts a power change, which is also what happens when the VM is already as wished: the operation then succeeds
@@ -86,21 +66,12 @@ fn act(cx: &mut Cx<'_>, vm: &Vm, action: &str) -> Result<Reply, ArmError> {
         (false, true) => seconds(25, 45),
         (false, false) => seconds(280, 320),
     };
-    let reachable = cx
-        .world
-        .cluster_of(vm)
-        .is_some_and(|cluster| cluster.connectivity == "Connected");
+    let reachable = cx.world.cluster_of(vm).is_some_and(|cluster| cluster.connectivity == "Connected");
     let (duration, change, failure) = match (action, vm.power) {
         _ if !reachable => (BRIDGE_PATIENCE, None, Some(bridge_timeout())),
         ("start", Power::Stopped) => (seconds(20, 40), Some((Power::Running, "Starting")), None),
-        ("stop" | "poweroff", Power::Running) => {
-            (shutdown, Some((Power::Stopped, "Stopping")), None)
-        }
-        ("restart", Power::Running) => (
-            shutdown + seconds(20, 40),
-            Some((Power::Running, "Stopping")),
-            None,
-        ),
+        ("stop" | "poweroff", Power::Running) => (shutdown, Some((Power::Stopped, "Stopping")), None),
+        ("restart", Power::Running) => (shutdown + seconds(20, 40), Some((Power::Running, "Stopping")), None),
         ("restart", Power::Stopped) => (seconds(5, 9), None, Some(not_running(vm))),
         _ => (seconds(2, 4), None, None),
     };
@@ -108,11 +79,7 @@ fn act(cx: &mut Cx<'_>, vm: &Vm, action: &str) -> Result<Reply, ArmError> {
     if let Some((to, shown)) = change
         && let Some(vm) = cx.world.vm_mut(&vm.group, &vm.name)
     {
-        vm.change = Some(Change {
-            to,
-            shown: shown.to_owned(),
-            at: timing.done,
-        });
+        vm.change = Some(Change { to, shown: shown.to_owned(), at: timing.done });
         cx.effect = true;
     }
 
@@ -123,10 +90,7 @@ fn act(cx: &mut Cx<'_>, vm: &Vm, action: &str) -> Result<Reply, ArmError> {
     let (with_status, with_location) = cx.faults.action_headers();
     let mut reply = Reply::empty(202).with("Retry-After", FIRST_WAIT.to_string());
     if with_status {
-        reply = reply.with(
-            "Azure-AsyncOperation",
-            operations::address(cx, &operation, false),
-        );
+        reply = reply.with("Azure-AsyncOperation", operations::address(cx, &operation, false));
     }
     if with_location {
         reply = reply.with("Location", operations::address(cx, &operation, true));
@@ -188,10 +152,7 @@ fn show(cx: &Cx<'_>, vm: &Vm) -> Value {
         (false, Power::Stopped) => "Disconnected",
     };
     let part = |kind: &str, suffix: &str| json!({"id": inventory::part_id(cx, &vm.group, kind, &format!("{}-{suffix}", vm.name))});
-    let cluster_group = cx
-        .world
-        .cluster_of(vm)
-        .map_or("", |cluster| cluster.group.as_str());
+    let cluster_group = cx.world.cluster_of(vm).map_or("", |cluster| cluster.group.as_str());
     let custom_location = format!(
         "{}/providers/Microsoft.ExtendedLocation/customLocations/{}-cl",
         cx.group_id(cluster_group),
@@ -199,11 +160,7 @@ fn show(cx: &Cx<'_>, vm: &Vm) -> Value {
     );
     let mut os_disk = part("virtualHardDisks", "osdisk");
     os_disk["osType"] = json!(vm.os);
-    let state = if vm.change.is_some() {
-        "InProgress"
-    } else {
-        "Succeeded"
-    };
+    let state = if vm.change.is_some() { "InProgress" } else { "Succeeded" };
     let mut body = json!({
         "id": instance_id(cx, vm),
         "name": "default",

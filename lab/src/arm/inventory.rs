@@ -18,17 +18,8 @@ pub(super) fn list(cx: &mut Cx<'_>, group: Option<&str>) -> Result<Reply, ArmErr
     let wanted = |name: &str| group.is_none_or(|group| name.eq_ignore_ascii_case(group));
     let brief = |id: String, name: &str, kind: &str| json!({"id": id, "name": name, "type": kind, "location": cx.world.location});
     let mut all = Vec::new();
-    for cluster in cx
-        .world
-        .clusters
-        .iter()
-        .filter(|cluster| wanted(&cluster.group))
-    {
-        all.push(brief(
-            clusters::id(cx, cluster),
-            &cluster.name,
-            "Microsoft.AzureStackHCI/clusters",
-        ));
+    for cluster in cx.world.clusters.iter().filter(|cluster| wanted(&cluster.group)) {
+        all.push(brief(clusters::id(cx, cluster), &cluster.name, "Microsoft.AzureStackHCI/clusters"));
         for node in &cluster.nodes {
             all.push(brief(
                 clusters::machine_id(cx, cluster, node),
@@ -38,21 +29,13 @@ pub(super) fn list(cx: &mut Cx<'_>, group: Option<&str>) -> Result<Reply, ArmErr
         }
     }
     for vm in cx.world.vms.iter().filter(|vm| wanted(&vm.group)) {
-        all.push(brief(
-            machines::vm_id(cx, vm),
-            &vm.name,
-            "Microsoft.HybridCompute/machines",
-        ));
+        all.push(brief(machines::vm_id(cx, vm), &vm.name, "Microsoft.HybridCompute/machines"));
     }
     // The Azure CLI sends an empty filter when it has none.
     if let Some(filter) = cx.call.query("$filter").filter(|filter| !filter.is_empty()) {
         let Some((field, value)) = parse_filter(filter) else {
             let message = format!("The filter '{filter}' is not supported.");
-            return Err(ArmError::gateway(
-                400,
-                "InvalidFilterInQueryString",
-                message,
-            ));
+            return Err(ArmError::gateway(400, "InvalidFilterInQueryString", message));
         };
         all.retain(|resource| field_of(resource, field).eq_ignore_ascii_case(value));
     }
@@ -117,34 +100,22 @@ pub(super) fn guest_part(cx: &mut Cx<'_>, at: &Address, kind: &str) -> Result<Re
         at.group.is_none()
             || part["id"].as_str().is_some_and(|id| {
                 let group = format!("{}/", cx.group_id(at.group()));
-                id.to_ascii_lowercase()
-                    .starts_with(&group.to_ascii_lowercase())
+                id.to_ascii_lowercase().starts_with(&group.to_ascii_lowercase())
             })
     };
     let mut all: Vec<Value> = all.into_iter().filter(in_group).collect();
     if at.is_collection() {
         return Ok(page(cx, all, 100));
     }
-    all.retain(|part| {
-        part["name"]
-            .as_str()
-            .is_some_and(|name| name.eq_ignore_ascii_case(at.name(0, 0)))
-    });
+    all.retain(|part| part["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(at.name(0, 0))));
     all.pop().map(|part| Reply::json(200, part)).ok_or_else(|| {
-        ArmError::resource_not_found(
-            &format!("Microsoft.AzureStackHCI/{kind}"),
-            at.name(0, 0),
-            at.group(),
-        )
+        ArmError::resource_not_found(&format!("Microsoft.AzureStackHCI/{kind}"), at.name(0, 0), at.group())
     })
 }
 
 /// Returns the id of a network or disk.
 pub(super) fn part_id(cx: &Cx<'_>, group: &str, kind: &str, name: &str) -> String {
-    format!(
-        "{}/providers/Microsoft.AzureStackHCI/{kind}/{name}",
-        cx.group_id(group)
-    )
+    format!("{}/providers/Microsoft.AzureStackHCI/{kind}/{name}", cx.group_id(group))
 }
 
 fn guest_parts(cx: &Cx<'_>, kind: &str) -> Vec<Value> {
@@ -159,12 +130,7 @@ fn guest_parts(cx: &Cx<'_>, kind: &str) -> Vec<Value> {
         })
     };
     let network = |cluster: &str| {
-        let group = cx
-            .world
-            .clusters
-            .iter()
-            .find(|c| c.name == cluster)
-            .map_or("", |c| c.group.as_str());
+        let group = cx.world.clusters.iter().find(|c| c.name == cluster).map_or("", |c| c.group.as_str());
         part_id(cx, group, "logicalNetworks", &format!("{cluster}-lnet"))
     };
     match kind {

@@ -15,28 +15,11 @@ pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
     if at.is_collection() {
         cx.only_query(&["$skiptoken", "$expand"])?;
         let cx = &*cx;
-        let wanted = |group: &str| {
-            at.group
-                .as_ref()
-                .is_none_or(|g| group.eq_ignore_ascii_case(g))
-        };
-        let clusters = cx
-            .world
-            .clusters
-            .iter()
-            .filter(|cluster| wanted(&cluster.group));
-        let nodes = clusters.flat_map(|cluster| {
-            cluster
-                .nodes
-                .iter()
-                .map(move |node| show_node(cx, cluster, node))
-        });
-        let vms = cx
-            .world
-            .vms
-            .iter()
-            .filter(|vm| wanted(&vm.group))
-            .map(|vm| show_vm(cx, vm));
+        let wanted = |group: &str| at.group.as_ref().is_none_or(|g| group.eq_ignore_ascii_case(g));
+        let clusters = cx.world.clusters.iter().filter(|cluster| wanted(&cluster.group));
+        let nodes =
+            clusters.flat_map(|cluster| cluster.nodes.iter().map(move |node| show_node(cx, cluster, node)));
+        let vms = cx.world.vms.iter().filter(|vm| wanted(&vm.group)).map(|vm| show_vm(cx, vm));
         let all: Vec<Value> = nodes.chain(vms).collect();
         return Ok(inventory::page(cx, all, 100));
     }
@@ -66,27 +49,16 @@ pub(super) fn edge_devices(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmEr
     if at.name(1, 0).eq_ignore_ascii_case("default") {
         return Ok(Reply::json(200, body));
     }
-    Err(ArmError::resource_not_found(
-        "Microsoft.AzureStackHCI/edgeDevices",
-        at.name(1, 0),
-        group,
-    ))
+    Err(ArmError::resource_not_found("Microsoft.AzureStackHCI/edgeDevices", at.name(1, 0), group))
 }
 
 /// Returns the id of a VM's Arc machine.
 pub(super) fn vm_id(cx: &Cx<'_>, vm: &Vm) -> String {
-    format!(
-        "{}/providers/{MACHINES}/{}",
-        cx.group_id(&vm.group),
-        vm.name
-    )
+    format!("{}/providers/{MACHINES}/{}", cx.group_id(&vm.group), vm.name)
 }
 
 fn show_node(cx: &Cx<'_>, cluster: &Cluster, node: &Node) -> Value {
-    let addresses = cx
-        .world
-        .addresses(node)
-        .map(|address| json!({"address": address.to_string()}));
+    let addresses = cx.world.addresses(node).map(|address| json!({"address": address.to_string()}));
     json!({
         "id": clusters::machine_id(cx, cluster, node),
         "name": node.name,
@@ -110,11 +82,7 @@ fn show_node(cx: &Cx<'_>, cluster: &Cluster, node: &Node) -> Value {
 }
 
 fn show_vm(cx: &Cx<'_>, vm: &Vm) -> Value {
-    let status = if vm.is_connected() {
-        "Connected"
-    } else {
-        "Disconnected"
-    };
+    let status = if vm.is_connected() { "Connected" } else { "Disconnected" };
     json!({
         "id": vm_id(cx, vm),
         "name": vm.name,

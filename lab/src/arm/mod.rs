@@ -56,16 +56,9 @@ pub(crate) struct Answered {
 
 /// Answers one request. The world has already been moved to `now`.
 pub(crate) fn answer(state: &mut State, call: &Call, now: Timestamp) -> Answered {
-    let correlation_id = call
-        .header("x-ms-correlation-request-id")
-        .map_or_else(random_uuid, str::to_owned);
+    let correlation_id = call.header("x-ms-correlation-request-id").map_or_else(random_uuid, str::to_owned);
     if state.faults.closes_the_door(call) {
-        return Answered {
-            outcome: Outcome::HangUp,
-            status: 0,
-            effect: false,
-            correlation_id,
-        };
+        return Answered { outcome: Outcome::HangUp, status: 0, effect: false, correlation_id };
     }
 
     let mut effect = false;
@@ -75,20 +68,10 @@ pub(crate) fn answer(state: &mut State, call: &Call, now: Timestamp) -> Answered
         Outcome::Answer(reply) => Outcome::Answer(with_manners(reply, call, &correlation_id, now)),
         Outcome::HangUp => Outcome::HangUp,
     };
-    Answered {
-        outcome,
-        status,
-        effect,
-        correlation_id,
-    }
+    Answered { outcome, status, effect, correlation_id }
 }
 
-fn checked(
-    state: &mut State,
-    call: &Call,
-    now: Timestamp,
-    effect: &mut bool,
-) -> Result<Reply, ArmError> {
+fn checked(state: &mut State, call: &Call, now: Timestamp, effect: &mut bool) -> Result<Reply, ArmError> {
     if let Err(refusal) = state.check_token(call, now) {
         return Ok(refusal);
     }
@@ -104,36 +87,15 @@ fn checked(
         Err(seconds) => return Ok(out_of_budget(call, &state.world.subscription, seconds)),
     };
 
-    let State {
-        world,
-        faults,
-        violations,
-        base,
-        ..
-    } = state;
-    let mut cx = Cx {
-        world,
-        faults,
-        violations,
-        call,
-        now,
-        version: String::new(),
-        base,
-        effect: false,
-    };
+    let State { world, faults, violations, base, .. } = state;
+    let mut cx = Cx { world, faults, violations, call, now, version: String::new(), base, effect: false };
     let result = route(&mut cx);
     *effect = cx.effect;
     let reply = result.unwrap_or_else(ArmError::into_reply);
     let word = budget.word();
     Ok(reply
-        .with(
-            format!("x-ms-ratelimit-remaining-subscription-{word}"),
-            left.to_string(),
-        )
-        .with(
-            format!("x-ms-ratelimit-remaining-subscription-global-{word}"),
-            (left * 15).to_string(),
-        ))
+        .with(format!("x-ms-ratelimit-remaining-subscription-{word}"), left.to_string())
+        .with(format!("x-ms-ratelimit-remaining-subscription-global-{word}"), (left * 15).to_string()))
 }
 
 fn route(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
@@ -147,9 +109,7 @@ fn route(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
     {
         return Err(ArmError::subscription_not_found(&segments[1]));
     }
-    if let Some(place) = lower
-        .iter()
-        .position(|s| matches!(*s, "operationstatuses" | "operationresults"))
+    if let Some(place) = lower.iter().position(|s| matches!(*s, "operationstatuses" | "operationresults"))
         && let Some(id) = segments.get(place + 1)
     {
         return operations::poll(cx, id, lower[place] == "operationresults");
@@ -161,17 +121,13 @@ fn route(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
         ["subscriptions", _, "resourcegroups"] => groups::list(cx),
         ["subscriptions", _, "resourcegroups", _] => groups::one(cx, &segments[3]),
         ["subscriptions", _, "resources"] => inventory::list(cx, None),
-        ["subscriptions", _, "resourcegroups", _, "resources"] => {
-            inventory::list(cx, Some(&segments[3]))
-        }
+        ["subscriptions", _, "resourcegroups", _, "resources"] => inventory::list(cx, Some(&segments[3])),
         ["tenants"] => subscriptions::tenants(cx),
         ["subscriptions"] => subscriptions::list(cx),
         ["subscriptions", _] => subscriptions::one(cx),
         ["subscriptions", _, "providers"] => subscriptions::providers(cx),
         ["subscriptions", _, "providers", _] => subscriptions::provider(cx, &segments[3]),
-        ["subscriptions", _, "providers", _, "register"] => {
-            subscriptions::register(cx, &segments[3])
-        }
+        ["subscriptions", _, "providers", _, "register"] => subscriptions::register(cx, &segments[3]),
         _ => resource(cx, &segments),
     }
 }
@@ -221,11 +177,7 @@ fn resource(cx: &mut Cx<'_>, segments: &[String]) -> Result<Reply, ArmError> {
 impl Cx<'_> {
     /// Refuses every method but GET and HEAD.
     pub(crate) fn read_only(&self) -> Result<(), ArmError> {
-        if self.call.is_read() {
-            Ok(())
-        } else {
-            Err(ArmError::not_allowed(&self.call.method))
-        }
+        if self.call.is_read() { Ok(()) } else { Err(ArmError::not_allowed(&self.call.method)) }
     }
 
     /// Checks the api-version of a call on `Microsoft.Resources` itself.
@@ -250,10 +202,7 @@ impl Cx<'_> {
 
     /// Returns the id of a resource group.
     pub(crate) fn group_id(&self, group: &str) -> String {
-        format!(
-            "/subscriptions/{}/resourceGroups/{group}",
-            self.world.subscription
-        )
+        format!("/subscriptions/{}/resourceGroups/{group}", self.world.subscription)
     }
 }
 
@@ -263,12 +212,10 @@ fn lacks_role(cx: &Cx<'_>, segments: &[String]) -> ArmError {
         "POST" => "action",
         _ => "write",
     };
-    let action = Address::parse(segments)
-        .and_then(|a| a.links.last().cloned())
-        .map_or_else(
-            || format!("Microsoft.Resources/subscriptions/resourceGroups/{verb}"),
-            |link| format!("{}/{}/{verb}", link.namespace, link.types.join("/")),
-        );
+    let action = Address::parse(segments).and_then(|a| a.links.last().cloned()).map_or_else(
+        || format!("Microsoft.Resources/subscriptions/resourceGroups/{verb}"),
+        |link| format!("{}/{}/{verb}", link.namespace, link.types.join("/")),
+    );
     let oid = &cx.world.object_id;
     let message = format!(
         "The client '{}' with object id '{oid}' does not have authorization to perform action '{action}' over scope \
@@ -297,14 +244,9 @@ fn with_manners(mut reply: Reply, call: &Call, correlation_id: &str, now: Timest
         .with("x-ms-correlation-request-id", correlation_id)
         .with("x-ms-routing-request-id", routing)
         .with("Cache-Control", "no-cache")
-        .with(
-            "Strict-Transport-Security",
-            "max-age=31536000; includeSubDomains",
-        )
+        .with("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
         .with("X-Content-Type-Options", "nosniff");
-    if call
-        .header("x-ms-return-client-request-id")
-        .is_some_and(|wish| wish.eq_ignore_ascii_case("true"))
+    if call.header("x-ms-return-client-request-id").is_some_and(|wish| wish.eq_ignore_ascii_case("true"))
         && let Some(id) = call.header("x-ms-client-request-id")
     {
         reply = reply.with("x-ms-client-request-id", id);

@@ -54,19 +54,10 @@ pub(super) fn start(
 
 /// Returns the absolute address where an operation can be asked for its status or its result.
 pub(super) fn address(cx: &Cx<'_>, operation: &Operation, result: bool) -> String {
-    let Operation {
-        id, api_version, ..
-    } = operation;
-    let word = if result {
-        "operationResults"
-    } else {
-        "operationStatuses"
-    };
+    let Operation { id, api_version, .. } = operation;
+    let word = if result { "operationResults" } else { "operationStatuses" };
     let path = match operation.shape {
-        Shape::Group => format!(
-            "/subscriptions/{}/operationresults/{id}",
-            cx.world.subscription
-        ),
+        Shape::Group => format!("/subscriptions/{}/operationresults/{id}", cx.world.subscription),
         Shape::VmAction => {
             let subscription = &cx.world.subscription;
             format!(
@@ -75,21 +66,14 @@ pub(super) fn address(cx: &Cx<'_>, operation: &Operation, result: bool) -> Strin
         }
         Shape::ClusterStatus | Shape::ClusterResult => {
             // The region comes in capitals first and in small letters from the first poll on.
-            let region = if is_poll_of(cx.call, id) {
-                "eastus"
-            } else {
-                "EASTUS"
-            };
+            let region = if is_poll_of(cx.call, id) { "eastus" } else { "EASTUS" };
             format!("/providers/Microsoft.AzureStackHCI/locations/{region}/{word}/{id}")
         }
     };
     // .NET ticks since the year 1, as Azure signs them; re-signed each time, and the older addresses stay good.
     let ticks = 621_355_968_000_000_000_i64 + cx.now.as_millisecond() * 10_000;
-    let certificate = if cx.faults.has_long_addresses() {
-        "A".repeat(LONGEST - 500)
-    } else {
-        "lab".to_owned()
-    };
+    let certificate =
+        if cx.faults.has_long_addresses() { "A".repeat(LONGEST - 500) } else { "lab".to_owned() };
     let signature = sign(cx, id, &ticks.to_string());
     format!(
         "{}{path}?api-version={api_version}&t={ticks}&c={certificate}&s={signature}&h={}",
@@ -100,11 +84,8 @@ pub(super) fn address(cx: &Cx<'_>, operation: &Operation, result: bool) -> Strin
 
 /// Returns the signature of a status address, so that only addresses the lab gave out are good.
 fn sign(cx: &Cx<'_>, id: &str, ticks: &str) -> String {
-    let digest = Sha256::new()
-        .chain_update(&cx.world.client_secret)
-        .chain_update(id)
-        .chain_update(ticks)
-        .finalize();
+    let digest =
+        Sha256::new().chain_update(&cx.world.client_secret).chain_update(id).chain_update(ticks).finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -115,31 +96,22 @@ fn is_poll_of(call: &Call, id: &str) -> bool {
 /// Answers a poll.
 pub(super) fn poll(cx: &mut Cx<'_>, id: &str, result: bool) -> Result<Reply, ArmError> {
     cx.read_only()?;
-    let Some(place) = cx
-        .world
-        .operations
-        .iter()
-        .position(|operation| operation.id == id)
-    else {
+    let Some(place) = cx.world.operations.iter().position(|operation| operation.id == id) else {
         let message = format!("The operation '{id}' could not be found.");
         return Err(ArmError::service(404, "NotFound", message));
     };
     let ticks = cx.call.query("t").unwrap_or_default();
     if cx.call.query("s") != Some(sign(cx, id, ticks).as_str()) {
-        cx.violations.push(format!(
-            "status address of {id} was rebuilt: its signature does not match"
-        ));
+        cx.violations.push(format!("status address of {id} was rebuilt: its signature does not match"));
         let message = "The status address must be used exactly as it was given out.";
         return Err(ArmError::gateway(400, "InvalidOperationAddress", message));
     }
     let operation = cx.world.operations[place].clone();
     if let Some(seconds) = operation.too_early(cx.now) {
-        cx.violations.push(format!(
-            "poll of {id} came {seconds} s before the Retry-After it was given had passed"
-        ));
-        let message = format!(
-            "The status was asked for too early. Please try again after '{seconds}' seconds."
-        );
+        cx.violations
+            .push(format!("poll of {id} came {seconds} s before the Retry-After it was given had passed"));
+        let message =
+            format!("The status was asked for too early. Please try again after '{seconds}' seconds.");
         return Ok(ArmError::gateway(429, "TooManyRequests", message)
             .into_reply()
             .with("Retry-After", seconds.to_string()));
@@ -150,8 +122,7 @@ pub(super) fn poll(cx: &mut Cx<'_>, id: &str, result: bool) -> Result<Reply, Arm
         operation.ends_told += 1;
         // One repeat is forgiven: the client may have died before it wrote down what it was told.
         if operation.ends_told > 2 {
-            cx.violations
-                .push(format!("poll of {id} after its end had been told twice"));
+            cx.violations.push(format!("poll of {id} after its end had been told twice"));
         }
         return Ok(ended(&operation.clone(), result));
     }
@@ -164,12 +135,9 @@ fn running(cx: &Cx<'_>, operation: &Operation, result: bool) -> Reply {
     let mut reply = match operation.shape {
         Shape::ClusterStatus => {
             let body = Reply::json(202, status_body(operation, &operation.running, false));
-            body.with("Azure-AsyncOperation", again.clone())
-                .with("Location", again)
+            body.with("Azure-AsyncOperation", again.clone()).with("Location", again)
         }
-        Shape::VmAction if !result => {
-            Reply::json(200, status_body(operation, &operation.running, false))
-        }
+        Shape::VmAction if !result => Reply::json(200, status_body(operation, &operation.running, false)),
         _ => Reply::empty(202).with("Location", again),
     };
     if let Some(seconds) = operation.retry_after {
@@ -179,11 +147,7 @@ fn running(cx: &Cx<'_>, operation: &Operation, result: bool) -> Reply {
 }
 
 fn ended(operation: &Operation, result: bool) -> Reply {
-    let word = if operation.failure.is_some() {
-        "Failed"
-    } else {
-        "Succeeded"
-    };
+    let word = if operation.failure.is_some() { "Failed" } else { "Succeeded" };
     match operation.shape {
         Shape::Group => Reply::empty(200),
         Shape::ClusterResult => Reply::empty(204),
@@ -198,42 +162,26 @@ fn ended(operation: &Operation, result: bool) -> Reply {
 
 fn failed_result(failure: &Failure) -> Reply {
     let error = json!({"code": failure.code, "message": failure.message});
-    Reply {
-        body: Body::Json(json!({"error": error})),
-        ..Reply::empty(409)
-    }
-    .with("x-ms-failure-cause", "service")
+    Reply { body: Body::Json(json!({"error": error})), ..Reply::empty(409) }
+        .with("x-ms-failure-cause", "service")
 }
 
 fn status_body(operation: &Operation, word: &str, over: bool) -> Value {
-    let Operation {
-        id,
-        resource,
-        started,
-        ..
-    } = operation;
+    let Operation { id, resource, started, .. } = operation;
     let mut body = Map::new();
     body.insert(
         "id".into(),
-        json!(format!(
-            "/providers/Microsoft.AzureStackHCI/locations/EASTUS/operationStatuses/{id}"
-        )),
+        json!(format!("/providers/Microsoft.AzureStackHCI/locations/EASTUS/operationStatuses/{id}")),
     );
     body.insert("name".into(), json!(id));
     body.insert("resourceId".into(), json!(resource));
     body.insert("status".into(), json!(word));
     body.insert("startTime".into(), json!(started.to_string()));
     if over {
-        body.insert(
-            "endTime".into(),
-            json!(operation.told.map(|told| told.to_string())),
-        );
+        body.insert("endTime".into(), json!(operation.told.map(|told| told.to_string())));
         match &operation.failure {
             Some(failure) => {
-                body.insert(
-                    "error".into(),
-                    json!({"code": failure.code, "message": failure.message}),
-                );
+                body.insert("error".into(), json!({"code": failure.code, "message": failure.message}));
             }
             None => {
                 body.insert("properties".into(), Value::Null);

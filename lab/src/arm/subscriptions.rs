@@ -22,10 +22,7 @@ pub(super) fn list(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
     cx.check_resources_version()?;
     cx.read_only()?;
     cx.only_query(&[])?;
-    Ok(Reply::json(
-        200,
-        json!({"value": [show(cx)], "count": {"type": "Total", "value": 1}}),
-    ))
+    Ok(Reply::json(200, json!({"value": [show(cx)], "count": {"type": "Total", "value": 1}})))
 }
 
 pub(super) fn one(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
@@ -56,10 +53,7 @@ pub(super) fn providers(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
     cx.only_query(&["$expand"])?;
     let mut namespaces: Vec<&str> = TYPES.iter().map(|t| t.namespace).collect();
     namespaces.dedup();
-    let shown: Vec<Value> = namespaces
-        .into_iter()
-        .map(|namespace| show_provider(cx, namespace))
-        .collect();
+    let shown: Vec<Value> = namespaces.into_iter().map(|namespace| show_provider(cx, namespace)).collect();
     Ok(Reply::json(200, json!({"value": shown})))
 }
 
@@ -83,14 +77,10 @@ pub(super) fn register(cx: &mut Cx<'_>, namespace: &str) -> Result<Reply, ArmErr
 }
 
 fn known(namespace: &str) -> Result<&'static str, ArmError> {
-    TYPES
-        .iter()
-        .map(|t| t.namespace)
-        .find(|known| known.eq_ignore_ascii_case(namespace))
-        .ok_or_else(|| {
-            let message = format!("The resource namespace '{namespace}' is invalid.");
-            ArmError::gateway(404, "InvalidResourceNamespace", message)
-        })
+    TYPES.iter().map(|t| t.namespace).find(|known| known.eq_ignore_ascii_case(namespace)).ok_or_else(|| {
+        let message = format!("The resource namespace '{namespace}' is invalid.");
+        ArmError::gateway(404, "InvalidResourceNamespace", message)
+    })
 }
 
 fn show_provider(cx: &Cx<'_>, namespace: &str) -> Value {

@@ -69,13 +69,7 @@ const VM_INSTANCES: &[&str] = &[
     "2024-01-01",
 ];
 
-const MACHINES: &[&str] = &[
-    "2026-07-15",
-    "2025-06-01",
-    "2025-01-13",
-    "2024-07-10",
-    "2022-11-10",
-];
+const MACHINES: &[&str] = &["2026-07-15", "2025-06-01", "2025-01-13", "2024-07-10", "2022-11-10"];
 
 /// What `Microsoft.Resources` itself understands.
 const RESOURCES: &[&str] = &[
@@ -102,66 +96,18 @@ const AZURE_LOCAL: &str = "Microsoft.AzureStackHCI";
 
 /// Every resource type of the lab.
 pub(crate) const TYPES: &[ResourceType] = &[
-    ResourceType {
-        namespace: AZURE_LOCAL,
-        name: "clusters",
-        versions: CLUSTER,
-    },
-    ResourceType {
-        namespace: AZURE_LOCAL,
-        name: "clusters/arcSettings",
-        versions: CLUSTER,
-    },
-    ResourceType {
-        namespace: AZURE_LOCAL,
-        name: "clusters/deploymentSettings",
-        versions: CLUSTER,
-    },
-    ResourceType {
-        namespace: AZURE_LOCAL,
-        name: "clusters/jobs",
-        versions: JOBS,
-    },
-    ResourceType {
-        namespace: AZURE_LOCAL,
-        name: "edgeDevices",
-        versions: EDGE_DEVICES,
-    },
-    ResourceType {
-        namespace: AZURE_LOCAL,
-        name: "virtualMachineInstances",
-        versions: VM_INSTANCES,
-    },
-    ResourceType {
-        namespace: AZURE_LOCAL,
-        name: "logicalNetworks",
-        versions: VM_INSTANCES,
-    },
-    ResourceType {
-        namespace: AZURE_LOCAL,
-        name: "networkInterfaces",
-        versions: VM_INSTANCES,
-    },
-    ResourceType {
-        namespace: AZURE_LOCAL,
-        name: "virtualHardDisks",
-        versions: VM_INSTANCES,
-    },
-    ResourceType {
-        namespace: "Microsoft.HybridCompute",
-        name: "machines",
-        versions: MACHINES,
-    },
-    ResourceType {
-        namespace: "Microsoft.Resources",
-        name: "resourceGroups",
-        versions: RESOURCES,
-    },
-    ResourceType {
-        namespace: "Microsoft.Resources",
-        name: "subscriptions",
-        versions: RESOURCES,
-    },
+    ResourceType { namespace: AZURE_LOCAL, name: "clusters", versions: CLUSTER },
+    ResourceType { namespace: AZURE_LOCAL, name: "clusters/arcSettings", versions: CLUSTER },
+    ResourceType { namespace: AZURE_LOCAL, name: "clusters/deploymentSettings", versions: CLUSTER },
+    ResourceType { namespace: AZURE_LOCAL, name: "clusters/jobs", versions: JOBS },
+    ResourceType { namespace: AZURE_LOCAL, name: "edgeDevices", versions: EDGE_DEVICES },
+    ResourceType { namespace: AZURE_LOCAL, name: "virtualMachineInstances", versions: VM_INSTANCES },
+    ResourceType { namespace: AZURE_LOCAL, name: "logicalNetworks", versions: VM_INSTANCES },
+    ResourceType { namespace: AZURE_LOCAL, name: "networkInterfaces", versions: VM_INSTANCES },
+    ResourceType { namespace: AZURE_LOCAL, name: "virtualHardDisks", versions: VM_INSTANCES },
+    ResourceType { namespace: "Microsoft.HybridCompute", name: "machines", versions: MACHINES },
+    ResourceType { namespace: "Microsoft.Resources", name: "resourceGroups", versions: RESOURCES },
+    ResourceType { namespace: "Microsoft.Resources", name: "subscriptions", versions: RESOURCES },
 ];
 
 /// The regions of `clusters/jobs`, as the service lists them.
@@ -183,11 +129,7 @@ pub(crate) fn check_resources(version: Option<&str>) -> Result<String, ArmError>
         "The api-version '{version}' is invalid. The supported versions are '{}'.",
         RESOURCES.join(",")
     );
-    Err(ArmError::gateway(
-        400,
-        "InvalidApiVersionParameter",
-        message,
-    ))
+    Err(ArmError::gateway(400, "InvalidApiVersionParameter", message))
 }
 
 /// Finds a type by its lower-case namespace and name and checks the version, or returns ARM's complaint. `limit` replaces
@@ -200,10 +142,7 @@ pub(crate) fn check_type(
     limit: Option<&[String]>,
 ) -> Result<(&'static ResourceType, String), ArmError> {
     let version = required(version)?;
-    let mut family = TYPES
-        .iter()
-        .filter(|t| t.namespace.eq_ignore_ascii_case(namespace))
-        .peekable();
+    let mut family = TYPES.iter().filter(|t| t.namespace.eq_ignore_ascii_case(namespace)).peekable();
     let Some(first) = family.peek() else {
         let message = format!("The resource namespace '{namespace}' is invalid.");
         return Err(ArmError::gateway(404, "InvalidResourceNamespace", message));
@@ -251,23 +190,16 @@ mod tests {
     #[test]
     fn complaints_name_what_is_supported() {
         let check = |name: &str, version: Option<&str>| {
-            check_type("microsoft.azurestackhci", name, version, "eastus", None)
-                .map(|(t, _)| t.name)
+            check_type("microsoft.azurestackhci", name, version, "eastus", None).map(|(t, _)| t.name)
         };
         assert_eq!(check("clusters", Some("2026-04-30")).ok(), Some("clusters"));
         let code = |result: Result<&str, ArmError>| result.err().map(|e| (e.status, e.code));
-        assert_eq!(
-            code(check("clusters", None)),
-            Some((400, "MissingApiVersionParameter"))
-        );
+        assert_eq!(code(check("clusters", None)), Some((400, "MissingApiVersionParameter")));
         assert_eq!(
             code(check("clusters/jobs", Some("2023-12-01-preview"))),
             Some((400, "NoRegisteredProviderFound"))
         );
-        assert_eq!(
-            code(check("moons", Some("2026-04-30"))),
-            Some((404, "InvalidResourceType"))
-        );
+        assert_eq!(code(check("moons", Some("2026-04-30"))), Some((404, "InvalidResourceType")));
         assert!(VM_CONNECT.iter().all(|version| JOBS.contains(version)));
     }
 }

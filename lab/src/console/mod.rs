@@ -79,30 +79,20 @@ impl Consoles {
     pub(crate) async fn reconcile(&self, shared: &Arc<Shared>) {
         let mut open = self.open.lock().await;
         let wanted = shared.state().open_consoles();
-        let stale: Vec<SocketAddr> = open
-            .keys()
-            .filter(|at| !wanted.contains(at))
-            .copied()
-            .collect();
+        let stale: Vec<SocketAddr> = open.keys().filter(|at| !wanted.contains(at)).copied().collect();
         for at in stale {
             if let Some(task) = open.remove(&at) {
                 task.abort();
                 let _ = task.await;
             }
         }
-        let missing: BTreeSet<SocketAddr> = wanted
-            .into_iter()
-            .filter(|at| !open.contains_key(at))
-            .collect();
+        let missing: BTreeSet<SocketAddr> = wanted.into_iter().filter(|at| !open.contains_key(at)).collect();
         for at in missing {
             // Someone else's socket may be in the way; the next reconciliation tries again.
             let Ok(listener) = TcpListener::bind(at).await else {
                 continue;
             };
-            open.insert(
-                at,
-                tokio::spawn(listen(listener, at, Arc::downgrade(shared))),
-            );
+            open.insert(at, tokio::spawn(listen(listener, at, Arc::downgrade(shared))));
         }
         *self.aborts.lock().unwrap_or_else(PoisonError::into_inner) =
             open.values().map(JoinHandle::abort_handle).collect();
@@ -118,11 +108,7 @@ impl Consoles {
 
     /// Closes all listeners soon.
     pub(crate) fn abandon(&self) {
-        self.aborts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .for_each(AbortHandle::abort);
+        self.aborts.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -149,15 +135,7 @@ async fn receive(mut stream: TcpStream, address: SocketAddr, shared: Arc<Shared>
             let next = read_next(&mut stream).await;
             let (vm, judgement) = shared.state().judge_console(address.ip(), &pdu.blob);
             let problem = judgement.err();
-            ConsoleVisit {
-                at,
-                address,
-                blob: Some(pdu.blob),
-                vm,
-                valid: problem.is_none(),
-                problem,
-                next,
-            }
+            ConsoleVisit { at, address, blob: Some(pdu.blob), vm, valid: problem.is_none(), problem, next }
         }
         Err(e) => {
             let next = classify(&first);

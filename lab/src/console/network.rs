@@ -13,10 +13,7 @@ static LABS: AtomicU64 = AtomicU64::new(0);
 
 /// Finds a free `127.x.y.0/24`, the saved one first, and returns it with the socket that claims it. Returns no network
 /// where only 127.0.0.1 can be bound, as on macOS; all nodes then share that address.
-pub(crate) fn claim_network(
-    seed: u64,
-    saved: Option<[u8; 2]>,
-) -> (Option<[u8; 2]>, Option<TcpListener>) {
+pub(crate) fn claim_network(seed: u64, saved: Option<[u8; 2]>) -> (Option<[u8; 2]>, Option<TcpListener>) {
     let lab = LABS.fetch_add(1, Ordering::Relaxed);
     let process = std::process::id();
     let candidates = (0..200).map(|attempt| {

@@ -54,20 +54,15 @@ impl Pdu {
         if missing(bytes)? > 0 {
             return Err(PduError::Truncated { got: bytes.len() });
         }
-        let units: Vec<u16> = bytes[HEAD..]
-            .chunks_exact(2)
-            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
-            .collect();
+        let units: Vec<u16> =
+            bytes[HEAD..].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
         let text = String::from_utf16(&units).map_err(|_| PduError::Text)?;
         // Real clients end the text with one NUL or two.
         let blob = text.trim_end_matches('\0');
         if blob.len() == text.len() || blob.contains('\0') {
             return Err(PduError::Text);
         }
-        Ok(Self {
-            id: u32_at(bytes, 12),
-            blob: blob.to_owned(),
-        })
+        Ok(Self { id: u32_at(bytes, 12), blob: blob.to_owned() })
     }
 
     /// Returns the bytes of the PDU, ended by one NUL.
@@ -79,9 +74,7 @@ impl Pdu {
             bytes.extend_from_slice(&field.to_le_bytes());
         }
         bytes.extend_from_slice(&(units.len() as u16).to_le_bytes());
-        units
-            .iter()
-            .for_each(|unit| bytes.extend_from_slice(&unit.to_le_bytes()));
+        units.iter().for_each(|unit| bytes.extend_from_slice(&unit.to_le_bytes()));
         bytes
     }
 }
@@ -108,10 +101,7 @@ pub(super) fn missing(bytes: &[u8]) -> Result<usize, PduError> {
 
 /// Reads a number; callers have checked that it is there.
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes
-        .get(at..at + 4)
-        .and_then(|four| four.try_into().ok())
-        .map_or(0, u32::from_le_bytes)
+    bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 
 #[cfg(test)]
@@ -124,26 +114,14 @@ mod tests {
         let guid = "c824f7f0-0000-0000-0000-000000000032";
         let units: Vec<u16> = guid.encode_utf16().chain([0, 0]).collect();
         let mut bytes = vec![0x5e, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0x26, 0];
-        units
-            .iter()
-            .for_each(|unit| bytes.extend_from_slice(&unit.to_le_bytes()));
+        units.iter().for_each(|unit| bytes.extend_from_slice(&unit.to_le_bytes()));
         assert_eq!(bytes.len(), 94);
-        assert_eq!(
-            Pdu::parse(&bytes),
-            Ok(Pdu {
-                id: 0,
-                blob: guid.into()
-            })
-        );
+        assert_eq!(Pdu::parse(&bytes), Ok(Pdu { id: 0, blob: guid.into() }));
     }
 
     #[test]
     fn every_cut_is_noticed_and_no_byte_panics() {
-        let good = Pdu {
-            id: 0,
-            blob: "x;EnhancedMode=0".into(),
-        }
-        .to_bytes();
+        let good = Pdu { id: 0, blob: "x;EnhancedMode=0".into() }.to_bytes();
         for end in 0..good.len() {
             assert!(Pdu::parse(&good[..end]).is_err(), "{end}");
         }
@@ -157,22 +135,12 @@ mod tests {
 
     #[test]
     fn other_protocols_and_lies_are_refused() {
-        let x224 = [
-            0x03, 0, 0, 0x2a, 0x25, 0xe0, 0, 0, 0, 0, 0, b'C', b'o', b'o', b'k', b'i', b'e', b':',
-        ];
+        let x224 = [0x03, 0, 0, 0x2a, 0x25, 0xe0, 0, 0, 0, 0, 0, b'C', b'o', b'o', b'k', b'i', b'e', b':'];
         assert_eq!(Pdu::parse(&x224), Err(PduError::NotAPdu));
-        let mut lie = Pdu {
-            id: 0,
-            blob: "abc".into(),
-        }
-        .to_bytes();
+        let mut lie = Pdu { id: 0, blob: "abc".into() }.to_bytes();
         lie[0] += 2;
         assert!(matches!(Pdu::parse(&lie), Err(PduError::Sizes { .. })));
-        let mut huge = Pdu {
-            id: 0,
-            blob: "abc".into(),
-        }
-        .to_bytes();
+        let mut huge = Pdu { id: 0, blob: "abc".into() }.to_bytes();
         huge[17] = 0xff;
         assert!(matches!(Pdu::parse(&huge), Err(PduError::TooLong(_))));
     }

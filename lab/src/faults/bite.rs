@@ -59,12 +59,7 @@ const LAG: SignedDuration = SignedDuration::from_secs(45);
 
 impl Faults {
     pub(crate) fn inject(&mut self, fault: Fault) {
-        self.active.push(Active {
-            fault,
-            seen: 0,
-            bitten: 0,
-            since: None,
-        });
+        self.active.push(Active { fault, seen: 0, bitten: 0, since: None });
     }
 
     pub(crate) fn clear(&mut self) {
@@ -96,15 +91,8 @@ impl Faults {
     }
 
     /// Returns what an authenticated request gets in place of its real answer.
-    pub(crate) fn instead(
-        &mut self,
-        call: &Call,
-        subscription: &str,
-        now: Timestamp,
-    ) -> Option<Bite> {
-        self.active
-            .iter_mut()
-            .find_map(|active| active.instead(call, subscription, now))
+    pub(crate) fn instead(&mut self, call: &Call, subscription: &str, now: Timestamp) -> Option<Bite> {
+        self.active.iter_mut().find_map(|active| active.instead(call, subscription, now))
     }
 
     /// Returns whether the principal lacks the role for this write.
@@ -127,32 +115,14 @@ impl Faults {
 
     /// Returns when work that takes `duration` will be done and told.
     pub(crate) fn timing(&self, work: Work, now: Timestamp, duration: SignedDuration) -> Timing {
-        let duration = if self.has(&Fault::Slow) {
-            duration * 10
-        } else {
-            duration
-        };
+        let duration = if self.has(&Fault::Slow) { duration * 10 } else { duration };
         let end = now + duration;
         if work == Work::Job && self.has(&Fault::Stuck) {
-            return Timing {
-                done: None,
-                told: None,
-            };
+            return Timing { done: None, told: None };
         }
-        let lag = if self.has(&Fault::SucceededButUpdating) {
-            LAG
-        } else {
-            SignedDuration::ZERO
-        };
-        let told = if self.has(&Fault::NeverEnds) {
-            None
-        } else {
-            Some(end)
-        };
-        Timing {
-            done: Some(end + lag),
-            told,
-        }
+        let lag = if self.has(&Fault::SucceededButUpdating) { LAG } else { SignedDuration::ZERO };
+        let told = if self.has(&Fault::NeverEnds) { None } else { Some(end) };
+        Timing { done: Some(end + lag), told }
     }
 
     /// Returns whether a job that opens a port fails on the host.
@@ -162,9 +132,7 @@ impl Faults {
 
     /// Returns, once, that the VM moves while its port is being opened.
     pub(crate) fn moves_host(&mut self) -> bool {
-        self.active
-            .iter_mut()
-            .any(|active| active.fault == Fault::HostMoves && active.is_turn(1))
+        self.active.iter_mut().any(|active| active.fault == Fault::HostMoves && active.is_turn(1))
     }
 
     /// Returns whether a node answers on its first (0) or another address, given what is usual for it.
@@ -180,19 +148,11 @@ impl Faults {
 
     /// Returns whether VM actions carry `Azure-AsyncOperation` and `Location`.
     pub(crate) fn action_headers(&self) -> (bool, bool) {
-        (
-            !self.has(&Fault::LocationOnly),
-            !self.has(&Fault::AsyncOnly),
-        )
+        (!self.has(&Fault::LocationOnly), !self.has(&Fault::AsyncOnly))
     }
 
     /// Returns what leaves the lab once the real answer is known.
-    pub(crate) fn on_the_way_out(
-        &mut self,
-        call: &Call,
-        mut reply: Reply,
-        effect: bool,
-    ) -> Outcome {
+    pub(crate) fn on_the_way_out(&mut self, call: &Call, mut reply: Reply, effect: bool) -> Outcome {
         let lost = effect
             && self.takes_turn(|fault| match fault {
                 Fault::ReplyLost(nth) => Some(*nth),
@@ -232,11 +192,7 @@ impl Active {
 
     fn instead(&mut self, call: &Call, subscription: &str, now: Timestamp) -> Option<Bite> {
         match self.fault {
-            Fault::Throttled {
-                times,
-                header,
-                writes_only,
-            } => {
+            Fault::Throttled { times, header, writes_only } => {
                 let spared = self.bitten >= times || (writes_only && call.is_read());
                 (!spared).then(|| {
                     self.bitten += 1;
@@ -250,16 +206,12 @@ impl Active {
                     Bite::Answer(flap(self.bitten, subscription, now))
                 })
             }
-            Fault::TokenExpires if call.is_read() && is_poll(call) => {
-                self.is_turn(1).then_some(Bite::Expire)
-            }
+            Fault::TokenExpires if call.is_read() && is_poll(call) => self.is_turn(1).then_some(Bite::Expire),
             Fault::CaeChallenge { claims } => self.is_turn(1).then_some(Bite::Challenge { claims }),
             Fault::Conflict(seconds) if !call.is_read() && is_azure_local(call) => {
                 let since = *self.since.get_or_insert(now);
-                let over =
-                    now.duration_since(since) >= SignedDuration::from_secs(i64::from(seconds));
-                (!over)
-                    .then(|| Bite::Answer(ArmError::conflicting_operation(&call.path).into_reply()))
+                let over = now.duration_since(since) >= SignedDuration::from_secs(i64::from(seconds));
+                (!over).then(|| Bite::Answer(ArmError::conflicting_operation(&call.path).into_reply()))
             }
             _ => None,
         }
@@ -272,9 +224,7 @@ fn is_poll(call: &Call) -> bool {
 }
 
 fn is_azure_local(call: &Call) -> bool {
-    call.path
-        .to_ascii_lowercase()
-        .contains("/microsoft.azurestackhci/")
+    call.path.to_ascii_lowercase().contains("/microsoft.azurestackhci/")
 }
 
 /// The 429s that were recorded, in turn.
@@ -319,11 +269,7 @@ fn throttled(turn: u32, header: bool, call: &Call, subscription: &str, now: Time
         ),
     };
     let reply = Reply::json(429, body);
-    if header {
-        reply.with("Retry-After", seconds.to_string())
-    } else {
-        reply
-    }
+    if header { reply.with("Retry-After", seconds.to_string()) } else { reply }
 }
 
 /// The gateway's own failures, in turn.
@@ -351,24 +297,15 @@ fn flap(turn: u32, subscription: &str, now: Timestamp) -> Reply {
 
 fn garbage(kind: Garbage, real: &Reply) -> Reply {
     let (content_type, text) = match kind {
-        Garbage::Html => (
-            "text/html",
-            "<html><body><h1>Web App - Unavailable</h1></body></html>".to_owned(),
-        ),
+        Garbage::Html => ("text/html", "<html><body><h1>Web App - Unavailable</h1></body></html>".to_owned()),
         Garbage::Null => ("application/json; charset=utf-8", "null".to_owned()),
         Garbage::Truncated => {
             let whole = match &real.body {
                 Body::Json(body) => body.to_string(),
                 _ => "{}".to_owned(),
             };
-            (
-                "application/json; charset=utf-8",
-                whole.chars().take(whole.chars().count() / 2).collect(),
-            )
+            ("application/json; charset=utf-8", whole.chars().take(whole.chars().count() / 2).collect())
         }
     };
-    Reply {
-        body: Body::Raw(content_type, text),
-        ..real.clone()
-    }
+    Reply { body: Body::Raw(content_type, text), ..real.clone() }
 }

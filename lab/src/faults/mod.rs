@@ -88,11 +88,7 @@ pub enum Garbage {
 }
 
 /// The api-versions of `clusters/jobs` under a plain `old-api`.
-const OLD_VERSIONS: [&str; 3] = [
-    "2026-02-15-preview",
-    "2026-03-01-preview",
-    "2026-05-01-preview",
-];
+const OLD_VERSIONS: [&str; 3] = ["2026-02-15-preview", "2026-03-01-preview", "2026-05-01-preview"];
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,11 +97,7 @@ impl fmt::Display for Fault {
             Fault::ReplyLost(nth) => write!(f, "reply-lost={nth}"),
             Fault::ResetBefore(1) => f.write_str("reset-before"),
             Fault::ResetBefore(nth) => write!(f, "reset-before={nth}"),
-            Fault::Throttled {
-                times,
-                header,
-                writes_only,
-            } => {
+            Fault::Throttled { times, header, writes_only } => {
                 write!(f, "throttled={times}")?;
                 f.write_str(if *header { "" } else { ",no-header" })?;
                 f.write_str(if *writes_only { ",writes" } else { "" })
@@ -174,18 +166,9 @@ impl FromStr for Fault {
             Some(text) => text.parse().ok().filter(|n| *n > 0).ok_or_else(refused),
             None => Ok(default),
         };
-        let words = || {
-            argument
-                .into_iter()
-                .flat_map(|a| a.split(','))
-                .map(str::trim)
-        };
+        let words = || argument.into_iter().flat_map(|a| a.split(',')).map(str::trim);
         let alone = |fault: Fault| {
-            if argument.is_none() {
-                Ok(fault)
-            } else {
-                Err(refused())
-            }
+            if argument.is_none() { Ok(fault) } else { Err(refused()) }
         };
 
         match name {
@@ -200,11 +183,7 @@ impl FromStr for Fault {
                         count => times = count.parse().map_err(|_| refused())?,
                     }
                 }
-                Ok(Fault::Throttled {
-                    times,
-                    header,
-                    writes_only,
-                })
+                Ok(Fault::Throttled { times, header, writes_only })
             }
             "slow" => alone(Fault::Slow),
             "flaps" => alone(Fault::Flaps),
@@ -300,37 +279,17 @@ mod tests {
             let fault: Fault = name.parse().expect(name);
             assert_eq!(fault.to_string().parse(), Ok(fault.clone()), "{name}");
             let json = serde_json::to_string(&fault).expect("faults are strings");
-            assert_eq!(
-                serde_json::from_str::<Fault>(&json).ok(),
-                Some(fault),
-                "{name}"
-            );
+            assert_eq!(serde_json::from_str::<Fault>(&json).ok(), Some(fault), "{name}");
         }
     }
 
     #[test]
     fn arguments_are_checked() {
-        let throttled = Fault::Throttled {
-            times: 3,
-            header: false,
-            writes_only: true,
-        };
+        let throttled = Fault::Throttled { times: 3, header: false, writes_only: true };
         assert_eq!("throttled=3,no-header,writes".parse(), Ok(throttled));
-        assert!(matches!(
-            "throttled=soon".parse::<Fault>(),
-            Err(FaultParseError::Argument { .. })
-        ));
-        assert!(matches!(
-            "slow=1".parse::<Fault>(),
-            Err(FaultParseError::Argument { .. })
-        ));
-        assert!(matches!(
-            "reply-lost=0".parse::<Fault>(),
-            Err(FaultParseError::Argument { .. })
-        ));
-        assert_eq!(
-            "nope".parse::<Fault>(),
-            Err(FaultParseError::Name("nope".into()))
-        );
+        assert!(matches!("throttled=soon".parse::<Fault>(), Err(FaultParseError::Argument { .. })));
+        assert!(matches!("slow=1".parse::<Fault>(), Err(FaultParseError::Argument { .. })));
+        assert!(matches!("reply-lost=0".parse::<Fault>(), Err(FaultParseError::Argument { .. })));
+        assert_eq!("nope".parse::<Fault>(), Err(FaultParseError::Name("nope".into())));
     }
 }

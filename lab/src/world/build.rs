@@ -49,12 +49,7 @@ impl World {
 
     fn add_group(&mut self, name: &str) {
         let location = self.location.clone();
-        self.groups.push(Group {
-            name: name.to_owned(),
-            location,
-            tags: serde_json::Map::new(),
-            gone: None,
-        });
+        self.groups.push(Group { name: name.to_owned(), location, tags: serde_json::Map::new(), gone: None });
     }
 
     fn add_cluster(
@@ -84,10 +79,7 @@ impl World {
     }
 
     fn add_vm(&mut self, spec: &VmSpec<'_>) {
-        let id = |what: &str| {
-            self.seed()
-                .uuid(&format!("vm {} {} {what}", spec.group, spec.name))
-        };
+        let id = |what: &str| self.seed().uuid(&format!("vm {} {} {what}", spec.group, spec.name));
         self.vms.push(Vm {
             name: spec.name.to_owned(),
             group: spec.group.to_owned(),
@@ -110,57 +102,21 @@ fn edge(seed: u64) -> World {
     let mut world = World::empty(seed);
     world.add_group("rg-edge");
     world.add_group("rg-apps");
-    let hq = [
-        ("hq-node1", BOTH),
-        ("hq-node2", SECOND_ONLY),
-        ("hq-node3", BOTH),
-    ];
-    world.add_cluster(
-        "hq",
-        "rg-edge",
-        "12.2601.1002.38",
-        ["ConnectedRecently", "Connected"],
-        &hq,
-    );
+    let hq = [("hq-node1", BOTH), ("hq-node2", SECOND_ONLY), ("hq-node3", BOTH)];
+    world.add_cluster("hq", "rg-edge", "12.2601.1002.38", ["ConnectedRecently", "Connected"], &hq);
     let gone = ["NotConnectedRecently", "NotConnectedRecently"];
-    world.add_cluster(
-        "branch",
-        "rg-edge",
-        "10.2411.3.2",
-        gone,
-        &[("br-node1", BOTH)],
-    );
+    world.add_cluster("branch", "rg-edge", "10.2411.3.2", gone, &[("br-node1", BOTH)]);
 
     use Power::{Running, Stopped};
     for (name, group, cluster, node, power, boots, os) in [
-        (
-            "web-01", "rg-edge", "hq", "hq-node2", Running, false, "Windows",
-        ),
-        (
-            "db-01", "rg-edge", "hq", "hq-node1", Running, true, "Windows",
-        ),
-        (
-            "file-01", "rg-edge", "hq", "hq-node1", Stopped, true, "Windows",
-        ),
-        (
-            "lin-02", "rg-edge", "hq", "hq-node1", Running, false, "Linux",
-        ),
-        (
-            "app-01", "rg-apps", "hq", "hq-node3", Running, true, "Linux",
-        ),
-        (
-            "pos-01", "rg-edge", "branch", "br-node1", Running, true, "Windows",
-        ),
+        ("web-01", "rg-edge", "hq", "hq-node2", Running, false, "Windows"),
+        ("db-01", "rg-edge", "hq", "hq-node1", Running, true, "Windows"),
+        ("file-01", "rg-edge", "hq", "hq-node1", Stopped, true, "Windows"),
+        ("lin-02", "rg-edge", "hq", "hq-node1", Running, false, "Linux"),
+        ("app-01", "rg-apps", "hq", "hq-node3", Running, true, "Linux"),
+        ("pos-01", "rg-edge", "branch", "br-node1", Running, true, "Windows"),
     ] {
-        world.add_vm(&VmSpec {
-            name,
-            group,
-            cluster,
-            node,
-            power,
-            boots,
-            os,
-        });
+        world.add_vm(&VmSpec { name, group, cluster, node, power, boots, os });
     }
     world
 }
@@ -170,13 +126,7 @@ fn fleet(seed: u64, count: u32) -> World {
     world.add_group("rg-fleet");
     let nodes = ["fleet-node1", "fleet-node2", "fleet-node3", "fleet-node4"];
     let state = ["ConnectedRecently", "Connected"];
-    world.add_cluster(
-        "fleet",
-        "rg-fleet",
-        "12.2603.1002.12",
-        state,
-        &nodes.map(|name| (name, BOTH)),
-    );
+    world.add_cluster("fleet", "rg-fleet", "12.2603.1002.12", state, &nodes.map(|name| (name, BOTH)));
     for (number, node) in (1..=count).zip(nodes.iter().cycle()) {
         world.add_vm(&VmSpec {
             name: &format!("vm-{number:04}"),

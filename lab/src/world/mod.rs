@@ -129,20 +129,11 @@ impl World {
                 offer(job.gone, Due::JobGone { cluster: c, job: j });
             }
             for (n, node) in cluster.nodes.iter().enumerate() {
-                offer(
-                    node.port.as_ref().map(|p| p.closes),
-                    Due::PortCloses {
-                        cluster: c,
-                        node: n,
-                    },
-                );
+                offer(node.port.as_ref().map(|p| p.closes), Due::PortCloses { cluster: c, node: n });
             }
         }
         for (v, vm) in self.vms.iter().enumerate() {
-            offer(
-                vm.change.as_ref().and_then(|change| change.at),
-                Due::VmSettles { vm: v },
-            );
+            offer(vm.change.as_ref().and_then(|change| change.at), Due::VmSettles { vm: v });
         }
         for (g, group) in self.groups.iter().enumerate() {
             offer(group.gone, Due::GroupGone { group: g });
@@ -168,11 +159,7 @@ impl World {
         let Some(target) = cluster.jobs[job].targets.first() else {
             return;
         };
-        let here = cluster
-            .nodes
-            .iter()
-            .position(|node| node.name == target.node)
-            .unwrap_or(0);
+        let here = cluster.nodes.iter().position(|node| node.name == target.node).unwrap_or(0);
         let there = cluster.nodes[(here + 1) % cluster.nodes.len()].name.clone();
         let (name, group) = (target.vm.clone(), target.group.clone());
         if let Some(vm) = self.vms.iter_mut().find(|vm| vm.is(&name, &group)) {
@@ -188,18 +175,11 @@ impl World {
             return;
         }
         for target in &job.targets {
-            for node in cluster
-                .nodes
-                .iter_mut()
-                .filter(|node| node.name == target.node)
-            {
+            for node in cluster.nodes.iter_mut().filter(|node| node.name == target.node) {
                 match job.kind {
                     // Whether a second opening extends the time is not known; the strict reading is that it does not.
                     JobKind::VmConnectProvision => {
-                        node.port.get_or_insert(OpenPort {
-                            opened: at,
-                            closes: at + PORT_LIFETIME,
-                        });
+                        node.port.get_or_insert(OpenPort { opened: at, closes: at + PORT_LIFETIME });
                     }
                     // The port belongs to the host, so removing it for one VM closes it for all.
                     JobKind::VmConnectRemove => node.port = None,
@@ -209,15 +189,11 @@ impl World {
     }
 
     pub(crate) fn group(&self, name: &str) -> Option<&Group> {
-        self.groups
-            .iter()
-            .find(|group| group.name.eq_ignore_ascii_case(name))
+        self.groups.iter().find(|group| group.name.eq_ignore_ascii_case(name))
     }
 
     pub(crate) fn group_mut(&mut self, name: &str) -> Option<&mut Group> {
-        self.groups
-            .iter_mut()
-            .find(|group| group.name.eq_ignore_ascii_case(name))
+        self.groups.iter_mut().find(|group| group.name.eq_ignore_ascii_case(name))
     }
 
     pub(crate) fn cluster(&self, group: &str, name: &str) -> Option<&Cluster> {
@@ -225,9 +201,7 @@ impl World {
     }
 
     pub(crate) fn cluster_mut(&mut self, group: &str, name: &str) -> Option<&mut Cluster> {
-        self.clusters
-            .iter_mut()
-            .find(|cluster| cluster.is(name, group))
+        self.clusters.iter_mut().find(|cluster| cluster.is(name, group))
     }
 
     pub(crate) fn vm(&self, group: &str, name: &str) -> Option<&Vm> {
@@ -248,9 +222,7 @@ impl World {
 
     /// Returns the cluster that a VM belongs to.
     pub(crate) fn cluster_of(&self, vm: &Vm) -> Option<&Cluster> {
-        self.clusters
-            .iter()
-            .find(|cluster| cluster.name == vm.cluster)
+        self.clusters.iter().find(|cluster| cluster.name == vm.cluster)
     }
 
     /// Returns the node that runs a VM.
@@ -260,10 +232,8 @@ impl World {
 
     /// Moves a VM to another node of its cluster and returns whether both exist.
     pub(crate) fn move_vm(&mut self, group: &str, name: &str, node: &str) -> bool {
-        let place = self
-            .vm(group, name)
-            .and_then(|vm| self.cluster_of(vm)?.node(node))
-            .map(|node| node.name.clone());
+        let place =
+            self.vm(group, name).and_then(|vm| self.cluster_of(vm)?.node(node)).map(|node| node.name.clone());
         match (place, self.vm_mut(group, name)) {
             (Some(node), Some(vm)) => {
                 vm.node = node;
@@ -276,26 +246,18 @@ impl World {
     /// Returns the two addresses of a node: the one that VMs name first, and the other.
     pub(crate) fn addresses(&self, node: &Node) -> [Ipv4Addr; 2] {
         match self.network {
-            Some([x, y]) => [
-                Ipv4Addr::new(127, x, y, 11 + node.index),
-                Ipv4Addr::new(127, x, y, 111 + node.index),
-            ],
+            Some([x, y]) => {
+                [Ipv4Addr::new(127, x, y, 11 + node.index), Ipv4Addr::new(127, x, y, 111 + node.index)]
+            }
             None => [Ipv4Addr::LOCALHOST; 2],
         }
     }
 
     /// Returns the names of everything that lives in a group.
     pub(crate) fn members(&self, group: &str) -> Vec<String> {
-        let clusters = self
-            .clusters
-            .iter()
-            .filter(|c| c.group.eq_ignore_ascii_case(group))
-            .map(|c| c.name.clone());
-        let vms = self
-            .vms
-            .iter()
-            .filter(|vm| vm.group.eq_ignore_ascii_case(group))
-            .map(|vm| vm.name.clone());
+        let clusters =
+            self.clusters.iter().filter(|c| c.group.eq_ignore_ascii_case(group)).map(|c| c.name.clone());
+        let vms = self.vms.iter().filter(|vm| vm.group.eq_ignore_ascii_case(group)).map(|vm| vm.name.clone());
         clusters.chain(vms).collect()
     }
 }
@@ -306,24 +268,16 @@ impl Cluster {
     }
 
     pub(crate) fn node(&self, name: &str) -> Option<&Node> {
-        self.nodes
-            .iter()
-            .find(|node| node.name.eq_ignore_ascii_case(name))
+        self.nodes.iter().find(|node| node.name.eq_ignore_ascii_case(name))
     }
 
     pub(crate) fn job(&self, name: &str) -> Option<&Job> {
-        self.jobs
-            .iter()
-            .find(|job| job.name.eq_ignore_ascii_case(name))
+        self.jobs.iter().find(|job| job.name.eq_ignore_ascii_case(name))
     }
 
     /// Returns whether the cluster is new enough for VM Connect, which came with release 2601.
     pub(crate) fn knows_vm_connect(&self) -> bool {
-        let release = self
-            .version
-            .split('.')
-            .nth(1)
-            .and_then(|part| part.parse::<u32>().ok());
+        let release = self.version.split('.').nth(1).and_then(|part| part.parse::<u32>().ok());
         release.is_some_and(|release| release >= 2601)
     }
 }

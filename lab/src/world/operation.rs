@@ -54,8 +54,6 @@ impl Operation {
 
     /// Notes that the client was just told to wait.
     pub(crate) fn asked_to_wait(&mut self, now: Timestamp) {
-        self.next_poll = self
-            .retry_after
-            .map(|seconds| now + SignedDuration::from_secs(i64::from(seconds)));
+        self.next_poll = self.retry_after.map(|seconds| now + SignedDuration::from_secs(i64::from(seconds)));
     }
 }

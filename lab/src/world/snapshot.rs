@@ -7,10 +7,8 @@ use super::World;
 impl World {
     /// Returns what an operator would say is the state of the site.
     pub(crate) fn snapshot(&self) -> Value {
-        let groups = self
-            .groups
-            .iter()
-            .map(|g| json!({"name": g.name, "tags": g.tags, "deleting": g.gone.is_some()}));
+        let groups =
+            self.groups.iter().map(|g| json!({"name": g.name, "tags": g.tags, "deleting": g.gone.is_some()}));
         let vms = self.vms.iter().map(|vm| {
             json!({"name": vm.name, "group": vm.group, "cluster": vm.cluster, "node": vm.node,
                 "power": vm.power_word(), "starts": vm.starts})
@@ -21,7 +19,8 @@ impl World {
                 .jobs
                 .iter()
                 .map(|job| {
-                    let vms = job.targets.iter().map(|t| json!({"vm": t.vm, "group": t.group, "node": t.node}));
+                    let vms =
+                        job.targets.iter().map(|t| json!({"vm": t.vm, "group": t.group, "node": t.node}));
                     let outcome = match (job.ended, &job.failure) {
                         (None, _) => "running",
                         (Some(_), None) => "succeeded",

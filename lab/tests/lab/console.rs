@@ -20,13 +20,10 @@ async fn addresses(site: &Site, node: &str) -> [String; 2] {
         "{{s}}/resourceGroups/rg-edge/providers/Microsoft.HybridCompute/machines/{node}/providers/\
          Microsoft.AzureStackHCI/edgeDevices/default?api-version=2025-10-01"
     );
-    let cards = site.get(&path).await.body["properties"]["reportedProperties"]["networkProfile"]["nicDetails"].clone();
-    [0, 1].map(|card| {
-        cards[card]["ip4Address"]
-            .as_str()
-            .expect("an address")
-            .to_owned()
-    })
+    let cards =
+        site.get(&path).await.body["properties"]["reportedProperties"]["networkProfile"]["nicDetails"]
+            .clone();
+    [0, 1].map(|card| cards[card]["ip4Address"].as_str().expect("an address").to_owned())
 }
 
 async fn answers(ip: &str) -> bool {
@@ -55,11 +52,7 @@ async fn visit(site: &Site, ip: &str, parts: &[&[u8]]) -> ConsoleVisit {
 }
 
 fn pdu(blob: &str) -> Vec<u8> {
-    Pdu {
-        id: 0,
-        blob: blob.to_owned(),
-    }
-    .to_bytes()
+    Pdu { id: 0, blob: blob.to_owned() }.to_bytes()
 }
 
 #[tokio::test]
@@ -69,13 +62,7 @@ async fn the_port_exists_only_while_it_is_open() {
     assert!(!answers(&first).await && !answers(&second).await);
     site.provision("open", "lin-02", "hq-node1").await;
     assert!(answers(&first).await && answers(&second).await);
-    let closing = site
-        .send(
-            Method::PUT,
-            &job_path("close"),
-            Some(remove("lin-02", "hq-node1")),
-        )
-        .await;
+    let closing = site.send(Method::PUT, &job_path("close"), Some(remove("lin-02", "hq-node1"))).await;
     site.follow(&closing).await;
     assert!(!answers(&first).await && !answers(&second).await);
 }
@@ -112,8 +99,7 @@ async fn faults_take_addresses_away() {
     let [first, second] = addresses(&site, "hq-node1").await;
     assert!(!answers(&first).await && answers(&second).await);
     site.lab.clear_faults();
-    site.lab
-        .inject("host-unreachable".parse().expect("a fault"));
+    site.lab.inject("host-unreachable".parse().expect("a fault"));
     site.get(&job_path("open")).await;
     assert!(!answers(&first).await && !answers(&second).await);
 }
@@ -132,12 +118,7 @@ async fn a_good_visitor_is_recognised() {
     );
     assert!(plain.vm.is_some_and(|id| id.ends_with("/machines/lin-02")));
     assert_eq!(plain.address.ip().to_string(), first);
-    let basic = visit(
-        &site,
-        &second,
-        &[&pdu(&format!("{guid};EnhancedMode=0")), X224],
-    )
-    .await;
+    let basic = visit(&site, &second, &[&pdu(&format!("{guid};EnhancedMode=0")), X224]).await;
     assert_eq!((basic.valid, basic.next), (true, NextBytes::X224));
 }
 
@@ -148,23 +129,13 @@ async fn bad_visitors_are_told_apart() {
     let [first, _] = addresses(&site, "hq-node1").await;
     let guid = |vm: &'static str| {
         let site = &site;
-        async move {
-            site.vm(vm).await["hyperVVmId"]
-                .as_str()
-                .expect("an id")
-                .to_owned()
-        }
+        async move { site.vm(vm).await["hyperVVmId"].as_str().expect("an id").to_owned() }
     };
     let problem = |visit: ConsoleVisit| {
         assert!(!visit.valid);
         visit.problem.expect("a reason")
     };
-    let unknown = visit(
-        &site,
-        &first,
-        &[&pdu("00000000-0000-0000-0000-000000000000"), HELLO],
-    )
-    .await;
+    let unknown = visit(&site, &first, &[&pdu("00000000-0000-0000-0000-000000000000"), HELLO]).await;
     assert!(problem(unknown).contains("no VM has"));
     let enhanced = format!("{};EnhancedMode=1", guid("lin-02").await);
     assert!(problem(visit(&site, &first, &[&pdu(&enhanced), HELLO]).await).contains("has booted"));

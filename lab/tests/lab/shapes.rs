@@ -15,25 +15,15 @@ fn exchanges(file: &str) -> Option<Vec<Value>> {
         PathBuf::from,
     );
     let Ok(text) = std::fs::read_to_string(folder.join(file)) else {
-        println!(
-            "skipped: no recording `{file}` (set RELIGHT_RECORDINGS to the folder that has it)"
-        );
+        println!("skipped: no recording `{file}` (set RELIGHT_RECORDINGS to the folder that has it)");
         return None;
     };
     let recording: Value = serde_json::from_str(&text).expect("a recording");
-    Some(
-        recording["exchanges"]
-            .as_array()
-            .expect("exchanges")
-            .clone(),
-    )
+    Some(recording["exchanges"].as_array().expect("exchanges").clone())
 }
 
 fn keys(value: &Value) -> BTreeSet<String> {
-    value
-        .as_object()
-        .map(|fields| fields.keys().cloned().collect())
-        .unwrap_or_default()
+    value.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
 }
 
 fn url(exchange: &Value) -> &str {
@@ -43,23 +33,14 @@ fn url(exchange: &Value) -> &str {
 /// Checks that the lab's answer has every header name of the recorded one.
 fn assert_headers(recorded: &Value, answer: &crate::support::Answer) {
     for name in keys(&recorded["headers"]) {
-        assert!(
-            answer.headers.contains_key(&name),
-            "{name} is missing in {:?}",
-            answer.headers
-        );
+        assert!(answer.headers.contains_key(&name), "{name} is missing in {:?}", answer.headers);
     }
 }
 
 /// Returns the path of the first status address of a recording.
 fn started_address(recording: &[Value]) -> String {
-    let address = recording
-        .iter()
-        .find_map(|e| e["headers"]["azure-asyncoperation"].as_str());
-    address
-        .and_then(|url| url.split('?').next())
-        .expect("a status address")
-        .to_owned()
+    let address = recording.iter().find_map(|e| e["headers"]["azure-asyncoperation"].as_str());
+    address.and_then(|url| url.split('?').next()).expect("a status address").to_owned()
 }
 
 const CLUSTER_CRUD: &str = "04-stackhci-cluster-crud.2023-08-01.json";
@@ -70,21 +51,14 @@ async fn a_cluster_has_the_recorded_fields() {
         return;
     };
     let is_read = |e: &&Value| {
-        e["method"] == "GET"
-            && e["status"] == 200
-            && e["body"]["type"] == "microsoft.azurestackhci/clusters"
+        e["method"] == "GET" && e["status"] == 200 && e["body"]["type"] == "microsoft.azurestackhci/clusters"
     };
-    let recorded = recording
-        .iter()
-        .find(is_read)
-        .expect("a read of the cluster");
+    let recorded = recording.iter().find(is_read).expect("a read of the cluster");
     let site = Site::new().await;
-    let path = "{s}/resourceGroups/rg-edge/providers/Microsoft.AzureStackHCI/clusters/hq?api-version=2023-08-01";
+    let path =
+        "{s}/resourceGroups/rg-edge/providers/Microsoft.AzureStackHCI/clusters/hq?api-version=2023-08-01";
     let answer = site.get(path).await;
-    assert_eq!(
-        answer.status,
-        recorded["status"].as_u64().expect("a status") as u16
-    );
+    assert_eq!(answer.status, recorded["status"].as_u64().expect("a status") as u16);
     assert_headers(recorded, &answer);
     let (ours, theirs) = (keys(&answer.body), keys(&recorded["body"]));
     assert_eq!(ours, theirs);
@@ -92,9 +66,7 @@ async fn a_cluster_has_the_recorded_fields() {
     let missing: Vec<_> = keys(&recorded["body"]["properties"])
         .difference(&keys(&answer.body["properties"]))
         // These two appear only once a service principal was attached.
-        .filter(|name| {
-            !name.starts_with("aadServicePrincipal") && !name.starts_with("aadApplication")
-        })
+        .filter(|name| !name.starts_with("aadServicePrincipal") && !name.starts_with("aadApplication"))
         .cloned()
         .collect();
     assert_eq!(missing, [""; 0]);
@@ -105,31 +77,13 @@ async fn a_running_and_an_ended_status_have_the_recorded_shape() {
     let Some(recording) = exchanges(CLUSTER_CRUD) else {
         return;
     };
-    let polls: Vec<&Value> = recording
-        .iter()
-        .filter(|e| url(e).contains("/operationStatuses/"))
-        .collect();
-    let running = polls
-        .iter()
-        .find(|e| e["status"] == 202)
-        .expect("a running poll");
-    let ended = polls
-        .iter()
-        .find(|e| e["status"] == 200)
-        .expect("a last poll");
+    let polls: Vec<&Value> = recording.iter().filter(|e| url(e).contains("/operationStatuses/")).collect();
+    let running = polls.iter().find(|e| e["status"] == 202).expect("a running poll");
+    let ended = polls.iter().find(|e| e["status"] == 200).expect("a last poll");
 
     let site = Site::new().await;
-    let started = site
-        .send(
-            Method::PUT,
-            &job_path("open"),
-            Some(provision("lin-02", "hq-node1")),
-        )
-        .await;
-    let address = started
-        .header("azure-asyncoperation")
-        .expect("an address")
-        .to_owned();
+    let started = site.send(Method::PUT, &job_path("open"), Some(provision("lin-02", "hq-node1"))).await;
+    let address = started.header("azure-asyncoperation").expect("an address").to_owned();
     site.clock.step(15);
     let answer = site.get(&address).await;
     assert_eq!(answer.status, 202);
@@ -145,10 +99,7 @@ async fn a_running_and_an_ended_status_have_the_recorded_shape() {
         let to = path.rfind('/').expect("an id");
         path[from..to].to_owned()
     };
-    assert_eq!(
-        place(address.split('?').next().expect("a path")),
-        place(&started_address(&recording))
-    );
+    assert_eq!(place(address.split('?').next().expect("a path")), place(&started_address(&recording)));
 }
 
 #[tokio::test]
@@ -192,12 +143,7 @@ async fn refusals_have_the_recorded_shape() {
     let answer = site.get(&group("rg-edge")).await;
     assert_eq!(
         (answer.status, answer.code()),
-        (
-            503,
-            timeout["body"]["error"]["code"]
-                .as_str()
-                .unwrap_or_default()
-        )
+        (503, timeout["body"]["error"]["code"].as_str().unwrap_or_default())
     );
     assert_headers(&timeout, &answer);
     assert_eq!(keys(&answer.body["error"]), keys(&timeout["body"]["error"]));
@@ -215,17 +161,8 @@ async fn refusals_have_the_recorded_shape() {
         answers.push(site.get(&group("rg-edge")).await);
     }
     for (answer, recorded) in [(&answers[2], &retryable), (&answers[4], &transition)] {
-        assert_eq!(
-            answer.body["error"]["code"],
-            recorded["body"]["error"]["code"]
-        );
-        assert_eq!(
-            keys(&answer.body["error"]),
-            keys(&recorded["body"]["error"])
-        );
+        assert_eq!(answer.body["error"]["code"], recorded["body"]["error"]["code"]);
+        assert_eq!(keys(&answer.body["error"]), keys(&recorded["body"]["error"]));
     }
-    assert_eq!(
-        answers[4].header("retry-after"),
-        transition["headers"]["retry-after"].as_str()
-    );
+    assert_eq!(answers[4].header("retry-after"), transition["headers"]["retry-after"].as_str());
 }

@@ -23,9 +23,7 @@ pub(crate) struct Clock(Arc<Mutex<Timestamp>>);
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(
-            "2026-11-20T08:00:00Z".parse().expect("a time"),
-        )))
+        Self(Arc::new(Mutex::new("2026-11-20T08:00:00Z".parse().expect("a time"))))
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -86,10 +84,7 @@ impl Site {
     pub(crate) async fn with(faults: &[&str]) -> Self {
         let clock = Clock::new();
         let mut config = LabConfig::new(clock.as_now());
-        config.faults = faults
-            .iter()
-            .map(|fault| fault.parse().expect("a fault"))
-            .collect();
+        config.faults = faults.iter().map(|fault| fault.parse().expect("a fault")).collect();
         Self::start(config, clock).await
     }
 
@@ -97,13 +92,7 @@ impl Site {
         let lab = Lab::start(config).await.expect("a lab");
         let about = lab.descriptor();
         let client = client(&about);
-        let mut site = Self {
-            lab,
-            clock,
-            about,
-            client,
-            token: String::new(),
-        };
+        let mut site = Self { lab, clock, about, client, token: String::new() };
         site.sign_in().await;
         site
     }
@@ -111,18 +100,11 @@ impl Site {
     /// Gets a new token.
     pub(crate) async fn sign_in(&mut self) {
         let answer = self.ask_token(&self.token_form()).await;
-        self.token = answer.body["access_token"]
-            .as_str()
-            .expect("a token")
-            .to_owned();
+        self.token = answer.body["access_token"].as_str().expect("a token").to_owned();
     }
 
     pub(crate) fn token_form(&self) -> String {
-        let Descriptor {
-            client_id,
-            client_secret,
-            ..
-        } = &self.about;
+        let Descriptor { client_id, client_secret, .. } = &self.about;
         format!(
             "grant_type=client_credentials&client_id={client_id}&client_secret={client_secret}\
              &scope=https%3A%2F%2Fmanagement.azure.com%2F.default"
@@ -131,27 +113,12 @@ impl Site {
 
     pub(crate) async fn ask_token(&self, form: &str) -> Answer {
         let url = format!("{}/{}/oauth2/v2.0/token", self.about.url, self.about.tenant);
-        let request = self
-            .client
-            .post(url)
-            .header("content-type", "application/x-www-form-urlencoded");
-        read(
-            request
-                .body(form.to_owned())
-                .send()
-                .await
-                .expect("an answer"),
-        )
-        .await
+        let request = self.client.post(url).header("content-type", "application/x-www-form-urlencoded");
+        read(request.body(form.to_owned()).send().await.expect("an answer")).await
     }
 
     /// Sends a request below the subscription and returns `None` when the connection was closed without an answer.
-    pub(crate) async fn try_send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Value>,
-    ) -> Option<Answer> {
+    pub(crate) async fn try_send(&self, method: Method, path: &str, body: Option<Value>) -> Option<Answer> {
         let url = match path.strip_prefix("https:") {
             Some(_) => path.to_owned(),
             None => format!("{}{}", self.about.url, path.replace("{s}", &self.scope())),
@@ -190,10 +157,7 @@ impl Site {
         for _ in 0..200 {
             self.clock.step(wait);
             let answer = self.get(&url).await;
-            let status = answer.body["status"]
-                .as_str()
-                .unwrap_or_default()
-                .to_ascii_lowercase();
+            let status = answer.body["status"].as_str().unwrap_or_default().to_ascii_lowercase();
             let over = match answer.status {
                 202 => false,
                 200 if !status.is_empty() => {
@@ -212,18 +176,14 @@ impl Site {
 
     /// Opens the console port for a VM and waits for the end.
     pub(crate) async fn provision(&self, job: &str, vm: &str, node: &str) -> Answer {
-        let started = self
-            .send(Method::PUT, &job_path(job), Some(provision(vm, node)))
-            .await;
+        let started = self.send(Method::PUT, &job_path(job), Some(provision(vm, node))).await;
         assert_eq!(started.status, 201, "{started:?}");
         self.follow(&started).await
     }
 }
 
 pub(crate) fn retry_after(answer: &Answer) -> i64 {
-    answer
-        .header("retry-after")
-        .map_or(30, |seconds| seconds.parse().expect("seconds"))
+    answer.header("retry-after").map_or(30, |seconds| seconds.parse().expect("seconds"))
 }
 
 pub(crate) fn client(about: &Descriptor) -> Client {
@@ -232,23 +192,14 @@ pub(crate) fn client(about: &Descriptor) -> Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
     let authority = reqwest::Certificate::from_pem(about.ca_pem.as_bytes()).expect("a certificate");
-    Client::builder()
-        .tls_certs_only([authority])
-        .timeout(Duration::from_secs(20))
-        .build()
-        .expect("a client")
+    Client::builder().tls_certs_only([authority]).timeout(Duration::from_secs(20)).build().expect("a client")
 }
 
 async fn read(response: reqwest::Response) -> Answer {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.expect("a body");
     let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-    Answer {
-        status,
-        headers,
-        text,
-        body,
-    }
+    Answer { status, headers, text, body }
 }
 
 pub(crate) fn job_path(job: &str) -> String {

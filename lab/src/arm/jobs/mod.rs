@@ -28,22 +28,14 @@ pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
     let cluster = clusters::parent(cx, at, JOBS)?;
     if at.is_collection() {
         cx.read_only()?;
-        let jobs: Vec<Value> = cluster
-            .jobs
-            .iter()
-            .map(|job| show(cx, cluster, job))
-            .collect();
+        let jobs: Vec<Value> = cluster.jobs.iter().map(|job| show(cx, cluster, job)).collect();
         return Ok(Reply::json(200, json!({"value": jobs})));
     }
     let name = at.name(0, 1);
     match cx.call.method.as_str() {
         "GET" | "HEAD" => match cluster.job(name) {
             Some(job) => Ok(Reply::json(200, show(cx, cluster, job))),
-            None => Err(ArmError::resource_not_found(
-                JOBS,
-                &format!("{}/{name}", cluster.name),
-                at.group(),
-            )),
+            None => Err(ArmError::resource_not_found(JOBS, &format!("{}/{name}", cluster.name), at.group())),
         },
         "PUT" => put(cx, at, name),
         "DELETE" => delete(cx, at, name),
@@ -69,33 +61,22 @@ fn put(cx: &mut Cx<'_>, at: &Address, name: &str) -> Result<Reply, ArmError> {
              version '{}'. Update the cluster to 2601 or later.",
             wish.kind, cluster.version,
         );
-        return Err(
-            ArmError::service(400, "PropertyNotSupported", message).at("properties.jobType")
-        );
+        return Err(ArmError::service(400, "PropertyNotSupported", message).at("properties.jobType"));
     }
     if let Some(job) = cluster.job(name) {
         return again(cx, cluster, job, &wish);
     }
 
     let failure = verdict(cx, cluster, &wish);
-    let targets = wish
-        .details
-        .iter()
-        .map(|detail| target(cluster, detail))
-        .collect();
+    let targets = wish.details.iter().map(|detail| target(cluster, detail)).collect();
     let (group, cluster_name) = (cluster.group.clone(), cluster.name.clone());
     let job_id = format!("{}/jobs/{name}", clusters::id(cx, cluster));
 
     let label = cx.world.next_label("job");
-    let (from, to) = if failure.as_ref().is_some_and(|f| f.in_validation) {
-        (20, 35)
-    } else {
-        (210, 270)
-    };
+    let (from, to) = if failure.as_ref().is_some_and(|f| f.in_validation) { (20, 35) } else { (210, 270) };
     let duration = cx.world.seed().seconds(&label, from, to);
     let timing = cx.faults.timing(Work::Job, cx.now, duration);
-    let moves =
-        failure.is_none() && wish.kind == JobKind::VmConnectProvision && cx.faults.moves_host();
+    let moves = failure.is_none() && wish.kind == JobKind::VmConnectProvision && cx.faults.moves_host();
     let job = Job {
         name: name.to_owned(),
         id: cx.world.seed().uuid(&label),
@@ -113,23 +94,11 @@ fn put(cx: &mut Cx<'_>, at: &Address, name: &str) -> Result<Reply, ArmError> {
         cluster.jobs.push(job);
     }
     cx.effect = true;
-    let operation = operations::start(
-        cx,
-        Shape::ClusterStatus,
-        &job_id,
-        "InProgress",
-        timing.told,
-        failure,
-    );
+    let operation = operations::start(cx, Shape::ClusterStatus, &job_id, "InProgress", timing.told, failure);
     let cluster = clusters::parent(cx, at, JOBS)?;
-    let shown = cluster
-        .job(name)
-        .map_or(Value::Null, |job| show(cx, cluster, job));
+    let shown = cluster.job(name).map_or(Value::Null, |job| show(cx, cluster, job));
     Ok(Reply::json(201, shown)
-        .with(
-            "Azure-AsyncOperation",
-            operations::address(cx, &operation, false),
-        )
+        .with("Azure-AsyncOperation", operations::address(cx, &operation, false))
         .with("Retry-After", PACE))
 }
 
@@ -140,11 +109,7 @@ fn again(cx: &Cx<'_>, cluster: &Cluster, job: &Job, wish: &Wish<'_>) -> Result<R
     if job.is_busy() {
         return Err(ArmError::conflicting_operation(&id));
     }
-    let same_details = job
-        .targets
-        .iter()
-        .map(|t| &t.sent)
-        .eq(wish.details.iter().map(|d| d.sent));
+    let same_details = job.targets.iter().map(|t| &t.sent).eq(wish.details.iter().map(|d| d.sent));
     if job.kind == wish.kind && job.mode == wish.mode && same_details {
         return Ok(Reply::json(200, show(cx, cluster, job)));
     }
@@ -162,11 +127,7 @@ fn delete(cx: &mut Cx<'_>, at: &Address, name: &str) -> Result<Reply, ArmError> 
     if job.is_busy() {
         return Err(ArmError::conflicting_operation(&id));
     }
-    let (group, cluster_name, name) = (
-        cluster.group.clone(),
-        cluster.name.clone(),
-        job.name.clone(),
-    );
+    let (group, cluster_name, name) = (cluster.group.clone(), cluster.name.clone(), job.name.clone());
     let label = cx.world.next_label("job record");
     let duration = cx.world.seed().seconds(&label, 6, 12);
     let timing = cx.faults.timing(Work::Other, cx.now, duration);
@@ -188,7 +149,6 @@ fn check_name(name: &str) -> Result<(), ArmError> {
     if plain && (3..=24).contains(&name.len()) {
         return Ok(());
     }
-    let message =
-        format!("The job name '{name}' does not match the pattern '^[a-zA-Z0-9-]{{3,24}}$'.");
+    let message = format!("The job name '{name}' does not match the pattern '^[a-zA-Z0-9-]{{3,24}}$'.");
     Err(ArmError::service(400, "InvalidResourceName", message).at("jobsName"))
 }

@@ -24,47 +24,19 @@ struct Phase {
 
 fn phase(job: &Job, now: Timestamp) -> Phase {
     let passed = now.duration_since(job.started);
-    let failed_in_validation = job
-        .failure
-        .as_ref()
-        .is_some_and(|failure| failure.in_validation);
-    let (provisioning, status, validation, deployment, percent) =
-        match (job.ended.is_some(), &job.failure) {
-            (true, None) => ("Succeeded", "Succeeded", "Success", "Success", 100),
-            (true, Some(_)) if failed_in_validation => {
-                ("Failed", "ValidationFailed", "Failed", "NotStarted", 0)
-            }
-            (true, Some(_)) => ("Failed", "DeploymentFailed", "Success", "Failed", 50),
-            (false, _) if passed < ACCEPTED => {
-                ("Accepted", "NotSpecified", "NotStarted", "NotStarted", 0)
-            }
-            (false, _) if passed < VALIDATED => (
-                "InProgress",
-                "ValidationInProgress",
-                "InProgress",
-                "NotStarted",
-                10,
-            ),
-            (false, _) => (
-                "InProgress",
-                "DeploymentInProgress",
-                "Success",
-                "InProgress",
-                50,
-            ),
-        };
-    let provisioning = if job.gone.is_some() {
-        "Deleting"
-    } else {
-        provisioning
+    let failed_in_validation = job.failure.as_ref().is_some_and(|failure| failure.in_validation);
+    let (provisioning, status, validation, deployment, percent) = match (job.ended.is_some(), &job.failure) {
+        (true, None) => ("Succeeded", "Succeeded", "Success", "Success", 100),
+        (true, Some(_)) if failed_in_validation => ("Failed", "ValidationFailed", "Failed", "NotStarted", 0),
+        (true, Some(_)) => ("Failed", "DeploymentFailed", "Success", "Failed", 50),
+        (false, _) if passed < ACCEPTED => ("Accepted", "NotSpecified", "NotStarted", "NotStarted", 0),
+        (false, _) if passed < VALIDATED => {
+            ("InProgress", "ValidationInProgress", "InProgress", "NotStarted", 10)
+        }
+        (false, _) => ("InProgress", "DeploymentInProgress", "Success", "InProgress", 50),
     };
-    Phase {
-        provisioning,
-        status,
-        validation,
-        deployment,
-        percent,
-    }
+    let provisioning = if job.gone.is_some() { "Deleting" } else { provisioning };
+    Phase { provisioning, status, validation, deployment, percent }
 }
 
 /// Returns the job resource.
@@ -98,8 +70,7 @@ pub(super) fn show(cx: &Cx<'_>, cluster: &Cluster, job: &Job) -> Value {
         });
         if let Some(failure) = failure {
             step["exception"] = json!([failure.message]);
-            step["error"] =
-                json!({"code": failure.code, "message": failure.message, "target": job.name});
+            step["error"] = json!({"code": failure.code, "message": failure.message, "target": job.name});
             step["recommendedSteps"] = json!([failure.advice]);
         }
         step
@@ -111,17 +82,8 @@ pub(super) fn show(cx: &Cx<'_>, cluster: &Cluster, job: &Job) -> Value {
         phase.validation,
         failure.filter(|f| f.in_validation),
     );
-    let deployment = make_step(
-        step,
-        description,
-        phase.deployment,
-        failure.filter(|f| !f.in_validation),
-    );
-    let deployment_steps = if phase.deployment == "NotStarted" {
-        json!([])
-    } else {
-        json!([deployment])
-    };
+    let deployment = make_step(step, description, phase.deployment, failure.filter(|f| !f.in_validation));
+    let deployment_steps = if phase.deployment == "NotStarted" { json!([]) } else { json!([deployment]) };
     let mut body = json!({
         "id": format!("{}/jobs/{}", clusters::id(cx, cluster), job.name),
         "name": job.name,
@@ -142,10 +104,6 @@ pub(super) fn show(cx: &Cx<'_>, cluster: &Cluster, job: &Job) -> Value {
             },
         },
     });
-    body["properties"][list] = job
-        .targets
-        .iter()
-        .map(|target| target.sent.clone())
-        .collect();
+    body["properties"][list] = job.targets.iter().map(|target| target.sent.clone()).collect();
     body
 }

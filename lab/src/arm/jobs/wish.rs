@@ -24,28 +24,18 @@ pub(super) struct Detail<'a> {
 
 pub(super) fn parse_wish(body: &Value) -> Result<Wish<'_>, ArmError> {
     let outer = Fields::of(body, "", &["properties"])?;
-    let properties = outer
-        .value("properties")
-        .ok_or_else(|| outer.wrong("properties", "is required"))?;
-    let kind = properties
-        .get("jobType")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let properties = outer.value("properties").ok_or_else(|| outer.wrong("properties", "is required"))?;
+    let kind = properties.get("jobType").and_then(Value::as_str).unwrap_or_default();
     let (kind, list) = match kind {
         "VmConnectProvision" => (JobKind::VmConnectProvision, "vmConnectProvisionJobDetails"),
         "VmConnectRemove" => (JobKind::VmConnectRemove, "vmConnectRemoveJobDetails"),
         _ => {
-            return Err(outer.wrong(
-                "properties.jobType",
-                "must be VmConnectProvision or VmConnectRemove here",
-            ));
+            return Err(
+                outer.wrong("properties.jobType", "must be VmConnectProvision or VmConnectRemove here")
+            );
         }
     };
-    let fields = Fields::of(
-        properties,
-        "properties",
-        &["jobType", "deploymentMode", list],
-    )?;
+    let fields = Fields::of(properties, "properties", &["jobType", "deploymentMode", list])?;
     let mode = match fields.text("deploymentMode")? {
         None | Some("Deploy") => Mode::Deploy,
         Some("Validate") => Mode::Validate,
@@ -63,21 +53,14 @@ pub(super) fn parse_wish(body: &Value) -> Result<Wish<'_>, ArmError> {
             sent,
         });
     }
-    Ok(Wish {
-        kind,
-        mode,
-        details,
-    })
+    Ok(Wish { kind, mode, details })
 }
 
 pub(super) fn target(cluster: &Cluster, detail: &Detail<'_>) -> Target {
     Target {
         vm: detail.vm.to_owned(),
         group: detail.group.unwrap_or(&cluster.group).to_owned(),
-        node: cluster
-            .node(detail.node)
-            .map_or(detail.node, |node| &node.name)
-            .to_owned(),
+        node: cluster.node(detail.node).map_or(detail.node, |node| &node.name).to_owned(),
         sent: detail.sent.clone(),
     }
 }
@@ -85,33 +68,15 @@ pub(super) fn target(cluster: &Cluster, detail: &Detail<'_>) -> Target {
 /// Decides what a job will fail with, if it will.
 pub(super) fn verdict(cx: &Cx<'_>, cluster: &Cluster, wish: &Wish<'_>) -> Option<Failure> {
     let invalid = |code: &str, message: String, advice: &str| {
-        Some(Failure {
-            code: code.to_owned(),
-            message,
-            advice: advice.to_owned(),
-            in_validation: true,
-        })
+        Some(Failure { code: code.to_owned(), message, advice: advice.to_owned(), in_validation: true })
     };
-    for Detail {
-        vm: name,
-        node,
-        group,
-        ..
-    } in &wish.details
-    {
+    for Detail { vm: name, node, group, .. } in &wish.details {
         let Some(node) = cluster.node(node) else {
             let message = format!("Node '{node}' was not found in cluster '{}'.", cluster.name);
-            return invalid(
-                "NodeNotFound",
-                message,
-                "Use the node's name as the cluster reports it.",
-            );
+            return invalid("NodeNotFound", message, "Use the node's name as the cluster reports it.");
         };
         let group = group.unwrap_or(&cluster.group);
-        let vm = cx
-            .world
-            .vm(group, name)
-            .filter(|vm| vm.cluster == cluster.name);
+        let vm = cx.world.vm(group, name).filter(|vm| vm.cluster == cluster.name);
         let Some(vm) = vm else {
             let message = format!(
                 "Virtual machine '{name}' was not found in resource group '{group}' on this cluster."
@@ -127,11 +92,7 @@ pub(super) fn verdict(cx: &Cx<'_>, cluster: &Cluster, wish: &Wish<'_>) -> Option
         }
         if vm.node != node.name {
             let message = format!("Virtual machine '{name}' is not on node '{}'.", node.name);
-            return invalid(
-                "VirtualMachineNotOnNode",
-                message,
-                "Read the VM's hostNodeName and ask again.",
-            );
+            return invalid("VirtualMachineNotOnNode", message, "Read the VM's hostNodeName and ask again.");
         }
         if vm.power_word() != "Running" {
             let message = format!("Virtual machine '{name}' is {}.", vm.power_word());
@@ -141,11 +102,9 @@ pub(super) fn verdict(cx: &Cx<'_>, cluster: &Cluster, wish: &Wish<'_>) -> Option
     if wish.kind == JobKind::VmConnectProvision && cx.faults.fails_jobs() {
         return Some(Failure {
             code: "VmConnectProvisionFailed".to_owned(),
-            message:
-                "Failed to open port 2179 on the host: the firewall rule could not be created."
-                    .to_owned(),
-            advice: "Check the Windows Defender Firewall service on the node and try again."
+            message: "Failed to open port 2179 on the host: the firewall rule could not be created."
                 .to_owned(),
+            advice: "Check the Windows Defender Firewall service on the node and try again.".to_owned(),
             in_validation: false,
         });
     }
