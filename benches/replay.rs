@@ -14,10 +14,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use common::{Put, Table, Target, Times, folder, is_quick, puts, runtime, show, size, time};
 use jiff::Timestamp;
-use relight_engine::event::{self, Appointment, Event, GENESIS, Lease, Park, Record, RunEnd, Signal, Source};
-use relight_engine::journal::{
-    Appended, Claim, Journal, NewRun, OwnerId, RunFilter, SqliteJournal, Summary, Sync, Tenure,
-};
+use relight_engine::event::{self, Event, GENESIS, Park, Record, RunEnd, Source};
+use relight_engine::journal::{Appended, Around, Claim, Journal, OwnerId, SqliteJournal, Sync, Tenure};
 use relight_engine::replay::History;
 use relight_engine::{Cx, Driven, Effect, Engine, Operation, Outcome, Redo, Result, RunId, RunRequest};
 
@@ -185,13 +183,9 @@ impl Asked {
 }
 
 #[async_trait]
-impl Journal for Asked {
-    async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
-        self.journal.prepare(run, at).await
-    }
-
-    async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()> {
-        self.journal.heartbeat(owner, until).await
+impl Around for Asked {
+    fn behind(&self) -> &dyn Journal {
+        &self.journal
     }
 
     async fn claim(
@@ -214,52 +208,5 @@ impl Journal for Asked {
 
     async fn sources(&self, run: &RunId) -> Result<Vec<Source>> {
         self.note("sources", self.journal.sources(run)).await
-    }
-
-    async fn run(&self, run: &RunId) -> Result<Option<Summary>> {
-        self.journal.run(run).await
-    }
-
-    async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
-        self.journal.runs(filter).await
-    }
-
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
-        self.journal.due(now, limit).await
-    }
-
-    async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
-        self.journal.signal(run, signal, at).await
-    }
-
-    async fn signals(&self, run: &RunId) -> Result<Vec<Signal>> {
-        self.journal.signals(run).await
-    }
-
-    async fn leases(&self) -> Result<Vec<Lease>> {
-        self.journal.leases().await
-    }
-
-    async fn schedules(&self) -> Result<Vec<Appointment>> {
-        self.journal.schedules().await
-    }
-
-    async fn schedule(&self, appointment: &Appointment) -> Result<()> {
-        self.journal.schedule(appointment).await
-    }
-
-    async fn unschedule(&self, id: &str) -> Result<bool> {
-        self.journal.unschedule(id).await
-    }
-
-    async fn fire(
-        &self,
-        id: &str,
-        due: Timestamp,
-        run: NewRun,
-        next: Option<Timestamp>,
-        at: Timestamp,
-    ) -> Result<bool> {
-        self.journal.fire(id, due, run, next, at).await
     }
 }

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use relight_engine::event::{Appointment, Event, Lease, Record, RunId, Signal, Source};
-use relight_engine::journal::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
+use relight_engine::event::{Event, RunId};
+use relight_engine::journal::{Appended, Around, Claim, Journal, NewRun, OwnerId, Sync, Tenure};
 use relight_engine::{Error, Result};
 
 use crate::platform;
@@ -52,15 +52,15 @@ impl Doomed {
 }
 
 #[async_trait]
-impl Journal for Doomed {
+impl Around for Doomed {
+    fn behind(&self) -> &dyn Journal {
+        &*self.inner
+    }
+
     async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
         let created = self.inner.prepare(run, at).await?;
         self.count(usize::from(created));
         Ok(created)
-    }
-
-    async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()> {
-        self.inner.heartbeat(owner, until).await
     }
 
     async fn claim(
@@ -81,50 +81,6 @@ impl Journal for Doomed {
         let appended = self.inner.append(tenure, events, at, sync).await?;
         self.count(appended.records.len());
         Ok(appended)
-    }
-
-    async fn records(&self, run: &RunId, after: u64) -> Result<Vec<Record>> {
-        self.inner.records(run, after).await
-    }
-
-    async fn sources(&self, run: &RunId) -> Result<Vec<Source>> {
-        self.inner.sources(run).await
-    }
-
-    async fn run(&self, run: &RunId) -> Result<Option<Summary>> {
-        self.inner.run(run).await
-    }
-
-    async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
-        self.inner.runs(filter).await
-    }
-
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
-        self.inner.due(now, limit).await
-    }
-
-    async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
-        self.inner.signal(run, signal, at).await
-    }
-
-    async fn signals(&self, run: &RunId) -> Result<Vec<Signal>> {
-        self.inner.signals(run).await
-    }
-
-    async fn leases(&self) -> Result<Vec<Lease>> {
-        self.inner.leases().await
-    }
-
-    async fn schedules(&self) -> Result<Vec<Appointment>> {
-        self.inner.schedules().await
-    }
-
-    async fn schedule(&self, appointment: &Appointment) -> Result<()> {
-        self.inner.schedule(appointment).await
-    }
-
-    async fn unschedule(&self, id: &str) -> Result<bool> {
-        self.inner.unschedule(id).await
     }
 
     async fn fire(

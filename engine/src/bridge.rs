@@ -1,5 +1,6 @@
 //! The only place where blocking scripts and async work meet.
 
+use std::cell::Cell;
 use std::future::Future;
 
 use tokio::runtime::Handle;
@@ -7,6 +8,16 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 use crate::script::STACK;
+
+thread_local! {
+    /// Whether the thread is a script's own.
+    static OWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns whether the calling thread is a script's own, which may block: nothing else waits for it.
+pub(crate) fn may_block() -> bool {
+    OWN.get()
+}
 
 /// A way from a script's thread to the async side.
 #[derive(Clone)]
@@ -36,6 +47,7 @@ pub(crate) async fn on_own_thread<T: Send + 'static>(
         .name("runbook".into())
         .stack_size(STACK)
         .spawn(move || {
+            OWN.set(true);
             // Nobody listens any more only when the whole engine is going away.
             let _ = done.send(script());
         })

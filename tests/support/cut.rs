@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use relight_engine::event::{Appointment, Event, Lease, Record, RunId, Signal, Source};
+use relight_engine::event::{Event, RunId};
 use relight_engine::journal::{
-    Appended, Claim, Journal, MemoryJournal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure,
+    Appended, Around, Claim, Journal, MemoryJournal, NewRun, OwnerId, Sync, Tenure,
 };
 use relight_engine::{Error, Result};
 
@@ -60,17 +60,20 @@ impl Cut {
 }
 
 #[async_trait]
-impl Journal for Cut {
+impl Around for Cut {
+    fn behind(&self) -> &dyn Journal {
+        &*self.inner
+    }
+
+    fn allow(&self) -> Result<()> {
+        self.alive()
+    }
+
     async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
         self.count(1, Side::Before)?;
         let created = self.inner.prepare(run, at).await?;
         self.count(usize::from(created), Side::After)?;
         Ok(created)
-    }
-
-    async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()> {
-        self.alive()?;
-        self.inner.heartbeat(owner, until).await
     }
 
     async fn claim(
@@ -91,61 +94,6 @@ impl Journal for Cut {
         let appended = self.inner.append(tenure, events, at, sync).await?;
         self.count(appended.records.len(), Side::After)?;
         Ok(appended)
-    }
-
-    async fn records(&self, run: &RunId, after: u64) -> Result<Vec<Record>> {
-        self.alive()?;
-        self.inner.records(run, after).await
-    }
-
-    async fn sources(&self, run: &RunId) -> Result<Vec<Source>> {
-        self.alive()?;
-        self.inner.sources(run).await
-    }
-
-    async fn run(&self, run: &RunId) -> Result<Option<Summary>> {
-        self.alive()?;
-        self.inner.run(run).await
-    }
-
-    async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
-        self.alive()?;
-        self.inner.runs(filter).await
-    }
-
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
-        self.alive()?;
-        self.inner.due(now, limit).await
-    }
-
-    async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
-        self.alive()?;
-        self.inner.signal(run, signal, at).await
-    }
-
-    async fn signals(&self, run: &RunId) -> Result<Vec<Signal>> {
-        self.alive()?;
-        self.inner.signals(run).await
-    }
-
-    async fn leases(&self) -> Result<Vec<Lease>> {
-        self.alive()?;
-        self.inner.leases().await
-    }
-
-    async fn schedules(&self) -> Result<Vec<Appointment>> {
-        self.alive()?;
-        self.inner.schedules().await
-    }
-
-    async fn schedule(&self, appointment: &Appointment) -> Result<()> {
-        self.alive()?;
-        self.inner.schedule(appointment).await
-    }
-
-    async fn unschedule(&self, id: &str) -> Result<bool> {
-        self.alive()?;
-        self.inner.unschedule(id).await
     }
 
     async fn fire(

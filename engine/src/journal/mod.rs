@@ -9,6 +9,7 @@
 
 #[cfg(test)]
 mod agreement;
+mod around;
 #[cfg(test)]
 mod contract;
 mod derive;
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use around::Around;
 pub use memory::MemoryJournal;
 pub use sqlite::SqliteJournal;
 

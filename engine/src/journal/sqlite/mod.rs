@@ -1,12 +1,13 @@
 //! The journal in an SQLite database: one file, many processes.
 //!
-//! Owns: the queue between callers and the writer's thread, the lines that let an append go ahead
-//! before it is on the disk, and the readers. Does not own: the file (`schema`), its rows
-//! (`rows`), the transactions (`writer`).
+//! Owns: what each call comes to, and the readers. Does not own: the file (`schema`), its rows
+//! (`rows`), the lines that let an append go ahead before it is on the disk (`lines`), the queue
+//! and the transactions (`writer`).
 //!
 //! Every write is checked again inside its transaction. What is kept in memory only makes it
 //! possible to number records ahead; it never decides who may write.
 
+mod lines;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -14,9 +15,7 @@ mod tests;
 mod values;
 mod writer;
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -24,12 +23,13 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use self::lines::Lines;
 use self::schema::Site;
 use self::values::{Fault, Rows};
 use self::writer::{Job, Writer};
 use super::derive::{self, Verdict};
-use super::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Status, Summary, Sync, Tenure};
-use crate::error::{Error, Failure, Result};
+use super::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
+use crate::error::{Error, Result};
 use crate::event::{Appointment, Event, Lease, Record, RunId, Signal, Source};
 
 /// A journal in an SQLite database.
@@ -40,8 +40,6 @@ pub struct SqliteJournal {
     readers: Arc<Readers>,
     writer: Option<Writer>,
     lines: Arc<Lines>,
-    /// Appends that were answered before they were written.
-    ahead: Arc<AtomicUsize>,
 }
 
 impl SqliteJournal {
@@ -66,7 +64,7 @@ impl SqliteJournal {
     }
 
     fn new(readers: Readers, writer: Option<Writer>) -> Self {
-        SqliteJournal { readers: Arc::new(readers), writer, lines: Arc::default(), ahead: Arc::default() }
+        SqliteJournal { readers: Arc::new(readers), writer, lines: Arc::default() }
     }
 
     /// Returns how many transactions this journal has committed.
@@ -98,11 +96,13 @@ impl SqliteJournal {
         end: impl FnOnce(&Result<T>) + Send + 'static,
     ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
-        self.writer()?.submit(Job::new(true, write, move |result| {
+        let writer = self.writer()?;
+        writer.put(Job::new(write, move |result| {
             end(&result);
             // Nobody listens when the caller has given up.
             let _ = answer.send(result);
         }));
+        writer.press(true);
         answered.await.map_err(|_| gone())?
     }
 
@@ -126,84 +126,11 @@ impl SqliteJournal {
 
     /// Waits until whatever was answered ahead of the disk is there, so that a read sees it.
     async fn catch_up(&self) -> Result<()> {
-        if self.ahead.load(Ordering::Acquire) > 0 { self.write(|_| Ok(())).await } else { Ok(()) }
+        if self.lines.are_ahead() { self.write(|_| Ok(())).await } else { Ok(()) }
     }
 
     fn writer(&self) -> Result<&Writer> {
         self.writer.as_ref().ok_or_else(|| Error::storage("the journal is open for reading only"))
-    }
-
-    /// Appends to a run whose line is known: the records are made here.
-    ///
-    /// Returns them, and for `Sync::Now` where the answer will arrive.
-    fn append_to(
-        &self,
-        line: Arc<Mutex<Line>>,
-        tenure: &Tenure,
-        events: &[Event],
-        at: Timestamp,
-        sync: Sync,
-    ) -> Result<(Appended, oneshot::Receiver<Result<Appended>>)> {
-        let writer = self.writer()?;
-        let (answer, answered) = oneshot::channel();
-        // Held until the job is in line: the jobs of a line are in the order of their records.
-        let mut known = lock(&line);
-        if let Some((_, failure)) = &known.failed {
-            return Err(failure.to_error());
-        }
-        let before = known.summary.clone();
-        let records = derive::proceed(&mut known.summary, tenure, events, at)?;
-        let mut after = known.summary.clone();
-        let ahead = Appended { records, signalled: known.signalled };
-        let number = before.seq;
-
-        let write = {
-            let (line, events, records) = (line.clone(), events.to_vec(), ahead.records.clone());
-            let site = self.readers.site.clone();
-            move |db: &Connection| {
-                if let Some((_, failure)) = &lock(&line).failed {
-                    return Err(Fault::Said(failure.to_error()));
-                }
-                let signalled =
-                    rows::move_run(db, &before, &mut after, &events, &records).map_err(|fault| {
-                        // Noted at once: the next append of the line may be in the same transaction.
-                        let error = site.explain("write", fault);
-                        lock(&line).fail(number, &error);
-                        Fault::Said(error)
-                    })?;
-                Ok((Appended { records, signalled }, after))
-            }
-        };
-        let end = {
-            let (line, lines, run, waiting) =
-                (line.clone(), self.lines.clone(), tenure.run.clone(), self.ahead.clone());
-            move |result: Result<(Appended, Summary)>| {
-                if sync == Sync::Soon {
-                    waiting.fetch_sub(1, Ordering::AcqRel);
-                }
-                let result = result.map(|(appended, after)| {
-                    lock(&line).signalled = appended.signalled;
-                    if after.status != Status::Running {
-                        lines.forget(&run, &line);
-                    }
-                    appended
-                });
-                // The caller of `Now` knows of a failure and may go on from what the disk holds. That
-                // of `Soon` does not, so there the failure stays for whatever it appends next.
-                if let Err(error) = &result
-                    && lock(&line).fail(number, error) == number
-                    && sync == Sync::Now
-                {
-                    lines.forget(&run, &line);
-                }
-                let _ = answer.send(result);
-            }
-        };
-        if sync == Sync::Soon {
-            self.ahead.fetch_add(1, Ordering::AcqRel);
-        }
-        writer.submit(Job::new(sync == Sync::Now, write, end));
-        Ok((ahead, answered))
     }
 
     /// Appends to a run whose line is not known: it was claimed through another journal, or the
@@ -281,11 +208,11 @@ impl Journal for SqliteJournal {
         let Some(line) = self.lines.of(tenure) else {
             return self.append_unknown(tenure, events, at).await;
         };
-        let (ahead, answered) = self.append_to(line, tenure, events, at, sync)?;
-        match sync {
-            Sync::Soon => Ok(ahead),
-            Sync::Now => answered.await.map_err(|_| gone())?,
+        let (mut appended, written) = self.lines.append(self.writer()?, line, tenure, events, at, sync)?;
+        if let Some(written) = written {
+            appended.signalled = written.await.map_err(|_| gone())??;
         }
+        Ok(appended)
     }
 
     async fn records(&self, run: &RunId, after: u64) -> Result<Vec<Record>> {
@@ -368,55 +295,6 @@ impl Journal for SqliteJournal {
     }
 }
 
-/// What is known about the runs that are driven through this journal.
-#[derive(Default)]
-struct Lines(Mutex<HashMap<RunId, Arc<Mutex<Line>>>>);
-
-/// One run as it will be when everything in line is written.
-struct Line {
-    summary: Summary,
-    /// Whether a word was waiting at the last write.
-    signalled: bool,
-    /// Why nothing more can follow, and after which record.
-    failed: Option<(u64, Failure)>,
-}
-
-impl Line {
-    /// Notes that what follows a record could not be written, and returns after which record that
-    /// happened first.
-    fn fail(&mut self, after: u64, error: &Error) -> u64 {
-        self.failed.get_or_insert_with(|| (after, error.to_failure())).0
-    }
-}
-
-impl Lines {
-    /// Returns the line of a tenure that was claimed through this journal.
-    fn of(&self, tenure: &Tenure) -> Option<Arc<Mutex<Line>>> {
-        let line = lock(&self.0).get(&tenure.run)?.clone();
-        let ours = lock(&line).summary.epoch == tenure.epoch;
-        ours.then_some(line)
-    }
-
-    /// Starts the line of a run anew from what was just written.
-    fn follow(&self, summary: &Summary, signalled: bool) {
-        let mut lines = lock(&self.0);
-        if summary.status == Status::Running {
-            let line = Line { summary: summary.clone(), signalled, failed: None };
-            lines.insert(summary.id.clone(), Arc::new(Mutex::new(line)));
-        } else {
-            lines.remove(&summary.id);
-        }
-    }
-
-    /// Drops a line, unless another one has taken its place.
-    fn forget(&self, run: &RunId, line: &Arc<Mutex<Line>>) {
-        let mut lines = lock(&self.0);
-        if lines.get(run).is_some_and(|known| Arc::ptr_eq(known, line)) {
-            lines.remove(run);
-        }
-    }
-}
-
 /// A few connections for reading, opened as they are needed.
 struct Readers {
     site: Arc<Site>,
@@ -446,7 +324,7 @@ impl Readers {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("no panic while a line or a list of readers is held")
+    mutex.lock().expect("no panic while a queue, a line or a list of readers is held")
 }
 
 fn gone() -> Error {

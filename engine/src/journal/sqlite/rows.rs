@@ -115,6 +115,11 @@ pub(super) fn add_run(db: &Connection, summary: &Summary, first: &Record, source
     Ok(true)
 }
 
+/// Returns whether [`move_run`] has to know an event: more follows from it than the run's next state.
+pub(super) fn has_consequences(event: &Event) -> bool {
+    matches!(event, Event::Signalled { .. }) || !event.effected().is_empty()
+}
+
 /// Moves a run on from `before` to `after`, and writes the records and what follows from them.
 ///
 /// Returns whether a word from outside still waits. This is where a void tenure is found out: the

@@ -1,4 +1,4 @@
-//! The one thread that writes: it commits whatever has queued up at once.
+//! One writer at a time: whoever has the desk commits whatever has queued up at once.
 //!
 //! Owns: the queue, the transactions, and what a failure of either means. Does not own: what is
 //! written (each [`Job`] brings that along).
@@ -7,11 +7,18 @@
 //! queue: soon soon now | now now now ...      one transaction per group
 //!        `--held back--^
 //! BEGIN IMMEDIATE, then per job SAVEPOINT .. RELEASE (or ROLLBACK TO), COMMIT, then every answer
+//!
+//! desk:  in the queue ---> a script's thread that waits anyway: it takes the group and commits it
+//!              ^      `--> the writer's thread: for those who must not block, and what was held back
+//!              `---------- brought back; who brings it calls the thread if somebody waits by then
 //! ```
+//!
+//! The desk lies in the queue, so that taking it and taking the group are one act: a job is either
+//! in the hands of whoever has the desk, or seen by them when they bring it back.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,36 +26,35 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::schema::Site;
 use super::values::{Fault, Rows};
+use super::{gone, lock};
+use crate::bridge;
 use crate::error::{Error, Failure, Result};
 
 /// How long a job that can wait is held back for one that cannot. Tests run on busy machines and
 /// want to see the rule, not the moment.
 const HELD: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 2 });
 
-/// At most so many jobs share a transaction, so that the first of them is not kept waiting.
-const GROUP: usize = 1024;
-
-/// The sending side of the writer. Dropping it writes what is left and ends the thread.
+/// The way to the desk. Dropping it writes what is left and ends the thread.
 pub(super) struct Writer {
-    queue: Option<Sender<Job>>,
+    office: Arc<Office>,
     thread: Option<JoinHandle<()>>,
-    commits: Arc<AtomicU64>,
 }
 
 /// Something to write, and what to do when it is on the disk or has failed.
-pub(super) struct Job {
-    urgent: bool,
-    work: Box<dyn Work>,
-}
+pub(super) struct Job(Box<dyn Work>);
 
 impl Job {
     /// Makes a job of a function that writes inside a transaction, and one that is told the end.
     pub(super) fn new<T: Send + 'static>(
-        urgent: bool,
         write: impl FnOnce(&Connection) -> Rows<T> + Send + 'static,
         end: impl FnOnce(Result<T>) + Send + 'static,
     ) -> Self {
-        Job { urgent, work: Box::new(Steps { write: Some(write), written: None, end }) }
+        Job::of(Steps { write: Some(write), written: None, end })
+    }
+
+    /// Makes a job of whatever knows how to be one.
+    pub(super) fn of(work: impl Work + 'static) -> Self {
+        Job(Box::new(work))
     }
 }
 
@@ -58,33 +64,60 @@ impl Writer {
     /// # Errors
     /// `Storage` when the system has no thread left.
     pub(super) fn start(site: Arc<Site>, db: Connection) -> Result<Self> {
-        let (queue, jobs) = channel();
-        let commits = Arc::new(AtomicU64::new(0));
-        let desk = Desk { site, db, commits: commits.clone(), broken: None };
-        let thread = std::thread::Builder::new()
-            .name("relight-journal".into())
-            .spawn(move || desk.run(&jobs))
-            .map_err(|e| Error::storage("failed to start the journal's thread").because(e))?;
-        Ok(Writer { queue: Some(queue), thread: Some(thread), commits })
+        let queue = Queue {
+            jobs: Vec::new(),
+            since: Instant::now(),
+            urgent: false,
+            desk: Some(Desk { site, db, broken: None }),
+            idle: false,
+            stirred: false,
+            closed: false,
+        };
+        let office =
+            Arc::new(Office { queue: Mutex::new(queue), call: Condvar::new(), commits: AtomicU64::new(0) });
+        let thread = {
+            let office = office.clone();
+            std::thread::Builder::new()
+                .name("relight-journal".into())
+                .spawn(move || office.keep())
+                .map_err(|e| Error::storage("failed to start the journal's thread").because(e))?
+        };
+        Ok(Writer { office, thread: Some(thread) })
     }
 
-    /// Puts a job in line. When the thread is gone, the job and whoever waits for it is dropped.
-    pub(super) fn submit(&self, job: Job) {
-        if let Some(queue) = &self.queue {
-            // The thread is gone only after a panic; a dropped job tells its caller so.
-            let _ = queue.send(job);
+    /// Puts a job in line. It is committed some time after [`Writer::press`] was called as well.
+    pub(super) fn put(&self, job: Job) {
+        let mut queue = lock(&self.office.queue);
+        if queue.jobs.is_empty() {
+            queue.since = Instant::now();
         }
+        queue.jobs.push(job);
+    }
+
+    /// Sees to it that what is in line is committed: within [`HELD`], or at once when it is urgent,
+    /// and then by the caller if its thread may block.
+    pub(super) fn press(&self, urgent: bool) {
+        let mut queue = lock(&self.office.queue);
+        if queue.jobs.is_empty() {
+            return;
+        }
+        queue.urgent |= urgent;
+        if urgent && bridge::may_block() {
+            queue = self.office.commit(queue);
+        }
+        self.office.call(&queue);
     }
 
     /// Returns how many transactions were committed.
     pub(super) fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Relaxed)
+        self.office.commits.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.queue = None;
+        lock(&self.office.queue).closed = true;
+        self.office.call.notify_one();
         if let Some(thread) = self.thread.take() {
             // It has told its callers already if it panicked.
             let _ = thread.join();
@@ -92,37 +125,122 @@ impl Drop for Writer {
     }
 }
 
-/// The receiving side.
+/// Where jobs wait, and where the thread sleeps.
+struct Office {
+    queue: Mutex<Queue>,
+    /// Wakes the thread.
+    call: Condvar,
+    commits: AtomicU64,
+}
+
+struct Queue {
+    jobs: Vec<Job>,
+    /// Since when the first of them waits.
+    since: Instant,
+    /// Whether somebody waits for one of them.
+    urgent: bool,
+    /// Is here unless somebody writes.
+    desk: Option<Desk>,
+    /// Whether the thread sleeps until it is called; else it looks again within `HELD`.
+    idle: bool,
+    /// Whether the desk was in use since the thread last looked.
+    stirred: bool,
+    /// Whether nothing more will come.
+    closed: bool,
+}
+
+impl Office {
+    /// What the thread does: commits what is due, until the queue is closed and empty.
+    fn keep(&self) {
+        let mut queue = lock(&self.queue);
+        loop {
+            let waited = queue.since.elapsed();
+            let here = queue.desk.is_some();
+            if here && queue.closed && queue.jobs.is_empty() {
+                // Takes the connection along.
+                queue.desk = None;
+                return;
+            }
+            let due = queue.urgent || queue.closed || waited >= HELD;
+            if here && due && !queue.jobs.is_empty() {
+                queue = self.commit(queue);
+                continue;
+            }
+            let nap = match (here, queue.jobs.is_empty()) {
+                (true, false) => HELD.saturating_sub(waited),
+                // Whoever is busy would have to call for every job that can wait.
+                _ if std::mem::take(&mut queue.stirred) || !here => HELD,
+                _ => Duration::MAX,
+            };
+            queue.idle = nap == Duration::MAX;
+            queue = if queue.idle {
+                self.call.wait(queue).expect("no panic while the queue is held")
+            } else {
+                self.call.wait_timeout(queue, nap).expect("no panic while the queue is held").0
+            };
+            queue.idle = false;
+        }
+    }
+
+    /// Takes the desk if it is there, commits what is in line, and brings it back.
+    fn commit<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        let Some(mut desk) = queue.desk.take() else {
+            return queue;
+        };
+        let group = std::mem::take(&mut queue.jobs);
+        queue.urgent = false;
+        queue.stirred = true;
+        drop(queue);
+        desk.serve(group, &self.commits);
+        let mut queue = lock(&self.queue);
+        queue.desk = Some(desk);
+        queue
+    }
+
+    /// Wakes the thread if there is something for it to do that it would not see by itself.
+    fn call(&self, queue: &Queue) {
+        let waits = !queue.jobs.is_empty() && queue.desk.is_some();
+        if waits && (queue.urgent || queue.idle) {
+            self.call.notify_one();
+        }
+    }
+}
+
+/// The right to write.
 struct Desk {
     site: Arc<Site>,
     db: Connection,
-    commits: Arc<AtomicU64>,
     /// Set by a failure after which nobody knows what is on the disk: an `fsync` that failed once
     /// may well succeed the next time without the data having arrived.
     broken: Option<Failure>,
 }
 
 impl Desk {
-    fn run(mut self, jobs: &Receiver<Job>) {
-        while let Some(mut group) = next_group(jobs) {
-            let end = match &self.broken {
-                Some(failure) => Err(failure.to_error()),
-                None => self.commit(&mut group),
-            };
-            for job in group {
-                job.work.end(end.as_ref().err());
-            }
+    /// Commits a group and answers each of its jobs. Never panics, whatever they do: a script's
+    /// thread is not the place for the panics of others, and the desk has to be brought back.
+    fn serve(&mut self, mut group: Vec<Job>, commits: &AtomicU64) {
+        let committed = catch_unwind(AssertUnwindSafe(|| match &self.broken {
+            Some(failure) => Err(failure.to_error()),
+            None => self.commit(&mut group, commits),
+        }));
+        let end = committed.unwrap_or_else(|_| {
+            self.roll_back();
+            Err(self.give_up(gone()))
+        });
+        for job in group {
+            // Who was to be answered by one that panics finds its answer dropped.
+            let _ = catch_unwind(AssertUnwindSafe(|| job.0.end(end.as_ref().err())));
         }
     }
 
     /// Writes a group of jobs in one transaction. An error is that of all of them.
-    fn commit(&mut self, group: &mut [Job]) -> Result<()> {
+    fn commit(&mut self, group: &mut [Job], commits: &AtomicU64) -> Result<()> {
         let end = self.transact(group);
-        if end.is_err() && !self.db.is_autocommit() {
-            let _ = self.db.execute_batch("ROLLBACK");
+        if end.is_err() {
+            self.roll_back();
         }
         end.and_then(|()| {
-            self.commits.fetch_add(1, Ordering::Relaxed);
+            commits.fetch_add(1, Ordering::Relaxed);
             self.site.check_present().map_err(|error| self.give_up(error))
         })
     }
@@ -131,18 +249,24 @@ impl Desk {
         let site = self.site.clone();
         let failed = |fault: rusqlite::Error| site.explain("write", Fault::Sql(fault));
         let say = |sql: &str| self.db.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+        // A job that is alone needs no savepoint: it takes nobody along.
+        let alone = group.len() == 1;
         say("BEGIN IMMEDIATE").map_err(failed)?;
         for job in group {
-            say("SAVEPOINT job").map_err(failed)?;
-            match job.work.write(&self.db, &site) {
+            if !alone {
+                say("SAVEPOINT job").map_err(failed)?;
+            }
+            match job.0.write(&self.db, &site) {
                 Ok(()) => {}
                 // Some failures, a full disk among them, end the whole transaction.
-                Err(error) if self.db.is_autocommit() => return Err(error),
+                Err(error) if alone || self.db.is_autocommit() => return Err(error),
                 Err(_) => {
                     say("ROLLBACK TO job").map_err(failed)?;
                 }
             }
-            say("RELEASE job").map_err(failed)?;
+            if !alone {
+                say("RELEASE job").map_err(failed)?;
+            }
         }
         say("COMMIT").map(drop).map_err(|fault| {
             let sure =
@@ -152,6 +276,12 @@ impl Desk {
         })
     }
 
+    fn roll_back(&self) {
+        if !self.db.is_autocommit() {
+            let _ = self.db.execute_batch("ROLLBACK");
+        }
+    }
+
     /// Refuses everything from now on.
     fn give_up(&mut self, error: Error) -> Error {
         self.broken = Some(error.to_failure());
@@ -159,28 +289,12 @@ impl Desk {
     }
 }
 
-/// Waits for jobs, and returns those that share a transaction; nothing when there will be none.
-fn next_group(jobs: &Receiver<Job>) -> Option<Vec<Job>> {
-    let mut group = vec![jobs.recv().ok()?];
-    let give_up = Instant::now() + HELD;
-    while group.len() < GROUP {
-        let waits = !group.iter().any(|job| job.urgent);
-        let next = if waits {
-            jobs.recv_timeout(give_up.saturating_duration_since(Instant::now()))
-        } else {
-            jobs.try_recv().map_err(|_| RecvTimeoutError::Timeout)
-        };
-        match next {
-            Ok(job) => group.push(job),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-        }
-    }
-    Some(group)
-}
-
 /// What a job does, without the type of its result.
-trait Work: Send {
+pub(super) trait Work: Send {
+    /// Writes inside a transaction; an error undoes what was written.
     fn write(&mut self, db: &Connection, site: &Site) -> Result<()>;
+    /// Hears that the transaction is on the disk, or why it is not. It may have failed before
+    /// `write` was called.
     fn end(self: Box<Self>, failed: Option<&Error>);
 }
 
@@ -207,18 +321,22 @@ where
     }
 
     fn end(self: Box<Self>, failed: Option<&Error>) {
-        // A job's own refusal says more than the failure of the transaction that it was part of.
-        let result = match (self.written, failed) {
-            (Some(Err(own)), _) => Err(own),
-            (_, Some(error)) => Err(again(error)),
-            (Some(done), None) => done,
-            (None, None) => Err(Error::storage("the journal lost a write before it was made")),
-        };
-        (self.end)(result);
+        (self.end)(outcome(self.written, failed));
+    }
+}
+
+/// Returns what came of a job: of what it wrote, and of the transaction that this was part of.
+pub(super) fn outcome<T>(written: Option<Result<T>>, failed: Option<&Error>) -> Result<T> {
+    match (written, failed) {
+        // A job's own refusal says more than the failure of the transaction.
+        (Some(Err(own)), _) => Err(own),
+        (_, Some(error)) => Err(again(error)),
+        (Some(done), None) => done,
+        (None, None) => Err(Error::storage("the journal lost a write before it was made")),
     }
 }
 
 /// Returns the error once more, for the next of those who share it.
-fn again(error: &Error) -> Error {
+pub(super) fn again(error: &Error) -> Error {
     error.to_failure().to_error()
 }

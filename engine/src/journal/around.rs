@@ -1,0 +1,200 @@
+//! A journal in front of another: what differs is written, everything else passes through.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
+use crate::error::Result;
+use crate::event::{Appointment, Event, Lease, Record, RunId, Signal, Source};
+
+/// A journal in front of another one, for watching it or for letting it fail.
+///
+/// Each method passes through to [`behind`](Self::behind) once [`allow`](Self::allow) has no
+/// objection; override those that are to be different. Whoever is `Around` is a [`Journal`].
+#[async_trait]
+#[allow(missing_docs, reason = "each method is the one of `Journal`")]
+pub trait Around: Send + std::marker::Sync + 'static {
+    /// Returns the journal behind this one.
+    fn behind(&self) -> &dyn Journal;
+
+    /// Objects to a call before it passes through.
+    ///
+    /// # Errors
+    /// Whatever the caller is to see in place of an answer.
+    fn allow(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
+        self.allow()?;
+        self.behind().prepare(run, at).await
+    }
+
+    async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()> {
+        self.allow()?;
+        self.behind().heartbeat(owner, until).await
+    }
+
+    async fn claim(
+        &self,
+        run: &RunId,
+        owner: &OwnerId,
+        dead: Option<&OwnerId>,
+        at: Timestamp,
+    ) -> Result<Claim> {
+        self.allow()?;
+        self.behind().claim(run, owner, dead, at).await
+    }
+
+    async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended> {
+        self.allow()?;
+        self.behind().append(tenure, events, at, sync).await
+    }
+
+    async fn records(&self, run: &RunId, after: u64) -> Result<Vec<Record>> {
+        self.allow()?;
+        self.behind().records(run, after).await
+    }
+
+    async fn sources(&self, run: &RunId) -> Result<Vec<Source>> {
+        self.allow()?;
+        self.behind().sources(run).await
+    }
+
+    async fn run(&self, run: &RunId) -> Result<Option<Summary>> {
+        self.allow()?;
+        self.behind().run(run).await
+    }
+
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
+        self.allow()?;
+        self.behind().runs(filter).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
+        self.allow()?;
+        self.behind().due(now, limit).await
+    }
+
+    async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
+        self.allow()?;
+        self.behind().signal(run, signal, at).await
+    }
+
+    async fn signals(&self, run: &RunId) -> Result<Vec<Signal>> {
+        self.allow()?;
+        self.behind().signals(run).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>> {
+        self.allow()?;
+        self.behind().leases().await
+    }
+
+    async fn schedules(&self) -> Result<Vec<Appointment>> {
+        self.allow()?;
+        self.behind().schedules().await
+    }
+
+    async fn schedule(&self, appointment: &Appointment) -> Result<()> {
+        self.allow()?;
+        self.behind().schedule(appointment).await
+    }
+
+    async fn unschedule(&self, id: &str) -> Result<bool> {
+        self.allow()?;
+        self.behind().unschedule(id).await
+    }
+
+    async fn fire(
+        &self,
+        id: &str,
+        due: Timestamp,
+        run: NewRun,
+        next: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<bool> {
+        self.allow()?;
+        self.behind().fire(id, due, run, next, at).await
+    }
+}
+
+#[async_trait]
+impl<T: Around> Journal for T {
+    async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
+        Around::prepare(self, run, at).await
+    }
+
+    async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()> {
+        Around::heartbeat(self, owner, until).await
+    }
+
+    async fn claim(
+        &self,
+        run: &RunId,
+        owner: &OwnerId,
+        dead: Option<&OwnerId>,
+        at: Timestamp,
+    ) -> Result<Claim> {
+        Around::claim(self, run, owner, dead, at).await
+    }
+
+    async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended> {
+        Around::append(self, tenure, events, at, sync).await
+    }
+
+    async fn records(&self, run: &RunId, after: u64) -> Result<Vec<Record>> {
+        Around::records(self, run, after).await
+    }
+
+    async fn sources(&self, run: &RunId) -> Result<Vec<Source>> {
+        Around::sources(self, run).await
+    }
+
+    async fn run(&self, run: &RunId) -> Result<Option<Summary>> {
+        Around::run(self, run).await
+    }
+
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
+        Around::runs(self, filter).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
+        Around::due(self, now, limit).await
+    }
+
+    async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
+        Around::signal(self, run, signal, at).await
+    }
+
+    async fn signals(&self, run: &RunId) -> Result<Vec<Signal>> {
+        Around::signals(self, run).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>> {
+        Around::leases(self).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<Appointment>> {
+        Around::schedules(self).await
+    }
+
+    async fn schedule(&self, appointment: &Appointment) -> Result<()> {
+        Around::schedule(self, appointment).await
+    }
+
+    async fn unschedule(&self, id: &str) -> Result<bool> {
+        Around::unschedule(self, id).await
+    }
+
+    async fn fire(
+        &self,
+        id: &str,
+        due: Timestamp,
+        run: NewRun,
+        next: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<bool> {
+        Around::fire(self, id, due, run, next, at).await
+    }
+}
