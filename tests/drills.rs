@@ -507,11 +507,14 @@ fn asks(stage: &Stage, run: &str, ended: &Ended) -> Vec<String> {
     wrong
 }
 
+/// How many records more or less a run may have when its polls meet other moments of an operation.
+const SLACK: u64 = 5;
+
 async fn kill_everywhere(drill: Drill) {
     let ideal = play(drill, Kill::Never).await;
     assert_eq!(ideal.wrong, Vec::<String>::new());
-    // How often a status changes depends on the machine, and the number of records with it.
-    let records = (1..=ideal.records + 1).map(Kill::AfterRecord);
+    // How often a status changes depends on the machine, and the number of records with it: go on beyond the end.
+    let records = (1..=ideal.records + SLACK).map(Kill::AfterRecord);
     let kills: Vec<Kill> = records.chain((1..=ideal.writes).map(Kill::AtWrite)).collect();
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     let mut points = JoinSet::new();
@@ -538,7 +541,8 @@ async fn kill_everywhere(drill: Drill) {
         "drill {}: {after_records} points after a record, {at_writes} between sent and recorded; {asked} asked a person",
         drill.name
     );
-    assert!(after_records + 1 >= ideal.records, "only {after_records} of {} records", ideal.records);
+    assert!(after_records + SLACK > ideal.records, "only {after_records} of {} records", ideal.records);
+    assert!(after_records < ideal.records + SLACK, "no run came to its end: {after_records} were all killed");
     assert_eq!(at_writes, ideal.writes, "a request was not met");
     assert!(offenders.is_empty(), "{} offenders:\n{}", offenders.len(), offenders.join("\n"));
 }

@@ -151,7 +151,8 @@ impl Site {
     /// `Storage` when it is gone or another one.
     pub(super) fn check_present(&self) -> Result<()> {
         let same = |known: Option<Identity>, path: &Path| known.is_none() || identity(path) == known;
-        if same(self.file, &self.path) && same(self.log, &self.log_path()) {
+        let log = self.log_path();
+        if same(self.file, &self.path) && (is_listed(self.log, &log) || same(self.log, &log)) {
             return Ok(());
         }
         Err(Error::storage(format!(
@@ -367,6 +368,27 @@ fn make_file(path: &Path) -> io::Result<()> {
 fn identity(path: &Path) -> Option<Identity> {
     use std::os::unix::fs::MetadataExt;
     fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// Returns whether the folder lists a file under its old number; `false` says nothing.
+///
+/// Linux writes the times of a file to the disk for each `fsync` after somebody has asked for them,
+/// which takes as long again. That of the log is in every commit, so nobody asks there.
+#[cfg(unix)]
+fn is_listed(known: Option<Identity>, path: &Path) -> bool {
+    use std::os::unix::fs::DirEntryExt;
+    let (Some((_, number)), Some(folder), Some(name)) = (known, path.parent(), path.file_name()) else {
+        return false;
+    };
+    fs::read_dir(folder).is_ok_and(|mut files| {
+        files.any(|file| file.is_ok_and(|file| file.ino() == number && file.file_name() == name))
+    })
+}
+
+/// Elsewhere an open file cannot be deleted.
+#[cfg(not(unix))]
+fn is_listed(_: Option<Identity>, _: &Path) -> bool {
+    true
 }
 
 /// Elsewhere an open file cannot be deleted.
