@@ -32,7 +32,7 @@ use crate::error::{Error, Failure, Result};
 
 /// How long a job that can wait is held back for one that cannot. Tests run on busy machines and
 /// want to see the rule, not the moment.
-const HELD: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 2 });
+pub(super) const HELD: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 2 });
 
 /// The way to the desk. Dropping it writes what is left and ends the thread.
 pub(super) struct Writer {

@@ -2,6 +2,7 @@
 
 mod damage;
 mod figures;
+mod leaders;
 
 use std::fs;
 use std::path::PathBuf;
