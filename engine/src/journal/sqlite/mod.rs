@@ -8,6 +8,7 @@
 //! possible to number records ahead; it never decides who may write.
 
 mod lines;
+mod platform;
 mod rows;
 mod schema;
 #[cfg(test)]

@@ -1,0 +1,68 @@
+//! What differs between operating systems about the database's file: the only such place of the engine.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::sync::Mutex;
+
+/// The number by which the file system knows a file, where it has one.
+pub(super) type Identity = (u64, u64);
+
+/// Makes an empty file for the database, readable by its owner only, unless there is one.
+pub(super) fn make_file(path: &Path) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut builder = fs::DirBuilder::new();
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        builder.mode(0o700);
+        options.mode(0o600);
+    }
+    builder.recursive(true).create(folder)?;
+    // Closing a file lets go of every lock that this process has on it, SQLite's too. So nobody may
+    // get as far as locking it while it is open here.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().expect("no panic while a file is made");
+    match options.open(path) {
+        // The name must survive a power cut as surely as what is written under it.
+        Ok(_) if cfg!(unix) => File::open(folder)?.sync_all(),
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(unix)]
+pub(super) fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// Returns whether the folder lists a file under its old number; `false` says nothing.
+///
+/// Linux writes the times of a file to the disk for each `fsync` after somebody has asked for them,
+/// which takes as long again. That of the log is in every commit, so nobody asks there.
+#[cfg(unix)]
+pub(super) fn is_listed(known: Option<Identity>, path: &Path) -> bool {
+    use std::os::unix::fs::DirEntryExt;
+    let (Some((_, number)), Some(folder), Some(name)) = (known, path.parent(), path.file_name()) else {
+        return false;
+    };
+    fs::read_dir(folder).is_ok_and(|mut files| {
+        files.any(|file| file.is_ok_and(|file| file.ino() == number && file.file_name() == name))
+    })
+}
+
+/// Elsewhere an open file cannot be deleted.
+#[cfg(not(unix))]
+pub(super) fn is_listed(_: Option<Identity>, _: &Path) -> bool {
+    true
+}
+
+/// Elsewhere an open file cannot be deleted.
+#[cfg(not(unix))]
+pub(super) fn identity(_: &Path) -> Option<Identity> {
+    None
+}
