@@ -4,12 +4,12 @@
 //! functions, and one evaluation of a script from top to end. Does not own what a call means: that
 //! is behind [`Door`].
 
+mod bind;
 mod convert;
 mod inspect;
 
-use std::any::TypeId;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage,
@@ -17,12 +17,13 @@ use rhai::packages::{
     MoreStringPackage, Package,
 };
 use rhai::{
-    AST, Dynamic, Engine as Rhai, EvalAltResult, FnPtr, FuncRegistration, Map, Module, ModuleResolver,
-    NativeCallContext, OptimizationLevel, ParseError, Position, RhaiFunc, Scope, Shared,
+    AST, Dynamic, Engine as Rhai, EvalAltResult, Map, Module, ModuleResolver, OptimizationLevel, ParseError,
+    Position, Scope, Shared,
 };
 
 use serde_json::Value;
 
+use bind::{Context, bind, bind_natives};
 pub use inspect::{Finding, PlannedCall};
 
 use crate::error::{Error, ErrorKind, Failure, Result, ServiceError, Snippet};
@@ -252,122 +253,7 @@ fn language_packages() -> Vec<Shared<Module>> {
     ]
 }
 
-/// What travels with every native call of one evaluation.
-#[derive(Clone)]
-struct Context {
-    door: Arc<dyn Door>,
-    deferred: Arc<Mutex<Vec<FnPtr>>>,
-}
-
 type NativeResult = Result<Dynamic, Box<EvalAltResult>>;
-
-/// Binds an operation under its verb: once with its positional arguments, once with a map behind them.
-fn bind(module: &mut Module, verb: &'static str, operation: &Registered) {
-    let positional = operation.declaration.positional().count();
-    for count in [positional, positional + 1] {
-        let operation = operation.clone();
-        let call = move |context: &NativeCallContext<'_>, args: &mut [&mut Dynamic]| {
-            let at = place(context.call_source(), context.call_position());
-            let json =
-                arguments(&operation, args).map_err(|error| runtime(&error, context.call_position()))?;
-            let tag = of_call(context)?;
-            match tag.door.call(&operation, json, at) {
-                Ok(value) => convert::from_json(&value)
-                    .map_err(|why| EvalAltResult::ErrorRuntime(why.into(), context.call_position()).into()),
-                Err(Raise::Throw(error)) => Err(runtime(&error, context.call_position())),
-                Err(Raise::Unwind) => Err(terminated(context.call_position())),
-            }
-        };
-        native(module, verb, count, call);
-    }
-}
-
-/// Binds what needs the interpreter itself, and what Rhai brings but a runbook must not have.
-fn bind_natives(module: &mut Module) {
-    native(module, "defer", 1, |context, args| match args[0].clone().try_cast::<FnPtr>() {
-        Some(deferred) => {
-            of_call(context)?.deferred.lock().expect("no panic while the list is held").push(deferred);
-            Ok(Dynamic::UNIT)
-        }
-        None => {
-            Err(runtime(&Error::invalid("`defer` takes a function: defer(|| ...)"), context.call_position()))
-        }
-    });
-    for count in [1, 2] {
-        native(module, "progress", count, |context, args| {
-            let percent =
-                args.get(1).and_then(|p| p.as_float().ok().or(p.as_int().ok().map(|whole| whole as f64)));
-            of_call(context)?.door.progress(args[0].to_string(), percent);
-            Ok(Dynamic::UNIT)
-        });
-    }
-    native(module, "fail", 1, |context, args| {
-        Err(runtime(&Error::rejected(args[0].to_string()), context.call_position()))
-    });
-    for (name, count, instead) in inspect::REPLACED {
-        native(module, name, *count, move |context, _| {
-            let error = Error::invalid(format!("a runbook has no `{name}`")).hint(format!("use {instead}"));
-            Err(runtime(&error, context.call_position()))
-        });
-    }
-}
-
-/// Registers a native function of untyped arguments. Always volatile: nothing may run it early.
-fn native(
-    module: &mut Module,
-    name: &str,
-    count: usize,
-    call: impl Fn(&NativeCallContext<'_>, &mut [&mut Dynamic]) -> NativeResult + Send + Sync + 'static,
-) {
-    let func = RhaiFunc::Method {
-        func: Arc::new(move |context: Option<NativeCallContext<'_>>, args: &mut [&mut Dynamic]| {
-            let context = context.expect("the function is registered with has_context");
-            call(&context, args)
-        }),
-        has_context: true,
-        is_pure: true,
-        is_volatile: true,
-    };
-    let types = vec![TypeId::of::<Dynamic>(); count];
-    module.set_fn_raw_with_options(FuncRegistration::new(name).in_internal_namespace(), types, func);
-}
-
-fn of_call(context: &NativeCallContext<'_>) -> Result<Context, Box<EvalAltResult>> {
-    let tag = context.tag().and_then(|tag| tag.clone().try_cast::<Context>());
-    // Compiling or inspecting a runbook evaluates nothing; this is a call from outside a run.
-    tag.ok_or_else(|| terminated(context.call_position()))
-}
-
-/// Turns the arguments of a call into JSON by name. An option that is `()` counts as not given.
-fn arguments(operation: &Registered, args: &[&mut Dynamic]) -> Result<Value> {
-    let declaration = &operation.declaration;
-    let name = declaration.name;
-    let mut json = serde_json::Map::new();
-    let mut given = args.iter();
-    for param in declaration.positional() {
-        let Some(value) = given.next() else { break };
-        let value = convert::to_json(value)
-            .map_err(|why| Error::invalid(format!("wrong argument `{}` of `{name}`: {why}", param.name)))?;
-        json.insert(param.name.clone(), value);
-    }
-    if let Some(options) = given.next() {
-        let shape = || {
-            Error::invalid(format!("the last argument of `{name}` is a map")).hint(declaration.signature())
-        };
-        let options = convert::to_json(options).ok();
-        let options = options.as_ref().and_then(Value::as_object).ok_or_else(shape)?;
-        for (option, value) in options {
-            if option != "retry" && !declaration.optional().any(|p| p.name == *option) {
-                return Err(Error::invalid(format!("`{name}` has no option `{option}`"))
-                    .hint(declaration.signature()));
-            }
-            if !value.is_null() {
-                json.insert(option.clone(), value.clone());
-            }
-        }
-    }
-    Ok(Value::Object(json))
-}
 
 /// Raises an error as the script sees it: a map to catch, or, when it is about the runbook itself,
 /// an end that nothing catches.
