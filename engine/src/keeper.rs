@@ -74,7 +74,7 @@ impl Keeper {
         while !self.core.is_interrupted() {
             self.look().await?;
             tokio::select! {
-                () = self.core.clock.sleep_until(self.core.after(LOOK)) => {}
+                () = self.core.clock.sleep(LOOK) => {}
                 () = self.core.interrupted() => {}
             }
         }

@@ -363,8 +363,7 @@ impl Arm {
                 Err(error) if error.kind() == ErrorKind::Transient => {}
                 answer => return answer,
             }
-            let now = self.0.clock.now();
-            self.0.clock.sleep_until(now.saturating_add(pause).unwrap_or(now)).await;
+            self.0.clock.sleep(pause).await;
         }
         self.send(origin, Method::Get, url, None, None).await
     }
@@ -463,7 +462,7 @@ impl Arm {
         }
         if !turn.is_zero() {
             tracing::debug!(seconds = turn.as_secs_f64(), "waiting for a turn");
-            self.0.clock.sleep_until(now.saturating_add(turn).unwrap_or(now)).await;
+            self.0.clock.sleep(turn).await;
         }
         Ok(())
     }
