@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use relight_engine::event::{
-    Appointment, Event, GENESIS, Lease, Record, RunEnd, RunId, Signal, Source, fingerprint, verify,
+    Appointment, Event, ForgottenLease, GENESIS, Lease, Record, RunEnd, RunId, Signal, Source, fingerprint,
+    verify,
 };
 use relight_engine::journal::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
 use relight_engine::replay::History;
@@ -123,6 +124,14 @@ impl Journal for Shelf {
     }
 
     async fn leases(&self) -> Result<Vec<Lease>> {
+        Ok(Vec::new())
+    }
+
+    async fn forget_lease(&self, _: &str, _: &str, _: &str, _: Timestamp) -> Result<bool> {
+        self.not_here()
+    }
+
+    async fn forgotten_leases(&self) -> Result<Vec<ForgottenLease>> {
         Ok(Vec::new())
     }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Lease, Progress, RunId, digest};
-use crate::journal::Journal;
+use crate::journal::{Journal, LeaseFilter};
 use crate::redact::Revealed;
 use crate::value::{Secret, SecretRef};
 
@@ -164,9 +164,7 @@ impl Cx {
     /// # Errors
     /// `Storage`.
     pub async fn leases_for(&self, subject: &str) -> Result<Vec<Lease>> {
-        let mut leases = self.journal.leases().await?;
-        leases.retain(|lease| lease.subject.eq_ignore_ascii_case(subject));
-        Ok(leases)
+        self.journal.leases_where(&LeaseFilter::Subject(subject.to_owned())).await
     }
 
     /// Returns the open leases that share a door.
@@ -174,8 +172,6 @@ impl Cx {
     /// # Errors
     /// `Storage`.
     pub async fn leases_on(&self, door: &str) -> Result<Vec<Lease>> {
-        let mut leases = self.journal.leases().await?;
-        leases.retain(|lease| lease.door.eq_ignore_ascii_case(door));
-        Ok(leases)
+        self.journal.leases_where(&LeaseFilter::Door(door.to_owned())).await
     }
 }

@@ -219,6 +219,19 @@ pub struct Lease {
     pub close: Call,
 }
 
+/// A lease that a person took off the list, although nobody saw what it left open closed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForgottenLease {
+    /// Its last terms.
+    pub lease: Lease,
+    /// Who took it off.
+    pub by: String,
+    /// Why, in that person's words.
+    pub because: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// A run that is due at a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Appointment {

@@ -15,6 +15,7 @@ use crate::core::Core;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Appointment, Cause, RunId};
+use crate::journal::LeaseFilter;
 use crate::lease::Closing;
 use crate::prepare::{RunRequest, by_name};
 use crate::run::Driven;
@@ -137,10 +138,7 @@ impl Keeper {
 
     /// Begins to close the leases whose deadline has come.
     async fn close_due(&mut self, now: Timestamp, found: &mut Found) -> Result<()> {
-        for lease in self.core.journal.leases().await? {
-            if lease.deadline > now {
-                break;
-            }
+        for lease in self.core.journal.leases_where(&LeaseFilter::Due(now)).await? {
             let begun = match self.core.closing(&lease, false).await {
                 Ok(Closing::Begin(request)) => self.core.prepare(&request).await.map(Some),
                 Ok(Closing::UnderWay(_)) => Ok(None),
@@ -157,10 +155,7 @@ impl Keeper {
 
     /// Fires the schedules that are due. A firing fixes its run's id, so it cannot start twice.
     async fn fire_due(&mut self, now: Timestamp, found: &mut Found) -> Result<()> {
-        for appointment in self.core.journal.schedules().await? {
-            if appointment.due > now {
-                break;
-            }
+        for appointment in self.core.journal.schedules_due(now).await? {
             match self.fire(&appointment, now).await {
                 Ok(true) => found.fired.push(appointment.id),
                 Ok(false) => {}

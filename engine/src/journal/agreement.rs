@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::contract::sample::{answer, appointment, lease, new_run, owner, parked, started, succeeded, t};
-use super::{Claim, Journal, MemoryJournal, NewRun, RunFilter, SqliteJournal, Sync, Tenure};
+use super::{Claim, Journal, LeaseFilter, MemoryJournal, NewRun, RunFilter, SqliteJournal, Sync, Tenure};
 use crate::error::Result;
 use crate::event::{Effected, Event, RunId, StepEnd};
 
@@ -57,6 +57,9 @@ enum Move {
         run: usize,
         step: u32,
     },
+    Forget {
+        second: bool,
+    },
     Schedule {
         name: usize,
         lasts: i64,
@@ -88,6 +91,7 @@ fn any_move() -> impl Strategy<Value = Move> {
         2 => (run.clone(), step.clone()).prop_map(|(run, step)| Move::Word { run, step }),
         2 => (run.clone(), step).prop_map(|(run, step)| Move::Hear { run, step }),
         1 => (name.clone(), lasts).prop_map(|(name, lasts)| Move::Schedule { name, lasts }),
+        1 => any::<bool>().prop_map(|second| Move::Forget { second }),
         1 => name.clone().prop_map(|name| Move::Unschedule { name }),
         2 => (name, run, maybe()).prop_map(|(name, run, lasts)| Move::Fire { name, run, lasts }),
     ]
@@ -145,6 +149,10 @@ impl Driver {
             Move::Hear { run, step } => {
                 self.append(journal, run, 0, &[Event::Signalled { signal: answer(step) }], Sync::Now).await
             }
+            Move::Forget { second } => {
+                let id = if second { "m" } else { "l" };
+                shown(journal.forget_lease(id, "ann", "it is gone", at).await)
+            }
             Move::Schedule { name, lasts } => {
                 shown(journal.schedule(&appointment(NAMES[name], self.now + lasts)).await)
             }
@@ -201,8 +209,21 @@ async fn seen(journal: &dyn Journal, now: i64) -> Vec<String> {
         shown(journal.runs(&RunFilter::default()).await),
         shown(journal.runs(&RunFilter { open: true, limit: 2 }).await),
         shown(journal.leases().await),
+        shown(journal.forgotten_leases().await),
         shown(journal.schedules().await),
+        shown(journal.schedules_due(t(now)).await),
+        shown(journal.schedules_due(t(now + 9)).await),
     ];
+    for filter in [
+        LeaseFilter::Due(t(now)),
+        LeaseFilter::Due(t(now + 9)),
+        LeaseFilter::Id("l".into()),
+        LeaseFilter::Subject("/Subscriptions/1/VM".into()),
+        LeaseFilter::Door("NODE1:2179".into()),
+        LeaseFilter::Door("node2:2179".into()),
+    ] {
+        all.push(shown(journal.leases_where(&filter).await));
+    }
     for (ahead, limit) in [(0, 2), (0, 9), (5, 9), (50, 9)] {
         all.push(shown(journal.due(t(now + ahead), limit).await));
     }

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
+use super::{Appended, Claim, Journal, LeaseFilter, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
 use crate::error::Result;
-use crate::event::{Appointment, Event, Lease, Record, RunId, Signal, Source};
+use crate::event::{Appointment, Event, ForgottenLease, Lease, Record, RunId, Signal, Source};
 
 /// A journal in front of another one, for watching it or for letting it fail.
 ///
@@ -91,9 +91,29 @@ pub trait Around: Send + std::marker::Sync + 'static {
         self.behind().leases().await
     }
 
+    async fn leases_where(&self, filter: &LeaseFilter) -> Result<Vec<Lease>> {
+        self.allow()?;
+        self.behind().leases_where(filter).await
+    }
+
+    async fn forget_lease(&self, id: &str, by: &str, because: &str, at: Timestamp) -> Result<bool> {
+        self.allow()?;
+        self.behind().forget_lease(id, by, because, at).await
+    }
+
+    async fn forgotten_leases(&self) -> Result<Vec<ForgottenLease>> {
+        self.allow()?;
+        self.behind().forgotten_leases().await
+    }
+
     async fn schedules(&self) -> Result<Vec<Appointment>> {
         self.allow()?;
         self.behind().schedules().await
+    }
+
+    async fn schedules_due(&self, now: Timestamp) -> Result<Vec<Appointment>> {
+        self.allow()?;
+        self.behind().schedules_due(now).await
     }
 
     async fn schedule(&self, appointment: &Appointment) -> Result<()> {
@@ -175,8 +195,24 @@ impl<T: Around> Journal for T {
         Around::leases(self).await
     }
 
+    async fn leases_where(&self, filter: &LeaseFilter) -> Result<Vec<Lease>> {
+        Around::leases_where(self, filter).await
+    }
+
+    async fn forget_lease(&self, id: &str, by: &str, because: &str, at: Timestamp) -> Result<bool> {
+        Around::forget_lease(self, id, by, because, at).await
+    }
+
+    async fn forgotten_leases(&self) -> Result<Vec<ForgottenLease>> {
+        Around::forgotten_leases(self).await
+    }
+
     async fn schedules(&self) -> Result<Vec<Appointment>> {
         Around::schedules(self).await
+    }
+
+    async fn schedules_due(&self, now: Timestamp) -> Result<Vec<Appointment>> {
+        Around::schedules_due(self, now).await
     }
 
     async fn schedule(&self, appointment: &Appointment) -> Result<()> {

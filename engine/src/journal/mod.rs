@@ -25,7 +25,9 @@ pub use memory::MemoryJournal;
 pub use sqlite::SqliteJournal;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Appointment, Event, Lease, Park, Prepared, Record, RunEnd, RunId, Signal, Source};
+use crate::event::{
+    Appointment, Event, ForgottenLease, Lease, Park, Prepared, Record, RunEnd, RunId, Signal, Source,
+};
 
 /// The name of a process that drives runs. Fresh for every process start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -248,6 +250,31 @@ pub struct RunFilter {
     pub limit: usize,
 }
 
+/// Which open leases to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseFilter {
+    /// Those whose deadline has come by a time.
+    Due(Timestamp),
+    /// The one of an id.
+    Id(String),
+    /// Those for one subject, compared without case.
+    Subject(String),
+    /// Those that share one door, compared without case.
+    Door(String),
+}
+
+impl LeaseFilter {
+    /// Returns whether a lease is meant.
+    pub fn fits(&self, lease: &Lease) -> bool {
+        match self {
+            LeaseFilter::Due(now) => lease.deadline <= *now,
+            LeaseFilter::Id(id) => lease.id == *id,
+            LeaseFilter::Subject(subject) => lease.subject.eq_ignore_ascii_case(subject),
+            LeaseFilter::Door(door) => lease.door.eq_ignore_ascii_case(door),
+        }
+    }
+}
+
 /// The durable store behind an engine.
 ///
 /// Every method either does all of what it says or returns an error and does nothing. Times come
@@ -345,11 +372,47 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// `Storage`.
     async fn leases(&self) -> Result<Vec<Lease>>;
 
+    /// Returns the open leases that a filter means, the first deadline first. The cost follows from
+    /// how many those are, not from how many leases are open.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn leases_where(&self, filter: &LeaseFilter) -> Result<Vec<Lease>> {
+        let mut leases = self.leases().await?;
+        leases.retain(|lease| filter.fits(lease));
+        Ok(leases)
+    }
+
+    /// Takes a lease off the list because a person says so, and keeps who, when and why.
+    ///
+    /// Returns whether there was such a lease.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn forget_lease(&self, id: &str, by: &str, because: &str, at: Timestamp) -> Result<bool>;
+
+    /// Returns the leases that were forgotten, the last one first.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn forgotten_leases(&self) -> Result<Vec<ForgottenLease>>;
+
     /// Returns the schedules, the next due first.
     ///
     /// # Errors
     /// `Storage`.
     async fn schedules(&self) -> Result<Vec<Appointment>>;
+
+    /// Returns the schedules that are due by a time, the longest due first. The cost follows from how
+    /// many those are.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn schedules_due(&self, now: Timestamp) -> Result<Vec<Appointment>> {
+        let mut schedules = self.schedules().await?;
+        schedules.retain(|schedule| schedule.due <= now);
+        Ok(schedules)
+    }
 
     /// Adds a schedule, or replaces the one of the same id.
     ///

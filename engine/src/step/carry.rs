@@ -19,7 +19,7 @@ use super::{KEEP_THREAD, Steps, Unwind, since, without_retry};
 use crate::cx::Cx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Cause, Effected, Event, Lease, Park, Progress, RunEnd, RunId, StepEnd};
-use crate::journal::Sync;
+use crate::journal::{LeaseFilter, Sync};
 use crate::lease::CLOSE_AGAIN;
 use crate::operation::{Outcome, Pending, Probe, Redo, Registered};
 use crate::replay::{PastStep, StepState};
@@ -273,8 +273,8 @@ impl Steps {
     /// A step that failed half-way may have left its door open: its lease is due at once.
     async fn close_early(&self, step: u32) -> Result<Vec<Effected>, Unwind> {
         let (id, now) = (self.cx(step, 1).lease_id(), self.core.clock.now());
-        let leases = self.core.journal.leases().await?;
-        let own = leases.into_iter().filter(|lease| lease.id == id && lease.deadline > now);
+        let own = self.core.journal.leases_where(&LeaseFilter::Id(id)).await?;
+        let own = own.into_iter().filter(|lease| lease.deadline > now);
         Ok(own.map(|lease| Effected::LeaseOpened(Lease { deadline: now, ..lease })).collect())
     }
 

@@ -5,9 +5,9 @@ pub(super) mod sample;
 use serde_json::json;
 
 use self::sample::*;
-use super::{Appended, Claim, Journal, MemoryJournal, NewRun, RunFilter, Status, Sync, Tenure};
+use super::{Appended, Claim, Journal, LeaseFilter, MemoryJournal, NewRun, RunFilter, Status, Sync, Tenure};
 use crate::error::ErrorKind;
-use crate::event::{self, Effected, Event, GENESIS, Progress, RunId, Signal};
+use crate::event::{self, Effected, Event, GENESIS, Lease, Progress, RunId, Signal};
 
 /// Makes each function a test of each journal.
 macro_rules! promises {
@@ -44,7 +44,10 @@ promises! {
     a_word_is_not_lost_to_a_run_that_parks
     a_word_to_nobody_is_refused
     what_is_longest_due_comes_first
+    leases_are_found_by_what_is_due_and_whose_they_are
+    a_forgotten_lease_is_off_the_list_and_its_reason_kept
     schedules_are_replaced_and_removed
+    schedules_are_found_by_what_is_due
     a_schedule_fires_once
     sources_are_what_the_run_pinned
     records_are_chained_and_read_from_anywhere
@@ -298,6 +301,61 @@ async fn what_is_longest_due_comes_first(journal: &dyn Journal) {
     let first = journal.due(t(40), 2).await.unwrap();
     assert_eq!(first, [RunId::from("a"), RunId::from("b")]);
     assert_eq!(journal.due(t(40), 0).await.unwrap(), []);
+}
+
+async fn leases_are_found_by_what_is_due_and_whose_they_are(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    let other = Lease { subject: "/Other/VM".into(), door: "Node2:2179".into(), ..lease("b", 30) };
+    let opened = [lease("c", 20), other.clone(), lease("a", 20)].map(Effected::LeaseOpened);
+    journal.append(&tenure, &[started(1), finished(1, opened.into())], t(2), Sync::Now).await.unwrap();
+    for (filter, expected) in [
+        (LeaseFilter::Due(t(19)), vec![]),
+        (LeaseFilter::Due(t(20)), vec!["a", "c"]),
+        (LeaseFilter::Due(t(99)), vec!["a", "c", "b"]),
+        (LeaseFilter::Id("b".into()), vec!["b"]),
+        (LeaseFilter::Id("B".into()), vec![]),
+        (LeaseFilter::Subject("/other/vm".into()), vec!["b"]),
+        (LeaseFilter::Subject("/SUBSCRIPTIONS/1/VM".into()), vec!["a", "c"]),
+        (LeaseFilter::Door("node2:2179".into()), vec!["b"]),
+        (LeaseFilter::Door("node3:2179".into()), vec![]),
+    ] {
+        let found = journal.leases_where(&filter).await.unwrap();
+        assert_eq!(found.iter().map(|lease| lease.id.as_str()).collect::<Vec<_>>(), expected, "{filter:?}");
+    }
+    // New terms move it to its new place.
+    let moved = [lease("b", 10)].map(Effected::LeaseOpened);
+    journal.append(&tenure, &[started(2), finished(2, moved.into())], t(3), Sync::Now).await.unwrap();
+    assert_eq!(journal.leases_where(&LeaseFilter::Due(t(15))).await.unwrap(), [lease("b", 10)]);
+    assert_eq!(journal.leases_where(&LeaseFilter::Door(other.door)).await.unwrap(), []);
+}
+
+async fn a_forgotten_lease_is_off_the_list_and_its_reason_kept(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    let opened = [lease("l", 20), lease("m", 30)].map(Effected::LeaseOpened);
+    journal.append(&tenure, &[started(1), finished(1, opened.into())], t(2), Sync::Now).await.unwrap();
+    assert!(!journal.forget_lease("nothing", "ann", "why not", t(3)).await.unwrap());
+    assert!(journal.forget_lease("l", "ann", "the node burnt down", t(4)).await.unwrap());
+    assert!(!journal.forget_lease("l", "bob", "again", t(5)).await.unwrap());
+    assert!(journal.forget_lease("m", "bob", "so did this one", t(6)).await.unwrap());
+    assert_eq!(journal.leases().await.unwrap(), []);
+    assert_eq!(journal.leases_where(&LeaseFilter::Due(t(99))).await.unwrap(), []);
+    let kept = journal.forgotten_leases().await.unwrap();
+    let [second, first] = &kept[..] else { panic!("{kept:?}") };
+    assert_eq!((&first.lease, first.by.as_str(), first.at), (&lease("l", 20), "ann", t(4)));
+    assert_eq!((first.because.as_str(), second.by.as_str()), ("the node burnt down", "bob"));
+}
+
+async fn schedules_are_found_by_what_is_due(journal: &dyn Journal) {
+    for (id, due) in [("late", 90), ("b", 10), ("a", 10)] {
+        journal.schedule(&appointment(id, due)).await.unwrap();
+    }
+    assert_eq!(journal.schedules_due(t(9)).await.unwrap(), []);
+    assert_eq!(journal.schedules_due(t(10)).await.unwrap(), [appointment("a", 10), appointment("b", 10)]);
+    journal.schedule(&appointment("a", 50)).await.unwrap();
+    assert!(journal.fire("b", t(10), new_run("x"), Some(t(20)), t(11)).await.unwrap());
+    assert_eq!(journal.schedules_due(t(50)).await.unwrap(), [appointment("b", 20), appointment("a", 50)]);
 }
 
 async fn schedules_are_replaced_and_removed(journal: &dyn Journal) {

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use self::state::State;
 use super::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
 use crate::error::Result;
-use crate::event::{self, Appointment, Event, GENESIS, Lease, Record, RunId, Signal, Source};
+use crate::event::{self, Appointment, Event, ForgottenLease, GENESIS, Lease, Record, RunId, Signal, Source};
 
 /// A journal that is gone with the process.
 #[derive(Default)]
@@ -188,6 +188,15 @@ impl Journal for MemoryJournal {
         Ok(leases)
     }
 
+    async fn forget_lease(&self, id: &str, by: &str, because: &str, at: Timestamp) -> Result<bool> {
+        let (id, by, because) = (id.to_owned(), by.to_owned(), because.to_owned());
+        self.perform(Command::Forget { id, by, because, at }).map(Answer::did)
+    }
+
+    async fn forgotten_leases(&self) -> Result<Vec<ForgottenLease>> {
+        Ok(self.lock().state.forgotten.iter().rev().cloned().collect())
+    }
+
     async fn schedules(&self) -> Result<Vec<Appointment>> {
         let mut schedules: Vec<Appointment> = self.lock().state.schedules.values().cloned().collect();
         schedules.sort_by(|a, b| (a.due, &a.id).cmp(&(b.due, &b.id)));
@@ -222,6 +231,7 @@ enum Command {
     Claim { run: RunId, owner: OwnerId, dead: Option<OwnerId>, at: Timestamp },
     Append { tenure: Tenure, events: Vec<Event>, at: Timestamp, sync: Sync },
     Signal { run: RunId, signal: Signal, at: Timestamp },
+    Forget { id: String, by: String, because: String, at: Timestamp },
     Schedule(Appointment),
     Unschedule(String),
     Fire { id: String, due: Timestamp, run: NewRun, next: Option<Timestamp>, at: Timestamp },
@@ -234,7 +244,10 @@ impl Command {
             Command::Prepare { run, .. } | Command::Fire { run, .. } => Some(&run.id),
             Command::Claim { run, .. } | Command::Signal { run, .. } => Some(run),
             Command::Append { tenure, .. } => Some(&tenure.run),
-            Command::Heartbeat { .. } | Command::Schedule(_) | Command::Unschedule(_) => None,
+            Command::Heartbeat { .. }
+            | Command::Forget { .. }
+            | Command::Schedule(_)
+            | Command::Unschedule(_) => None,
         }
     }
 

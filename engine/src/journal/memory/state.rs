@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Answer, Command};
 use crate::error::{Error, Result};
-use crate::event::{Appointment, Effected, Event, Lease, Record, RunId, Signal, Source};
+use crate::event::{Appointment, Effected, Event, ForgottenLease, Lease, Record, RunId, Signal, Source};
 use crate::journal::derive::{self, Verdict};
 use crate::journal::{Appended, Claim, NewRun, OwnerId, Summary, Tenure, unknown};
 
@@ -16,6 +16,7 @@ pub(super) struct State {
     pub(super) lines: BTreeMap<RunId, Line>,
     pub(super) owners: HashMap<OwnerId, Timestamp>,
     pub(super) leases: BTreeMap<String, Lease>,
+    pub(super) forgotten: Vec<ForgottenLease>,
     pub(super) schedules: BTreeMap<String, Appointment>,
 }
 
@@ -44,6 +45,14 @@ impl State {
                 self.append(tenure, events, *at).map(Answer::Appended)
             }
             Command::Signal { run, signal, at } => self.signal(run, signal, *at).map(|()| Answer::Done),
+            Command::Forget { id, by, because, at } => Ok(Answer::Did(match self.leases.remove(id) {
+                Some(lease) => {
+                    let (by, because, at) = (by.clone(), because.clone(), *at);
+                    self.forgotten.push(ForgottenLease { lease, by, because, at });
+                    true
+                }
+                None => false,
+            })),
             Command::Schedule(appointment) => {
                 self.schedules.insert(appointment.id.clone(), appointment.clone());
                 Ok(Answer::Done)

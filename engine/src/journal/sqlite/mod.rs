@@ -7,6 +7,7 @@
 //! Every write is checked again inside its transaction. What is kept in memory only makes it
 //! possible to number records ahead; it never decides who may write.
 
+mod duties;
 mod lines;
 mod platform;
 mod rows;
@@ -29,9 +30,9 @@ use self::schema::Site;
 use self::values::{Fault, Rows};
 use self::writer::{Job, Writer};
 use super::derive::{self, Verdict};
-use super::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
+use super::{Appended, Claim, Journal, LeaseFilter, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
 use crate::error::{Error, Result};
-use crate::event::{Appointment, Event, Lease, Record, RunId, Signal, Source};
+use crate::event::{Appointment, Event, ForgottenLease, Lease, Record, RunId, Signal, Source};
 
 /// A journal in an SQLite database.
 ///
@@ -249,21 +250,38 @@ impl Journal for SqliteJournal {
     }
 
     async fn leases(&self) -> Result<Vec<Lease>> {
-        self.read(rows::leases).await
+        self.read(duties::leases).await
+    }
+
+    async fn leases_where(&self, filter: &LeaseFilter) -> Result<Vec<Lease>> {
+        self.glance(|db| duties::leases_where(db, filter)).await
+    }
+
+    async fn forget_lease(&self, id: &str, by: &str, because: &str, at: Timestamp) -> Result<bool> {
+        let (id, by, because) = (id.to_owned(), by.to_owned(), because.to_owned());
+        self.write(move |db| duties::forget_lease(db, &id, &by, &because, at)).await
+    }
+
+    async fn forgotten_leases(&self) -> Result<Vec<ForgottenLease>> {
+        self.read(duties::forgotten_leases).await
     }
 
     async fn schedules(&self) -> Result<Vec<Appointment>> {
-        self.read(rows::schedules).await
+        self.read(duties::schedules).await
+    }
+
+    async fn schedules_due(&self, now: Timestamp) -> Result<Vec<Appointment>> {
+        self.glance(|db| duties::schedules_due(db, now)).await
     }
 
     async fn schedule(&self, appointment: &Appointment) -> Result<()> {
         let appointment = appointment.clone();
-        self.write(move |db| rows::put_schedule(db, &appointment)).await
+        self.write(move |db| duties::put_schedule(db, &appointment)).await
     }
 
     async fn unschedule(&self, id: &str) -> Result<bool> {
         let id = id.to_owned();
-        self.write(move |db| rows::remove_schedule(db, &id)).await
+        self.write(move |db| duties::remove_schedule(db, &id)).await
     }
 
     async fn fire(
@@ -277,16 +295,16 @@ impl Journal for SqliteJournal {
         let (summary, first) = derive::born(&run, at)?;
         let id = id.to_owned();
         self.write(move |db| {
-            let Some(mut appointment) = rows::schedule(db, &id)?.filter(|found| found.due == due) else {
+            let Some(mut appointment) = duties::schedule(db, &id)?.filter(|found| found.due == due) else {
                 return Ok(false);
             };
             match next {
                 Some(next) => {
                     appointment.due = next;
-                    rows::put_schedule(db, &appointment)?;
+                    duties::put_schedule(db, &appointment)?;
                 }
                 None => {
-                    rows::remove_schedule(db, &id)?;
+                    duties::remove_schedule(db, &id)?;
                 }
             }
             rows::add_run(db, &summary, &first, &run.sources)?;

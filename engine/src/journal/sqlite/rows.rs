@@ -6,15 +6,13 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
-use serde::de::DeserializeOwned;
 
+use super::duties;
 use super::values::{
     Fault, Rows, column, damaged, json, parse, parse_status, parse_time, seal, signed, text, unsigned,
 };
 use crate::error::Error;
-use crate::event::{
-    self, Appointment, Effected, Event, GENESIS, Lease, Prepared, Record, RunId, Signal, Source, fingerprint,
-};
+use crate::event::{self, Effected, Event, GENESIS, Prepared, Record, RunId, Signal, Source, fingerprint};
 use crate::journal::{OwnerId, RunFilter, Summary, derive, fenced, unknown};
 
 // Runs.
@@ -153,13 +151,13 @@ pub(super) fn move_run(
     add_records(db, &after.id, records)?;
     for effect in events.iter().flat_map(Event::effected) {
         match effect {
-            Effected::LeaseOpened(lease) => put_lease(db, lease)?,
+            Effected::LeaseOpened(lease) => duties::put_lease(db, lease)?,
             Effected::LeaseClosed { id } => {
-                db.prepare_cached("DELETE FROM leases WHERE id = ?1")?.execute([id])?;
+                duties::remove_lease(db, id)?;
             }
-            Effected::Scheduled(appointment) => put_schedule(db, appointment)?,
+            Effected::Scheduled(appointment) => duties::put_schedule(db, appointment)?,
             Effected::Unscheduled { id } => {
-                remove_schedule(db, id)?;
+                duties::remove_schedule(db, id)?;
             }
         }
     }
@@ -431,67 +429,4 @@ fn numbered_signals(db: &Connection, id: &RunId) -> Rows<Vec<(i64, Signal)>> {
         Ok((column(row, 0, &what)?, parse(&body, &what)?))
     })?;
     rows.collect()
-}
-
-// Leases and schedules: few, read whole, and sorted by what is under their sums.
-
-/// Returns the open leases, the first deadline first.
-pub(super) fn leases(db: &Connection) -> Rows<Vec<Lease>> {
-    let mut leases: Vec<Lease> = bodies(db, "SELECT id, body, sum FROM leases", "lease")?;
-    leases.sort_by(|a, b| (a.deadline, &a.id).cmp(&(b.deadline, &b.id)));
-    Ok(leases)
-}
-
-fn put_lease(db: &Connection, lease: &Lease) -> Rows<()> {
-    let body = json(lease)?;
-    db.prepare_cached(
-        "INSERT INTO leases (id, body, sum) VALUES (?1, ?2, ?3)
-         ON CONFLICT (id) DO UPDATE SET body = excluded.body, sum = excluded.sum",
-    )?
-    .execute([&lease.id, &body, &seal(&[&lease.id, &body])])?;
-    Ok(())
-}
-
-/// Returns the schedules, the next due first.
-pub(super) fn schedules(db: &Connection) -> Rows<Vec<Appointment>> {
-    let mut schedules: Vec<Appointment> = bodies(db, "SELECT id, body, sum FROM schedules", "schedule")?;
-    schedules.sort_by(|a, b| (a.due, &a.id).cmp(&(b.due, &b.id)));
-    Ok(schedules)
-}
-
-/// Returns one schedule, if there is one.
-pub(super) fn schedule(db: &Connection, id: &str) -> Rows<Option<Appointment>> {
-    let mut statement = db.prepare_cached("SELECT id, body, sum FROM schedules WHERE id = ?1")?;
-    let mut rows = statement.query([id])?;
-    rows.next()?.map(|row| read_body(row, "schedule")).transpose()
-}
-
-/// Adds a schedule or replaces the one of the same id.
-pub(super) fn put_schedule(db: &Connection, appointment: &Appointment) -> Rows<()> {
-    let body = json(appointment)?;
-    db.prepare_cached(
-        "INSERT INTO schedules (id, body, sum) VALUES (?1, ?2, ?3)
-         ON CONFLICT (id) DO UPDATE SET body = excluded.body, sum = excluded.sum",
-    )?
-    .execute([&appointment.id, &body, &seal(&[&appointment.id, &body])])?;
-    Ok(())
-}
-
-/// Removes a schedule. Returns whether there was one.
-pub(super) fn remove_schedule(db: &Connection, id: &str) -> Rows<bool> {
-    Ok(db.prepare_cached("DELETE FROM schedules WHERE id = ?1")?.execute([id])? > 0)
-}
-
-fn bodies<T: DeserializeOwned>(db: &Connection, sql: &str, kind: &str) -> Rows<Vec<T>> {
-    db.prepare_cached(sql)?.query_and_then([], |row| read_body(row, kind))?.collect()
-}
-
-fn read_body<T: DeserializeOwned>(row: &Row<'_>, kind: &str) -> Rows<T> {
-    let id: String = column(row, 0, &format!("the name of a {kind}"))?;
-    let what = format!("the {kind} `{id}`");
-    let body: String = column(row, 1, &what)?;
-    if column::<String>(row, 2, &what)? != seal(&[&id, &body]) {
-        return Err(damaged(&what));
-    }
-    parse(&body, &what)
 }

@@ -78,14 +78,28 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE INDEX signals_run ON signals (run, n);
     CREATE TABLE leases (
         id TEXT PRIMARY KEY NOT NULL,
+        deadline TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        door TEXT NOT NULL,
+        body TEXT NOT NULL,
+        sum TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX leases_deadline ON leases (deadline, id);
+    CREATE INDEX leases_subject ON leases (subject);
+    CREATE INDEX leases_door ON leases (door);
+    CREATE TABLE forgotten_leases (
+        n INTEGER PRIMARY KEY NOT NULL,
+        id TEXT NOT NULL,
         body TEXT NOT NULL,
         sum TEXT NOT NULL
     ) STRICT;
     CREATE TABLE schedules (
         id TEXT PRIMARY KEY NOT NULL,
+        due TEXT NOT NULL,
         body TEXT NOT NULL,
         sum TEXT NOT NULL
     ) STRICT;
+    CREATE INDEX schedules_due ON schedules (due, id);
 "];
 
 /// A database file: its place, and which file it was when it was opened.

@@ -21,6 +21,9 @@ async fn a_damaged_row_is_an_error_that_names_it() {
         ("DELETE FROM sources", "the text of `book` in run a"),
         ("UPDATE leases SET body = replace(body, '1970', '1971') WHERE id = 'l3'", "the lease `l3`"),
         ("UPDATE leases SET id = 'l99' WHERE id = 'l3'", "the lease `l99`"),
+        ("UPDATE leases SET deadline = '2999-01-01T00:00:00.000000000Z' WHERE id = 'l3'", "the lease `l3`"),
+        ("UPDATE leases SET door = 'elsewhere' WHERE id = 'l3'", "the lease `l3`"),
+        ("UPDATE schedules SET due = '2999-01-01T00:00:00.000000000Z' WHERE id = 's3'", "the schedule `s3`"),
         ("UPDATE schedules SET body = '{}' WHERE id = 's3'", "the schedule `s3`"),
         ("UPDATE signals SET body = replace(body, 'yes', 'no')", "a word for run r1"),
         (

@@ -1,0 +1,152 @@
+//! The rows of leases and schedules: what is due by itself.
+//!
+//! Owns: every SQL statement over these tables. The columns beside the body are there to be searched;
+//! they are under the sum, and follow from the body.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Params, Row, params};
+use serde::de::DeserializeOwned;
+
+use super::values::{Rows, column, damaged, json, parse, seal, text};
+use crate::event::{Appointment, ForgottenLease, Lease};
+use crate::journal::LeaseFilter;
+
+// Leases.
+
+const LEASE: &str = "SELECT id, body, sum, deadline, subject, door FROM leases";
+
+/// Returns the open leases, the first deadline first.
+pub(super) fn leases(db: &Connection) -> Rows<Vec<Lease>> {
+    read_leases(db, &format!("{LEASE} ORDER BY deadline, id"), [])
+}
+
+/// Returns the open leases that a filter means, the first deadline first.
+pub(super) fn leases_where(db: &Connection, filter: &LeaseFilter) -> Rows<Vec<Lease>> {
+    let (column, value) = match filter {
+        LeaseFilter::Due(now) => ("deadline <=", text(*now)),
+        LeaseFilter::Id(id) => ("id =", id.clone()),
+        LeaseFilter::Subject(subject) => ("subject =", subject.to_ascii_lowercase()),
+        LeaseFilter::Door(door) => ("door =", door.to_ascii_lowercase()),
+    };
+    read_leases(db, &format!("{LEASE} WHERE {column} ?1 ORDER BY deadline, id"), [value])
+}
+
+fn read_leases(db: &Connection, sql: &str, params: impl Params) -> Rows<Vec<Lease>> {
+    let read = |row: &Row<'_>| -> Rows<Lease> {
+        let lease: Lease = read_body(row, "lease", 6)?;
+        let [deadline, subject, door] = lease_columns(&lease);
+        let what = format!("the lease `{}`", lease.id);
+        for (n, expected) in [(3, deadline), (4, subject), (5, door)] {
+            if column::<String>(row, n, &what)? != expected {
+                return Err(damaged(&what));
+            }
+        }
+        Ok(lease)
+    };
+    db.prepare_cached(sql)?.query_and_then(params, read)?.collect()
+}
+
+/// Opens a lease, or replaces the terms of the one of the same id.
+pub(super) fn put_lease(db: &Connection, lease: &Lease) -> Rows<()> {
+    let body = json(lease)?;
+    let [deadline, subject, door] = lease_columns(lease);
+    let sum = seal(&[&lease.id, &body, &deadline, &subject, &door]);
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO leases (id, deadline, subject, door, body, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![lease.id, deadline, subject, door, body, sum])?;
+    Ok(())
+}
+
+fn lease_columns(lease: &Lease) -> [String; 3] {
+    [text(lease.deadline), lease.subject.to_ascii_lowercase(), lease.door.to_ascii_lowercase()]
+}
+
+/// Ends a lease. Returns whether there was one.
+pub(super) fn remove_lease(db: &Connection, id: &str) -> Rows<bool> {
+    Ok(db.prepare_cached("DELETE FROM leases WHERE id = ?1")?.execute([id])? > 0)
+}
+
+/// Takes a lease off the list and keeps who did so and why. Returns whether there was one.
+pub(super) fn forget_lease(db: &Connection, id: &str, by: &str, because: &str, at: Timestamp) -> Rows<bool> {
+    let Some(lease) = leases_where(db, &LeaseFilter::Id(id.to_owned()))?.pop() else {
+        return Ok(false);
+    };
+    let forgotten = ForgottenLease { lease, by: by.to_owned(), because: because.to_owned(), at };
+    let body = json(&forgotten)?;
+    db.prepare_cached("INSERT INTO forgotten_leases (id, body, sum) VALUES (?1, ?2, ?3)")?.execute([
+        id,
+        &body,
+        &seal(&[id, &body]),
+    ])?;
+    remove_lease(db, id)
+}
+
+/// Returns the leases that were forgotten, the last one first.
+pub(super) fn forgotten_leases(db: &Connection) -> Rows<Vec<ForgottenLease>> {
+    db.prepare_cached("SELECT id, body, sum FROM forgotten_leases ORDER BY n DESC")?
+        .query_and_then([], |row| read_body(row, "forgotten lease", 3))?
+        .collect()
+}
+
+// Schedules.
+
+const SCHEDULE: &str = "SELECT id, body, sum, due FROM schedules";
+
+/// Returns the schedules, the next due first.
+pub(super) fn schedules(db: &Connection) -> Rows<Vec<Appointment>> {
+    read_schedules(db, &format!("{SCHEDULE} ORDER BY due, id"), [])
+}
+
+/// Returns the schedules that are due, the longest due first.
+pub(super) fn schedules_due(db: &Connection, now: Timestamp) -> Rows<Vec<Appointment>> {
+    read_schedules(db, &format!("{SCHEDULE} WHERE due <= ?1 ORDER BY due, id"), [text(now)])
+}
+
+/// Returns one schedule, if there is one.
+pub(super) fn schedule(db: &Connection, id: &str) -> Rows<Option<Appointment>> {
+    Ok(read_schedules(db, &format!("{SCHEDULE} WHERE id = ?1"), [id])?.pop())
+}
+
+fn read_schedules(db: &Connection, sql: &str, params: impl Params) -> Rows<Vec<Appointment>> {
+    let read = |row: &Row<'_>| -> Rows<Appointment> {
+        let schedule: Appointment = read_body(row, "schedule", 4)?;
+        let what = format!("the schedule `{}`", schedule.id);
+        match column::<String>(row, 3, &what)? == text(schedule.due) {
+            true => Ok(schedule),
+            false => Err(damaged(&what)),
+        }
+    };
+    db.prepare_cached(sql)?.query_and_then(params, read)?.collect()
+}
+
+/// Adds a schedule or replaces the one of the same id.
+pub(super) fn put_schedule(db: &Connection, appointment: &Appointment) -> Rows<()> {
+    let (due, body) = (text(appointment.due), json(appointment)?);
+    let sum = seal(&[&appointment.id, &body, &due]);
+    db.prepare_cached("INSERT OR REPLACE INTO schedules (id, due, body, sum) VALUES (?1, ?2, ?3, ?4)")?
+        .execute([&appointment.id, &due, &body, &sum])?;
+    Ok(())
+}
+
+/// Removes a schedule. Returns whether there was one.
+pub(super) fn remove_schedule(db: &Connection, id: &str) -> Rows<bool> {
+    Ok(db.prepare_cached("DELETE FROM schedules WHERE id = ?1")?.execute([id])? > 0)
+}
+
+/// Reads the body in the second column of a row. The first is its name, the third the sum over both
+/// and over the columns that follow, up to `columns`.
+fn read_body<T: DeserializeOwned>(row: &Row<'_>, kind: &str, columns: usize) -> Rows<T> {
+    let id: String = column(row, 0, &format!("the name of a {kind}"))?;
+    let what = format!("the {kind} `{id}`");
+    let body: String = column(row, 1, &what)?;
+    let mut parts = vec![id.clone(), body.clone()];
+    for n in 3..columns {
+        parts.push(column(row, n, &what)?);
+    }
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    if column::<String>(row, 2, &what)? != seal(&parts) {
+        return Err(damaged(&what));
+    }
+    parse(&body, &what)
+}
