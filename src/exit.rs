@@ -5,7 +5,7 @@
 //! | 0 | done |
 //! | 1 | failed: Azure said no, or the run ended with an error |
 //! | 2 | invalid: the runbook or the arguments are wrong; nothing was sent |
-//! | 3 | not over: the run is parked, was stopped, or misses an identity or a role |
+//! | 3 | not over: the run is parked (also on a mistake in the runbook), was stopped, or misses an identity or a role |
 //! | 4 | diverged: a replay did not meet what was recorded; nothing was sent |
 //! | 5 | storage: the journal cannot be read or written |
 //! | 130 | left at once, at the second Ctrl-C |
@@ -86,7 +86,7 @@ impl From<ErrorKind> for Exit {
         match kind {
             ErrorKind::Unsent | ErrorKind::Transient | ErrorKind::Rejected => Exit::Failed,
             ErrorKind::Invalid => Exit::Invalid,
-            ErrorKind::Denied | ErrorKind::Stopped => Exit::Parked,
+            ErrorKind::Denied | ErrorKind::Script | ErrorKind::Stopped => Exit::Parked,
             ErrorKind::Diverged => Exit::Diverged,
             ErrorKind::Storage => Exit::Storage,
         }
@@ -121,6 +121,7 @@ mod tests {
             (ErrorKind::Rejected, 1),
             (ErrorKind::Invalid, 2),
             (ErrorKind::Denied, 3),
+            (ErrorKind::Script, 3),
             (ErrorKind::Stopped, 3),
             (ErrorKind::Diverged, 4),
             (ErrorKind::Storage, 5),

@@ -217,12 +217,16 @@ impl Engine {
                 Park::Undecided { failure }
                 | Park::Exhausted { failure }
                 | Park::Denied { failure }
-                | Park::Halted { failure },
+                | Park::Halted { failure }
+                | Park::Mistake { failure, .. },
             ) => failure,
             _ => return Ok(None),
         };
         let sources = self.0.journal.sources(run).await?;
-        let at = history.steps.last().map(|past| past.at.clone());
+        let at = match &history.park {
+            Some(Park::Mistake { at, .. }) => at.clone(),
+            _ => history.steps.last().map(|past| past.at.clone()),
+        };
         Ok(Some(point_at(&sources, failure.to_error(), at.as_ref())))
     }
 

@@ -27,8 +27,10 @@ pub enum ErrorKind {
     Rejected,
     /// An identity or a role is missing. The run parks for a person.
     Denied,
-    /// The runbook or its arguments are wrong. Nothing was sent; no script can catch it.
+    /// The runbook or its arguments are wrong, found before anything was sent; no script can catch it.
     Invalid,
+    /// A mistake of the runbook that shows only while it runs. The run parks until its text is mended.
+    Script,
     /// A stop, a park or a shutdown. Not a failure; the run can be resumed.
     Stopped,
     /// Replay met another step than the one recorded. Nothing was sent.
@@ -46,6 +48,7 @@ impl ErrorKind {
             ErrorKind::Rejected => "rejected",
             ErrorKind::Denied => "denied",
             ErrorKind::Invalid => "invalid",
+            ErrorKind::Script => "script",
             ErrorKind::Stopped => "stopped",
             ErrorKind::Diverged => "diverged",
             ErrorKind::Storage => "storage",
@@ -154,6 +157,11 @@ impl Error {
     /// Makes an error about a wrong runbook, parameter or argument.
     pub fn invalid(message: impl Into<String>) -> Self {
         Error::new(ErrorKind::Invalid, message)
+    }
+
+    /// Makes an error about a mistake of the runbook that shows only while it runs.
+    pub fn script(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Script, message)
     }
 
     /// Makes an error about something that was refused or ended in failure.

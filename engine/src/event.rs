@@ -317,6 +317,15 @@ pub enum Park {
         /// The difference.
         failure: Failure,
     },
+    /// The runbook has a mistake that showed only now. Its text can be mended; what was done and
+    /// answered is kept.
+    Mistake {
+        /// The mistake.
+        failure: Failure,
+        /// Where it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Place>,
+    },
     /// A person interrupted the process that drove it.
     Interrupted,
     /// It waits for a child run.
@@ -435,7 +444,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         effected: Vec<Effected>,
     },
-    /// The step's result.
+    /// The step's result. A failure of the kind `script` says that the call itself was wrong: nothing
+    /// was sent, and the number is taken by the call that the mended text makes in its place.
     StepFinished {
         /// The step.
         step: u32,

@@ -19,12 +19,23 @@ pub struct History {
     pub created: Timestamp,
     /// Its steps; step `n` is at `n - 1`.
     pub steps: Vec<PastStep>,
-    /// A stop that took effect: the step at which the script unwinds, and who wanted it.
-    pub stop: Option<(u32, String)>,
+    /// A stop that took effect.
+    pub stop: Option<Stop>,
     /// Why it was put away last.
     pub park: Option<Park>,
     /// How it ended.
     pub end: Option<RunEnd>,
+}
+
+/// A stop that took effect.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    /// The step at which the script unwinds.
+    pub step: u32,
+    /// Whether that step had begun. It is left behind then, and what was deferred takes later numbers.
+    pub begun: bool,
+    /// Who wanted it.
+    pub by: String,
 }
 
 /// One step as recorded.
@@ -134,7 +145,16 @@ impl History {
                 // What it was parked for is behind it: the next park is about something new.
                 self.park = None;
             }
-            Event::StepFinished { step, end, .. } => self.open_step(step)?.state = StepState::Finished(end),
+            Event::StepFinished { step, end, .. } => {
+                self.open_step(step)?;
+                match end {
+                    // The call was wrong and never became a step; its mended form takes the number.
+                    StepEnd::Err(failure) if failure.kind == ErrorKind::Script => {
+                        self.steps.pop();
+                    }
+                    end => self.open_step(step)?.state = StepState::Finished(end),
+                }
+            }
             Event::Signalled { signal: Signal::Answer { step, value, .. } } => {
                 // An answer that comes too late changes nothing.
                 if let Ok(past) = self.open_step(step) {
@@ -142,9 +162,9 @@ impl History {
                 }
             }
             Event::Signalled { signal: Signal::Stop { by } } => {
-                let unfinished = self.unfinished().is_some();
-                let step = self.steps.len() as u32 + u32::from(!unfinished);
-                self.stop.get_or_insert((step, by));
+                let begun = self.unfinished().is_some();
+                let step = self.steps.len() as u32 + u32::from(!begun);
+                self.stop.get_or_insert(Stop { step, begun, by });
             }
             Event::Signalled { signal: Signal::ChildEnded { .. } } => {}
             Event::Parked { park, .. } => {
@@ -168,8 +188,8 @@ impl History {
     pub fn unfinished(&self) -> Option<u32> {
         let last = self.steps.len() as u32;
         let is_open = self.steps.last().is_some_and(|past| !matches!(past.state, StepState::Finished(_)));
-        let is_abandoned = self.stop.as_ref().is_some_and(|(step, _)| *step == last);
-        (is_open && !is_abandoned).then_some(last)
+        let is_left = self.stop.as_ref().is_some_and(|stop| stop.begun && stop.step == last);
+        (is_open && !is_left).then_some(last)
     }
 
     /// Returns a recorded step.
@@ -227,20 +247,27 @@ impl History {
 
 /// Returns the error of a script that calls something else than what is recorded.
 pub fn diverged(step: u32, past: &PastStep, operation: &str, args: &Value) -> Error {
-    let shown = |operation: &str, args: &Value| {
-        let mut text = format!("{operation} {args}");
-        if text.chars().count() > 300 {
-            text = text.chars().take(300).chain("...".chars()).collect();
-        }
-        text
-    };
+    differs(step, past, &shown(operation, args))
+}
+
+/// Returns the error of a script that ends although more steps are recorded, if it does.
+pub fn ended_early(history: &History, reached: u32) -> Option<Error> {
+    history.step(reached + 1).map(|past| differs(reached + 1, past, "the script ends"))
+}
+
+fn shown(operation: &str, args: &Value) -> String {
+    let mut text = format!("{operation} {args}");
+    if text.chars().count() > 300 {
+        text = text.chars().take(300).chain("...".chars()).collect();
+    }
+    text
+}
+
+fn differs(step: u32, past: &PastStep, now: &str) -> Error {
+    let recorded = shown(&past.operation, &past.args);
     Error::new(
         ErrorKind::Diverged,
-        format!(
-            "step {step} is not the one that was recorded\n  recorded: {}\n  now:      {}",
-            shown(&past.operation, &past.args),
-            shown(operation, args)
-        ),
+        format!("step {step} is not the one that was recorded\n  recorded: {recorded}\n  now:      {now}"),
     )
     .hint("nothing was sent; a runbook must take the same way when it is run again: let now(), random() and operations decide, not anything else")
 }

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use crate::bridge::on_own_thread;
 use crate::core::Core;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Cause, Park, RunEnd, RunId, Signal, Source};
 use crate::journal::{Claim, OwnerId, Status};
 use crate::replay::History;
@@ -83,8 +83,9 @@ impl Core {
         loop {
             if let Some(step) = steps.unfinished() {
                 match steps.carry(step, false, patience).await {
-                    // After a stop, the script unwinds at that step and what it deferred runs.
-                    Ok(_) | Err(Unwind::Stop(_)) => {}
+                    // After a stop, the script unwinds at that step and what it deferred runs. A wrong
+                    // call is made, and refused, once more by the script.
+                    Ok(_) | Err(Unwind::Stop(_) | Unwind::Mistake(_)) => {}
                     Err(Unwind::Wait(until)) => {
                         return parked(steps.park(Park::Waiting, Some(until)).await);
                     }
@@ -95,7 +96,15 @@ impl Core {
             let door: Arc<dyn Door> = steps.clone();
             let (core, script, values) = (self.clone(), program.clone(), params.clone());
             let ending = on_own_thread(move || core.language.evaluate(&script, &values, &door)).await?;
-            let end = match (ending, steps.take_unwind()) {
+            let unwind = steps.take_unwind();
+            let is_over = match &unwind {
+                None => !matches!(ending, Ending::Unwound),
+                Some(unwind) => matches!(unwind, Unwind::Stop(_)),
+            };
+            if let Some(diverged) = steps.ended_early().filter(|_| is_over) {
+                return Err(diverged);
+            }
+            let end = match (ending, unwind) {
                 (_, Some(Unwind::Wait(_))) => continue,
                 (Ending::Unwound, None) => {
                     return parked(steps.park(Park::Interrupted, None).await);
@@ -104,6 +113,18 @@ impl Core {
                 (_, Some(unwind)) => return parked(unwind),
                 (Ending::Value(value), None) => RunEnd::Succeeded { value },
                 (Ending::Error(error, at), None) => RunEnd::Failed { failure: error.to_failure(), at },
+                (Ending::Mistake(error, at), None) => match steps.stopped_by() {
+                    Some(by) => RunEnd::Stopped { by },
+                    // Nothing was done that a person would want to keep: the runbook is simply wrong.
+                    None if steps.is_untouched() => {
+                        let failure = Failure { kind: ErrorKind::Invalid, ..error.to_failure() };
+                        RunEnd::Failed { failure, at }
+                    }
+                    None => {
+                        let park = Park::Mistake { failure: error.to_failure(), at };
+                        return parked(steps.park(park, None).await);
+                    }
+                },
             };
             steps.finish(end.clone()).await?;
             return Ok(Driven::Ended(end));
@@ -152,7 +173,7 @@ impl Core {
 fn parked(unwind: Unwind) -> Result<Driven> {
     match unwind {
         Unwind::Parked(park, until) => Ok(Driven::Parked(*park, until)),
-        Unwind::Halt(error) => Err(error),
+        Unwind::Halt(error) | Unwind::Mistake(error) => Err(error),
         Unwind::Wait(until) => Ok(Driven::Parked(Park::Waiting, Some(until))),
         Unwind::Stop(by) => Ok(Driven::Ended(RunEnd::Stopped { by })),
     }

@@ -126,9 +126,10 @@ pub(crate) fn why(park: &Park) -> String {
         Park::Waiting => "it waits".to_owned(),
         Park::Question { text, .. } => format!("it asks: {text}"),
         Park::Undecided { failure } => failure.message.clone(),
-        Park::Exhausted { failure } | Park::Denied { failure } | Park::Halted { failure } => {
-            narrator::headline(failure)
-        }
+        Park::Exhausted { failure }
+        | Park::Denied { failure }
+        | Park::Halted { failure }
+        | Park::Mistake { failure, .. } => narrator::headline(failure),
         Park::Interrupted => "it was interrupted".to_owned(),
         Park::Child { run } => format!("it waits for run {run}"),
     }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use rhai::{Dynamic, EvalAltResult, FnPtr, FuncRegistration, Module, NativeCallContext, RhaiFunc};
 use serde_json::Value;
 
-use super::{Door, NativeResult, Raise, convert, inspect, place, runtime, terminated};
+use super::raise::{Over, place, raised, terminated};
+use super::{Door, NativeResult, Raise, convert, inspect};
 use crate::error::{Error, Result};
 use crate::operation::Registered;
 
@@ -15,6 +16,7 @@ use crate::operation::Registered;
 pub(super) struct Context {
     pub(super) door: Arc<dyn Door>,
     pub(super) deferred: Arc<Mutex<Vec<FnPtr>>>,
+    pub(super) over: Arc<Over>,
 }
 
 /// Binds an operation under its verb: once with its positional arguments, once with a map behind them.
@@ -24,14 +26,16 @@ pub(super) fn bind(module: &mut Module, verb: &'static str, operation: &Register
         let operation = operation.clone();
         let call = move |context: &NativeCallContext<'_>, args: &mut [&mut Dynamic]| {
             let at = place(context.call_source(), context.call_position());
-            let json =
-                arguments(&operation, args).map_err(|error| runtime(&error, context.call_position()))?;
+            let json = arguments(&operation, args).map_err(|error| raised(&error, context))?;
             let tag = of_call(context)?;
             match tag.door.call(&operation, json, at) {
                 Ok(value) => convert::from_json(&value)
                     .map_err(|why| EvalAltResult::ErrorRuntime(why.into(), context.call_position()).into()),
-                Err(Raise::Throw(error)) => Err(runtime(&error, context.call_position())),
-                Err(Raise::Unwind) => Err(terminated(context.call_position())),
+                Err(Raise::Throw(error)) => Err(raised(&error, context)),
+                Err(Raise::Unwind) => {
+                    tag.over.end(None);
+                    Err(terminated(context.call_position()))
+                }
             }
         };
         native(module, verb, count, call);
@@ -45,9 +49,7 @@ pub(super) fn bind_natives(module: &mut Module) {
             of_call(context)?.deferred.lock().expect("no panic while the list is held").push(deferred);
             Ok(Dynamic::UNIT)
         }
-        None => {
-            Err(runtime(&Error::invalid("`defer` takes a function: defer(|| ...)"), context.call_position()))
-        }
+        None => Err(raised(&Error::script("`defer` takes a function: defer(|| ...)"), context)),
     });
     for count in [1, 2] {
         native(module, "progress", count, |context, args| {
@@ -57,13 +59,11 @@ pub(super) fn bind_natives(module: &mut Module) {
             Ok(Dynamic::UNIT)
         });
     }
-    native(module, "fail", 1, |context, args| {
-        Err(runtime(&Error::rejected(args[0].to_string()), context.call_position()))
-    });
+    native(module, "fail", 1, |context, args| Err(raised(&Error::rejected(args[0].to_string()), context)));
     for (name, count, instead) in inspect::REPLACED {
         native(module, name, *count, move |context, _| {
-            let error = Error::invalid(format!("a runbook has no `{name}`")).hint(format!("use {instead}"));
-            Err(runtime(&error, context.call_position()))
+            let error = Error::script(format!("a runbook has no `{name}`")).hint(format!("use {instead}"));
+            Err(raised(&error, context))
         });
     }
 }
@@ -88,10 +88,11 @@ fn native(
     module.set_fn_raw_with_options(FuncRegistration::new(name).in_internal_namespace(), types, func);
 }
 
-fn of_call(context: &NativeCallContext<'_>) -> Result<Context, Box<EvalAltResult>> {
+pub(super) fn of_call(context: &NativeCallContext<'_>) -> Result<Context, Box<EvalAltResult>> {
     let tag = context.tag().and_then(|tag| tag.clone().try_cast::<Context>());
-    // Compiling or inspecting a runbook evaluates nothing; this is a call from outside a run.
-    tag.ok_or_else(|| terminated(context.call_position()))
+    // Compiling or inspecting a runbook evaluates nothing; without a tag this is a call from outside a
+    // run. Behind the end of an evaluation nothing is called either.
+    tag.filter(|tag| !tag.over.is_over()).ok_or_else(|| terminated(context.call_position()))
 }
 
 /// Turns the arguments of a call into JSON by name. An option that is `()` counts as not given.

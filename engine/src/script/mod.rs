@@ -7,6 +7,7 @@
 mod bind;
 mod convert;
 mod inspect;
+mod raise;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,8 +26,10 @@ use serde_json::Value;
 
 use bind::{Context, bind, bind_natives};
 pub use inspect::{Finding, PlannedCall};
+pub(crate) use raise::Ending;
+use raise::lowercase;
 
-use crate::error::{Error, ErrorKind, Failure, Result, ServiceError, Snippet};
+use crate::error::{Error, Result, Snippet};
 use crate::event::{Place, Source};
 use crate::operation::Registered;
 use crate::value::SecretRef;
@@ -82,6 +85,10 @@ pub(crate) trait Door: Send + Sync {
     /// Says that the script itself is over. Returns whether what it deferred runs now: not when the
     /// script only unwound to wait.
     fn begin_deferred(&self) -> bool;
+
+    /// Returns whether the run ends in spite of mistakes: somebody stopped it, and what it deferred
+    /// runs as far as it can.
+    fn ends_anyway(&self) -> bool;
 }
 
 /// How a call ends when it has no value.
@@ -90,17 +97,6 @@ pub(crate) enum Raise {
     Throw(Error),
     /// The script unwinds; the door remembers why.
     Unwind,
-}
-
-/// How one evaluation ended.
-#[derive(Debug)]
-pub(crate) enum Ending {
-    /// The script gave its last value.
-    Value(Value),
-    /// Nobody caught this.
-    Error(Error, Option<Place>),
-    /// The door ended it.
-    Unwound,
 }
 
 /// A compiled runbook with all that it imports.
@@ -176,11 +172,13 @@ impl Language {
     /// Evaluates a program from the top, on the calling thread, which must have [`STACK`] bytes.
     pub(crate) fn evaluate(&self, program: &Program, params: &Value, door: &Arc<dyn Door>) -> Ending {
         let mut engine = self.engine();
-        let context = Context { door: door.clone(), deferred: Arc::default() };
+        let context = Context { door: door.clone(), deferred: Arc::default(), over: Arc::default() };
         engine.set_default_tag(Dynamic::from(context.clone()));
         engine.set_module_resolver(Pinned { sources: program.sources.clone() });
-        let watched = door.clone();
-        engine.on_progress(move |_| watched.is_halted().then_some(Dynamic::UNIT));
+        let watched = context.clone();
+        engine.on_progress(move |_| {
+            (watched.over.is_over() || watched.door.is_halted()).then_some(Dynamic::UNIT)
+        });
 
         let mut scope = Scope::new();
         match convert::from_json(params) {
@@ -191,7 +189,10 @@ impl Language {
         };
         let main = program.sources.first();
         let result = engine.eval_ast_with_scope::<Dynamic>(&mut scope, &program.ast);
-        let mut ending = ending(result, main);
+        let mut ending = context.over.ending(result, main);
+        if matches!(ending, Ending::Mistake(..)) && !door.ends_anyway() {
+            return ending;
+        }
 
         // Newest first; what fails here must not keep the others from running.
         if !door.begin_deferred() {
@@ -202,8 +203,10 @@ impl Language {
                 break;
             };
             let result = next.call::<Dynamic>(&engine, &program.ast, ());
-            match (self::ending(result, main), &ending) {
+            match (context.over.ending(result, main), &ending) {
                 (Ending::Unwound, _) => return Ending::Unwound,
+                (Ending::Mistake(..), _) if door.ends_anyway() => {}
+                (mistake @ Ending::Mistake(..), _) => return mistake,
                 (Ending::Error(error, at), Ending::Value(_)) => ending = Ending::Error(error, at),
                 _ => {}
             }
@@ -255,118 +258,6 @@ fn language_packages() -> Vec<Shared<Module>> {
 
 type NativeResult = Result<Dynamic, Box<EvalAltResult>>;
 
-/// Raises an error as the script sees it: a map to catch, or, when it is about the runbook itself,
-/// an end that nothing catches.
-fn runtime(error: &Error, at: Position) -> Box<EvalAltResult> {
-    let failure = error.to_failure();
-    if failure.kind == ErrorKind::Invalid {
-        return EvalAltResult::ErrorTerminated(Dynamic::from(failure), at).into();
-    }
-    let json = serde_json::json!({
-        "kind": failure.kind.as_str(),
-        "message": failure.message,
-        "code": failure.service.as_ref().and_then(|s| s.code.clone()),
-        "status": failure.service.as_ref().and_then(|s| s.status),
-        "target": failure.service.as_ref().and_then(|s| s.target.clone()),
-        "details": failure.service.as_ref().map(|s| s.details.clone()).unwrap_or_default(),
-        "request_id": failure.service.as_ref().and_then(|s| s.request_id.clone()),
-        "hint": failure.hints.join("\n"),
-        "causes": failure.causes,
-    });
-    let map = convert::from_json(&json).unwrap_or_else(|_| failure.message.into());
-    EvalAltResult::ErrorRuntime(map, at).into()
-}
-
-fn terminated(at: Position) -> Box<EvalAltResult> {
-    EvalAltResult::ErrorTerminated(Dynamic::UNIT, at).into()
-}
-
-fn place(source: Option<&str>, at: Position) -> Place {
-    Place {
-        source: source.filter(|s| !s.is_empty()).map(str::to_owned),
-        line: at.line().unwrap_or(0),
-        column: at.position().unwrap_or(0),
-    }
-}
-
-/// Reads the end of an evaluation.
-fn ending(result: NativeResult, main: Option<&Source>) -> Ending {
-    let error = match result {
-        Ok(value) => {
-            return match convert::to_json(&value) {
-                Ok(json) => Ending::Value(json),
-                // The last expression of a script is often a call for its effect: its value is no result.
-                Err(_) => Ending::Value(Value::Null),
-            };
-        }
-        Err(error) => error,
-    };
-    let (source, inner) = innermost(None, &error);
-    let at = place(source, inner.position());
-    let at = Some(at).filter(|at| at.line > 0);
-    match inner {
-        EvalAltResult::ErrorTerminated(token, _) => match token.clone().try_cast::<Failure>() {
-            Some(failure) => Ending::Error(failure.to_error(), at),
-            None => Ending::Unwound,
-        },
-        EvalAltResult::ErrorRuntime(thrown, _) => Ending::Error(thrown_error(thrown), at),
-        EvalAltResult::ErrorParsing(..) => {
-            let error = Error::invalid(inner.to_string());
-            Ending::Error(error, at)
-        }
-        other => {
-            let mut plain = other.to_string();
-            if let Some(cut) = plain.rfind(" (line ") {
-                plain.truncate(cut);
-            }
-            let named = main.map(|m| m.name.as_str()).unwrap_or_default();
-            Ending::Error(
-                Error::invalid(format!("the runbook `{named}` went wrong: {}", lowercase(&plain))),
-                at,
-            )
-        }
-    }
-}
-
-/// Goes down to the error itself, with the source in which it was raised.
-fn innermost<'a>(source: Option<&'a str>, error: &'a EvalAltResult) -> (Option<&'a str>, &'a EvalAltResult) {
-    match error {
-        EvalAltResult::ErrorInFunctionCall(_, of, inner, _) => {
-            innermost(Some(of.as_str()).filter(|s| !s.is_empty()).or(source), inner)
-        }
-        EvalAltResult::ErrorInModule(of, inner, _) => innermost(Some(of), inner),
-        other => (source, other),
-    }
-}
-
-/// Reads what a script threw: our own map thrown on, or any value of its own.
-fn thrown_error(thrown: &Dynamic) -> Error {
-    let Ok(json) = convert::to_json(thrown) else {
-        return Error::rejected("the runbook threw a value");
-    };
-    let text = |name: &str| json.get(name).and_then(Value::as_str).map(str::to_owned);
-    let Some(message) = text("message") else {
-        return Error::rejected(json.as_str().map_or_else(|| json.to_string(), str::to_owned));
-    };
-    let kind = text("kind").and_then(|k| serde_json::from_value(Value::String(k)).ok());
-    let list = |name: &str| json.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-    let service = ServiceError {
-        code: text("code"),
-        status: json.get("status").and_then(Value::as_u64).and_then(|s| u16::try_from(s).ok()),
-        target: text("target"),
-        details: list("details"),
-        request_id: text("request_id"),
-    };
-    Failure {
-        kind: kind.unwrap_or(ErrorKind::Rejected),
-        message,
-        causes: list("causes").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        hints: text("hint").iter().flat_map(|h| h.lines()).map(str::to_owned).collect(),
-        service: (service != ServiceError::default()).then_some(service),
-    }
-    .to_error()
-}
-
 fn syntax_error(source: &Source, error: ParseError) -> Error {
     let at = error.position();
     let text: Arc<str> = source.text.as_str().into();
@@ -378,11 +269,6 @@ fn syntax_error(source: &Source, error: ParseError) -> Error {
         error = error.hint("a runbook cannot evaluate text: what it does must be seen by reading it");
     }
     error
-}
-
-fn lowercase(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// Resolves `import` among the texts that were pinned with the run.

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::{KEEP_THREAD, Steps, Unwind, since, without_retry};
 use crate::cx::Cx;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Cause, Effected, Event, Lease, Park, Progress, RunEnd, RunId, StepEnd};
 use crate::journal::{LeaseFilter, Sync};
 use crate::lease::CLOSE_AGAIN;
@@ -147,6 +147,9 @@ impl Steps {
             Ok(outcome) => return self.settle(step, past, outcome).await,
             Err(error) => error,
         };
+        if is_mistake(&error) && attempt(&past.state) == 1 {
+            return self.wrong_call(step, error).await;
+        }
         if !error.kind().is_retryable() {
             return self.refused(step, error).await;
         }
@@ -200,6 +203,8 @@ impl Steps {
                         };
                         self.accept(step, past, pending).await
                     }
+                    // What cannot be prepared does not exist: whatever the attempt, nothing was done.
+                    Err(error) if is_mistake(&error) => self.wrong_call(step, error).await,
                     Err(error) => self.refused(step, error).await,
                 }
             }
@@ -243,11 +248,21 @@ impl Steps {
         Ok(self.record(vec![Event::StepFinished { step, end, effected }], sync).await?)
     }
 
+    /// Takes a call back that was refused before anything was sent: the call of the mended text takes
+    /// its place.
+    async fn wrong_call(&self, step: u32, error: Error) -> Result<(), Unwind> {
+        let failure = Failure { kind: ErrorKind::Script, ..error.to_failure() };
+        self.end(step, StepEnd::Err(failure.clone()), Vec::new()).await?;
+        Err(Unwind::Mistake(failure.to_error()))
+    }
+
     /// Reads an error that no later attempt mends by itself.
     async fn refused(&self, step: u32, error: Error) -> Result<(), Unwind> {
         let failure = error.to_failure();
         match error.kind() {
-            ErrorKind::Rejected | ErrorKind::Invalid => {
+            // Whatever was sent before, the step stands, and the script hears how it ended.
+            ErrorKind::Rejected | ErrorKind::Invalid | ErrorKind::Script => {
+                let failure = Failure { kind: ErrorKind::Rejected, ..failure };
                 let effected = self.close_early(step).await?;
                 self.end(step, StepEnd::Err(failure), effected).await
             }
@@ -475,6 +490,10 @@ impl Trouble {
     fn not_before(&self, check_at: Timestamp) -> Timestamp {
         self.until.map_or(check_at, |until| until.max(check_at))
     }
+}
+
+fn is_mistake(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Script)
 }
 
 fn attempt(state: &StepState) -> u32 {

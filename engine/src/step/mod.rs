@@ -22,7 +22,7 @@ use crate::event::{Event, Park, Place, Progress, RunEnd, Signal, StepEnd, digest
 use crate::journal::{Sync, Tenure};
 use crate::operation::Registered;
 use crate::redact::secrets_in;
-use crate::replay::{History, PastStep, StepState, diverged};
+use crate::replay::{History, PastStep, StepState, diverged, ended_early};
 use crate::runbook::Runbook;
 use crate::script::{Door, Raise};
 
@@ -39,6 +39,8 @@ pub(crate) enum Unwind {
     Parked(Box<Park>, Option<Timestamp>),
     /// A person stopped the run; the event is written.
     Stop(String),
+    /// The step under way was a wrong call. Nothing was sent, and it is no step any more.
+    Mistake(Error),
     /// Nothing more may be done or written.
     Halt(Error),
 }
@@ -102,9 +104,20 @@ impl Steps {
         self.line().unwind.take()
     }
 
+    /// Returns whether the run has begun no step yet: nothing was asked of the world or of a person.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.line().history.steps.is_empty()
+    }
+
+    /// Returns the error of a script that is over before its record is, if it is.
+    pub(crate) fn ended_early(&self) -> Option<Error> {
+        let line = self.line();
+        ended_early(&line.history, line.reached)
+    }
+
     /// Returns who stopped the run, if somebody did.
     pub(crate) fn stopped_by(&self) -> Option<String> {
-        self.line().history.stop.as_ref().map(|(_, by)| by.clone())
+        self.line().history.stop.as_ref().map(|stop| stop.by.clone())
     }
 
     /// Ends the run.
@@ -263,10 +276,11 @@ impl Steps {
             let mut line = self.line();
             line.reached += 1;
             let step = line.reached;
-            if let (false, Some((stop, by))) = (line.deferring, &line.history.stop)
-                && *stop == step
+            if let (false, Some(stop)) = (line.deferring, line.history.stop.clone())
+                && stop.step == step
             {
-                return Err(Unwind::Stop(by.clone()));
+                line.reached -= u32::from(!stop.begun);
+                return Err(Unwind::Stop(stop.by));
             }
             match line.history.step(step) {
                 None => (step, false),
@@ -281,11 +295,13 @@ impl Steps {
             if known {
                 return self.carry(step, false, KEEP_THREAD).await;
             }
-            self.attend().await?;
-            if let Err(error) = self.permit(operation, &args) {
+            if let Err(unwind) = self.attend().await {
                 // What never became a step takes no number.
                 self.line().reached -= 1;
-                return Ok(StepEnd::Err(error.to_failure()));
+                return Err(unwind);
+            }
+            if let Err(error) = self.permit(operation, &args) {
+                return Err(Unwind::Mistake(error));
             }
             let event = Event::StepStarted { step, operation: name.to_owned(), args, at, attempt: 1 };
             let sync = if operation.declaration.is_read_only() { Sync::Soon } else { Sync::Now };
@@ -299,6 +315,11 @@ impl Door for Steps {
     fn call(&self, operation: &Registered, args: Value, at: Place) -> Result<Value, Raise> {
         match self.take(operation, args, at) {
             Ok(StepEnd::Ok(value)) => Ok(value),
+            Err(Unwind::Mistake(error)) => {
+                // What is no step takes no number.
+                self.line().reached -= 1;
+                Err(Raise::Throw(error))
+            }
             Ok(StepEnd::Err(failure)) => Err(Raise::Throw(failure.to_error())),
             Err(unwind) => {
                 self.line().unwind = Some(unwind);
@@ -323,6 +344,10 @@ impl Door for Steps {
 
     fn is_halted(&self) -> bool {
         self.core.is_interrupted()
+    }
+
+    fn ends_anyway(&self) -> bool {
+        self.stopped_by().is_some()
     }
 
     fn begin_deferred(&self) -> bool {

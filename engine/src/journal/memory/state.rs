@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use super::{Answer, Command};
-use crate::error::{Error, Result};
-use crate::event::{Appointment, Effected, Event, ForgottenLease, Lease, Record, RunId, Signal, Source};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{
+    Appointment, Effected, Event, ForgottenLease, Lease, Record, RunId, Signal, Source, StepEnd,
+};
 use crate::journal::derive::{self, Verdict};
 use crate::journal::{Appended, Claim, NewRun, OwnerId, Summary, Tenure, unknown};
 
@@ -202,6 +204,11 @@ impl Steps {
                 if !self.open || *step != self.last =>
             {
                 return out_of_order(&format!("step {step} was not started"));
+            }
+            // A call that was wrong is no step: its number is taken again.
+            Event::StepFinished { end: StepEnd::Err(failure), .. } if failure.kind == ErrorKind::Script => {
+                self.open = false;
+                self.last -= 1;
             }
             Event::StepFinished { .. } => self.open = false,
             // The first stop leaves the step under way behind: what was deferred comes next.

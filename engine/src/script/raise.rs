@@ -1,0 +1,175 @@
+//! How an error goes through a script: raised by a call, caught or thrown on, and read at the end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use rhai::{Dynamic, EvalAltResult, NativeCallContext, Position};
+use serde_json::Value;
+
+use super::bind::of_call;
+use super::{NativeResult, convert};
+use crate::error::{Error, ErrorKind, Failure, ServiceError};
+use crate::event::{Place, Source};
+
+/// How one evaluation ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// The script gave its last value.
+    Value(Value),
+    /// Nobody caught this.
+    Error(Error, Option<Place>),
+    /// The runbook itself is wrong here.
+    Mistake(Error, Option<Place>),
+    /// The door ended it.
+    Unwound,
+}
+
+/// Whether an evaluation is over although the interpreter may not know it yet: `sort` and its like
+/// go on after an error inside the function that they were given.
+#[derive(Default)]
+pub(super) struct Over {
+    is_over: AtomicBool,
+    mistake: Mutex<Option<(Failure, Place)>>,
+}
+
+impl Over {
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// Ends the evaluation: nothing is called any more.
+    pub(super) fn end(&self, mistake: Option<(Failure, Place)>) {
+        self.is_over.store(true, Ordering::Relaxed);
+        *self.mistake() = mistake;
+    }
+
+    /// Reads the end of an evaluation; another may begin.
+    pub(super) fn ending(&self, result: NativeResult, main: Option<&Source>) -> Ending {
+        let was_over = self.is_over.swap(false, Ordering::Relaxed);
+        match self.mistake().take() {
+            Some((failure, at)) => Ending::Mistake(failure.to_error(), Some(at).filter(|at| at.line > 0)),
+            None if was_over => Ending::Unwound,
+            None => ending(result, main),
+        }
+    }
+
+    fn mistake(&self) -> MutexGuard<'_, Option<(Failure, Place)>> {
+        self.mistake.lock().expect("no panic while the mistake is held")
+    }
+}
+
+/// Raises an error as the script sees it: a map to catch, or, when it is about the runbook itself,
+/// an end that nothing catches.
+pub(super) fn raised(error: &Error, context: &NativeCallContext<'_>) -> Box<EvalAltResult> {
+    let (at, failure) = (context.call_position(), error.to_failure());
+    if matches!(failure.kind, ErrorKind::Invalid | ErrorKind::Script) {
+        if let Ok(tag) = of_call(context) {
+            let failure = Failure { kind: ErrorKind::Script, ..failure };
+            tag.over.end(Some((failure, place(context.call_source(), at))));
+        }
+        return terminated(at);
+    }
+    let json = serde_json::json!({
+        "kind": failure.kind.as_str(),
+        "message": failure.message,
+        "code": failure.service.as_ref().and_then(|s| s.code.clone()),
+        "status": failure.service.as_ref().and_then(|s| s.status),
+        "target": failure.service.as_ref().and_then(|s| s.target.clone()),
+        "details": failure.service.as_ref().map(|s| s.details.clone()).unwrap_or_default(),
+        "request_id": failure.service.as_ref().and_then(|s| s.request_id.clone()),
+        "hint": failure.hints.join("\n"),
+        "causes": failure.causes,
+    });
+    let map = convert::from_json(&json).unwrap_or_else(|_| failure.message.into());
+    EvalAltResult::ErrorRuntime(map, at).into()
+}
+
+pub(super) fn terminated(at: Position) -> Box<EvalAltResult> {
+    EvalAltResult::ErrorTerminated(Dynamic::UNIT, at).into()
+}
+
+pub(super) fn place(source: Option<&str>, at: Position) -> Place {
+    Place {
+        source: source.filter(|s| !s.is_empty()).map(str::to_owned),
+        line: at.line().unwrap_or(0),
+        column: at.position().unwrap_or(0),
+    }
+}
+
+/// Reads the end of an evaluation.
+fn ending(result: NativeResult, main: Option<&Source>) -> Ending {
+    let error = match result {
+        Ok(value) => {
+            return match convert::to_json(&value) {
+                Ok(json) => Ending::Value(json),
+                // The last expression of a script is often a call for its effect: its value is no result.
+                Err(_) => Ending::Value(Value::Null),
+            };
+        }
+        Err(error) => error,
+    };
+    let (source, inner) = innermost(None, &error);
+    let at = place(source, inner.position());
+    let at = Some(at).filter(|at| at.line > 0);
+    match inner {
+        EvalAltResult::ErrorTerminated(..) => Ending::Unwound,
+        EvalAltResult::ErrorRuntime(thrown, _) => Ending::Error(thrown_error(thrown), at),
+        EvalAltResult::ErrorParsing(..) => Ending::Mistake(Error::script(inner.to_string()), at),
+        other => {
+            let mut plain = other.to_string();
+            if let Some(cut) = plain.rfind(" (line ") {
+                plain.truncate(cut);
+            }
+            let named = main.map(|m| m.name.as_str()).unwrap_or_default();
+            let message = format!("the runbook `{named}` went wrong: {}", lowercase(&plain));
+            Ending::Mistake(Error::script(message), at)
+        }
+    }
+}
+
+/// Goes down to the error itself, with the source in which it was raised.
+fn innermost<'a>(source: Option<&'a str>, error: &'a EvalAltResult) -> (Option<&'a str>, &'a EvalAltResult) {
+    match error {
+        EvalAltResult::ErrorInFunctionCall(_, of, inner, _) => {
+            innermost(Some(of.as_str()).filter(|s| !s.is_empty()).or(source), inner)
+        }
+        EvalAltResult::ErrorInModule(of, inner, _) => innermost(Some(of), inner),
+        other => (source, other),
+    }
+}
+
+/// Reads what a script threw: our own map thrown on, or any value of its own.
+fn thrown_error(thrown: &Dynamic) -> Error {
+    let Ok(json) = convert::to_json(thrown) else {
+        return Error::rejected("the runbook threw a value");
+    };
+    let text = |name: &str| json.get(name).and_then(Value::as_str).map(str::to_owned);
+    let Some(message) = text("message") else {
+        return Error::rejected(json.as_str().map_or_else(|| json.to_string(), str::to_owned));
+    };
+    // Whatever the script says, it raises only what a script may have caught.
+    let kind = text("kind").and_then(|k| serde_json::from_value(Value::String(k)).ok());
+    let kind =
+        kind.filter(|kind| matches!(kind, ErrorKind::Unsent | ErrorKind::Transient | ErrorKind::Rejected));
+    let list = |name: &str| json.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let service = ServiceError {
+        code: text("code"),
+        status: json.get("status").and_then(Value::as_u64).and_then(|s| u16::try_from(s).ok()),
+        target: text("target"),
+        details: list("details"),
+        request_id: text("request_id"),
+    };
+    Failure {
+        kind: kind.unwrap_or(ErrorKind::Rejected),
+        message,
+        causes: list("causes").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        hints: text("hint").iter().flat_map(|h| h.lines()).map(str::to_owned).collect(),
+        service: (service != ServiceError::default()).then_some(service),
+    }
+    .to_error()
+}
+
+pub(super) fn lowercase(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
