@@ -119,6 +119,56 @@ pub fn failed(method: Method, url: &Url, state: &str, body: &Value, request_id: 
     sort(0, &arm).hints.into_iter().fold(error, Error::hint)
 }
 
+/// Returns the error of a resource that stands as failed after a request was accepted.
+///
+/// A new or replaced resource that failed did so now. One that was changed in part may have failed long before.
+pub fn ended(method: Method, url: &Url, state: &str, body: &Value, request_id: Option<&str>) -> Error {
+    let error = failed(method, url, state, body, request_id);
+    if method != Method::Patch || ArmError::read(body).is_some() {
+        return error;
+    }
+    let message = format!(
+        "{method} {} was accepted; the resource's provisioning state is {}",
+        shown(url),
+        shortened(state, 40)
+    );
+    let service = error.service_error().cloned().unwrap_or_default();
+    Error::rejected(message)
+        .service(service)
+        .hint("the state may be that of an earlier change: read the resource to see whether this one holds")
+}
+
+/// Returns the error of a request that was accepted with an address that must not be asked.
+pub fn unfollowed(method: Method, url: &Url, why: &str) -> Error {
+    let message = format!(
+        "{method} {} was accepted, and its status is at {why}; the sign-in token is not sent there",
+        shown(url)
+    );
+    Error::new(ErrorKind::Transient, message)
+        .hint("this is not how Azure answers: check that nothing stands between this machine and Azure")
+}
+
+/// Returns the error of a request that was accepted and whose status nobody gives. A missing role stays one.
+pub fn undecided(method: Method, url: &Url, refusal: Error) -> Error {
+    if refusal.kind() == ErrorKind::Denied {
+        return refusal;
+    }
+    let message = format!("{method} {} was accepted, and how it stands cannot be read", shown(url));
+    let service = refusal.service_error().cloned().unwrap_or_default();
+    let pause = refusal.pause();
+    Error::new(ErrorKind::Transient, message).service(service).retry_after(pause).because(refusal)
+}
+
+/// Returns the error of an answer that is longer than any of Azure's. A write may have had its effect.
+pub fn oversized(method: Method, url: &Url, limit: usize) -> Error {
+    let kind = if method.is_read() { ErrorKind::Rejected } else { ErrorKind::Transient };
+    let error = Error::new(kind, format!("{method} {} got an answer of more than {limit} bytes", shown(url)));
+    if method.is_read() {
+        return error.hint("ask for less: fewer resources, a filter, a smaller page");
+    }
+    error
+}
+
 /// Returns the error of a request that got no answer.
 pub fn unanswered(method: Method, url: &Url, error: reqwest::Error) -> Error {
     let host = url.host_str().unwrap_or_default();
@@ -511,7 +561,7 @@ mod tests {
     #[test]
     fn nothing_is_unbounded_and_no_signature_is_shown() {
         let long = "x".repeat(1_000_000);
-        let details: Vec<Value> = (0..1000).map(|_| json!({"code": "B", "message": long})).collect();
+        let details: Vec<Value> = (0..30).map(|_| json!({"code": "B", "message": long})).collect();
         let error = answer(
             400,
             &[("x-ms-request-id", "r1")],

@@ -11,6 +11,9 @@
 //! It owns no socket and no clock, never sleeps, and can be stored at any point between two answers. Services differ
 //! widely in what they send: a word we do not know means "still running", never a panic. The bearer token goes where
 //! these addresses point, so each of them must be on the host that took the first request.
+//!
+//! What says nothing about the operation itself (a status that is not there, a refused read, a proxy's page) is never
+//! read as its failure. Such an error is `Transient`: the engine asks again, and in the end a person.
 
 use std::time::Duration;
 
@@ -30,7 +33,7 @@ const SHORT_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_URL: usize = 16 * 1024;
 /// The longest wait that is believed: contracts say at most ten minutes.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-/// How often a resource that was just made may be missing before that is believed.
+/// How often what was just made (a status, a resource, a result) may be missing before that is believed.
 const PATIENCE: u8 = 6;
 
 /// Where the result of a finished operation is read: `final-state-via` of an API description.
@@ -78,10 +81,10 @@ pub struct Lro {
     finish: FinalState,
     /// The last status word, for people.
     status: String,
-    /// How often in a row the resource was not there.
+    /// How often in a row what was asked for was not there.
     #[serde(default)]
     missing: u8,
-    /// What the last status answer gave as the result, when a final read is still to come.
+    /// The result as far as it is known: from a synchronous first answer, then from the last status.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     result: Value,
     /// The id of the first request; polls carry it too.
@@ -107,7 +110,7 @@ pub enum Step {
     Final(Box<Lro>),
     /// Succeeded, with the result.
     Done(Value),
-    /// Ended in failure, or cannot be followed.
+    /// Ended in failure; or, when the error is retryable, does not say how it stands.
     Failed(Error),
 }
 
@@ -143,7 +146,8 @@ impl Lro {
     /// Reads the first answer, which must be a success.
     ///
     /// # Errors
-    /// `Rejected` when the answer points to another host.
+    /// `Rejected` when the resource ended as failed. `Transient` when the request was accepted and cannot be followed: its
+    /// status is on another host, or its answer is none of Azure's.
     pub fn start(
         method: Method,
         url: &Url,
@@ -153,6 +157,7 @@ impl Lro {
     ) -> Result<Started, Error> {
         let body = response.json();
         let state = provisioning_state(body);
+        let keeps_body = method == Method::Post && response.status == 200;
         let pending = |kind, poll: Url, location| {
             let lro = Lro {
                 method,
@@ -163,7 +168,7 @@ impl Lro {
                 finish,
                 status: state.map_or_else(|| "Accepted".into(), |word| shortened(word, 60)),
                 missing: 0,
-                result: Value::Null,
+                result: if keeps_body { body.clone() } else { Value::Null },
                 client_request_id: client_request_id.map(str::to_owned),
             };
             // A body that already says Succeeded may be the state before this update, so it is checked once, at once.
@@ -174,25 +179,30 @@ impl Lro {
         if method.is_read() || response.status == 204 {
             return Ok(Started::Done(body.clone()));
         }
+        let follow = |target: &str| trusted(url, target).map_err(|why| error::unfollowed(method, url, &why));
         let location = response.header("location");
         for header in ["azure-asyncoperation", "operation-location"] {
             if let Some(target) = response.header(header) {
-                let poll = trusted(url, target)?;
+                let poll = follow(target)?;
                 let location = location.and_then(|l| trusted(url, l).ok());
                 return Ok(pending(Kind::Async, poll, location));
             }
         }
         let running = state.is_some_and(|word| State::of(word) == State::Running);
-        if let Some(target) = location {
-            if response.status == 202 {
-                let poll = trusted(url, target)?;
-                return Ok(pending(Kind::Location, poll.clone(), Some(poll)));
-            }
-            // On 200 and 201 `Location` is plain HTTP for "here is the resource", unless it differs from it.
-            let elsewhere = Url::parse(target).ok().filter(|l| same_origin(url, l) && l.path() != url.path());
-            let extended = Url::parse(target).ok().filter(|l| same_origin(url, l) && is_extended(url, l));
-            if let Some(poll) =
-                elsewhere.or(extended).filter(|_| state.is_none_or(|w| State::of(w) == State::Running))
+        if let Some(target) = location.filter(|_| response.status == 202) {
+            let poll = follow(target)?;
+            return Ok(pending(Kind::Location, poll.clone(), Some(poll)));
+        }
+        if response.text().is_some() {
+            return Err(error::garbled(method, url, response));
+        }
+        // On 201 `Location` is plain HTTP for "here is the resource", unless it differs from it. A 200 is whole.
+        if let Some(target) = location.filter(|_| running || response.status == 201 && state.is_none()) {
+            let is_elsewhere = |l: &Url| !is_same_path(url, l) || is_extended(l);
+            if let Some(poll) = trusted(url, target)
+                .ok()
+                .filter(|_| method != Method::Post || response.status == 201)
+                .filter(is_elsewhere)
             {
                 return Ok(pending(Kind::Location, poll.clone(), Some(poll)));
             }
@@ -202,7 +212,7 @@ impl Lro {
                 Ok(pending(Kind::Body, url.clone(), None))
             }
             Method::Put | Method::Patch if state.is_some_and(|word| State::of(word) == State::Failed) => {
-                Err(error::failed(method, url, state.unwrap_or_default(), body, response.request_id()))
+                Err(error::ended(method, url, state.unwrap_or_default(), body, response.request_id()))
             }
             // Accepted without an address to ask: the resource itself shows when it is over.
             Method::Delete if response.status == 202 => Ok(pending(Kind::Body, url.clone(), None)),
@@ -256,13 +266,11 @@ impl Lro {
         }
     }
 
-    fn handle_status(self, response: &Response) -> Step {
-        if matches!(response.status, 404 | 410) {
-            return self.fall_back();
-        }
+    fn handle_status(mut self, response: &Response) -> Step {
         if !response.is_success() {
-            return Step::Failed(error::refused(Method::Get, &self.poll, response));
+            return self.handle_no_status(response);
         }
+        self.missing = 0;
         if response.status == 204 {
             return self.succeed(&Value::Null);
         }
@@ -285,16 +293,18 @@ impl Lro {
         }
     }
 
-    fn handle_location(self, response: &Response) -> Step {
-        if matches!(response.status, 404 | 410) {
-            return self.fall_back();
+    fn handle_location(mut self, response: &Response) -> Step {
+        // Some services put a status resource behind `Location`; its own words count then.
+        let is_status = self.poll.path().to_ascii_lowercase().contains("operationstatus");
+        if !response.is_success() && (is_status || matches!(response.status, 401 | 403 | 404 | 410)) {
+            return self.handle_no_status(response);
         }
+        // Otherwise this is what the call itself would have answered.
         if !response.is_success() {
             return Step::Failed(error::refused(Method::Get, &self.poll, response));
         }
+        self.missing = 0;
         let body = response.json();
-        // Some services put a status resource behind `Location`; its own words count then.
-        let is_status = self.poll.path().to_ascii_lowercase().contains("operationstatus");
         let status = body.get("status").and_then(Value::as_str).filter(|_| is_status);
         let word = status.or_else(|| provisioning_state(body));
         match (response.status, word.map(State::of)) {
@@ -320,11 +330,11 @@ impl Lro {
             }
             self.missing = self.missing.saturating_add(1);
             if self.missing < PATIENCE {
-                return Step::Wait(Box::new(self), SHORT_WAIT, Note::default());
+                return self.ask_again(response);
             }
         }
         if !response.is_success() {
-            return Step::Failed(error::refused(Method::Get, &self.poll, response));
+            return self.undecided(response);
         }
         self.missing = 0;
         let body = response.json();
@@ -335,7 +345,7 @@ impl Lro {
                 self.wait(response, Some(&word))
             }
             Some(word) if State::of(word) == State::Failed => {
-                Step::Failed(error::failed(self.method, &self.url, word, body, response.request_id()))
+                Step::Failed(error::ended(self.method, &self.url, word, body, response.request_id()))
             }
             // A resource that is still there has not been deleted, whatever its state says.
             _ if is_delete => self.wait(response, None),
@@ -345,43 +355,63 @@ impl Lro {
     }
 
     fn handle_result(mut self, response: &Response) -> Step {
-        if response.is_success() && response.text().is_none() {
+        if response.is_success() && response.status != 202 && response.text().is_none() {
             return Step::Done(response.json().clone());
         }
         // What was just made may be invisible for a moment; what succeeded is not undone by a failed read.
         self.missing = self.missing.saturating_add(1);
         if self.missing < PATIENCE {
-            return Step::Wait(
-                Box::new(self),
-                SHORT_WAIT,
-                Note { status: "Succeeded".into(), percent: None },
-            );
+            return self.ask_again(response);
         }
         if self.method == Method::Post || matches!(response.status, 404 | 410) {
             return Step::Done(self.result);
         }
-        Step::Failed(error::refused(Method::Get, &self.poll, response))
+        self.undecided(response)
     }
 
-    /// The status is gone: the resource has to tell.
-    fn fall_back(mut self) -> Step {
-        self.poll = if self.method == Method::Post { above(&self.url) } else { self.url.clone() };
+    /// The status cannot be read, which says nothing about the operation. A young one may not be visible yet; one that
+    /// stays away has been forgotten, and the resource has to tell.
+    fn handle_no_status(mut self, response: &Response) -> Step {
+        if !matches!(response.status, 404 | 410) {
+            return self.undecided(response);
+        }
+        self.missing = self.missing.saturating_add(1);
+        if self.missing < PATIENCE {
+            return self.ask_again(response);
+        }
+        // What an action acts on is in good order before, meanwhile and afterwards: it cannot tell.
+        if self.method == Method::Post {
+            return self.undecided(response);
+        }
+        self.poll = self.url.clone();
         self.kind = Kind::Body;
         self.missing = 0;
-        Step::Wait(
-            Box::new(self),
-            Duration::ZERO,
-            Note { status: "status record is gone".into(), percent: None },
-        )
+        let note = Note { status: "status record is gone".into(), percent: None };
+        Step::Wait(Box::new(self), Duration::ZERO, note)
+    }
+
+    /// Asks for the same again in a moment.
+    fn ask_again(self, response: &Response) -> Step {
+        let note = Note { status: self.status.clone(), percent: None };
+        Step::Wait(Box::new(self), response.retry_after().unwrap_or(SHORT_WAIT).min(LONGEST_WAIT), note)
+    }
+
+    /// Nothing tells how the operation stands.
+    fn undecided(&self, response: &Response) -> Step {
+        let refusal = error::refused(Method::Get, &self.poll, response);
+        Step::Failed(error::undecided(self.method, &self.url, refusal))
     }
 
     /// The operation succeeded: decides where its result is.
     fn succeed(mut self, status: &Value) -> Step {
-        let result = status.get("properties").cloned().unwrap_or(Value::Null);
+        let result = match status.get("properties") {
+            None | Some(Value::Null) => std::mem::take(&mut self.result),
+            Some(properties) => properties.clone(),
+        };
         let named =
             status.get("resourceLocation").and_then(Value::as_str).and_then(|l| trusted(&self.url, l).ok());
         // Where `Location` is the status address itself, the status is all there is.
-        let location = self.location.clone().filter(|l| !l.path().eq_ignore_ascii_case(self.poll.path()));
+        let location = self.location.clone().filter(|l| !is_same_operation(l, &self.poll));
         let read = match (self.method, self.finish) {
             (Method::Delete, _) => None,
             (Method::Put | Method::Patch, FinalState::Location) => {
@@ -422,31 +452,37 @@ pub fn provisioning_state(body: &Value) -> Option<&str> {
     body.get("properties")?.get("provisioningState")?.as_str().filter(|word| !word.is_empty())
 }
 
-/// Reads an address out of an answer. It must be on the host that took the first request.
-fn trusted(url: &Url, target: &str) -> Result<Url, Error> {
-    let refuse = |why: String| {
-        Error::rejected(format!("{why}; the sign-in token is not sent there"))
-            .hint("this is not how Azure answers: check that nothing stands between this machine and Azure")
-    };
+/// Reads an address out of an answer. It must be on the host that took the first request; otherwise this says why not.
+fn trusted(url: &Url, target: &str) -> Result<Url, String> {
     if target.len() > LONGEST_URL {
-        return Err(refuse(format!(
-            "Azure gave an address of {} bytes to ask about the operation",
-            target.len()
-        )));
+        return Err(format!("an address of {} bytes", target.len()));
     }
-    let target = url
-        .join(target)
-        .map_err(|_| refuse("Azure gave an unreadable address to ask about the operation".into()))?;
+    let target = url.join(target).map_err(|_| "an unreadable address".to_owned())?;
     if same_origin(url, &target) && target.username().is_empty() && target.password().is_none() {
         return Ok(target);
     }
-    let shown = without_query(&target);
-    Err(refuse(format!("Azure gave an address on another host to ask about the operation ({shown})")))
+    Err(format!("an address on another host ({})", without_query(&target)))
 }
 
-/// Returns whether an address is the resource's own with more behind the question mark.
-fn is_extended(url: &Url, target: &Url) -> bool {
-    url.path() == target.path() && target.query_pairs().any(|(name, _)| name.eq_ignore_ascii_case("asyncId"))
+/// Returns whether an address carries the token of an operation, as API Management's do.
+fn is_extended(target: &Url) -> bool {
+    target.query_pairs().any(|(name, _)| name.eq_ignore_ascii_case("asyncId"))
+}
+
+fn is_same_path(one: &Url, other: &Url) -> bool {
+    one.path().eq_ignore_ascii_case(other.path())
+}
+
+/// Returns whether two addresses ask the same of the same operation. Each answer may sign them anew.
+fn is_same_operation(one: &Url, other: &Url) -> bool {
+    let unsigned = |url: &Url| {
+        let pairs = url.query_pairs().filter(|(name, _)| !matches!(name.as_ref(), "t" | "c" | "s" | "h"));
+        let mut pairs: Vec<_> =
+            pairs.map(|(name, value)| (name.to_ascii_lowercase(), value.into_owned())).collect();
+        pairs.sort();
+        pairs
+    };
+    is_same_path(one, other) && unsigned(one) == unsigned(other)
 }
 
 /// Returns the address of the resource that an action acts on.

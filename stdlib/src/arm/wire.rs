@@ -9,6 +9,8 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// The shortest pause that a service's own wish is taken for: a `Retry-After: 0` must not make us ask without one.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest text of an answer that an error or a log shows.
 const EXCERPT: usize = 400;
 
@@ -148,10 +150,14 @@ impl Response {
         self.header("x-ms-request-id").or_else(|| self.header("x-ms-correlation-request-id"))
     }
 
-    /// Returns how long the service wants us to wait: milliseconds, seconds or a date.
+    /// Returns how long the service wants us to wait (milliseconds, seconds or a date), but at least a second.
     ///
     /// A date is measured against the answer's own `Date`, so no clock is needed.
     pub fn retry_after(&self) -> Option<Duration> {
+        self.asked_pause().map(|pause| pause.max(SHORTEST_PAUSE))
+    }
+
+    fn asked_pause(&self) -> Option<Duration> {
         for name in ["retry-after-ms", "x-ms-retry-after-ms"] {
             if let Some(ms) = self.header(name).and_then(|v| v.parse().ok()) {
                 return Some(Duration::from_millis(ms));
@@ -223,8 +229,10 @@ mod tests {
             (vec![("Retry-After", "15")], Some(15_000)),
             (vec![("Retry-After", "")], None),
             (vec![("Retry-After", "soon")], None),
-            (vec![("retry-after-ms", "250"), ("Retry-After", "15")], Some(250)),
-            (vec![("x-ms-retry-after-ms", "40"), ("Retry-After", "15")], Some(40)),
+            (vec![("retry-after-ms", "2500"), ("Retry-After", "15")], Some(2500)),
+            (vec![("x-ms-retry-after-ms", "4000"), ("Retry-After", "15")], Some(4000)),
+            (vec![("retry-after-ms", "40")], Some(1000)),
+            (vec![("Retry-After", "0")], Some(1000)),
             (
                 vec![
                     ("Retry-After", "Fri, 20 Nov 2026 10:01:30 GMT"),
@@ -237,7 +245,7 @@ mod tests {
                     ("Retry-After", "Fri, 20 Nov 2026 09:00:00 GMT"),
                     ("Date", "Fri, 20 Nov 2026 10:00:00 GMT"),
                 ],
-                Some(0),
+                Some(1000),
             ),
             (vec![("Retry-After", "Fri, 20 Nov 2026 10:01:30 GMT")], None),
         ] {

@@ -139,7 +139,8 @@ fn a_foreign_address_is_never_asked() {
             &answer(202, &[("Azure-AsyncOperation", target)], json!({})),
             None,
         );
-        assert_eq!(refused.expect_err(target).kind(), relight_engine::ErrorKind::Rejected);
+        // It was accepted all the same: what became of it is unclear, not refused.
+        assert_eq!(refused.expect_err(target).kind(), relight_engine::ErrorKind::Transient);
         let refused = Lro::start(
             Method::Post,
             &url(),
@@ -243,7 +244,9 @@ fn later_answers_are_sorted() {
         ("async cancelled", asynchronous(), answer(200, &[], json!({"status": "Cancelled"})), "failed"),
         ("async completed", asynchronous(), answer(200, &[], json!({"status": "Completed"})), "final"),
         ("async 204", asynchronous(), answer(204, &[], Value::Null), "final"),
-        ("async 403", asynchronous(), answer(403, &[], json!({})), "failed"),
+        ("async 403", asynchronous(), answer(403, &[], json!({})), "denied"),
+        ("async 400", asynchronous(), answer(400, &[], json!({})), "undecided"),
+        ("async 409", asynchronous(), answer(409, &[], json!({"error": {"code": "X"}})), "undecided"),
         ("async record gone", asynchronous(), answer(404, &[], json!({})), "wait"),
         ("location 202", location(), answer(202, &[], Value::Null), "wait"),
         ("location 200", location(), answer(200, &[], json!({"a": 1})), "done"),
@@ -263,6 +266,7 @@ fn later_answers_are_sorted() {
         ("body without a state", body(), answer(200, &[], json!({"name": "x"})), "done"),
         ("body null", body(), answer(200, &[], json!(null)), "wait"),
         ("body not visible yet", body(), answer(404, &[], json!({})), "wait"),
+        ("body 400", body(), answer(400, &[], json!({})), "undecided"),
         ("deleted", delete(), answer(404, &[], json!({})), "done"),
         ("still there", delete(), answer(200, &[], state("Succeeded")), "wait"),
     ] {
@@ -270,7 +274,11 @@ fn later_answers_are_sorted() {
             Step::Wait(..) => "wait",
             Step::Final(_) => "final",
             Step::Done(_) => "done",
-            Step::Failed(_) => "failed",
+            Step::Failed(error) => match error.kind() {
+                relight_engine::ErrorKind::Transient => "undecided",
+                relight_engine::ErrorKind::Denied => "denied",
+                _ => "failed",
+            },
         };
         assert_eq!(got, expected, "{name}");
     }
@@ -299,11 +307,132 @@ fn location_follows_its_updates() {
 }
 
 #[test]
-fn a_lost_status_is_found_on_the_resource() {
-    let (lro, _) = pending(start(Method::Post, 202, &[("Azure-AsyncOperation", STATUS)], Value::Null));
-    let (asked, end) = follow(lro, &[answer(404, &[], json!({})), answer(200, &[], state("Succeeded"))]);
-    assert_eq!(asked[1], "https://management.azure.com/subscriptions/s/providers/N/t?api-version=1");
-    assert!(end.is_ok());
+fn a_status_that_is_missing_once_is_asked_again() {
+    let done = answer(200, &[], json!({"status": "Succeeded", "properties": {"a": 1}}));
+    for headers in [[("Azure-AsyncOperation", STATUS)], [("Location", STATUS)]] {
+        let (lro, _) = pending(start(Method::Post, 202, &headers, Value::Null));
+        let (asked, end) = follow(lro, &[answer(404, &[], json!({})), done.clone()]);
+        assert_eq!((asked, end), (vec![STATUS.to_owned(); 2], Ok(json!({"a": 1}))));
+    }
+}
+
+#[test]
+fn a_status_that_stays_away_is_found_on_the_resource_itself_and_never_on_its_parent() {
+    let headers = [("Azure-AsyncOperation", STATUS)];
+    let mut answers = vec![answer(404, &[], json!({})); usize::from(PATIENCE)];
+    answers.push(answer(200, &[], state("Succeeded")));
+
+    let (lro, _) = pending(start(Method::Put, 202, &headers, Value::Null));
+    let (asked, end) = follow(lro, &answers);
+    assert_eq!((asked.last().map(String::as_str), end), (Some(RESOURCE), Ok(state("Succeeded"))));
+
+    // What an action acts on was `Succeeded` before, and will be.
+    let (lro, _) = pending(start(Method::Post, 202, &headers, Value::Null));
+    let (asked, end) = follow(lro, &answers);
+    assert_eq!(asked, vec![STATUS; usize::from(PATIENCE)]);
+    assert!(end.unwrap_err().contains("cannot be read"));
+}
+
+#[test]
+fn a_location_that_differs_from_the_status_only_by_its_query_is_read() {
+    let monitor = format!("{STATUS}&monitor=true");
+    let headers = [("Azure-AsyncOperation", STATUS), ("Location", monitor.as_str())];
+    let (lro, _) = pending(start(Method::Post, 202, &headers, Value::Null));
+    let (asked, end) = follow(
+        lro,
+        &[
+            answer(200, &[], json!({"status": "Succeeded", "properties": {"output": {"value": [1]}}})),
+            answer(200, &[], json!({"value": [1]})),
+        ],
+    );
+    assert_eq!((asked, end), (vec![STATUS.to_owned(), monitor], Ok(json!({"value": [1]}))));
+}
+
+#[test]
+fn a_location_that_is_the_status_signed_anew_is_not_read() {
+    let signed = |ticks: &str| format!("{STATUS}&api-version=1&t={ticks}&c=MII&h=x");
+    let (first, again) = (signed("1"), signed("2").replace("operationStatuses", "operationstatuses"));
+    let headers = [("Azure-AsyncOperation", first.as_str()), ("Location", &first)];
+    let (lro, _) = pending(start(Method::Post, 202, &headers, Value::Null));
+    let (asked, end) = follow(
+        lro,
+        &[
+            answer(202, &[("Location", &again)], json!({"status": "Accepted"})),
+            answer(200, &[], json!({"status": "Succeeded", "properties": {"a": 1}})),
+        ],
+    );
+    assert_eq!((asked.len(), end), (2, Ok(json!({"a": 1}))));
+}
+
+#[test]
+fn a_synchronous_answer_keeps_its_body() {
+    let body = json!({"a": 1});
+    for method in [Method::Put, Method::Patch, Method::Post, Method::Delete] {
+        match start(method, 200, &[("Location", RESULT)], body.clone()) {
+            Started::Done(value) => assert_eq!(value, body, "{method}"),
+            Started::Pending(lro, _) => panic!("{method}: waits for {}", lro.poll),
+        }
+    }
+    // A status beside it says when, and has no result of its own.
+    let (lro, _) = pending(start(Method::Post, 200, &[("Azure-AsyncOperation", STATUS)], body.clone()));
+    assert_eq!(follow(lro, &[answer(200, &[], json!({"status": "Succeeded"}))]).1, Ok(body));
+}
+
+#[test]
+fn paths_are_compared_without_case() {
+    let own = RESOURCE.replace("/providers/N/t", "/PROVIDERS/n/T");
+    match start(Method::Put, 201, &[("Location", &own)], json!({"name": "x"})) {
+        Started::Done(value) => assert_eq!(value, json!({"name": "x"})),
+        Started::Pending(lro, _) => panic!("waits for {}", lro.poll),
+    }
+}
+
+#[test]
+fn a_patch_that_was_accepted_on_a_failed_resource_says_just_that() {
+    let error =
+        Lro::start(Method::Patch, &url(), FinalState::Unset, &answer(200, &[], state("Failed")), None)
+            .expect_err("failed");
+    assert_eq!(
+        error.message(),
+        "PATCH /subscriptions/s/providers/N/t/x was accepted; the resource's provisioning state is Failed"
+    );
+    assert_eq!(
+        error.hints(),
+        ["the state may be that of an earlier change: read the resource to see whether this one holds"]
+    );
+}
+
+#[test]
+fn what_was_accepted_and_cannot_be_followed_is_undecided() {
+    let long = format!("{STATUS}&s={}", "x".repeat(LONGEST_URL));
+    for (method, header, target) in [
+        (Method::Put, "Azure-AsyncOperation", long.as_str()),
+        (Method::Post, "Location", long.as_str()),
+        (Method::Post, "Azure-AsyncOperation", "https://evil.example/operationStatuses/1"),
+    ] {
+        let first = answer(202, &[(header, target)], Value::Null);
+        let error = Lro::start(method, &url(), FinalState::Unset, &first, None).expect_err("not followed");
+        assert_eq!(error.kind(), relight_engine::ErrorKind::Transient, "{error}");
+        assert!(error.message().contains("was accepted"), "{error}");
+    }
+    // Nor is a web page that somebody put between us and Azure an answer.
+    let page =
+        Response::new(200, [("content-type", "text/html")], b"<html>sign in to the wireless network</html>");
+    let error = Lro::start(Method::Put, &url(), FinalState::Unset, &page, None).expect_err("a page");
+    assert_eq!(error.kind(), relight_engine::ErrorKind::Transient, "{error}");
+}
+
+#[test]
+fn no_answer_makes_us_ask_without_a_pause() {
+    let now = [("Azure-AsyncOperation", STATUS), ("Retry-After", "0")];
+    let (lro, wait) = pending(start(Method::Put, 202, &now, json!({})));
+    assert!(wait >= Duration::from_secs(1), "{wait:?}");
+    for (status, body) in [(200, json!({"status": "Running"})), (429, json!({})), (503, json!({}))] {
+        match lro.clone().handle_response(&answer(status, &[("Retry-After", "0")], body)) {
+            Step::Wait(_, wait, _) => assert!(wait >= Duration::from_secs(1), "{status}: {wait:?}"),
+            other => panic!("{status}: {other:?}"),
+        }
+    }
 }
 
 fn anything() -> impl Strategy<Value = Response> {
