@@ -369,3 +369,24 @@ async fn a_process_that_dies_at_any_moment_changes_nothing() {
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_not_trusted_says_so() {
+    let lab = Lab::start(LabConfig::new(relight_lab::system_clock())).await.expect("the lab starts");
+    let mut cloud = Cloud::public();
+    cloud.arm = lab.descriptor().url.parse().expect("an address");
+    cloud.login = cloud.arm.clone();
+    let secret =
+        Credential::ClientSecret { tenant: "t".into(), client_id: "c".into(), secret: Secret::new("s") };
+    let arm = Arm::builder(cloud, secret).build().expect("a connection");
+    let error = arm.sign_in().await.expect_err("its authority is unknown");
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::Unsent, "the certificate of 127.0.0.1 is not trusted")
+    );
+    assert!(error.hints()[0].contains("RELIGHT_CLOUD_CA_BUNDLE"), "{error:?}");
+    assert_eq!(error.hints().len(), 1, "no other advice: {error:?}");
+
+    let asked = Cloud::discover("own", &lab.descriptor().url, None).await.expect_err("unknown here too");
+    assert_eq!(asked.message(), error.message());
+}

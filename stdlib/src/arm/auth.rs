@@ -26,6 +26,8 @@ use relight_engine::{Error, ErrorKind, Result, Secret};
 use tokio::sync::Mutex;
 
 use super::cloud::Cloud;
+use super::error;
+use super::http::Http;
 use super::wire::shortened;
 
 /// A token is renewed this long before it ends.
@@ -210,18 +212,13 @@ pub(super) struct Token {
 pub(super) struct Tokens {
     credential: Credential,
     cloud: Cloud,
-    http: reqwest::Client,
+    http: Http,
     clock: Arc<dyn Clock>,
     current: Mutex<Option<Token>>,
 }
 
 impl Tokens {
-    pub(super) fn new(
-        credential: Credential,
-        cloud: Cloud,
-        http: reqwest::Client,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub(super) fn new(credential: Credential, cloud: Cloud, http: Http, clock: Arc<dyn Clock>) -> Self {
         Tokens { credential, cloud, http, clock, current: Mutex::new(None) }
     }
 
@@ -259,7 +256,8 @@ impl Tokens {
             return Err(Error::new(ErrorKind::Denied, format!("{} signs in at AD FS, which needs the Azure CLI", self.cloud.name))
                 .hint("register the cloud (`az cloud register`), sign in with `az login`, and unset AZURE_CLIENT_SECRET"));
         }
-        let provider = self.credential.provider(&self.cloud, &self.http).map_err(|e| self.refused(&e))?;
+        let http = self.http.client()?;
+        let provider = self.credential.provider(&self.cloud, http).map_err(|e| self.refused(&e))?;
         let mut options = TokenRequestOptions::default();
         if let Some(claims) = claims {
             options.method_options.context = options.method_options.context.with_value(claims);
@@ -281,8 +279,11 @@ impl Tokens {
     fn refused(&self, error: &azure_core::Error) -> Error {
         let who = self.credential.describe();
         let said = shortened(&error.to_string(), 400);
+        let host = self.cloud.login.host_str().unwrap_or_default();
+        if let Some(untrusted) = error::untrusted(host, error) {
+            return untrusted.because(said);
+        }
         if is_network_trouble(error) {
-            let host = self.cloud.login.host_str().unwrap_or_default();
             return Error::new(ErrorKind::Unsent, format!("failed to reach {host} to sign in as {who}"))
                 .because(said)
                 .hint(format!(
@@ -432,7 +433,7 @@ mod tests {
     fn tokens(clock: &SteppedClock) -> (Arc<Counting>, Tokens) {
         let credential = Arc::new(Counting { asked: AtomicU64::new(0), lifetime: 3600 });
         let cloud = Cloud::public();
-        let http = cloud.http_client().unwrap();
+        let http = cloud.http().unwrap();
         (
             credential.clone(),
             Tokens::new(Credential::Custom(credential), cloud, http, Arc::new(clock.clone())),

@@ -16,8 +16,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::auth::{Credential, Tokens, challenge_claims};
-use super::cloud::{Cloud, receive, require_https};
+use super::cloud::{Cloud, require_https};
 use super::error::{self, ArmError};
+use super::http::{Http, limit, receive};
 use super::lro::{FinalState, Lro, Note, Step};
 use super::pacer::{Bucket, Kind, Pacer};
 use super::wire::{Method, Response, same_origin, without_query};
@@ -64,21 +65,31 @@ pub enum Advance {
     Done(Value),
 }
 
-/// On whose behalf a request is sent: what its ids are derived from.
-#[derive(Clone, Debug)]
+/// On whose behalf a request is sent: what its ids are derived from, and who may still forbid it.
+#[derive(Clone)]
 pub struct Origin {
     run: String,
     key: String,
     attempt: u32,
+    step: Option<Cx>,
 }
 
 impl From<&Cx> for Origin {
     fn from(cx: &Cx) -> Self {
-        Origin { run: cx.run().to_string(), key: cx.key(64), attempt: cx.attempt() }
+        Origin { run: cx.run().to_string(), key: cx.key(64), attempt: cx.attempt(), step: Some(cx.clone()) }
     }
 }
 
 impl Origin {
+    /// Asks in the last moment whether a request that changes something may still leave: since the step was recorded
+    /// this process may have waited for its turn, for a token, or slept with its machine.
+    async fn may_send(&self, method: Method) -> Result<()> {
+        match &self.step {
+            Some(_cx) if !method.is_read() => Ok(()),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the id that ties all requests of a run together, in Azure's activity log too.
     fn correlation_id(&self) -> String {
         uuid_of(&digest(&["correlation", &self.run]))
@@ -121,7 +132,7 @@ pub struct Arm(Arc<Inner>);
 
 struct Inner {
     cloud: Cloud,
-    http: reqwest::Client,
+    http: Http,
     tokens: Tokens,
     clock: Arc<dyn Clock>,
     pacer: Mutex<Pacer>,
@@ -161,7 +172,7 @@ impl ArmBuilder {
         for url in [&self.cloud.arm, &self.cloud.login] {
             require_https(url)?;
         }
-        let http = self.cloud.http_client()?;
+        let http = self.cloud.http()?;
         let tokens = Tokens::new(self.credential, self.cloud.clone(), http.clone(), self.clock.clone());
         Ok(Arm(Arc::new(Inner {
             cloud: self.cloud,
@@ -295,7 +306,14 @@ impl Arm {
         loop {
             let request = lro.next_request();
             let id = lro.client_request_id().map(str::to_owned);
-            let response = self.send(&cx.into(), request.method, &request.url, None, id).await?;
+            let (method, origin) = (lro.origin().0, lro.origin().1.clone());
+            let response = match self.send(&cx.into(), request.method, &request.url, None, id).await {
+                // What cannot be read says nothing about the operation.
+                Err(error) if error.kind() == ErrorKind::Rejected => {
+                    return Err(error::undecided(method, &origin, error));
+                }
+                answer => answer?,
+            };
             match lro.handle_response(&response) {
                 Step::Wait(lro, wait, note) => return Ok(Advance::Wait(lro, wait, note)),
                 Step::Final(next) => lro = next,
@@ -425,10 +443,11 @@ impl Arm {
     ) -> Result<Response> {
         let verb = reqwest::Method::from_bytes(method.as_str().as_bytes())
             .map_err(|e| Error::invalid("not a method").because(e))?;
-        let mut request = self
-            .0
-            .http
+        let http = self.0.http.client()?;
+        origin.may_send(method).await?;
+        let mut request = http
             .request(verb, url.clone())
+            .timeout(limit(method))
             .bearer_auth(token)
             .header("accept", "application/json")
             .header("x-ms-client-request-id", id)
@@ -473,10 +492,8 @@ impl Arm {
         if let Some(left) = response.header(bucket.kind.header()).and_then(|text| text.parse().ok()) {
             pacer.handle_remaining(bucket, left, now);
         }
-        if response.status == 429
-            && let Some(pause) = error::refused(method, url, response).pause()
-            && is_for_everybody(response)
-        {
+        if response.status == 429 && is_for_everybody(response) {
+            let pause = error::refused(method, url, response).pause().unwrap_or_default();
             pacer.handle_refusal(bucket, pause, now);
         }
     }

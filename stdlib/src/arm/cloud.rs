@@ -2,25 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use relight_engine::{Error, ErrorKind, Result};
+use relight_engine::{Error, Result};
 use reqwest::Url;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls_platform_verifier::Verifier;
 use serde_json::Value;
 
 use super::error;
-use super::wire::{Method, Response, excerpt};
+use super::http::{Http, receive};
+use super::wire::{Method, excerpt};
 
 /// The api-version of the endpoint that describes a cloud.
 const ENDPOINTS: &str = "2022-09-01";
-/// How long to try to connect.
-const CONNECT: Duration = Duration::from_secs(15);
-/// How long one attempt of a request may take. Azure gives up on its providers after 60 s.
-const ATTEMPT: Duration = Duration::from_secs(100);
-
 /// One Azure: public, sovereign, disconnected, or the lab.
 ///
 /// Reads nothing from the environment: an embedder passes values.
@@ -85,11 +77,11 @@ impl Cloud {
     /// `Unsent` or `Transient` when it gives no answer, `Rejected` when the answer describes no cloud.
     pub async fn discover(name: &str, arm: &str, ca_bundle: Option<Arc<[u8]>>) -> Result<Self> {
         let base = parse_endpoint("the address of Azure Resource Manager", arm)?;
-        let http = http_client(&base, ca_bundle.as_deref())?;
+        let http = Http::new(&base, ca_bundle.as_deref())?;
         let mut url = base.clone();
         url.set_path("/metadata/endpoints");
         url.set_query(Some(&format!("api-version={ENDPOINTS}")));
-        let response = receive(http.get(url.clone()), Method::Get, &url).await?;
+        let response = receive(http.client()?.get(url.clone()), Method::Get, &url).await?;
         if !response.is_success() {
             return Err(error::refused(Method::Get, &url, &response));
         }
@@ -136,9 +128,9 @@ impl Cloud {
     /// Returns a client for this cloud's addresses.
     ///
     /// # Errors
-    /// `Invalid` when the certificates cannot be read.
-    pub fn http_client(&self) -> Result<reqwest::Client> {
-        http_client(&self.arm, self.ca_bundle.as_deref())
+    /// `Invalid` when the bundle holds no certificates.
+    pub(super) fn http(&self) -> Result<Http> {
+        Http::new(&self.arm, self.ca_bundle.as_deref())
     }
 }
 
@@ -167,64 +159,10 @@ pub(super) fn require_https(url: &Url) -> Result<()> {
     Err(Error::invalid(format!("`{}` must start with https://", excerpt(url.as_str()))))
 }
 
-/// Makes a client that trusts the operating system and `ca`, follows no redirect, and needs no global state.
-fn http_client(arm: &Url, ca: Option<&[u8]>) -> Result<reqwest::Client> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = Vec::new();
-    for certificate in ca.map(CertificateDer::pem_slice_iter).into_iter().flatten() {
-        let certificate = certificate
-            .map_err(|e| Error::invalid("the certificate bundle is not PEM").because(e.to_string()))?;
-        roots.push(certificate);
-    }
-    if ca.is_some() && roots.is_empty() {
-        return Err(Error::invalid("the certificate bundle holds no certificate"));
-    }
-    let broken = |e: rustls::Error| Error::invalid("TLS cannot be set up").because(e);
-    let verifier = Verifier::new_with_extra_roots(roots, provider.clone()).map_err(broken)?;
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(broken)?
-        .dangerous() // Rustls' word for any verifier of one's own; this one is the operating system's.
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let mut builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT)
-        .timeout(ATTEMPT)
-        .user_agent(concat!("relight/", env!("CARGO_PKG_VERSION")));
-    if is_loopback(arm) {
-        builder = builder.no_proxy();
-    }
-    builder.build().map_err(|e| Error::invalid("TLS cannot be set up").because(e))
-}
-
-fn is_loopback(url: &Url) -> bool {
+/// Returns whether an address is on this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-/// The largest answer that is read: Azure's own limit is 8 MB.
-const LARGEST_BODY: usize = 16 * 1024 * 1024;
-
-/// Sends a request and reads the whole answer, up to a limit.
-pub(super) async fn receive(request: reqwest::RequestBuilder, method: Method, url: &Url) -> Result<Response> {
-    let lost = |e| error::unanswered(method, url, e);
-    let mut answer = request.send().await.map_err(lost)?;
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(lost)? {
-        if body.len() + chunk.len() > LARGEST_BODY {
-            return Err(Error::new(
-                ErrorKind::Rejected,
-                format!("{method} gave more than {LARGEST_BODY} bytes"),
-            )
-            .hint("ask for less: fewer resources, a filter, a smaller page"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    let headers = answer.headers().iter().filter_map(|(n, v)| Some((n.as_str(), v.to_str().ok()?)));
-    Ok(Response::new(answer.status().as_u16(), headers, &body))
 }
 
 #[cfg(test)]
@@ -262,10 +200,10 @@ mod tests {
 
     #[test]
     fn certificates_must_be_readable() {
-        assert!(Cloud::public().http_client().is_ok());
+        assert!(Cloud::public().http().and_then(|http| http.client().map(drop)).is_ok());
         for wrong in [&b""[..], b"no pem", b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n"] {
-            let error = Cloud::public().with_ca_bundle(wrong).http_client().expect_err("refused");
-            assert_eq!(error.kind(), ErrorKind::Invalid);
+            let error = Cloud::public().with_ca_bundle(wrong).http().map(drop).expect_err("refused");
+            assert_eq!(error.kind(), relight_engine::ErrorKind::Invalid);
         }
     }
 }

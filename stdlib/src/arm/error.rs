@@ -173,17 +173,12 @@ pub fn oversized(method: Method, url: &Url, limit: usize) -> Error {
 pub fn unanswered(method: Method, url: &Url, error: reqwest::Error) -> Error {
     let host = url.host_str().unwrap_or_default();
     // Whatever fails before the connection stands (names, routes, TLS) cannot have had an effect.
-    let made = if error.is_connect() || error.is_builder() {
-        let unsent = Error::new(ErrorKind::Unsent, format!("failed to connect to {host}"));
-        if mentions(&error, "certificate") {
-            unsent.hint(
-                "if the cloud has its own certificate authority, name its bundle in the configuration (ca)",
-            )
-        } else {
-            unsent.hint(format!(
-                "check the network and the proxy settings: can this machine reach https://{host} ?"
-            ))
-        }
+    let made = if let Some(untrusted) = untrusted(host, &error) {
+        untrusted
+    } else if error.is_connect() || error.is_builder() {
+        Error::new(ErrorKind::Unsent, format!("failed to connect to {host}")).hint(format!(
+            "check the network and the proxy settings: can this machine reach https://{host} ?"
+        ))
     } else if error.is_timeout() {
         Error::new(ErrorKind::Transient, format!("{method} {} got no answer in time", shown(url)))
     } else {
@@ -193,6 +188,28 @@ pub fn unanswered(method: Method, url: &Url, error: reqwest::Error) -> Error {
         )
     };
     made.because(error.without_url())
+}
+
+/// Returns the error of a host that showed a certificate which is not trusted, when that is what an error says.
+pub fn untrusted(host: &str, error: &(dyn std::error::Error + 'static)) -> Option<Error> {
+    if !mentions(error, "certificate") {
+        return None;
+    }
+    // TLS ends before the request begins.
+    let made = Error::new(ErrorKind::Unsent, format!("the certificate of {host} is not trusted"));
+    if mentions(error, "expired") || mentions(error, "not valid yet") {
+        return Some(made.hint("it may have ended, or this machine's clock may be wrong"));
+    }
+    if mentions(error, "not valid for") {
+        return Some(made.hint(format!(
+            "it was made out to another name: check the address, and whether a proxy answers for {host}"
+        )));
+    }
+    Some(made.hint(format!(
+        "a private cloud, or a proxy that reads along, has an authority of its own: name the file with its certificate \
+         (PEM) in RELIGHT_CLOUD_CA_BUNDLE, or as ca_bundle under [cloud] in the configuration; until then nothing is \
+         sent to {host}"
+    )))
 }
 
 /// Returns the error of an answer that cannot be what was asked for.

@@ -8,6 +8,7 @@ pub mod auth;
 pub mod client;
 pub mod cloud;
 pub mod error;
+mod http;
 pub mod id;
 pub mod lro;
 pub mod pacer;

@@ -64,9 +64,10 @@ impl Kind {
 struct Level {
     /// What is left; below zero while requests wait for their turn.
     tokens: f64,
+    /// Until when it is filled up; ahead of the clock while Azure wants silence, since nothing comes back meanwhile.
     at: Timestamp,
-    /// Azure asked for silence until then.
-    silent_until: Timestamp,
+    /// What the clock showed last.
+    seen: Timestamp,
 }
 
 /// The buckets of a process.
@@ -81,10 +82,10 @@ impl Pacer {
         let (_, rate) = bucket.kind.limits();
         let level = self.level(bucket, now);
         level.tokens -= 1.0;
-        let turn =
+        let queue =
             if level.tokens < 0.0 { Duration::from_secs_f64(-level.tokens / rate) } else { Duration::ZERO };
-        let silence = Duration::try_from(level.silent_until.duration_since(now)).unwrap_or_default();
-        turn.max(silence)
+        let silence = Duration::try_from(level.at.duration_since(now)).unwrap_or_default();
+        silence.saturating_add(queue)
     }
 
     /// Gives back a request that was reserved and not sent.
@@ -100,18 +101,24 @@ impl Pacer {
         level.tokens = level.tokens.min(remaining.max(0.0));
     }
 
-    /// Learns that Azure refused a request for load: everybody who draws from the bucket waits.
+    /// Learns that Azure refused a request for load: the bucket is empty for everybody who draws from it, and stays so
+    /// for the pause. Whoever waited for its end goes one by one.
     pub fn handle_refusal(&mut self, bucket: &Bucket, pause: Duration, now: Timestamp) {
         let until = now.saturating_add(SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX));
         let level = self.level(bucket, now);
-        level.silent_until = level.silent_until.max(until.unwrap_or(Timestamp::MAX));
+        level.tokens = level.tokens.min(0.0);
+        level.at = level.at.max(until.unwrap_or(Timestamp::MAX));
     }
 
-    /// Returns a bucket, filled up to now. A clock that went back changes nothing.
+    /// Returns a bucket, filled up to now. A clock that goes back takes the bucket's times along.
     fn level(&mut self, bucket: &Bucket, now: Timestamp) -> &mut Level {
         let (capacity, rate) = bucket.kind.limits();
-        let fresh = || Level { tokens: capacity, at: now, silent_until: Timestamp::MIN };
+        let fresh = || Level { tokens: capacity, at: now, seen: now };
         let level = self.levels.entry(bucket.clone()).or_insert_with(fresh);
+        if now < level.seen {
+            level.at = level.at.saturating_sub(level.seen.duration_since(now)).unwrap_or(now);
+        }
+        level.seen = now;
         if now > level.at {
             let passed = now.duration_since(level.at).as_secs_f64();
             level.tokens = (level.tokens + passed * rate).min(capacity);
@@ -147,8 +154,17 @@ mod tests {
     fn a_refusal_silences_everybody_until_it_is_over() {
         let mut pacer = Pacer::default();
         pacer.handle_refusal(&bucket(Kind::Read), Duration::from_secs(293), at(0));
-        assert_eq!(pacer.reserve(&bucket(Kind::Read), at(93_000)), Duration::from_secs(200));
-        assert_eq!(pacer.reserve(&bucket(Kind::Read), at(293_000)), Duration::ZERO);
+        assert_eq!(pacer.reserve(&bucket(Kind::Read), at(93_000)), Duration::from_millis(200_040));
+        assert_eq!(pacer.reserve(&bucket(Kind::Read), at(293_000)), Duration::from_millis(80));
+    }
+
+    #[test]
+    fn whoever_waited_for_a_refusal_to_be_over_goes_one_by_one() {
+        let mut pacer = Pacer::default();
+        pacer.handle_refusal(&bucket(Kind::Write), Duration::from_secs(60), at(0));
+        let turns: Vec<u128> =
+            (0..4).map(|_| pacer.reserve(&bucket(Kind::Write), at(1000)).as_millis()).collect();
+        assert_eq!(turns, [59_100, 59_200, 59_300, 59_400]);
     }
 
     #[test]
@@ -160,6 +176,14 @@ mod tests {
         assert_eq!(pacer.reserve(&bucket(Kind::Read), at(0)), Duration::from_millis(40));
         pacer.release(&bucket(Kind::Read), at(0));
         assert_eq!(pacer.reserve(&bucket(Kind::Read), at(0)), Duration::from_millis(40));
+    }
+
+    #[test]
+    fn setting_the_clock_back_makes_no_silence_longer() {
+        let mut pacer = Pacer::default();
+        pacer.handle_refusal(&bucket(Kind::Read), Duration::from_secs(60), at(3_600_000));
+        let turn = pacer.reserve(&bucket(Kind::Read), at(0));
+        assert_eq!(turn, Duration::from_millis(60_040));
     }
 
     proptest! {

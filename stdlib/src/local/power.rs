@@ -86,6 +86,11 @@ impl Change {
         !vm.is_changing() && self.goal.is_some_and(|goal| vm.is(goal))
     }
 
+    /// Returns whether the change is over, as far as the VM itself shows.
+    fn is_over(&self, vm: &Vm, state: &State) -> bool {
+        self.is_reached(vm) || state.was_moving && is_running(vm)
+    }
+
     /// Sends the request, unless the VM is already as wished.
     pub(super) async fn begin(&self, azure: &Azure, cx: &Cx, args: &Args) -> Result<Outcome<Powered>> {
         let vm = azure.find_vm(cx, &args.vm, args.group.as_deref()).await?;
@@ -119,9 +124,15 @@ impl Change {
             return self.settle(azure, cx, state).await;
         };
         state.at = At::Settling;
-        match azure.arm.follow(cx, *lro).await? {
-            Advance::Done(_) => self.settle(azure, cx, state).await,
-            Advance::Wait(lro, wait, note) => {
+        match azure.arm.follow(cx, *lro).await {
+            Ok(Advance::Done(_)) => self.settle(azure, cx, state).await,
+            // Nor does a status that nobody gives hide that the VM is there.
+            Err(error) if error.kind().is_retryable() => match azure.read_vm(cx, &state.machine).await {
+                Ok(Some(vm)) if self.is_over(&vm, &state) => Ok(Outcome::done(Powered::of(vm, true))),
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
+            Ok(Advance::Wait(lro, wait, note)) => {
                 state.at = At::Following(lro);
                 // A read that fails costs nothing, and must not make us ask for the status sooner than wanted.
                 let vm = match azure.read_vm(cx, &state.machine).await {
@@ -131,7 +142,7 @@ impl Change {
                 let Some(vm) = vm else {
                     return state.pending(wait, &note.status, note.percent);
                 };
-                if self.is_reached(&vm) || state.was_moving && is_running(&vm) {
+                if self.is_over(&vm, &state) {
                     return Ok(Outcome::done(Powered::of(vm, true)));
                 }
                 state.was_moving |= !is_running(&vm);

@@ -83,7 +83,7 @@ impl Fixed {
 }
 
 fn origin(attempt: u32) -> Origin {
-    Origin { run: "run".into(), key: "0".repeat(64), attempt }
+    Origin { run: "run".into(), key: "0".repeat(64), attempt, step: None }
 }
 
 fn unregistered(supported: &str) -> (u16, &'static str, Value) {
@@ -191,7 +191,8 @@ async fn one_refusal_for_load_makes_everybody_wait() {
     let error = server.send(Method::Put).await.expect_err("throttled");
     assert_eq!((error.kind(), error.pause()), (ErrorKind::Unsent, Some(Duration::from_secs(293))));
     let error = server.send(Method::Put).await.expect_err("not even sent");
-    assert_eq!((error.kind(), error.pause()), (ErrorKind::Unsent, Some(Duration::from_secs(293))));
+    // The bucket is empty when the silence is over.
+    assert_eq!((error.kind(), error.pause()), (ErrorKind::Unsent, Some(Duration::from_millis(293_100))));
     assert_eq!(server.asked().len(), 1);
 }
 
@@ -210,6 +211,24 @@ async fn a_read_that_stumbles_is_sent_again_and_a_write_is_not() {
     let server = Fixed::new(vec![busy(), (200, "", json!({}))]).await;
     assert_eq!(server.send(Method::Put).await.expect_err("once").kind(), ErrorKind::Transient);
     assert_eq!(server.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_pause_empties_the_bucket_too() {
+    let throttled = (429, "", json!({"error": {"code": "TooManyRequests", "message": "m"}}));
+    let server = Fixed::new(vec![throttled]).await;
+    server.send(Method::Put).await.expect_err("throttled");
+    let bucket = server.arm.bucket(Method::Put, &server.arm.url(THING, "1").unwrap());
+    let turn = lock(&server.arm.0.pacer).reserve(&bucket, server.arm.0.clock.now());
+    assert!(turn > Duration::ZERO, "the next request goes out at once");
+}
+
+#[tokio::test]
+async fn too_long_an_answer_refuses_a_read_and_leaves_a_write_undecided() {
+    let long = || (200, "", json!("x".repeat(17 * 1024 * 1024)));
+    let server = Fixed::new(vec![long(), long()]).await;
+    assert_eq!(server.send(Method::Get).await.expect_err("long").kind(), ErrorKind::Rejected);
+    assert_eq!(server.send(Method::Put).await.expect_err("long").kind(), ErrorKind::Transient);
 }
 
 #[test]

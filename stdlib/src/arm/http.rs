@@ -1,0 +1,142 @@
+//! The HTTP client: whom TLS trusts, how long a request may take, how much of an answer is read.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use relight_engine::{Error, Result};
+use reqwest::Url;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls_platform_verifier::Verifier;
+
+use super::cloud::is_loopback;
+use super::error;
+use super::wire::{Method, Response};
+
+/// How long to try to connect.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a request that asks may take, from connecting to the last byte. Azure gives up on its providers after 60 s.
+const READ: Duration = Duration::from_secs(100);
+/// How long a request that changes something may take, from connecting to the last byte.
+///
+/// Whoever finds such a request undecided waits out the engine's margin (60 s after its maker had to stop sending)
+/// before it looks at what became of it. By then this process must have given up, with room for clocks that disagree.
+const WRITE: Duration = Duration::from_secs(40);
+const _: () =
+    assert!(WRITE.as_secs() < 45, "a request that changes something ends well within the engine's margin");
+
+/// The largest answer that is read: Azure's own limit is 8 MB.
+const LARGEST_BODY: usize = 16 * 1024 * 1024;
+
+/// Returns how long one request may take.
+pub(super) fn limit(method: Method) -> Duration {
+    if method.is_read() { READ } else { WRITE }
+}
+
+/// A client that is made when the first request needs it: reading the system's certificates takes milliseconds that a
+/// command without requests does not spend. Cheap to clone; every clone shares the connections.
+#[derive(Clone)]
+pub(super) struct Http(Arc<Lazy>);
+
+struct Lazy {
+    /// Trusted besides the system's.
+    roots: Vec<CertificateDer<'static>>,
+    with_proxy: bool,
+    client: OnceLock<reqwest::Client>,
+}
+
+impl Http {
+    /// Describes a client for the addresses of a cloud. A proxy is never used for this machine itself.
+    ///
+    /// # Errors
+    /// `Invalid` when the bundle `ca` holds no certificates.
+    pub(super) fn new(base: &Url, ca: Option<&[u8]>) -> Result<Self> {
+        let mut roots = Vec::new();
+        for certificate in ca.map(CertificateDer::pem_slice_iter).into_iter().flatten() {
+            let certificate = certificate
+                .map_err(|e| Error::invalid("the certificate bundle is not PEM").because(e.to_string()))?;
+            roots.push(certificate);
+        }
+        if ca.is_some() && roots.is_empty() {
+            return Err(Error::invalid("the certificate bundle holds no certificate"));
+        }
+        Ok(Http(Arc::new(Lazy { roots, with_proxy: !is_loopback(base), client: OnceLock::new() })))
+    }
+
+    /// Returns the client; makes it first when this is the first time.
+    ///
+    /// # Errors
+    /// `Invalid` when TLS cannot be set up.
+    pub(super) fn client(&self) -> Result<&reqwest::Client> {
+        if let Some(client) = self.0.client.get() {
+            return Ok(client);
+        }
+        let made = self.0.make()?;
+        Ok(self.0.client.get_or_init(|| made))
+    }
+}
+
+impl Lazy {
+    /// Makes a client that trusts the operating system and the extra roots, follows no redirect, and needs no global
+    /// state.
+    fn make(&self) -> Result<reqwest::Client> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let broken = |e: rustls::Error| Error::invalid("TLS cannot be set up").because(e);
+        let verifier =
+            Verifier::new_with_extra_roots(self.roots.iter().cloned(), provider.clone()).map_err(broken)?;
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(broken)?
+            .dangerous() // Rustls' word for any verifier of one's own; this one is the operating system's.
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .timeout(READ)
+            .user_agent(concat!("relight/", env!("CARGO_PKG_VERSION")));
+        if !self.with_proxy {
+            builder = builder.no_proxy();
+        }
+        builder.build().map_err(|e| Error::invalid("TLS cannot be set up").because(e))
+    }
+}
+
+/// Sends a request and reads the whole answer, up to a limit.
+pub(super) async fn receive(request: reqwest::RequestBuilder, method: Method, url: &Url) -> Result<Response> {
+    let lost = |e| error::unanswered(method, url, e);
+    let mut answer = request.send().await.map_err(lost)?;
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(lost)? {
+        if body.len() + chunk.len() > LARGEST_BODY {
+            return Err(error::oversized(method, url, LARGEST_BODY));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let headers = answer.headers().iter().filter_map(|(n, v)| Some((n.as_str(), v.to_str().ok()?)));
+    Ok(Response::new(answer.status().as_u16(), headers, &body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_read_with_the_first_request_and_once() {
+        let http = Http::new(&"https://management.azure.com".parse().unwrap(), None).unwrap();
+        let other = http.clone();
+        assert!(http.0.client.get().is_none(), "nothing is read before");
+        http.client().unwrap();
+        assert!(other.0.client.get().is_some(), "every clone shares it");
+    }
+
+    #[test]
+    fn what_changes_something_gives_up_before_anybody_else_looks() {
+        for method in [Method::Put, Method::Patch, Method::Post, Method::Delete] {
+            assert!(limit(method) < Duration::from_secs(45), "{method}");
+        }
+        assert!(CONNECT < WRITE && limit(Method::Get) > limit(Method::Put));
+    }
+}
