@@ -77,18 +77,21 @@ pub(crate) fn nowhere() -> Result<Azure> {
 pub(crate) async fn cloud(config: &Config) -> Result<Cloud> {
     let own = config.cloud.as_ref();
     let from = |name: &str, or: Option<&String>| variable(name).or_else(|| or.cloned());
-    let Some(arm) = from("RELIGHT_CLOUD_ARM", own.map(|own| &own.arm)) else {
-        return Ok(match config.azure.cloud {
-            KnownCloud::Public => Cloud::public(),
-            KnownCloud::UsGov => Cloud::us_government(),
-            KnownCloud::China => Cloud::china(),
-        });
-    };
-    let login = from("RELIGHT_CLOUD_LOGIN", own.and_then(|own| own.login.as_ref()));
-    let audience = from("RELIGHT_CLOUD_AUDIENCE", own.and_then(|own| own.audience.as_ref()));
     let bundle = variable("RELIGHT_CLOUD_CA_BUNDLE").map(PathBuf::from);
     let trusted =
         bundle.or_else(|| own.and_then(|own| own.ca_bundle.clone())).map(read_bundle).transpose()?;
+    let Some(arm) = from("RELIGHT_CLOUD_ARM", own.map(|own| &own.arm)) else {
+        let mut cloud = match config.azure.cloud {
+            KnownCloud::Public => Cloud::public(),
+            KnownCloud::UsGov => Cloud::us_government(),
+            KnownCloud::China => Cloud::china(),
+        };
+        // A proxy that reads along shows its own certificate for Azure's too.
+        cloud.ca_bundle = trusted;
+        return Ok(cloud);
+    };
+    let login = from("RELIGHT_CLOUD_LOGIN", own.and_then(|own| own.login.as_ref()));
+    let audience = from("RELIGHT_CLOUD_AUDIENCE", own.and_then(|own| own.audience.as_ref()));
     let (Some(login), Some(audience)) = (login, audience) else {
         return Cloud::discover("own", &arm, trusted).await;
     };

@@ -978,6 +978,14 @@ fn an_exported_run_is_verified_and_a_changed_one_is_not() {
 }
 
 #[test]
+fn a_certificate_bundle_counts_for_the_public_cloud_too() {
+    let world = Sealed::new();
+    let doctor =
+        world.relight(["doctor"]).env("RELIGHT_CLOUD_CA_BUNDLE", world.path("none.pem")).run().to_string();
+    assert!(doctor.contains("fail  cloud      failed to read the certificates"), "{doctor}");
+}
+
+#[test]
 fn doctor_says_what_is_missing_and_what_to_do() {
     let world = Sealed::new();
     let doctor = world.relight(["doctor"]).env("AZURE_CLIENT_SECRET", "canary-of-the-doctor").run();

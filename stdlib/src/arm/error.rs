@@ -207,8 +207,7 @@ pub fn untrusted(host: &str, error: &(dyn std::error::Error + 'static)) -> Optio
     }
     Some(made.hint(format!(
         "a private cloud, or a proxy that reads along, has an authority of its own: name the file with its certificate \
-         (PEM) in RELIGHT_CLOUD_CA_BUNDLE, or as ca_bundle under [cloud] in the configuration; until then nothing is \
-         sent to {host}"
+         (PEM) in RELIGHT_CLOUD_CA_BUNDLE; until then nothing is sent to {host}"
     )))
 }
 
