@@ -997,8 +997,8 @@ fn doctor_says_what_is_missing_and_what_to_do() {
     ok    journal    [dir]/state/relight.db
     ok    library    4 runbooks, all of them shipped; `relight new NAME` makes your own
     ok    cloud      AzureCloud at https://management.azure.com/
-    fail  sign-in    AZURE_CLIENT_SECRET is set and AZURE_TENANT_ID is not
-                     -> set AZURE_TENANT_ID, or unset AZURE_CLIENT_SECRET to sign in another way
+    fail  sign-in    AZURE_CLIENT_SECRET is set and AZURE_TENANT_ID and AZURE_CLIENT_ID are not
+                     -> set AZURE_TENANT_ID and AZURE_CLIENT_ID, or unset AZURE_CLIENT_SECRET to sign in another way
     --- exit 1
     ");
     let lab = world.relight(["doctor", "--lab"]).run().succeeds();

@@ -25,6 +25,7 @@ use relight_engine::clock::Clock;
 use relight_engine::{Error, ErrorKind, Result, Secret};
 use tokio::sync::Mutex;
 
+use super::arc::{ARC, ArcAgent, CliOrArc};
 use super::cloud::Cloud;
 use super::error;
 use super::http::Http;
@@ -59,6 +60,10 @@ pub enum Credential {
         /// Which of several user-assigned identities; the system-assigned one when left out.
         client_id: Option<String>,
     },
+    /// The identity of the Arc-enabled machine this runs on.
+    ArcMachine(ArcAgent),
+    /// Whoever signed in with `az login`, and where nobody did, the Arc-enabled machine this runs on.
+    AzureCliOrArc(CliOrArc),
     /// Whoever signed in with `az login`.
     AzureCli {
         /// The directory, when it is not the one that `az` uses by default.
@@ -79,36 +84,62 @@ impl Credential {
     /// `AZURE_FEDERATED_TOKEN_FILE` (with the same two), then `IDENTITY_ENDPOINT` or `AZURE_USE_MANAGED_IDENTITY`
     /// (with `AZURE_CLIENT_ID` for a user-assigned identity), then the Azure CLI.
     ///
+    /// The agent of an Arc-enabled machine sets `IDENTITY_ENDPOINT` and `IMDS_ENDPOINT` for everybody on it, which is no
+    /// wish of anybody's: the Azure CLI comes first there, and the machine's own identity when nobody signed in.
+    /// `AZURE_USE_MANAGED_IDENTITY` means the machine's and nothing else.
+    ///
     /// # Errors
     /// `Denied` when a choice is made only half, naming the missing variable.
     pub fn from_environment(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let get = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
-        let need = |name: &str, because: &str| {
-            get(name).ok_or_else(|| {
-                Error::new(ErrorKind::Denied, format!("{because} is set and {name} is not"))
-                    .hint(format!("set {name}, or unset {because} to sign in another way"))
-            })
+        let need = |because: &str| {
+            let [tenant, client_id] =
+                ["AZURE_TENANT_ID", "AZURE_CLIENT_ID"].map(|name| get(name).ok_or(name));
+            match (tenant, client_id) {
+                (Ok(tenant), Ok(client_id)) => Ok((tenant, client_id)),
+                (tenant, client_id) => {
+                    let missing: Vec<&str> = [tenant.err(), client_id.err()].into_iter().flatten().collect();
+                    let is = if missing.len() == 1 { "is" } else { "are" };
+                    let missing = missing.join(" and ");
+                    Err(Error::new(ErrorKind::Denied, format!("{because} is set and {missing} {is} not"))
+                        .hint(format!("set {missing}, or unset {because} to sign in another way")))
+                }
+            }
         };
         if let Some(secret) = get("AZURE_CLIENT_SECRET") {
-            return Ok(Credential::ClientSecret {
-                tenant: need("AZURE_TENANT_ID", "AZURE_CLIENT_SECRET")?,
-                client_id: need("AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")?,
-                secret: Secret::new(secret),
-            });
+            let (tenant, client_id) = need("AZURE_CLIENT_SECRET")?;
+            return Ok(Credential::ClientSecret { tenant, client_id, secret: Secret::new(secret) });
         }
         if let Some(file) = get("AZURE_FEDERATED_TOKEN_FILE") {
-            return Ok(Credential::WorkloadIdentity {
-                tenant: need("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE")?,
-                client_id: need("AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE")?,
-                token_file: file.into(),
-            });
+            let (tenant, client_id) = need("AZURE_FEDERATED_TOKEN_FILE")?;
+            return Ok(Credential::WorkloadIdentity { tenant, client_id, token_file: file.into() });
         }
         let wanted =
             get("AZURE_USE_MANAGED_IDENTITY").is_some_and(|v| !matches!(v.as_str(), "0" | "false" | "no"));
-        if wanted || get("IDENTITY_ENDPOINT").is_some() {
-            return Ok(Credential::ManagedIdentity { client_id: get("AZURE_CLIENT_ID") });
+        // App Service sets a header beside the address, the Arc agent a second address.
+        let is_arc = get("IMDS_ENDPOINT").is_some() && get("IDENTITY_HEADER").is_none();
+        let agent = get("IDENTITY_ENDPOINT")
+            .filter(|_| is_arc)
+            .map(|endpoint| ArcAgent::new(&endpoint, ArcAgent::usual_folder(lookup)))
+            .transpose()?;
+        let client_id = get("AZURE_CLIENT_ID");
+        match agent {
+            Some(_) if wanted && client_id.is_some() => Err(Error::new(
+                ErrorKind::Denied,
+                "AZURE_CLIENT_ID is set, and an Arc-enabled machine has no identity but its own",
+            )
+            .hint("unset AZURE_CLIENT_ID to use the machine's identity")),
+            Some(agent) if wanted => Ok(Credential::ArcMachine(agent)),
+            None if wanted || get("IDENTITY_ENDPOINT").is_some() => {
+                Ok(Credential::ManagedIdentity { client_id })
+            }
+            _ if client_id.is_some() => {
+                Err(Error::new(ErrorKind::Denied, "AZURE_CLIENT_ID is set and AZURE_CLIENT_SECRET is not")
+                    .hint("set AZURE_CLIENT_SECRET for a service principal, or AZURE_USE_MANAGED_IDENTITY=1 for a managed identity, or unset AZURE_CLIENT_ID to sign in with `az login`"))
+            }
+            Some(agent) => Ok(Credential::AzureCliOrArc(CliOrArc::new(get("AZURE_TENANT_ID"), agent))),
+            None => Ok(Credential::AzureCli { tenant: get("AZURE_TENANT_ID") }),
         }
-        Ok(Credential::AzureCli { tenant: get("AZURE_TENANT_ID") })
     }
 
     /// Returns who signs in, in words for a person.
@@ -122,6 +153,8 @@ impl Credential {
             }
             Credential::ManagedIdentity { client_id: Some(id) } => format!("managed identity {id}"),
             Credential::ManagedIdentity { client_id: None } => "managed identity of this machine".into(),
+            Credential::ArcMachine(_) => ARC.into(),
+            Credential::AzureCliOrArc(pair) => pair.describe().into(),
             Credential::AzureCli { .. } => "Azure CLI (`az login`)".into(),
             Credential::Custom(_) => "the embedding program's credential".into(),
         }
@@ -135,8 +168,12 @@ impl Credential {
             Credential::WorkloadIdentity { .. } => {
                 "check AZURE_FEDERATED_TOKEN_FILE, and the federated credential of the application"
             }
-            Credential::ManagedIdentity { .. } => {
-                "check that this machine has a managed identity (an Arc-enabled machine's is not supported: use a service principal)"
+            Credential::ManagedIdentity { .. } => "check that this machine has a managed identity",
+            Credential::ArcMachine(_) => {
+                "let this user read the agent's tokens (Linux: `sudo usermod -aG himds $USER` and a new session; Windows: an elevated shell), and see `azcmagent show`"
+            }
+            Credential::AzureCliOrArc(_) => {
+                "sign in with `az login`, or let this user read the agent's tokens (Linux: `sudo usermod -aG himds $USER` and a new session; Windows: an elevated shell)"
             }
             Credential::AzureCli { .. } => {
                 "sign in with `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
@@ -172,10 +209,9 @@ impl Credential {
                     client_options: options(),
                 }))?
             }
-            Credential::AzureCli { tenant } => {
-                let options = AzureCliCredentialOptions { tenant_id: tenant.clone(), ..Default::default() };
-                AzureCliCredential::new(Some(options))?
-            }
+            Credential::ArcMachine(agent) => Arc::new(agent.clone()),
+            Credential::AzureCliOrArc(pair) => pair.with(azure_cli(pair.tenant.as_deref())?),
+            Credential::AzureCli { tenant } => azure_cli(tenant.as_deref())?,
             Credential::Custom(credential) => credential.clone(),
         })
     }
@@ -185,6 +221,11 @@ impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Credential").field(&self.describe()).finish()
     }
+}
+
+fn azure_cli(tenant: Option<&str>) -> Result<Arc<dyn TokenCredential>, azure_core::Error> {
+    let options = AzureCliCredentialOptions { tenant_id: tenant.map(str::to_owned), ..Default::default() };
+    Ok(AzureCliCredential::new(Some(options))?)
 }
 
 fn client_options(cloud: &Cloud, http: &reqwest::Client) -> ClientOptions {
@@ -251,7 +292,10 @@ impl Tokens {
 
     async fn renew(&self, current: &mut Option<Token>, claims: Option<Claims>) -> Result<Token> {
         if self.cloud.is_adfs()
-            && !matches!(self.credential, Credential::AzureCli { .. } | Credential::Custom(_))
+            && !matches!(
+                self.credential,
+                Credential::AzureCli { .. } | Credential::AzureCliOrArc(_) | Credential::Custom(_)
+            )
         {
             return Err(Error::new(ErrorKind::Denied, format!("{} signs in at AD FS, which needs the Azure CLI", self.cloud.name))
                 .hint("register the cloud (`az cloud register`), sign in with `az login`, and unset AZURE_CLIENT_SECRET"));
@@ -282,6 +326,14 @@ impl Tokens {
         let host = self.cloud.login.host_str().unwrap_or_default();
         if let Some(untrusted) = error::untrusted(host, error) {
             return untrusted.because(said);
+        }
+        if let (Credential::ArcMachine(agent), true) = (&self.credential, is_network_trouble(error)) {
+            return Error::new(
+                ErrorKind::Unsent,
+                format!("failed to reach the Arc agent at {}", agent.host()),
+            )
+            .because(said)
+            .hint("see whether the agent runs: `azcmagent show`");
         }
         if is_network_trouble(error) {
             return Error::new(ErrorKind::Unsent, format!("failed to reach {host} to sign in as {who}"))
@@ -360,14 +412,43 @@ mod tests {
             ),
             (vec![("IDENTITY_ENDPOINT", "http://x")], "managed identity c"),
             (vec![("AZURE_USE_MANAGED_IDENTITY", "1")], "managed identity c"),
-            (vec![("AZURE_USE_MANAGED_IDENTITY", "0")], "Azure CLI"),
-            (vec![("AZURE_CLIENT_SECRET", " ")], "Azure CLI"),
+            (
+                vec![
+                    ("IDENTITY_ENDPOINT", "http://x"),
+                    ("IDENTITY_HEADER", "h"),
+                    ("IMDS_ENDPOINT", "http://x"),
+                ],
+                "managed identity c",
+            ),
         ] {
             let variables: Vec<_> = principal.iter().copied().chain(more).collect();
             let chosen = choose(&variables).unwrap().describe();
             assert!(chosen.starts_with(starts), "{variables:?}: {chosen}");
         }
-        assert!(choose(&[]).unwrap().describe().starts_with("Azure CLI"));
+        let tenant = ("AZURE_TENANT_ID", "t");
+        for more in
+            [("AZURE_USE_MANAGED_IDENTITY", "0"), ("AZURE_CLIENT_SECRET", " "), ("IMDS_ENDPOINT", "http://x")]
+        {
+            assert_eq!(choose(&[tenant, more]).unwrap().describe(), "Azure CLI (`az login`)", "{more:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_arc_agent_sets_hides_no_other_sign_in() {
+        let arc = [
+            ("IDENTITY_ENDPOINT", "http://localhost:40342/metadata/identity/oauth2/token"),
+            ("IMDS_ENDPOINT", "http://localhost:40342"),
+        ];
+        let with = |more: &[(&str, &str)]| {
+            let all: Vec<_> = arc.iter().chain(more).copied().collect();
+            choose(&all).map(|credential| credential.describe())
+        };
+        assert_eq!(with(&[]).unwrap(), "Azure CLI (`az login`), else this Arc-enabled machine");
+        assert_eq!(with(&[("AZURE_USE_MANAGED_IDENTITY", "1")]).unwrap(), ARC);
+        let principal = [("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "s")];
+        assert!(with(&principal).unwrap().starts_with("service principal c"));
+        let error = with(&[("AZURE_USE_MANAGED_IDENTITY", "1"), ("AZURE_CLIENT_ID", "c")]).unwrap_err();
+        assert!(error.message().contains("no identity but its own"), "{error}");
     }
 
     #[test]
@@ -375,7 +456,16 @@ mod tests {
         let error =
             choose(&[("AZURE_CLIENT_SECRET", "hunter2"), ("AZURE_CLIENT_ID", "c")]).expect_err("half");
         assert_eq!(error.kind(), ErrorKind::Denied);
-        assert!(error.message().contains("AZURE_TENANT_ID"), "{error}");
+        assert_eq!(error.message(), "AZURE_CLIENT_SECRET is set and AZURE_TENANT_ID is not");
+        for (set, says) in [
+            (&[("AZURE_CLIENT_SECRET", "s")][..], "AZURE_TENANT_ID and AZURE_CLIENT_ID are not"),
+            (&[("AZURE_CLIENT_ID", "c"), ("AZURE_TENANT_ID", "t")], "AZURE_CLIENT_SECRET is not"),
+            (&[("AZURE_CLIENT_ID", "c")], "AZURE_CLIENT_SECRET is not"),
+            (&[("AZURE_FEDERATED_TOKEN_FILE", "/f"), ("AZURE_TENANT_ID", "t")], "AZURE_CLIENT_ID is not"),
+        ] {
+            let error = choose(set).expect_err(says);
+            assert!(error.message().ends_with(says), "{error}");
+        }
         assert!(!format!("{error:?}").contains("hunter2"));
         let whole =
             choose(&[("AZURE_CLIENT_SECRET", "hunter2"), ("AZURE_CLIENT_ID", "c"), ("AZURE_TENANT_ID", "t")]);

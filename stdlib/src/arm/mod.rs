@@ -4,6 +4,7 @@
 //! driver ([`client`]) owns the socket. Nothing here retries or waits for long: an error says what it means, and
 //! the engine decides.
 
+mod arc;
 pub mod auth;
 pub mod client;
 pub mod cloud;
@@ -16,6 +17,7 @@ pub mod pacer;
 mod recordings;
 pub mod wire;
 
+pub use arc::{ArcAgent, CliOrArc};
 pub use auth::{Claims, Credential};
 pub use client::{Advance, Api, Arm, ArmBuilder, Origin, SentRequest, Started, Write};
 pub use cloud::Cloud;
