@@ -134,7 +134,7 @@ fn keep(path: &Path) {
         let keeping = {
             let engine = engine.clone();
             tokio::spawn(async move {
-                Keeper::new(&engine, |what, error| panic!("{what}: {error}")).keep().await.unwrap();
+                Keeper::new(&engine, |what, error| panic!("{what}: {error}")).keep().await;
             })
         };
         SystemClock.sleep_until(Timestamp::now() + Duration::from_secs(1)).await;

@@ -169,6 +169,7 @@ async fn bare(journal: &SqliteJournal, steps: u32) -> Times {
             args: json!({ "n": step }),
             at: Place { source: None, line: 7, column: 16 },
             attempt: 1,
+            send_before: None,
         };
         let finished = Event::StepFinished {
             step,
@@ -179,7 +180,7 @@ async fn bare(journal: &SqliteJournal, steps: u32) -> Times {
         moments.push(Instant::now());
         journal.append(&tenure, &[finished], Timestamp::now(), Sync::Soon).await.unwrap();
     }
-    let end = Event::Finished { end: RunEnd::Succeeded { value: json!(null) } };
+    let end = Event::Finished { end: RunEnd::Succeeded { value: json!(null) }, parent: None };
     journal.append(&tenure, &[end], Timestamp::now(), Sync::Now).await.unwrap();
     between(&moments)
 }

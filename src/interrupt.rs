@@ -1,23 +1,36 @@
-//! Ctrl-C: once to park what runs, twice to leave at once.
+//! Ctrl-C and the system's word to end: once to park what runs, twice to leave at once.
 
 use relight_engine::Engine;
 use tokio::task::AbortHandle;
 
 use crate::exit::Exit;
-use crate::platform;
+use crate::platform::{self, Asked};
 use crate::report::Reporter;
+
+/// What Ctrl-C means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Means {
+    /// A person wants the run to stay where it is, until a person resumes it.
+    Park,
+    /// A service ends: its runs go on with the next one.
+    HandBack,
+}
 
 /// Watches for interrupts as long as it lives.
 pub(crate) struct Interrupts(AbortHandle);
 
 impl Interrupts {
-    /// Begins to watch. At the first interrupt the engine parks what it drives, and `said` is shown;
+    /// Begins to watch. At the first interrupt the engine puts away what it drives, and `said` is shown;
     /// at the second the process ends. What was recorded is on the disk either way.
-    pub(crate) fn watch(engine: &Engine, reporter: &Reporter, said: &'static str) -> Self {
+    ///
+    /// Only a person's Ctrl-C can mean [`Means::Park`]: what the system ends is handed back.
+    pub(crate) fn watch(engine: &Engine, reporter: &Reporter, means: Means, said: &'static str) -> Self {
         let (engine, reporter) = (engine.clone(), reporter.clone());
         let watching = tokio::spawn(async move {
-            platform::interrupted().await;
-            engine.interrupt();
+            match (platform::interrupted().await, means) {
+                (Asked::ByPerson, Means::Park) => engine.interrupt(),
+                _ => engine.hand_back(),
+            }
             reporter.say(said);
             platform::interrupted().await;
             std::process::exit(Exit::Left as i32);

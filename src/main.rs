@@ -15,7 +15,6 @@ mod drill;
 mod exit;
 mod interrupt;
 mod lab;
-mod owner;
 mod platform;
 mod report;
 mod runbooks;

@@ -100,23 +100,35 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::rename(&new, path)
 }
 
-/// Returns when somebody wants this process to end: Ctrl-C, or a service manager's word.
-pub(crate) async fn interrupted() {
+/// Who wants this process to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A person: Ctrl-C.
+    ByPerson,
+    /// The system: a service manager's word, or a terminal that went away.
+    BySystem,
+}
+
+/// Returns when somebody wants this process to end.
+pub(crate) async fn interrupted() -> Asked {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            return;
+        if let (Ok(mut terminate), Ok(mut hang_up)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+        {
+            return tokio::select! {
+                _ = terminate.recv() => Asked::BySystem,
+                _ = hang_up.recv() => Asked::BySystem,
+                _ = tokio::signal::ctrl_c() => Asked::ByPerson,
+            };
         }
     }
     // Without a handler the system's own way to end a process stays in place.
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }
+    Asked::ByPerson
 }
 
 /// Ends this process without any of its own code running, as a power cut would.

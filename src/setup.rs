@@ -17,7 +17,6 @@ use crate::azure::{self, GROUP, SUBSCRIPTION};
 use crate::cli::Global;
 use crate::config::Config;
 use crate::lab::{self, Card, Found, OwnLab};
-use crate::owner::Owner;
 use crate::report::{Audience, Reporter};
 use crate::terminal::variable;
 use crate::{platform, runbooks, secrets};
@@ -229,16 +228,14 @@ impl Home {
             None => azure::chosen(&self.config).await?,
         };
         let journal = open(&state)?;
-        let owner = Owner::enter(state.join("owners"))?;
         let reporter = Reporter::new(audience, clock.clone());
         let engine = self
             .builder(&azure, card.as_ref().map(|card| &card.descriptor))?
             .journal(journal)
             .clock(clock)
-            .owner(owner.id(), owner.liveness())
             .observer(reporter.observer())
             .build()?;
-        Ok(Session { engine, reporter, home: self, lab: own, _owner: owner })
+        Ok(Session { engine, reporter, home: self, lab: own })
     }
 
     /// Returns the card of a lab that others use too, unless something about it was to be different.
@@ -284,7 +281,6 @@ pub(crate) struct Session {
     /// Where things are.
     pub(crate) home: Home,
     lab: Option<OwnLab>,
-    _owner: Owner,
 }
 
 impl Session {

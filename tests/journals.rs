@@ -161,7 +161,7 @@ impl Journal for Shelf {
 
 fn end_of(saved: &Saved) -> RunEnd {
     match saved.records.last().expect("records").event().expect("an event") {
-        Event::Finished { end } => end,
+        Event::Finished { end, .. } => end,
         other => panic!("a saved history ends with its end, not {other:?}"),
     }
 }
@@ -206,7 +206,7 @@ async fn every_saved_history_replays_to_its_end() {
             Ok(Driven::Ended(again)) if *again == end => {}
             other => offends(format!("expected {end:?}, got {other:?}")),
         }
-        if added != [Event::Finished { end }] {
+        if added != [Event::Finished { end, parent: None }] {
             offends(format!("something was added: {added:?}"));
         }
         if requests > 0 {

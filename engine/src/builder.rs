@@ -1,14 +1,14 @@
 //! Building an engine.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::builtin;
 use crate::clock::{Clock, SystemClock};
 use crate::core::{Core, Environment, Liveness, Observer};
 use crate::cx::SecretSource;
+use crate::drive::{Cancel, Drives};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::journal::{Journal, MemoryJournal, OwnerId};
@@ -119,8 +119,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets the name of this process and how to tell whether another is gone, so that its runs are
-    /// taken over at once rather than when its heartbeat is over.
+    /// Sets the name of this process and how to tell whether another is gone, where the journal's own
+    /// way does not do.
     #[must_use]
     pub fn owner(mut self, owner: OwnerId, liveness: Liveness) -> Self {
         self.owner = owner;
@@ -148,9 +148,12 @@ impl EngineBuilder {
             environment: self.environment,
             readers: self.readers,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            interrupt: watch::Sender::new(false),
-            is_interrupted: AtomicBool::new(false),
+            cancel: Cancel::default(),
+            drives: Drives::default(),
+            suspects: Arc::new(Semaphore::new(1)),
+            answers: Mutex::default(),
             alive_until: Mutex::new(None),
+            entered: OnceCell::new(),
         })))
     }
 }

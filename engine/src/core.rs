@@ -1,24 +1,28 @@
 //! What all runs of one engine share: the parts, the observers, the interruption, the heartbeat.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::clock::Clock;
 use crate::cx::SecretSource;
+use crate::drive::{Cancel, Drives};
 use crate::error::Result;
 use crate::event::{Event, RunId};
-use crate::journal::{Journal, OwnerId};
+use crate::journal::{Journal, OwnerId, Presence};
 use crate::library::Library;
 use crate::params::ParamReader;
 use crate::redact::Revealed;
 use crate::script::Language;
 
-/// How long a process that says nothing counts as alive.
+/// How long a process that says nothing counts as alive, where nothing better is known.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(180);
+
+/// How often, in real time, the heartbeat is looked after.
+const PULSE: Duration = Duration::from_secs(1);
 
 /// One event as observers see it: durable ones with their number, progress without.
 #[derive(Clone, Debug)]
@@ -39,6 +43,15 @@ pub type Observer = Arc<dyn Fn(&Notice) + Send + Sync>;
 /// Returns whether a process that drove runs is certainly gone.
 pub type Liveness = Arc<dyn Fn(&OwnerId) -> bool + Send + Sync>;
 
+/// Answers the questions of runs while they are driven, such as a person at the terminal.
+#[async_trait]
+pub trait Answers: Send + Sync + 'static {
+    /// Returns the answer and who gave it, or nothing when there is nobody to ask: then the run parks.
+    ///
+    /// An answer must be one of `choices`, unless there are none.
+    async fn answer(&self, run: &RunId, question: &str, choices: &[String]) -> Option<(String, String)>;
+}
+
 /// Returns the value of an environment variable, for `env:` defaults of parameters.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -56,9 +69,15 @@ pub(crate) struct Core {
     pub(crate) environment: Option<Environment>,
     pub(crate) readers: Vec<(String, ParamReader)>,
     pub(crate) version: String,
-    pub(crate) interrupt: watch::Sender<bool>,
-    pub(crate) is_interrupted: AtomicBool,
+    /// Ends everything that the engine drives.
+    pub(crate) cancel: Cancel,
+    pub(crate) drives: Drives,
+    /// The one place for runs of which more than one driver has died.
+    pub(crate) suspects: Arc<Semaphore>,
+    pub(crate) answers: Mutex<Option<Arc<dyn Answers>>>,
     pub(crate) alive_until: Mutex<Option<Timestamp>>,
+    /// Set once the process is known to the journal.
+    pub(crate) entered: OnceCell<()>,
 }
 
 impl Core {
@@ -75,42 +94,73 @@ impl Core {
         }
     }
 
-    /// Returns whether somebody interrupts the engine. Asked after every operation of a script.
-    pub(crate) fn is_interrupted(&self) -> bool {
-        self.is_interrupted.load(Ordering::Relaxed)
-    }
-
-    /// Interrupts everything that the engine drives.
-    pub(crate) fn interrupt(&self) {
-        self.is_interrupted.store(true, Ordering::Relaxed);
-        self.interrupt.send_replace(true);
-    }
-
-    /// Returns once somebody interrupts the engine.
-    pub(crate) async fn interrupted(&self) {
-        let mut interrupt = self.interrupt.subscribe();
-        // The sender lives as long as the engine.
-        let _ = interrupt.wait_for(|is| *is).await;
-    }
-
     /// Returns the time `after` from now.
     pub(crate) fn after(&self, after: Duration) -> Timestamp {
         self.clock.now().saturating_add(after).unwrap_or(Timestamp::MAX)
     }
 
+    /// Returns what is known about whether a process is alive.
+    pub(crate) fn presence(&self, owner: &OwnerId) -> Presence {
+        match &self.liveness {
+            _ if *owner == self.owner => Presence::Here,
+            Some(is_gone) if is_gone(owner) => Presence::Gone,
+            Some(_) => Presence::Here,
+            None => self.journal.presence(owner),
+        }
+    }
+
+    /// Makes this process known to the journal before it claims its first run, and keeps it alive.
+    ///
+    /// The heartbeat is a task of its own: an operation may take longer than a heartbeat lasts.
+    pub(crate) async fn enter(self: &Arc<Self>) -> Result<()> {
+        let entered = self.entered.get_or_try_init(|| async {
+            if self.liveness.is_none() {
+                self.journal.enter(&self.owner)?;
+            }
+            tokio::spawn(Core::pulse(Arc::downgrade(self)));
+            Ok(())
+        });
+        entered.await?;
+        self.stay_alive().await
+    }
+
+    async fn pulse(core: Weak<Core>) {
+        loop {
+            tokio::time::sleep(PULSE).await;
+            let Some(core) = core.upgrade() else { return };
+            if let Err(error) = core.stay_alive().await {
+                tracing::warn!("the heartbeat of this process: {error}");
+            }
+        }
+    }
+
     /// Renews this process's heartbeat when half of it is over.
     pub(crate) async fn stay_alive(&self) -> Result<()> {
-        let now = self.clock.now();
-        let until = self.after(HEARTBEAT);
-        {
-            let mut alive = self.alive_until.lock().expect("no panic while the heartbeat is held");
-            if alive.is_some_and(|known| {
-                known > now.saturating_add(HEARTBEAT / 2).unwrap_or(now) && known <= until
-            }) {
-                return Ok(());
-            }
-            *alive = Some(until);
+        let (now, until) = (self.clock.now(), self.after(HEARTBEAT));
+        let is_fresh =
+            |known: Timestamp| known > now.saturating_add(HEARTBEAT / 2).unwrap_or(now) && known <= until;
+        if self.alive_until().is_some_and(is_fresh) {
+            return Ok(());
         }
-        self.journal.heartbeat(&self.owner, until).await
+        self.journal.heartbeat(&self.owner, until).await?;
+        *self.alive_until() = Some(until);
+        Ok(())
+    }
+
+    fn alive_until(&self) -> std::sync::MutexGuard<'_, Option<Timestamp>> {
+        self.alive_until.lock().expect("no panic while the heartbeat is held")
+    }
+
+    /// Returns who answers questions here, if somebody does.
+    pub(crate) fn answers(&self) -> Option<Arc<dyn Answers>> {
+        self.answers.lock().expect("no panic while the answers are held").clone()
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        if self.entered.initialized() && self.liveness.is_none() {
+            self.journal.leave(&self.owner);
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! What an operation knows about the step it belongs to.
 
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -40,7 +41,45 @@ pub struct Cx {
     pub(crate) revealed: Arc<Revealed>,
     pub(crate) workdir: PathBuf,
     pub(crate) paths: Arc<[String]>,
+    pub(crate) permit: Option<SendPermit>,
     pub(crate) on_progress: OnProgress,
+}
+
+/// Extends a permit to send: asks the journal, which refuses when another process has the run.
+type Extend = Arc<dyn Fn() -> BoxFuture<'static, Result<Timestamp>> + Send + Sync>;
+
+/// The right to send a step's requests until a time.
+#[derive(Clone)]
+pub(crate) struct SendPermit(Arc<Mutex<Permitted>>, Duration, Extend);
+
+struct Permitted {
+    until: Timestamp,
+    /// On this process's own clock, which nobody sets back.
+    since: Instant,
+}
+
+impl SendPermit {
+    /// Makes a permit that ends at `until`, and in any case `within` from now.
+    pub(crate) fn new(until: Timestamp, within: Duration, extend: Extend) -> Self {
+        SendPermit(Arc::new(Mutex::new(Permitted { until, since: Instant::now() })), within, extend)
+    }
+
+    async fn check(&self, now: Timestamp) -> Result<()> {
+        {
+            let permitted = self.permitted();
+            if now < permitted.until && permitted.since.elapsed() < self.1 {
+                return Ok(());
+            }
+        }
+        let since = Instant::now();
+        let until = (self.2)().await?;
+        *self.permitted() = Permitted { until, since };
+        Ok(())
+    }
+
+    fn permitted(&self) -> std::sync::MutexGuard<'_, Permitted> {
+        self.0.lock().expect("no panic while a permit is held")
+    }
 }
 
 impl Cx {
@@ -92,6 +131,23 @@ impl Cx {
     /// Shows what the operation is doing. Never stored, silent during replay.
     pub fn progress(&self, message: impl Into<String>, percent: Option<f64>) {
         (self.on_progress)(Progress { message: message.into(), percent });
+    }
+
+    /// Makes sure that the step may still change the world. To be called right before each request that
+    /// does; a request that is on its way for longer than 45 seconds must be given up.
+    ///
+    /// A process may be suspended between the record of an intent and its request, and lose the run to
+    /// another one meanwhile. So an intent permits its writer to send for 30 seconds; who comes later asks
+    /// the journal here, and whoever finds the step open waits until the permit and what may be on its
+    /// way are over.
+    ///
+    /// # Errors
+    /// `Stopped` when another process has the run: nothing may be sent. `Storage`.
+    pub async fn may_send(&self) -> Result<()> {
+        match &self.permit {
+            Some(permit) => permit.check(self.now()).await,
+            None => Ok(()),
+        }
     }
 
     /// Returns the value of a secret, at the moment of use.

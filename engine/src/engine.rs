@@ -7,16 +7,18 @@ use serde_json::Value;
 
 use crate::builder::EngineBuilder;
 use crate::clock::Clock;
-use crate::core::Core;
+use crate::core::{Answers, Core, HEARTBEAT};
+use crate::drive::Halt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Park, RunEnd, RunId, Signal};
+use crate::journal::Presence;
 use crate::journal::{Journal, Status, Summary};
 use crate::lease::Closing;
 use crate::library::Library;
 use crate::operation::Declaration;
 use crate::prepare::RunRequest;
 use crate::replay::History;
-use crate::run::{Driven, point_at};
+use crate::run::{Driven, Way, point_at};
 use crate::runbook::Runbook;
 use crate::script::{Finding, PlannedCall};
 
@@ -95,17 +97,31 @@ impl Engine {
         self.0.prepare(request).await
     }
 
+    /// Writes a run down for the caller to drive at once. A worker leaves it alone, unless nobody has
+    /// begun to drive it after three minutes.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare).
+    pub async fn prepare_to_drive(&self, request: &RunRequest) -> Result<RunId> {
+        let wake = Some(self.0.after(HEARTBEAT));
+        self.0.prepare(&RunRequest { wake, ..request.clone() }).await
+    }
+
     /// Drives a run until it is over or a person must act, waiting through everything else.
+    ///
+    /// In one process a run is driven once: a second call waits for what comes of the first. When the
+    /// last of those who wait goes away, the run is parked before its next step, as if a person had
+    /// interrupted it; what is under way at that moment still comes to its record.
     ///
     /// # Errors
     /// `Storage`, `Diverged`; `Stopped` when another process took the run over.
     pub async fn run(&self, run: &RunId) -> Result<Driven> {
         loop {
-            match self.0.drive(run, Duration::MAX).await? {
-                Driven::Parked(park, Some(until)) if park.is_waiting() && !self.is_interrupted() => {
+            match self.0.drive(run, Way::patient(Duration::MAX)).await? {
+                Driven::Parked(Park::Waiting, Some(until)) if !self.is_halted() => {
                     tokio::select! {
                         () = self.0.clock.sleep_until(until) => {}
-                        () = self.0.interrupted() => {}
+                        () = self.0.cancel.wait() => {}
                     }
                 }
                 driven => return Ok(driven),
@@ -118,17 +134,34 @@ impl Engine {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn drive(&self, run: &RunId, patience: Duration) -> Result<Driven> {
-        self.0.drive(run, patience).await
+        self.0.drive(run, Way::patient(patience)).await
     }
 
-    /// Interrupts everything that this engine drives: each run parks at the next safe point.
+    /// Sets who answers the questions of the runs that this engine drives, instead of parking them.
+    pub fn answer_with(&self, answers: Arc<dyn Answers>) {
+        *self.0.answers.lock().expect("no panic while the answers are held") = Some(answers);
+    }
+
+    /// Interrupts everything that this engine drives, for a person: each run parks at the next safe
+    /// point, until a person resumes it.
     pub fn interrupt(&self) {
-        self.0.interrupt();
+        self.0.cancel.set(Halt::Interrupt);
     }
 
-    /// Returns whether [`interrupt`](Self::interrupt) was called.
-    pub fn is_interrupted(&self) -> bool {
-        self.0.is_interrupted()
+    /// Hands back everything that this engine drives, because its process ends: each run parks at the
+    /// next safe point and is due at once, for whichever process comes next.
+    pub fn hand_back(&self) {
+        self.0.cancel.set(Halt::HandBack);
+    }
+
+    /// Returns whether [`interrupt`](Self::interrupt) or [`hand_back`](Self::hand_back) was called.
+    pub fn is_halted(&self) -> bool {
+        self.0.cancel.get().is_some()
+    }
+
+    /// Returns what is known about the process that drives a run, if one does.
+    pub fn driver(&self, run: &Summary) -> Option<Presence> {
+        (run.status == Status::Running).then(|| run.owner.as_ref().map(|owner| self.0.presence(owner)))?
     }
 
     /// Answers the question or the undecided step on which a run is parked.

@@ -126,8 +126,10 @@ impl Snippet {
 ///
 /// A message is a lowercase fragment that names the thing it failed on. The cause is in
 /// [`source`](StdError::source), never repeated in the message.
-pub struct Error(Box<Inner>);
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     message: String,
@@ -135,14 +137,14 @@ struct Inner {
     service: Option<ServiceError>,
     retry_after: Option<Duration>,
     snippet: Option<Snippet>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
     named: Option<NamedSource<Arc<str>>>,
 }
 
 impl Error {
     /// Makes an error of a kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner {
+        Error(Arc::new(Inner {
             kind,
             message: message.into(),
             hints: Vec::new(),
@@ -179,7 +181,7 @@ impl Error {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         let hint = hint.into();
         if !self.0.hints.contains(&hint) {
-            self.0.hints.push(hint);
+            self.inner().hints.push(hint);
         }
         self
     }
@@ -187,21 +189,21 @@ impl Error {
     /// Sets the cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.inner().source = Some(Arc::from(source.into()));
         self
     }
 
     /// Attaches what the service said.
     #[must_use]
     pub fn service(mut self, service: ServiceError) -> Self {
-        self.0.service = Some(service);
+        self.inner().service = Some(service);
         self
     }
 
     /// Sets the pause that the service asked for before another attempt.
     #[must_use]
     pub fn retry_after(mut self, pause: Option<Duration>) -> Self {
-        self.0.retry_after = pause;
+        self.inner().retry_after = pause;
         self
     }
 
@@ -209,10 +211,15 @@ impl Error {
     #[must_use]
     pub fn snippet(mut self, snippet: Snippet) -> Self {
         if self.0.snippet.is_none() {
-            self.0.named = Some(NamedSource::new(&snippet.name, snippet.text.clone()).with_language("Rust"));
-            self.0.snippet = Some(snippet);
+            let inner = self.inner();
+            inner.named = Some(NamedSource::new(&snippet.name, snippet.text.clone()).with_language("Rust"));
+            inner.snippet = Some(snippet);
         }
         self
+    }
+
+    fn inner(&mut self) -> &mut Inner {
+        Arc::make_mut(&mut self.0)
     }
 
     /// Returns what the error means for the run.
@@ -347,9 +354,10 @@ impl Failure {
     /// Returns the failure as an error again, so that replay raises what the first run raised.
     pub fn to_error(&self) -> Error {
         let mut error = Error::new(self.kind, self.message.clone());
-        error.0.hints = self.hints.clone();
-        error.0.service = self.service.clone();
-        error.0.source = Cause::chain(&self.causes);
+        let inner = error.inner();
+        inner.hints.clone_from(&self.hints);
+        inner.service.clone_from(&self.service);
+        inner.source = Cause::chain(&self.causes);
         error
     }
 }
@@ -358,13 +366,13 @@ impl Failure {
 #[derive(Debug)]
 struct Cause {
     text: String,
-    next: Option<Box<dyn StdError + Send + Sync>>,
+    next: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Cause {
-    fn chain(texts: &[String]) -> Option<Box<dyn StdError + Send + Sync>> {
+    fn chain(texts: &[String]) -> Option<Arc<dyn StdError + Send + Sync>> {
         let (first, rest) = texts.split_first()?;
-        Some(Box::new(Cause { text: first.clone(), next: Cause::chain(rest) }))
+        Some(Arc::new(Cause { text: first.clone(), next: Cause::chain(rest) }))
     }
 }
 

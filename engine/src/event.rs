@@ -165,6 +165,13 @@ pub struct Prepared {
     /// Files outside that folder which a `path` parameter named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
+    /// How many runs stand above this one, each the child of the next.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub depth: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A place in a source text. Lines and columns are one-based; columns count characters.
@@ -312,9 +319,10 @@ pub enum Park {
         /// The refusal.
         failure: Failure,
     },
-    /// A replay did not meet what was recorded, so that going on would not be safe.
+    /// Going on would not be safe: a replay did not meet what was recorded, the text cannot be read
+    /// any more, or driving the run ended its process again and again.
     Halted {
-        /// The difference.
+        /// Why.
         failure: Failure,
     },
     /// The runbook has a mistake that showed only now. Its text can be mended; what was done and
@@ -326,8 +334,10 @@ pub enum Park {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<Place>,
     },
-    /// A person interrupted the process that drove it.
+    /// A person interrupted it, and goes on with it when it suits.
     Interrupted,
+    /// The process that drove it ended in good order; the next one goes on with it at once.
+    HandedBack,
     /// It waits for a child run.
     Child {
         /// The child.
@@ -338,7 +348,7 @@ pub enum Park {
 impl Park {
     /// Returns whether the run goes on by itself, without a person.
     pub fn is_waiting(&self) -> bool {
-        matches!(self, Park::Waiting | Park::Child { .. })
+        matches!(self, Park::Waiting | Park::Child { .. } | Park::HandedBack)
     }
 }
 
@@ -416,6 +426,17 @@ pub enum Event {
         at: Place,
         /// Which attempt this is, from 1.
         attempt: u32,
+        /// Until when whoever wrote this may send. Whoever finds the step open later waits for that
+        /// time, and a margin, unless the writer is known to be gone. Left out where nothing changes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        send_before: Option<Timestamp>,
+    },
+    /// Whoever drives the step may send for longer. Written before the request that comes late.
+    StepExtended {
+        /// The step.
+        step: u32,
+        /// Until when, as in `StepStarted`.
+        send_before: Timestamp,
     },
     /// An attempt failed in a way that another may mend.
     StepRetrying {
@@ -440,6 +461,9 @@ pub enum Event {
         check_at: Timestamp,
         /// When to stop waiting and ask a person.
         deadline: Timestamp,
+        /// Until when whoever wrote this may send, as in `StepStarted`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        send_before: Option<Timestamp>,
         /// What became true with it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         effected: Vec<Effected>,
@@ -475,6 +499,9 @@ pub enum Event {
         /// How.
         #[serde(flatten)]
         end: RunEnd,
+        /// The run that waits for this one: it is told in the same transaction.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<RunId>,
     },
     /// What the service last said. Shown, never stored.
     Progress {

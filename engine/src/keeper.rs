@@ -12,16 +12,17 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::core::Core;
+use crate::drive::Halt;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Appointment, Cause, RunId};
 use crate::journal::LeaseFilter;
 use crate::lease::Closing;
 use crate::prepare::{RunRequest, by_name};
-use crate::run::Driven;
+use crate::run::{Driven, Way};
 use crate::schedule;
 
-/// How many runs are driven at once.
+/// How many runs are at work at once. One that only waits is not counted.
 const AT_ONCE: usize = 256;
 /// How many due runs are fetched at a time.
 const BATCH: usize = 1024;
@@ -29,6 +30,8 @@ const BATCH: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often the journal is looked at.
 const LOOK: Duration = Duration::from_millis(500);
+/// The longest pause while the journal cannot be read.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What one look at the journal found to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,7 +50,7 @@ type OnError = Arc<dyn Fn(&str, &Error) + Send + Sync>;
 /// Keeps runs, schedules and leases of one journal going.
 pub struct Keeper {
     core: Arc<Core>,
-    slots: Arc<Semaphore>,
+    places: Arc<Semaphore>,
     driving: JoinSet<(RunId, Result<Driven>)>,
     under_way: HashSet<RunId>,
     complaints: HashSet<String>,
@@ -59,7 +62,7 @@ impl Keeper {
     pub fn new(engine: &Engine, on_error: impl Fn(&str, &Error) + Send + Sync + 'static) -> Self {
         Keeper {
             core: engine.0.clone(),
-            slots: Arc::new(Semaphore::new(AT_ONCE)),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
             driving: JoinSet::new(),
             under_way: HashSet::new(),
             complaints: HashSet::new(),
@@ -67,20 +70,25 @@ impl Keeper {
         }
     }
 
-    /// Goes on until the engine is interrupted, then waits for the runs to park.
+    /// Goes on until the engine is interrupted or hands its runs back, then waits for them to park.
     ///
-    /// # Errors
-    /// `Storage` when the journal cannot be read any more.
-    pub async fn keep(&mut self) -> Result<()> {
-        while !self.core.is_interrupted() {
-            self.look().await?;
+    /// A journal that cannot be read or written for a while is tried again after a growing pause.
+    pub async fn keep(&mut self) {
+        let mut pause = LOOK;
+        while self.core.cancel.get().is_none() {
+            pause = match self.look().await {
+                Ok(_) => LOOK,
+                Err(error) => {
+                    (self.on_error)("the journal", &error);
+                    (pause * 2).min(LONGEST_PAUSE)
+                }
+            };
             tokio::select! {
-                () = self.core.clock.sleep(LOOK) => {}
-                () = self.core.interrupted() => {}
+                () = self.core.clock.sleep(pause) => {}
+                () = self.core.cancel.wait() => {}
             }
         }
         self.settle().await;
-        Ok(())
     }
 
     /// Looks at the journal once and begins whatever is due.
@@ -91,23 +99,35 @@ impl Keeper {
         while let Some(done) = self.driving.try_join_next() {
             self.done(done);
         }
-        self.core.stay_alive().await?;
+        self.core.enter().await?;
+        self.core.journal.sweep().await?;
         let now = self.core.clock.now();
         let mut found = Found::default();
         self.close_due(now, &mut found).await?;
         self.fire_due(now, &mut found).await?;
-        for run in self.core.journal.due(now, BATCH).await? {
-            if self.under_way.insert(run.clone()) {
-                found.runs.push(run.clone());
-                let (core, slots) = (self.core.clone(), self.slots.clone());
-                self.driving.spawn(async move {
-                    let _slot = slots.acquire_owned().await;
-                    let driven = core.drive(&run, PATIENCE).await;
-                    (run, driven)
-                });
+        let elapsed = self.core.clock.elapsed();
+        let mut due = self.core.journal.due(now, BATCH).await?;
+        due.extend(self.core.drives.due_again(elapsed));
+        for run in due {
+            if !self.core.drives.is_pausing(&run, elapsed) && self.begin(&run, Some(self.places.clone())) {
+                found.runs.push(run);
             }
         }
         Ok(found)
+    }
+
+    /// Begins to drive a run, unless that is under way. Returns whether it did.
+    fn begin(&mut self, run: &RunId, places: Option<Arc<Semaphore>>) -> bool {
+        if !self.under_way.insert(run.clone()) {
+            return false;
+        }
+        let (core, run) = (self.core.clone(), run.clone());
+        let way = Way { patience: PATIENCE, on_drop: Halt::HandBack, places };
+        self.driving.spawn(async move {
+            let driven = core.drive(&run, way).await;
+            (run, driven)
+        });
+        true
     }
 
     /// Waits until every run that was begun is over or parked.
@@ -145,7 +165,11 @@ impl Keeper {
                 Err(error) => Err(error),
             };
             match begun {
-                Ok(Some(_)) => found.closing.push(lease.id),
+                Ok(Some(run)) => {
+                    // A door does not wait for a place.
+                    self.begin(&run, None);
+                    found.closing.push(lease.id);
+                }
                 Ok(None) => {}
                 Err(error) => self.complain(&lease.title, &error),
             }

@@ -19,6 +19,7 @@ mod builtin;
 pub mod clock;
 mod core;
 mod cx;
+mod drive;
 mod engine;
 mod error;
 pub mod event;
@@ -40,7 +41,7 @@ mod step;
 mod value;
 
 pub use builder::EngineBuilder;
-pub use core::{Environment, Liveness, Notice, Observer};
+pub use core::{Answers, Environment, Liveness, Notice, Observer};
 pub use cx::{Cx, OnProgress, SecretSource};
 pub use engine::{Engine, Plan};
 pub use error::{Error, ErrorKind, Failure, Result, ServiceError, Snippet};

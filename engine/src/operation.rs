@@ -4,18 +4,21 @@
 use std::any::type_name;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::cx::Cx;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Effected, Progress};
+use crate::run::panic_message;
 
 /// What a runbook may do. A step whose effects the runbook does not name is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -473,7 +476,7 @@ impl Registered {
     }
 
     pub(crate) fn begin<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Outcome<Value>> {
-        self.inner.begin(cx, args)
+        self.guarded(self.inner.begin(cx, args))
     }
 
     pub(crate) fn resume<'a>(
@@ -482,11 +485,23 @@ impl Registered {
         args: &'a Value,
         at: &'a Value,
     ) -> Boxed<'a, Outcome<Value>> {
-        self.inner.resume(cx, args, at)
+        self.guarded(self.inner.resume(cx, args, at))
     }
 
     pub(crate) fn probe<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Probe<Value>> {
-        self.inner.probe(cx, args)
+        self.guarded(self.inner.probe(cx, args))
+    }
+
+    /// Turns a panic of the operation into an error of its own: whether it had an effect is unclear.
+    fn guarded<'a, T: 'a>(&self, call: Boxed<'a, T>) -> Boxed<'a, T> {
+        let name = self.declaration.name;
+        Box::pin(async move {
+            AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| {
+                let said = panic_message(panic.as_ref());
+                Err(Error::new(ErrorKind::Transient, format!("`{name}` panicked: {said}"))
+                    .hint("please report it together with the run"))
+            })
+        })
     }
 }
 

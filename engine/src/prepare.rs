@@ -16,6 +16,9 @@ use crate::params::{Given, Surroundings, bind};
 use crate::runbook::Runbook;
 use crate::script::Program;
 
+/// How many runs may stand above one: a runbook that runs itself must not go on for ever.
+const DEEPEST: u32 = 8;
+
 /// Turns a map of parameters into what was given by name.
 pub(crate) fn by_name(params: &Value) -> Vec<(String, Given)> {
     let entries = params.as_object().into_iter().flatten();
@@ -44,6 +47,8 @@ pub struct RunRequest {
     pub wake: Option<Timestamp>,
     /// The text, when the runbook is not from the library.
     pub(crate) text: Option<String>,
+    /// How many runs stand above it.
+    pub(crate) depth: u32,
 }
 
 impl RunRequest {
@@ -58,6 +63,7 @@ impl RunRequest {
             cause: Cause::Person,
             wake: None,
             text: None,
+            depth: 0,
         }
     }
 
@@ -135,6 +141,7 @@ impl Core {
             cause: request.cause.clone(),
             workdir: request.workdir.to_string_lossy().into_owned(),
             paths: bound.paths,
+            depth: request.depth,
         };
         Ok((NewRun { id: request.id.clone(), prepared, sources, wake: request.wake }, runbook, program))
     }
@@ -155,10 +162,17 @@ impl Core {
         &self,
         parent: &RunId,
         step: u32,
+        depth: u32,
         runbook: &str,
         params: &Value,
         workdir: &Path,
     ) -> Result<RunId> {
+        if depth > DEEPEST {
+            return Err(Error::invalid(format!(
+                "`{runbook}` would be the child of {DEEPEST} runs, each started by the one before"
+            ))
+            .hint("does a runbook run itself? let it loop instead"));
+        }
         let id = RunId::derived(&["child", parent.as_str(), &step.to_string()]);
         if self.journal.run(&id).await?.is_none() {
             let request = RunRequest {
@@ -168,6 +182,7 @@ impl Core {
                 cause: Cause::Run { id: parent.clone(), step },
                 // The parent drives it; a keeper takes over only when nobody did for a while.
                 wake: Some(self.after(HEARTBEAT)),
+                depth,
                 ..RunRequest::new(runbook)
             };
             self.prepare(&request).await?;

@@ -25,6 +25,10 @@ pub struct History {
     pub park: Option<Park>,
     /// How it ended.
     pub end: Option<RunEnd>,
+    /// Which process drives it, or did when it died.
+    pub driver: Option<String>,
+    /// How many processes died driving it since it last made headway.
+    pub deaths: u32,
 }
 
 /// A stop that took effect.
@@ -55,6 +59,8 @@ pub struct PastStep {
     pub failed: u32,
     /// When the first of the current attempts began.
     pub since: Timestamp,
+    /// Which process may send its request, and until when, unless it has put the run away.
+    pub send_before: Option<(String, Timestamp)>,
 }
 
 /// How far a step came.
@@ -108,13 +114,24 @@ impl History {
             stop: None,
             park: None,
             end: None,
+            driver: None,
+            deaths: 0,
         };
-        for record in rest {
-            history.apply(record.event()?, record.at).map_err(|e| {
+        history.extend(rest)?;
+        Ok(history)
+    }
+
+    /// Folds more records in.
+    ///
+    /// # Errors
+    /// `Storage` when one may not follow.
+    pub fn extend(&mut self, records: &[Record]) -> Result<()> {
+        for record in records {
+            self.apply(record.event()?, record.at).map_err(|e| {
                 Error::storage(format!("record {} of the run does not fit its past", record.seq)).because(e)
             })?;
         }
-        Ok(history)
+        Ok(())
     }
 
     /// Folds one more event in.
@@ -125,10 +142,22 @@ impl History {
         if self.end.is_some() {
             return Err(Error::storage("the run had ended"));
         }
-        match event {
-            Event::StepStarted { step, operation, args, at: place, attempt } => {
-                self.start(step, operation, args, place, attempt, at)?;
+        match &event {
+            Event::Claimed { owner, .. } => {
+                self.deaths += u32::from(self.driver.as_ref().is_some_and(|driver| driver != owner));
+                self.driver = Some(owner.clone());
             }
+            Event::StepAccepted { .. } | Event::StepFinished { .. } | Event::Signalled { .. } => {
+                self.deaths = 0
+            }
+            _ => {}
+        }
+        match event {
+            Event::StepStarted { step, operation, args, at: place, attempt, send_before } => {
+                self.start(step, operation, args, place, attempt, at)?;
+                self.permit(step, send_before)?;
+            }
+            Event::StepExtended { step, send_before } => self.permit(step, Some(send_before))?,
             Event::StepRetrying { step, attempt, failure, clean, until } => {
                 let past = self.open_step(step)?;
                 past.failed += 1;
@@ -137,7 +166,8 @@ impl History {
                     false => StepState::Started { attempt, until: Some(until), failure: Some(failure) },
                 };
             }
-            Event::StepAccepted { step, continuation, check_at, deadline, .. } => {
+            Event::StepAccepted { step, continuation, check_at, deadline, send_before, .. } => {
+                self.permit(step, send_before)?;
                 let past = self.open_step(step)?;
                 past.failed = 0;
                 past.since = at;
@@ -169,12 +199,19 @@ impl History {
             Event::Signalled { signal: Signal::ChildEnded { .. } } => {}
             Event::Parked { park, .. } => {
                 // A person had a look: the attempts count from one again.
-                if let (false, Some(past)) = (park.is_waiting(), self.steps.last_mut()) {
-                    past.failed = 0;
+                if let Some(past) = self.steps.last_mut() {
+                    if !park.is_waiting() {
+                        past.failed = 0;
+                    }
+                    // Whoever puts a run away sends nothing more for it.
+                    past.send_before =
+                        past.send_before.take().filter(|(maker, _)| Some(maker) != self.driver.as_ref());
                 }
                 self.park = Some(park);
+                self.driver = None;
+                self.deaths = 0;
             }
-            Event::Finished { end } => self.end = Some(end),
+            Event::Finished { end, .. } => self.end = Some(end),
             Event::Claimed { .. } => {}
             Event::Prepared(_) => return Err(Error::storage("the run was prepared twice")),
             Event::Progress { .. } => {
@@ -217,6 +254,7 @@ impl History {
                 answer: None,
                 failed: 0,
                 since: at,
+                send_before: None,
             });
             return Ok(());
         }
@@ -233,6 +271,13 @@ impl History {
             self.park = None;
             self.open_step(step)?.answer = None;
         }
+        Ok(())
+    }
+
+    /// Notes until when the current driver may send.
+    fn permit(&mut self, step: u32, until: Option<Timestamp>) -> Result<()> {
+        let maker = self.driver.clone().unwrap_or_default();
+        self.open_step(step)?.send_before = until.map(|until| (maker, until));
         Ok(())
     }
 

@@ -6,24 +6,36 @@
 //!                  └──► succeeded | failed | stopped
 //! ```
 //!
-//! A run is driven by one process at a time: it claims the run, replays the script from the top,
-//! and carries on from the first step that has no result. While a step waits, no script is held:
-//! the step is carried to its result alone, and then the script is replayed once.
+//! A run is driven by one process at a time, and there by one task ([`drive`](crate::drive)): it reads
+//! the run, claims it, replays the script from the top, and carries on from the first step that has no
+//! result. While a step waits, no script is held: the step is carried to its result alone, and then the
+//! script is replayed once.
+//!
+//! Every way out of a drive ends the run, parks it with a reason, or leaves it to be tried again: by a
+//! worker of this process after a growing pause, and by any other once this process is gone.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 
 use crate::bridge::on_own_thread;
 use crate::core::Core;
+use crate::drive::{Drive, Ending, Halt};
 use crate::error::{Error, ErrorKind, Failure, Result};
-use crate::event::{Cause, Park, RunEnd, RunId, Signal, Source};
-use crate::journal::{Claim, OwnerId, Status};
+use crate::event::{Park, RunEnd, RunId, Source};
+use crate::journal::{Claim, OwnerId, Presence};
 use crate::replay::History;
 use crate::runbook::Runbook;
-use crate::script::{Door, Ending};
+use crate::script::{self, Door, Program};
 use crate::step::{Steps, Unwind};
+
+/// How many processes may die driving a run before it is parked rather than tried once more.
+const DEATHS: u32 = 3;
 
 /// How far driving a run came.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,50 +51,149 @@ pub enum Driven {
     },
 }
 
+/// How a run is to be driven.
+#[derive(Clone)]
+pub(crate) struct Way {
+    /// The longest wait after which the run is put away as a row.
+    pub(crate) patience: Duration,
+    /// What becomes of the run when nobody waits for it any more.
+    pub(crate) on_drop: Halt,
+    /// The places for runs that are at work. One that only waits takes none.
+    pub(crate) places: Option<Arc<Semaphore>>,
+}
+
+impl Way {
+    /// Drives a run for somebody who waits for it.
+    pub(crate) fn patient(patience: Duration) -> Self {
+        Way { patience, on_drop: Halt::Interrupt, places: None }
+    }
+}
+
+/// A run as it was read, ready to be driven.
+struct Loaded {
+    /// The number of the last record that was read.
+    seq: u64,
+    history: History,
+    sources: Arc<[Source]>,
+    /// The text, or why it cannot be run any more.
+    text: Result<(Runbook, Program)>,
+}
+
 impl Core {
-    /// Drives a run until it is over, parked, or waits for longer than `patience`.
-    pub(crate) async fn drive(self: &Arc<Self>, run: &RunId, patience: Duration) -> Result<Driven> {
-        let tenure = match self.claim(run).await? {
+    /// Drives a run until it is over, parked, or waits for longer than the patience. When it is driven
+    /// in this process already, waits for what comes of that.
+    pub(crate) async fn drive(self: &Arc<Self>, run: &RunId, way: Way) -> Result<Driven> {
+        loop {
+            let waiter = self.drives.join(run, way.on_drop, |drive| {
+                tokio::spawn(self.clone().drive_here(run.clone(), drive, way.clone()));
+            });
+            if let Some(result) = waiter.ended().await {
+                return result;
+            }
+        }
+    }
+
+    /// Drives a run for the run that is its parent. Boxed, since runs nest.
+    pub(crate) fn drive_child(self: &Arc<Self>, run: &RunId, way: Way) -> BoxFuture<'static, Result<Driven>> {
+        let (core, run) = (self.clone(), run.clone());
+        Box::pin(async move { core.drive(&run, way).await })
+    }
+
+    /// The one task that drives a run. Its end is told whatever happens.
+    async fn drive_here(self: Arc<Self>, run: RunId, drive: Arc<Drive>, way: Way) {
+        let ending = Ending::new({
+            let (core, run, drive) = (self.clone(), run.clone(), drive.clone());
+            move |result: Result<Driven>| {
+                // Who lost the run leaves it to who has it; a divergence or a mistake is parked.
+                let again = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Storage);
+                core.drives.end(&run, &drive, result, core.clock.elapsed(), again);
+            }
+        });
+        let driven = AssertUnwindSafe(self.drive_alone(&run, &drive, &way)).catch_unwind().await;
+        ending.with(driven.unwrap_or_else(|panic| {
+            let said = panic_message(panic.as_ref());
+            Err(Error::storage(format!("driving run {run} failed: {said}")).hint("please report it"))
+        }));
+    }
+
+    async fn drive_alone(self: &Arc<Self>, run: &RunId, drive: &Arc<Drive>, way: &Way) -> Result<Driven> {
+        let mut place = match &way.places {
+            Some(places) => places.clone().acquire_owned().await.ok(),
+            None => None,
+        };
+        if let Some(why) = drive.cancel.get().or_else(|| self.cancel.get()) {
+            // Nobody has touched it, so nothing needs to be written.
+            return Ok(Driven::Parked(why.park(), None));
+        }
+        self.enter().await?;
+        // Everything is read before anything is written: what this version cannot read is left to one
+        // that can.
+        let loaded = match self.load(run).await? {
+            Ok(loaded) => loaded,
+            Err(end) => return Ok(Driven::Ended(end)),
+        };
+        if loaded.is_suspect() {
+            // One at a time, so that the one which ends processes takes no others' blame.
+            place = self.suspects.clone().acquire_owned().await.ok();
+        }
+        let tenure = match self.claim(run, loaded.history.driver.as_deref()).await? {
             Claim::Granted(tenure) => tenure,
             Claim::Held { by, .. } => return Ok(Driven::Held { by }),
             Claim::Over => return self.how_it_ended(run).await,
         };
-        let history = History::read(&self.journal.records(run, 0).await?)?;
-        let sources: Arc<[Source]> = self.journal.sources(run).await?.into();
-        let main = sources.first().ok_or_else(|| Error::storage(format!("run {run} has no source text")))?;
-        let runbook = Runbook::parse(main)?;
+        let Loaded { seq, mut history, sources, text } = loaded;
+        history.extend(&self.journal.records(run, seq).await?)?;
+        let deaths = history.deaths;
         let params = Arc::new(history.prepared.params.clone());
-        let cause = history.prepared.cause.clone();
-        let steps = Arc::new(Steps::new(self.clone(), tenure, runbook, history));
-        let driven = self.advance(&steps, sources.clone(), params, patience).await;
-        match driven {
-            Ok(Driven::Ended(end)) => {
-                self.tell_parent(run, &cause).await?;
-                Ok(Driven::Ended(end))
-            }
-            Ok(driven) => Ok(driven),
-            Err(error) if error.kind() == ErrorKind::Diverged => {
-                // The run must not look as if somebody drove it. If this fails too, the lease runs out.
-                let failure = error.to_failure();
-                let _ = steps.park(Park::Halted { failure }, None).await;
-                Err(point_at(&sources, error, None))
+        let steps = Steps::new(self.clone(), drive.clone(), way.clone(), place, tenure, history);
+        let driven = match text {
+            _ if deaths >= DEATHS => Err(deadly(deaths)),
+            Ok((runbook, program)) => {
+                steps.set_runbook(runbook);
+                self.advance(&steps, program, params).await
             }
             Err(error) => Err(error),
+        };
+        let Err(error) = driven else { return driven };
+        match error.kind() {
+            ErrorKind::Storage | ErrorKind::Stopped => Err(error),
+            kind => {
+                // The run must not look as if somebody drove it.
+                let failure = error.to_failure();
+                match parked(steps.park(Park::Halted { failure }, None).await) {
+                    Ok(_) if kind == ErrorKind::Diverged => Err(point_at(&sources, error, None)),
+                    driven => driven,
+                }
+            }
         }
+    }
+
+    /// Reads a run, without writing anything. Returns its end when it is over.
+    async fn load(&self, run: &RunId) -> Result<Result<Loaded, RunEnd>> {
+        let records = self.journal.records(run, 0).await?;
+        let history = History::read(&records)?;
+        if let Some(end) = history.end {
+            return Ok(Err(end));
+        }
+        let seq = records.last().map_or(0, |last| last.seq);
+        let sources: Arc<[Source]> = self.journal.sources(run).await?.into();
+        let main = sources.first().ok_or_else(|| Error::storage(format!("run {run} has no source text")))?;
+        let text =
+            Runbook::parse(main).and_then(|runbook| Ok((runbook, self.language.compile(sources.clone())?)));
+        Ok(Ok(Loaded { seq, history, sources, text }))
     }
 
     /// Carries the step under way, then the script, in turn.
     async fn advance(
         self: &Arc<Self>,
         steps: &Arc<Steps>,
-        sources: Arc<[Source]>,
+        program: Program,
         params: Arc<serde_json::Value>,
-        patience: Duration,
     ) -> Result<Driven> {
-        let program = Arc::new(self.language.compile(sources)?);
+        let program = Arc::new(program);
         loop {
             if let Some(step) = steps.unfinished() {
-                match steps.carry(step, false, patience).await {
+                match steps.carry(step, false).await {
                     // After a stop, the script unwinds at that step and what it deferred runs. A wrong
                     // call is made, and refused, once more by the script.
                     Ok(_) | Err(Unwind::Stop(_) | Unwind::Mistake(_)) => {}
@@ -98,7 +209,7 @@ impl Core {
             let ending = on_own_thread(move || core.language.evaluate(&script, &values, &door)).await?;
             let unwind = steps.take_unwind();
             let is_over = match &unwind {
-                None => !matches!(ending, Ending::Unwound),
+                None => !matches!(ending, script::Ending::Unwound),
                 Some(unwind) => matches!(unwind, Unwind::Stop(_)),
             };
             if let Some(diverged) = steps.ended_early().filter(|_| is_over) {
@@ -106,14 +217,14 @@ impl Core {
             }
             let end = match (ending, unwind) {
                 (_, Some(Unwind::Wait(_))) => continue,
-                (Ending::Unwound, None) => {
-                    return parked(steps.park(Park::Interrupted, None).await);
-                }
+                (script::Ending::Unwound, None) => return parked(steps.put_down().await),
                 (_, Some(Unwind::Stop(by))) => RunEnd::Stopped { by },
                 (_, Some(unwind)) => return parked(unwind),
-                (Ending::Value(value), None) => RunEnd::Succeeded { value },
-                (Ending::Error(error, at), None) => RunEnd::Failed { failure: error.to_failure(), at },
-                (Ending::Mistake(error, at), None) => match steps.stopped_by() {
+                (script::Ending::Value(value), None) => RunEnd::Succeeded { value },
+                (script::Ending::Error(error, at), None) => {
+                    RunEnd::Failed { failure: error.to_failure(), at }
+                }
+                (script::Ending::Mistake(error, at), None) => match steps.stopped_by() {
                     Some(by) => RunEnd::Stopped { by },
                     // Nothing was done that a person would want to keep: the runbook is simply wrong.
                     None if steps.is_untouched() => {
@@ -131,32 +242,15 @@ impl Core {
         }
     }
 
-    /// Claims a run, also from an owner that is known to be dead. Where owners can be told alive
-    /// from dead, a living one keeps its run even when it was suspended past its heartbeat.
-    async fn claim(&self, run: &RunId) -> Result<Claim> {
-        self.stay_alive().await?;
+    /// Claims a run, also from a driver that is known to be gone. Where that can be told, a living one
+    /// keeps its run even when it was suspended past its heartbeat.
+    async fn claim(&self, run: &RunId, driver: Option<&str>) -> Result<Claim> {
         let now = self.clock.now();
-        let mut dead = None;
-        if let (Some(is_dead), Some(summary)) = (&self.liveness, self.journal.run(run).await?)
-            && let (Status::Running, Some(by)) = (summary.status, summary.owner)
-            && by != self.owner
-        {
-            if !is_dead(&by) {
-                return Ok(Claim::Held { by, until: now });
-            }
-            dead = Some(by);
-        }
-        self.journal.claim(run, &self.owner, dead.as_ref(), now).await
-    }
-
-    /// Tells the parent of a run that is over, if it is parked on it.
-    async fn tell_parent(&self, run: &RunId, cause: &Cause) -> Result<()> {
-        let Cause::Run { id: parent, .. } = cause else { return Ok(()) };
-        match self.journal.run(parent).await? {
-            Some(summary) if summary.status == Status::Parked => {
-                self.journal.signal(parent, &Signal::ChildEnded { run: run.clone() }, self.clock.now()).await
-            }
-            _ => Ok(()),
+        let driver = driver.map(|driver| OwnerId::from(driver.to_owned())).filter(|by| *by != self.owner);
+        match driver.map(|by| (self.presence(&by), by)) {
+            Some((Presence::Here, by)) => Ok(Claim::Held { by, until: now }),
+            Some((Presence::Gone, by)) => self.journal.claim(run, &self.owner, Some(&by), now).await,
+            Some((Presence::Unknown, _)) | None => self.journal.claim(run, &self.owner, None, now).await,
         }
     }
 
@@ -168,6 +262,25 @@ impl Core {
             .map(Driven::Ended)
             .ok_or_else(|| Error::storage(format!("run {run} is over without an end")))
     }
+}
+
+impl Loaded {
+    /// Returns whether more than one process in a row has died driving the run.
+    fn is_suspect(&self) -> bool {
+        self.history.deaths + u32::from(self.history.driver.is_some()) > 1
+    }
+}
+
+/// Returns what a panic said.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
+}
+
+/// Returns the error of a run that ends whoever drives it.
+fn deadly(deaths: u32) -> Error {
+    Error::new(ErrorKind::Script, format!("the process that drove the run died, {deaths} times in a row"))
+        .hint("look for what ends it, such as the memory that the run takes; then resume the run, or stop it")
 }
 
 fn parked(unwind: Unwind) -> Result<Driven> {

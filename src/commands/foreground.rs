@@ -3,13 +3,16 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use relight_engine::event::{Lease, Park, RunEnd, StepEnd};
 use relight_engine::{Driven, Effect, Engine, RunId};
 use serde_json::Value;
 
 use crate::exit::{Exit, Result};
-use crate::interrupt::Interrupts;
+use crate::interrupt::{Interrupts, Means};
+use crate::report::Reporter;
 use crate::setup::Session;
 use crate::words::{plain, relative, when};
 use crate::{platform, terminal};
@@ -26,77 +29,57 @@ pub(super) struct Answers {
 /// Carries a run until it is over or a person must act elsewhere.
 pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> Result {
     let engine = &session.engine;
-    let _interrupts =
-        Interrupts::watch(engine, &session.reporter, "Parking the run; Ctrl-C once more leaves at once.");
+    let _interrupts = Interrupts::watch(
+        engine,
+        &session.reporter,
+        Means::Park,
+        "Parking the run; Ctrl-C once more leaves at once.",
+    );
+    engine.answer_with(Arc::new(AtTerminal { reporter: session.reporter.clone(), answers }));
     session.reporter.begin(engine, run, &engine.history(run).await?);
-    loop {
-        let driven = tokio::select! {
-            driven = engine.run(run) => driven,
-            // Between two looks at a child run there is no script to interrupt.
-            () = interrupted(engine) => Ok(Driven::Parked(Park::Interrupted, None)),
-        };
-        let driven = match driven {
-            Ok(driven) => driven,
-            Err(error) => {
-                session.reporter.clear();
-                let show = format!("relight runs show {run}{}", session.home.same_place());
-                return Err(error.hint(format!("the record of the run: {show}")).into());
-            }
-        };
-        if let Driven::Parked(Park::Question { text, choices }, _) = &driven
-            && !engine.is_interrupted()
-            && let Some(answer) = answer(session, text, choices, answers).await
-        {
-            engine.answer(run, &answer, &platform::user()).await?;
-            continue;
-        }
-        session.reporter.clear();
-        return tell(session, run, driven, answers).await;
-    }
-}
-
-/// Returns some seconds after an interrupt, when whatever could be parked is parked.
-async fn interrupted(engine: &Engine) {
-    let short = std::time::Duration::from_millis(100);
-    while !engine.is_interrupted() {
-        tokio::time::sleep(short).await;
-    }
-    tokio::time::sleep(100 * short).await;
-}
-
-/// Returns a person's answer, if there is a person or one was given in advance.
-async fn answer(session: &Session, question: &str, choices: &[String], answers: Answers) -> Option<String> {
-    if answers.yes && choices.iter().any(|choice| choice == "yes") {
-        session.reporter.say(format!("{question} yes"));
-        return Some("yes".to_owned());
-    }
-    if !terminal::can_ask() || answers.program {
-        return None;
-    }
+    let driven = engine.run(run).await;
     session.reporter.clear();
-    let hint = if choices.is_empty() { String::new() } else { format!(" [{}]", choices.join("/")) };
-    loop {
-        let prompt = format!("{question}{hint} ");
-        let line = tokio::task::spawn_blocking(move || {
-            let mut err = io::stderr().lock();
-            let _ = write!(err, "{prompt}").and_then(|()| err.flush());
-            drop(err);
-            terminal::read_line()
-        });
-        let line = tokio::select! {
-            line = line => line.ok().flatten()?,
-            () = interrupted_at_once(&session.engine) => return None,
-        };
-        match understood(&line, choices) {
-            Some(answer) => return Some(answer),
-            None => terminal::say(format!("answer one of {}", choices.join(", "))),
+    match driven {
+        Ok(driven) => tell(session, run, driven, answers).await,
+        Err(error) => {
+            let show = format!("relight runs show {run}{}", session.home.same_place());
+            Err(error.hint(format!("the record of the run: {show}")).into())
         }
     }
 }
 
-async fn interrupted_at_once(engine: &Engine) {
-    while !engine.is_interrupted() {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+/// A person at the terminal, or the answers that one gave in advance.
+struct AtTerminal {
+    reporter: Reporter,
+    answers: Answers,
+}
+
+#[async_trait]
+impl relight_engine::Answers for AtTerminal {
+    async fn answer(&self, _: &RunId, question: &str, choices: &[String]) -> Option<(String, String)> {
+        let by = platform::user();
+        if self.answers.yes && choices.iter().any(|choice| choice == "yes") {
+            self.reporter.say(format!("{question} yes"));
+            return Some(("yes".to_owned(), by));
+        }
+        if !terminal::can_ask() || self.answers.program {
+            return None;
+        }
+        self.reporter.clear();
+        let hint = if choices.is_empty() { String::new() } else { format!(" [{}]", choices.join("/")) };
+        loop {
+            let prompt = format!("{question}{hint} ");
+            let line = tokio::task::spawn_blocking(move || {
+                let mut err = io::stderr().lock();
+                let _ = write!(err, "{prompt}").and_then(|()| err.flush());
+                drop(err);
+                terminal::read_line()
+            });
+            match understood(&line.await.ok().flatten()?, choices) {
+                Some(answer) => return Some((answer, by)),
+                None => terminal::say(format!("answer one of {}", choices.join(", "))),
+            }
+        }
     }
 }
 
@@ -137,13 +120,15 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
             Exit::from(&end)
         }
         Driven::Parked(park, until) => {
+            // What a child run waits for is what this one waits for.
+            let (run, park) = &in_need(engine, run, park).await?;
             if let Some(error) = engine.trouble(run).await? {
                 terminal::complain(&error);
             }
             let now = engine.clock().now();
             let until =
                 until.map(|until| format!(" and goes on {}", relative(now, until))).unwrap_or_default();
-            match &park {
+            match park {
                 Park::Question { text, choices } => {
                     let answer = choices.first().map_or("ANSWER", String::as_str);
                     let choices =
@@ -160,7 +145,8 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
                     }
                 }
                 _ => {
-                    let nothing_lost = if park == Park::Interrupted { "; nothing is lost" } else { "" };
+                    let is_ours = matches!(park, Park::Interrupted | Park::HandedBack);
+                    let nothing_lost = if is_ours { "; nothing is lost" } else { "" };
                     terminal::say(format!("run {run} is parked{until}{nothing_lost}. Go on with:"));
                     terminal::say(format!("  relight runs resume {run}{place}"));
                 }
@@ -175,6 +161,19 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
     };
     tell_what_is_open(session, run).await?;
     Ok(exit)
+}
+
+/// Returns the run that needs a person: the one that is parked, or the child for which it waits.
+async fn in_need(engine: &Engine, run: &RunId, park: Park) -> Result<(RunId, Park)> {
+    let (mut run, mut park) = (run.clone(), park);
+    while let Park::Child { run: child } = &park {
+        let summary = engine.find(child.as_str()).await?;
+        match summary.park {
+            Some(next) => (run, park) = (summary.id, next),
+            None => break,
+        }
+    }
+    Ok((run, park))
 }
 
 /// Prints the files that a run wrote, then the script's last value. A file that the value names is not

@@ -64,7 +64,7 @@ impl Run {
         home.planner().await?.plan(&request)?;
         let audience = if self.json { Audience::Program } else { Audience::Person };
         let session = home.connect(audience).await?;
-        let run = session.engine.prepare(&request).await?;
+        let run = session.engine.prepare_to_drive(&request).await?;
         let answers = Answers { yes: self.yes, program: self.json };
         let ended = foreground::carry(&session, &run, answers).await;
         session.close().await;

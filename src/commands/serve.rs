@@ -5,7 +5,7 @@ use relight_engine::keeper::Keeper;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Result};
-use crate::interrupt::Interrupts;
+use crate::interrupt::{Interrupts, Means};
 use crate::report::Audience;
 use crate::setup::Home;
 
@@ -24,15 +24,15 @@ impl Serve {
         let _interrupts = Interrupts::watch(
             &session.engine,
             &session.reporter,
+            Means::HandBack,
             "Letting the runs park; Ctrl-C once more leaves at once.",
         );
         tracing::info!("serving the runs in {}", state.display());
         let mut keeper = Keeper::new(&session.engine, |what, error| tracing::warn!("{what}: {error:?}"));
-        let kept = keeper.keep().await;
+        keeper.keep().await;
         drop(keeper);
         session.close().await;
-        kept?;
-        tracing::info!("everything is parked");
+        tracing::info!("everything is parked; the next `relight serve` goes on with it");
         Ok(Exit::Done)
     }
 }

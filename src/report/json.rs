@@ -57,6 +57,7 @@ mod tests {
             step: 1,
             continuation: Value::from("https://management.azure.com/x?s=signature"),
             check_at: Timestamp::UNIX_EPOCH,
+            send_before: None,
             deadline: Timestamp::UNIX_EPOCH,
             effected: Vec::new(),
         };

@@ -131,6 +131,7 @@ pub(crate) fn why(park: &Park) -> String {
         | Park::Halted { failure }
         | Park::Mistake { failure, .. } => narrator::headline(failure),
         Park::Interrupted => "it was interrupted".to_owned(),
+        Park::HandedBack => "the process that drove it ended".to_owned(),
         Park::Child { run } => format!("it waits for run {run}"),
     }
 }

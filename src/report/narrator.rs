@@ -116,6 +116,7 @@ impl Narrator {
             Event::StepFinished { step, end, .. } => self.step_ended(key(step), notice.at, end),
             Event::Claimed { .. }
             | Event::StepAccepted { .. }
+            | Event::StepExtended { .. }
             | Event::Signalled { .. }
             | Event::Parked { .. }
             | Event::Finished { .. } => Vec::new(),
@@ -218,6 +219,7 @@ pub(super) fn log(notice: &Notice) {
         Event::StepRetrying { step, failure, until, .. } => {
             tracing::warn!(run, step, %until, "again: {}", headline(failure));
         }
+        Event::StepExtended { step, .. } => tracing::debug!(run, step, "sends late"),
         Event::StepAccepted { step, check_at, .. } => tracing::debug!(run, step, %check_at, "under way"),
         Event::Progress { step, progress } => {
             tracing::debug!(run, step, percent = progress.percent, "{}", progress.message)
@@ -230,7 +232,7 @@ pub(super) fn log(notice: &Notice) {
         Event::Parked { park, until } => {
             tracing::info!(run, until = until.map(tracing::field::display), "parked: {}", super::why(park));
         }
-        Event::Finished { end } => tracing::info!(run, "{}", super::outcome(end)),
+        Event::Finished { end, .. } => tracing::info!(run, "{}", super::outcome(end)),
     }
 }
 
@@ -247,7 +249,14 @@ mod tests {
     }
 
     fn started(step: u32, operation: &str, args: Value) -> Event {
-        Event::StepStarted { step, operation: operation.into(), args, at: Place::default(), attempt: 1 }
+        Event::StepStarted {
+            step,
+            operation: operation.into(),
+            args,
+            at: Place::default(),
+            attempt: 1,
+            send_before: None,
+        }
     }
 
     fn finished(step: u32, value: Value) -> Event {

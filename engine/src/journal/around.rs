@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Appended, Claim, Journal, LeaseFilter, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
+use super::{
+    Appended, Claim, Journal, LeaseFilter, NewRun, OwnerId, Presence, RunFilter, Summary, Sync, Tenure,
+};
 use crate::error::Result;
 use crate::event::{Appointment, Event, ForgottenLease, Lease, Record, RunId, Signal, Source};
 
@@ -28,6 +30,23 @@ pub trait Around: Send + std::marker::Sync + 'static {
     async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
         self.allow()?;
         self.behind().prepare(run, at).await
+    }
+
+    fn enter(&self, owner: &OwnerId) -> Result<()> {
+        self.behind().enter(owner)
+    }
+
+    fn leave(&self, owner: &OwnerId) {
+        self.behind().leave(owner);
+    }
+
+    fn presence(&self, owner: &OwnerId) -> Presence {
+        self.behind().presence(owner)
+    }
+
+    async fn sweep(&self) -> Result<()> {
+        self.allow()?;
+        self.behind().sweep().await
     }
 
     async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()> {
@@ -143,6 +162,22 @@ pub trait Around: Send + std::marker::Sync + 'static {
 impl<T: Around> Journal for T {
     async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
         Around::prepare(self, run, at).await
+    }
+
+    fn enter(&self, owner: &OwnerId) -> Result<()> {
+        Around::enter(self, owner)
+    }
+
+    fn leave(&self, owner: &OwnerId) {
+        Around::leave(self, owner);
+    }
+
+    fn presence(&self, owner: &OwnerId) -> Presence {
+        Around::presence(self, owner)
+    }
+
+    async fn sweep(&self) -> Result<()> {
+        Around::sweep(self).await
     }
 
     async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()> {

@@ -117,6 +117,16 @@ pub(super) fn consumed<'a>(event: &Event, mut waiting: impl Iterator<Item = &'a 
     }
 }
 
+/// Returns which other run an event of a run is news for, and the news.
+pub(super) fn told<'a>(run: &RunId, event: &'a Event) -> Option<(&'a RunId, Signal)> {
+    match event {
+        Event::Finished { parent: Some(parent), .. } => {
+            Some((parent, Signal::ChildEnded { run: run.clone() }))
+        }
+        _ => None,
+    }
+}
+
 /// Returns the error of a word to a run that is over.
 pub(super) fn deaf(run: &RunId, status: Status) -> Error {
     Error::invalid(format!("run `{run}` is over: it has {}", status.as_str()))

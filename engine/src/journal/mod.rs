@@ -79,6 +79,17 @@ pub enum Claim {
     Over,
 }
 
+/// What is known about a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It runs, or is suspended.
+    Here,
+    /// It is gone and will never write or send again.
+    Gone,
+    /// Only its heartbeat can tell.
+    Unknown,
+}
+
 /// Whether an append waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
@@ -208,7 +219,7 @@ impl Summary {
                 self.wake = *until;
                 self.park = Some(park.clone());
             }
-            Event::Finished { end } => {
+            Event::Finished { end, .. } => {
                 self.status = match end {
                     RunEnd::Succeeded { .. } => Status::Succeeded,
                     RunEnd::Failed { .. } => Status::Failed,
@@ -288,6 +299,30 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// # Errors
     /// `Storage`.
     async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool>;
+
+    /// Makes a process known, so that others can tell when it is gone, as far as this journal can.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn enter(&self, _owner: &OwnerId) -> Result<()> {
+        Ok(())
+    }
+
+    /// Says that a process drives nothing any more.
+    fn leave(&self, _owner: &OwnerId) {}
+
+    /// Returns what is known about a process.
+    fn presence(&self, _owner: &OwnerId) -> Presence {
+        Presence::Unknown
+    }
+
+    /// Ends the heartbeats of processes that are certainly gone. Afterwards what they drove is due.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn sweep(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Says that a process is alive until a time. Afterwards its claims hold until then.
     ///

@@ -15,32 +15,31 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{KEEP_THREAD, Steps, Unwind, since, without_retry};
+use super::child::{CHILD, child_of};
+use super::{Steps, Unwind, attempt, since, without_retry};
 use crate::cx::Cx;
 use crate::error::{Error, ErrorKind, Failure, Result};
-use crate::event::{Cause, Effected, Event, Lease, Park, Progress, RunEnd, RunId, StepEnd};
+use crate::event::{Effected, Event, Lease, Park, Progress, StepEnd};
 use crate::journal::{LeaseFilter, Sync};
 use crate::lease::CLOSE_AGAIN;
 use crate::operation::{Outcome, Pending, Probe, Redo, Registered};
 use crate::replay::{PastStep, StepState};
 use crate::retry::{Exhausted, RetryOptions, RetryPolicy};
-use crate::run::Driven;
 
 /// How much longer a person who resumes an overdue step gives it.
 const OVERTIME: Duration = Duration::from_secs(15 * 60);
 
-/// When a run looks again at a child that waits for a person.
-const CHILD_AGAIN: Duration = Duration::from_secs(15 * 60);
-
-/// The word under which a step's continuation names a child run.
-const CHILD: &str = "$child";
-
 impl Steps {
+    /// Carries a step to its result as patiently as the run is driven.
+    pub(crate) async fn carry(&self, step: u32, fresh: bool) -> Result<StepEnd, Unwind> {
+        self.carry_for(step, fresh, self.way.patience).await
+    }
+
     /// Carries a step to its result, waiting at most `patience` at a time.
     ///
     /// `fresh` says that the caller has just written `StepStarted`, so that nothing can have been
     /// sent; a step found in that state is unclear.
-    pub(crate) async fn carry(
+    pub(super) async fn carry_for(
         &self,
         step: u32,
         mut fresh: bool,
@@ -48,11 +47,16 @@ impl Steps {
     ) -> Result<StepEnd, Unwind> {
         let mut trouble = Trouble::default();
         loop {
-            self.attend().await?;
+            // An intent that was written a moment ago is carried out: put away here, it could not be told
+            // from one whose request has left.
+            if !fresh {
+                let child = child_of(&self.past(step)?);
+                self.attend_with(child.as_ref()).await?;
+            }
             let past = self.past(step)?;
             let operation = self.operation(&past.operation)?;
             let args = without_retry(&past.args);
-            let cx = self.cx(step, attempt(&past.state));
+            let cx = self.cx(step, &past);
             let outcome = match &past.state {
                 StepState::Finished(end) => return Ok(end.clone()),
                 StepState::Clean { attempt, until, .. } => {
@@ -68,6 +72,7 @@ impl Steps {
                     continue;
                 }
                 StepState::Started { attempt, until, failure } => {
+                    self.outwait_its_maker(&past, patience).await?;
                     if let Some(until) = until {
                         self.wait_until(*until, patience).await?;
                     }
@@ -88,10 +93,11 @@ impl Steps {
                     }
                     // The service says when to look; a deadline in between can wait for that look.
                     self.wait_until(trouble.not_before(*check_at), patience).await?;
-                    if let Some(child) = continuation.get(CHILD).and_then(Value::as_str) {
-                        self.child(step, &RunId::from(child), patience).await?;
+                    if let Some(child) = child_of(&past) {
+                        self.child(step, &child, patience).await?;
                         continue;
                     }
+                    self.outwait_its_maker(&past, patience).await?;
                     let outcome = match self.learn_secrets(&cx, &args).await {
                         Ok(()) => operation.resume(&cx, &args, continuation).await,
                         Err(error) => Err(error),
@@ -130,6 +136,7 @@ impl Steps {
             args: past.args.clone(),
             at: past.at.clone(),
             attempt,
+            send_before: self.send_before(operation),
         };
         let sync = if operation.declaration.is_read_only() { Sync::Soon } else { Sync::Now };
         Ok(self.record(vec![event], sync).await?)
@@ -187,11 +194,14 @@ impl Steps {
             Outcome::Pending(pending) => self.accept(step, past, pending).await,
             Outcome::Ask { question, choices } => match &past.answer {
                 Some(answer) => self.end(step, StepEnd::Ok(answer.clone()), Vec::new()).await,
-                None => Err(self.park(Park::Question { text: question, choices }, None).await),
+                None => self.ask(step, question, choices).await,
             },
             Outcome::Child { runbook, params } => {
-                let child =
-                    self.core.prepare_child(&self.tenure.run, step, &runbook, &params, &self.workdir).await;
+                let depth = self.line().history.prepared.depth + 1;
+                let child = self
+                    .core
+                    .prepare_child(&self.tenure.run, step, depth, &runbook, &params, &self.workdir)
+                    .await;
                 match child {
                     Ok(child) => {
                         let pending = Pending {
@@ -238,12 +248,13 @@ impl Steps {
             continuation: pending.continuation,
             check_at,
             deadline,
+            send_before: self.send_before(&self.operation(&past.operation)?),
             effected: pending.effected,
         };
         Ok(self.record(vec![event], Sync::Now).await?)
     }
 
-    async fn end(&self, step: u32, end: StepEnd, effected: Vec<Effected>) -> Result<(), Unwind> {
+    pub(super) async fn end(&self, step: u32, end: StepEnd, effected: Vec<Effected>) -> Result<(), Unwind> {
         let sync = if effected.is_empty() { Sync::Soon } else { Sync::Now };
         Ok(self.record(vec![Event::StepFinished { step, end, effected }], sync).await?)
     }
@@ -287,7 +298,7 @@ impl Steps {
 
     /// A step that failed half-way may have left its door open: its lease is due at once.
     async fn close_early(&self, step: u32) -> Result<Vec<Effected>, Unwind> {
-        let (id, now) = (self.cx(step, 1).lease_id(), self.core.clock.now());
+        let (id, now) = (self.cx(step, &self.past(step)?).lease_id(), self.core.clock.now());
         let own = self.core.journal.leases_where(&LeaseFilter::Id(id)).await?;
         let own = own.into_iter().filter(|lease| lease.deadline > now);
         Ok(own.map(|lease| Effected::LeaseOpened(Lease { deadline: now, ..lease })).collect())
@@ -409,6 +420,7 @@ impl Steps {
             step,
             continuation: continuation.clone(),
             check_at: now.max(*check_at),
+            send_before: self.send_before(&self.operation(&past.operation)?),
             deadline: self.core.after(OVERTIME),
             effected: Vec::new(),
         };
@@ -431,36 +443,9 @@ impl Steps {
 
     /// Parks for a person. A run that closes a lease comes back by itself until it is closed.
     async fn put_away(&self, park: Park) -> Unwind {
-        let closes = matches!(self.line().history.prepared.cause, Cause::Lease { .. });
-        let until = (closes && !matches!(park, Park::Undecided { .. })).then(|| self.core.after(CLOSE_AGAIN));
+        let until = (self.closes_a_lease() && !matches!(park, Park::Undecided { .. }))
+            .then(|| self.core.after(CLOSE_AGAIN));
         self.park(park, until).await
-    }
-
-    /// Drives a child run, and takes its end for the step's.
-    async fn child(&self, step: u32, child: &RunId, patience: Duration) -> Result<(), Unwind> {
-        if patience <= KEEP_THREAD {
-            return Err(Unwind::Wait(self.core.clock.now()));
-        }
-        match Box::pin(self.core.drive(child, patience)).await? {
-            Driven::Ended(RunEnd::Succeeded { value }) => {
-                self.end(step, StepEnd::Ok(value), Vec::new()).await
-            }
-            Driven::Ended(RunEnd::Failed { failure, .. }) => {
-                let error =
-                    Error::rejected(format!("the child run {child} failed")).because(failure.to_error());
-                self.end(step, StepEnd::Err(error.to_failure()), Vec::new()).await
-            }
-            Driven::Ended(RunEnd::Stopped { by }) => {
-                let error = Error::rejected(format!("the child run {child} was stopped by {by}"));
-                self.end(step, StepEnd::Err(error.to_failure()), Vec::new()).await
-            }
-            Driven::Parked(_, until) => {
-                // The child's end wakes this run; the time is the net under it.
-                let until = until.unwrap_or_else(|| self.core.after(CHILD_AGAIN));
-                Err(self.park(Park::Child { run: child.clone() }, Some(until)).await)
-            }
-            Driven::Held { .. } => self.wait_until(self.core.after(Duration::from_secs(5)), patience).await,
-        }
     }
 }
 
@@ -494,13 +479,6 @@ impl Trouble {
 
 fn is_mistake(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Script)
-}
-
-fn attempt(state: &StepState) -> u32 {
-    match state {
-        StepState::Started { attempt, .. } | StepState::Clean { attempt, .. } => *attempt,
-        StepState::Accepted { .. } | StepState::Finished(_) => 1,
-    }
 }
 
 fn policy(args: &Value) -> RetryPolicy {

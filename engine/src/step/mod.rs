@@ -6,30 +6,43 @@
 //! Owns: the numbers, the sandbox, the words from outside, and every append to the run's journal.
 
 mod carry;
+mod child;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use futures::future::BoxFuture;
+use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::bridge::Bridge;
+use crate::clock::Interval;
 use crate::core::{Core, Notice};
-use crate::cx::Cx;
+use crate::cx::{Cx, SendPermit};
+use crate::drive::{Drive, Halt};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, Park, Place, Progress, RunEnd, Signal, StepEnd, digest};
-use crate::journal::{Sync, Tenure};
+use crate::event::{Cause, Event, Park, Place, Progress, RunEnd, RunId, Signal, StepEnd, digest};
+use crate::journal::{OwnerId, Presence, Sync, Tenure};
 use crate::operation::Registered;
 use crate::redact::secrets_in;
 use crate::replay::{History, PastStep, StepState, diverged, ended_early};
+use crate::run::Way;
 use crate::runbook::Runbook;
 use crate::script::{Door, Raise};
 
 /// The longest wait for which a script keeps its thread.
 const KEEP_THREAD: Duration = Duration::from_secs(1);
 /// How often a waiting run looks for words from outside.
-const NAP: SignedDuration = SignedDuration::from_secs(5);
+const NAP: Duration = Duration::from_secs(5);
+
+/// How long after its record a step's request may leave. Whoever is suspended for longer asks the
+/// journal first, which refuses when another process has the run by then.
+const SEND_WITHIN: Duration = Duration::from_secs(30);
+/// How long a request may be on its way. A request that changes something must be given up earlier.
+const SEND_MARGIN: Duration = Duration::from_secs(60);
+
 /// Why a script unwound.
 #[derive(Debug)]
 pub(crate) enum Unwind {
@@ -53,9 +66,14 @@ impl From<Error> for Unwind {
 
 /// A run's steps, past and present.
 pub(crate) struct Steps {
+    me: Weak<Steps>,
     core: Arc<Core>,
+    drive: Arc<Drive>,
+    way: Way,
     tenure: Tenure,
-    runbook: Runbook,
+    runbook: OnceLock<Runbook>,
+    /// The place that this run takes among those at work. A run that only waits has none.
+    place: Mutex<Option<OwnedSemaphorePermit>>,
     workdir: PathBuf,
     paths: Arc<[String]>,
     bridge: Bridge,
@@ -74,16 +92,32 @@ struct Line {
 }
 
 impl Steps {
-    pub(crate) fn new(core: Arc<Core>, tenure: Tenure, runbook: Runbook, history: History) -> Self {
-        Steps {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        drive: Arc<Drive>,
+        way: Way,
+        place: Option<OwnedSemaphorePermit>,
+        tenure: Tenure,
+        history: History,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| Steps {
+            me: me.clone(),
             core,
+            drive,
+            way,
             tenure,
-            runbook,
+            runbook: OnceLock::new(),
+            place: Mutex::new(place),
             workdir: PathBuf::from(&history.prepared.workdir),
             paths: history.prepared.paths.clone().into(),
             bridge: Bridge::here(),
             line: Mutex::new(Line { history, reached: 0, deferring: false, signalled: true, unwind: None }),
-        }
+        })
+    }
+
+    /// Says what the run may do. Until then no new step is permitted.
+    pub(crate) fn set_runbook(&self, runbook: Runbook) {
+        let _ = self.runbook.set(runbook);
     }
 
     /// Returns to the top of the script.
@@ -120,9 +154,13 @@ impl Steps {
         self.line().history.stop.as_ref().map(|stop| stop.by.clone())
     }
 
-    /// Ends the run.
+    /// Ends the run, and tells the run that waits for it.
     pub(crate) async fn finish(&self, end: RunEnd) -> Result<()> {
-        self.record(vec![Event::Finished { end }], Sync::Now).await
+        let parent = match &self.line().history.prepared.cause {
+            Cause::Run { id, .. } => Some(id.clone()),
+            _ => None,
+        };
+        self.record(vec![Event::Finished { end, parent }], Sync::Now).await
     }
 
     /// Puts the run away.
@@ -133,34 +171,70 @@ impl Steps {
         }
     }
 
+    /// Puts the run away because driving it ends: for a person who interrupted it, or for the next
+    /// process. What closes a lease is nobody's to keep: it always goes on at once.
+    pub(crate) async fn put_down(&self) -> Unwind {
+        match self.halted() {
+            Some(Halt::Interrupt) if !self.closes_a_lease() => self.park(Park::Interrupted, None).await,
+            _ => self.park(Park::HandedBack, Some(self.core.clock.now())).await,
+        }
+    }
+
+    fn closes_a_lease(&self) -> bool {
+        matches!(self.line().history.prepared.cause, Cause::Lease { .. })
+    }
+
+    fn halted(&self) -> Option<Halt> {
+        self.drive.cancel.get().or_else(|| self.core.cancel.get())
+    }
+
+    /// Returns once driving is to end.
+    async fn until_halted(&self) {
+        tokio::select! {
+            () = self.drive.cancel.wait() => {}
+            () = self.core.cancel.wait() => {}
+        }
+    }
+
     /// Waits, looking for words from outside; gives up at once when it would take too long.
     async fn wait_until(&self, until: Timestamp, patience: Duration) -> Result<(), Unwind> {
-        let clock = &self.core.clock;
-        let now = clock.now();
-        if until <= now {
+        let clock = &*self.core.clock;
+        let interval = Interval::until(clock, until);
+        let left = interval.left(clock);
+        if left.is_zero() {
             return Ok(());
         }
-        if since(now, until) > patience {
+        if left > patience {
             return Err(Unwind::Wait(until));
         }
-        loop {
-            let nap = clock.now().saturating_add(NAP).unwrap_or(Timestamp::MAX).min(until);
+        let rest = self.rest();
+        while !interval.is_over(clock) {
             tokio::select! {
-                () = clock.sleep_until(nap) => {}
-                () = self.core.interrupted() => {}
+                () = clock.sleep(interval.left(clock).min(NAP)) => {}
+                () = self.until_halted() => {}
             }
             self.line().signalled = true;
             self.attend().await?;
-            if clock.now() >= until {
-                return Ok(());
-            }
         }
+        rest.over().await
+    }
+
+    /// Gives up the run's place among those at work until the rest is over.
+    fn rest(&self) -> Rest<'_> {
+        let had = self.place.lock().expect("no panic while a place is held").take().is_some();
+        Rest { steps: self, had }
     }
 
     /// Takes words from outside: an interruption, a stop, an answer.
     async fn attend(&self) -> Result<(), Unwind> {
-        if self.core.is_interrupted() {
-            return Err(self.park(Park::Interrupted, None).await);
+        self.attend_with(None).await
+    }
+
+    /// Takes words from outside while a child run may be under way. A stop is passed on to the child
+    /// first: it takes effect here when the child is over.
+    async fn attend_with(&self, child: Option<&RunId>) -> Result<(), Unwind> {
+        if self.halted().is_some() {
+            return Err(self.put_down().await);
         }
         if !std::mem::take(&mut self.line().signalled) {
             return Ok(());
@@ -171,7 +245,14 @@ impl Steps {
                 Signal::Stop { .. } if self.stopped_by().is_some() => None,
                 // What was deferred is the orderly end already; the word stays until it is over.
                 Signal::Stop { .. } if self.line().deferring => continue,
-                Signal::Stop { by } => Some(by.clone()),
+                Signal::Stop { by } => {
+                    if let Some(child) = child
+                        && self.stop_child(child, by).await?
+                    {
+                        continue;
+                    }
+                    Some(by.clone())
+                }
                 Signal::Answer { .. } | Signal::ChildEnded { .. } => None,
             };
             self.record(vec![Event::Signalled { signal }], Sync::Now).await?;
@@ -231,7 +312,21 @@ impl Steps {
         })
     }
 
-    fn cx(&self, step: u32, attempt: u32) -> Cx {
+    fn cx(&self, step: u32, past: &PastStep) -> Cx {
+        let attempt = attempt(&past.state);
+        let permit = past.send_before.as_ref().map(|(_, until)| {
+            let steps = self.me.clone();
+            let extend = move || -> BoxFuture<'static, Result<Timestamp>> {
+                let steps = steps.clone();
+                Box::pin(async move {
+                    let steps = steps.upgrade().ok_or_else(|| {
+                        Error::new(ErrorKind::Stopped, "the run is not driven here any more")
+                    })?;
+                    steps.extend_permit(step).await
+                })
+            };
+            SendPermit::new(*until, SEND_WITHIN, Arc::new(extend))
+        });
         let core = self.core.clone();
         let run = self.tenure.run.clone();
         Cx {
@@ -244,10 +339,34 @@ impl Steps {
             revealed: self.core.revealed.clone(),
             workdir: self.workdir.clone(),
             paths: self.paths.clone(),
+            permit,
             on_progress: Arc::new(move |progress| {
                 core.notice(&run, None, Event::Progress { step, progress })
             }),
         }
+    }
+
+    /// Returns until when a record that is written now permits its writer to send, if it is about
+    /// something that changes the world.
+    fn send_before(&self, operation: &Registered) -> Option<Timestamp> {
+        (!operation.declaration.is_read_only()).then(|| self.core.after(SEND_WITHIN))
+    }
+
+    /// Asks the journal for more time to send, which refuses when another process has the run.
+    async fn extend_permit(&self, step: u32) -> Result<Timestamp> {
+        let send_before = self.core.after(SEND_WITHIN);
+        self.record(vec![Event::StepExtended { step, send_before }], Sync::Now).await?;
+        Ok(send_before)
+    }
+
+    /// Waits until nobody else can still send for a step: whoever began it may only be suspended.
+    async fn outwait_its_maker(&self, past: &PastStep, patience: Duration) -> Result<(), Unwind> {
+        let Some((maker, until)) = &past.send_before else { return Ok(()) };
+        let maker = OwnerId::from(maker.clone());
+        if maker == self.core.owner || self.core.presence(&maker) == Presence::Gone {
+            return Ok(());
+        }
+        self.wait_until(until.saturating_add(SEND_MARGIN).unwrap_or(Timestamp::MAX), patience).await
     }
 
     /// Returns a number in `0.0..1.0` that differs between runs, steps and attempts.
@@ -259,10 +378,11 @@ impl Steps {
     /// Refuses a new call that the runbook must not make.
     fn permit(&self, operation: &Registered, args: &Value) -> Result<()> {
         let declaration = &operation.declaration;
-        if let Some(effect) = declaration.effects.iter().find(|effect| !self.runbook.allows(**effect)) {
+        let runbook = self.runbook.get().ok_or_else(|| Error::invalid("the runbook is not known yet"))?;
+        if let Some(effect) = declaration.effects.iter().find(|effect| !runbook.allows(**effect)) {
             return Err(Error::invalid(format!(
                 "`{}` is not among the effects of `{}`",
-                declaration.name, self.runbook.name
+                declaration.name, runbook.name
             ))
             .hint(format!("add \"{}\" to the effects in the front matter", effect.as_str())));
         }
@@ -293,7 +413,7 @@ impl Steps {
         };
         self.bridge.wait(async {
             if known {
-                return self.carry(step, false, KEEP_THREAD).await;
+                return self.carry_for(step, false, KEEP_THREAD).await;
             }
             if let Err(unwind) = self.attend().await {
                 // What never became a step takes no number.
@@ -303,10 +423,12 @@ impl Steps {
             if let Err(error) = self.permit(operation, &args) {
                 return Err(Unwind::Mistake(error));
             }
-            let event = Event::StepStarted { step, operation: name.to_owned(), args, at, attempt: 1 };
+            let send_before = self.send_before(operation);
+            let event =
+                Event::StepStarted { step, operation: name.to_owned(), args, at, attempt: 1, send_before };
             let sync = if operation.declaration.is_read_only() { Sync::Soon } else { Sync::Now };
             self.record(vec![event], sync).await?;
-            self.carry(step, true, KEEP_THREAD).await
+            self.carry_for(step, true, KEEP_THREAD).await
         })
     }
 }
@@ -343,7 +465,7 @@ impl Door for Steps {
     }
 
     fn is_halted(&self) -> bool {
-        self.core.is_interrupted()
+        self.halted().is_some()
     }
 
     fn ends_anyway(&self) -> bool {
@@ -352,9 +474,29 @@ impl Door for Steps {
 
     fn begin_deferred(&self) -> bool {
         let mut line = self.line();
-        let runs = matches!(line.unwind, None | Some(Unwind::Stop(_))) && !self.core.is_interrupted();
+        let runs = matches!(line.unwind, None | Some(Unwind::Stop(_))) && self.halted().is_none();
         line.deferring |= runs;
         runs
+    }
+}
+
+/// A run that only waits, and takes nobody's place.
+struct Rest<'a> {
+    steps: &'a Steps,
+    had: bool,
+}
+
+impl Rest<'_> {
+    /// Takes a place again, when there is one.
+    async fn over(self) -> Result<(), Unwind> {
+        if let (true, Some(places)) = (self.had, &self.steps.way.places) {
+            let place = tokio::select! {
+                place = places.clone().acquire_owned() => place.ok(),
+                () = self.steps.until_halted() => None,
+            };
+            *self.steps.place.lock().expect("no panic while a place is held") = place;
+        }
+        Ok(())
     }
 }
 
@@ -365,6 +507,13 @@ fn without_retry(args: &Value) -> Value {
             map.iter().filter(|(name, _)| *name != "retry").map(|(n, v)| (n.clone(), v.clone())).collect(),
         ),
         plain => plain.clone(),
+    }
+}
+
+fn attempt(state: &StepState) -> u32 {
+    match state {
+        StepState::Started { attempt, .. } | StepState::Clean { attempt, .. } => *attempt,
+        StepState::Accepted { .. } | StepState::Finished(_) => 1,
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::Args;
 use relight_engine::journal::RunFilter;
 
-use super::{next, why};
+use super::{next, state, why};
 use crate::cli::Global;
 use crate::exit::{Exit, Result};
 use crate::setup::Home;
@@ -50,11 +50,11 @@ impl List {
             table.row([
                 run.id.to_string(),
                 run.runbook.clone(),
-                run.status.as_str().to_owned(),
+                state(&engine, run).to_owned(),
                 run.step.to_string(),
                 relative(now, run.updated),
-                why(run),
-                next(run, &place).unwrap_or_default(),
+                why(&engine, run),
+                next(&engine, run, &place).unwrap_or_default(),
             ]);
         }
         for line in table.lines(0) {

@@ -10,8 +10,9 @@ mod verify;
 mod watch;
 
 use clap::{Args, Subcommand};
+use relight_engine::Engine;
 use relight_engine::event::Park;
-use relight_engine::journal::{Status, Summary};
+use relight_engine::journal::{Presence, Status, Summary};
 
 use crate::cli::Global;
 use crate::exit::Result;
@@ -63,9 +64,12 @@ struct Which {
 }
 
 /// Returns what a person can do about a run, as a command.
-fn next(run: &Summary, place: &str) -> Option<String> {
+fn next(engine: &Engine, run: &Summary, place: &str) -> Option<String> {
     let id = &run.id;
     match (run.status, &run.park) {
+        (Status::Running, _) if engine.driver(run) == Some(Presence::Gone) => {
+            Some(format!("relight runs resume {id}{place}"))
+        }
         (Status::Prepared, _) => Some(format!("relight serve{place}")),
         (Status::Parked, Some(Park::Question { choices, .. })) => {
             let answer = choices.first().map_or("ANSWER", String::as_str);
@@ -81,7 +85,18 @@ fn next(run: &Summary, place: &str) -> Option<String> {
     }
 }
 
+/// Returns the state of a run. One that stands as running although its driver died says so.
+fn state(engine: &Engine, run: &Summary) -> &'static str {
+    match engine.driver(run) {
+        Some(Presence::Gone) => "left behind",
+        _ => run.status.as_str(),
+    }
+}
+
 /// Returns why a run is put away, if it is, on part of a line.
-fn why(run: &Summary) -> String {
+fn why(engine: &Engine, run: &Summary) -> String {
+    if engine.driver(run) == Some(Presence::Gone) {
+        return "the process that drove it died; `relight serve` goes on with it".to_owned();
+    }
     run.park.as_ref().map(|park| brief(&report::why(park), 60)).unwrap_or_default()
 }

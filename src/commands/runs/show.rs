@@ -56,7 +56,7 @@ impl Show {
         let mut table = Table::default();
         table.row(["run".into(), summary.id.to_string()]);
         table.row(["runbook".into(), format!("{}{}", prepared.runbook, origin(&history))]);
-        let state = summary.status.as_str();
+        let state = super::state(&engine, &summary);
         let state = match (&history.end, &summary.park) {
             (Some(end), _) => report::outcome(end),
             (None, Some(park)) => format!("{state}: {}", report::why(park)),
@@ -82,7 +82,7 @@ impl Show {
         }
         drop(out);
         complain(&engine, &summary.id).await?;
-        if let Some(command) = super::next(&summary, &home.same_place()) {
+        if let Some(command) = super::next(&engine, &summary, &home.same_place()) {
             terminal::say(format!("\nGo on with: {command}"));
         }
         Ok(Exit::Done)

@@ -53,7 +53,7 @@ impl Watch {
                 let parked =
                     || format!("is parked: {}", summary.park.as_ref().map(report::why).unwrap_or_default());
                 terminal::say(format!("run {run} {}", end.as_ref().map_or_else(parked, report::outcome)));
-                if let Some(command) = next(&summary, &home.same_place()) {
+                if let Some(command) = next(&engine, &summary, &home.same_place()) {
                     terminal::say(format!("Go on with: {command}"));
                 }
                 return Ok(match (end, summary.status) {

@@ -206,6 +206,7 @@ async fn effects_are_written_with_their_event(journal: &dyn Journal) {
         step: 1,
         continuation: json!({"at": "https://example/1"}),
         check_at: t(5),
+        send_before: None,
         deadline: t(50),
         effected: vec![Effected::LeaseOpened(lease("late", 90)), Effected::Scheduled(appointment("s", 70))],
     };

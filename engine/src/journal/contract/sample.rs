@@ -50,13 +50,21 @@ pub(in crate::journal) fn new_run(id: &str) -> NewRun {
         cause: Cause::Person,
         workdir: "/work".into(),
         paths: vec![],
+        depth: 0,
     };
     NewRun { id: id.into(), prepared, sources, wake: None }
 }
 
 pub(in crate::journal) fn started(step: u32) -> Event {
     let at = Place { source: None, line: 3, column: 5 };
-    Event::StepStarted { step, operation: "note".into(), args: json!({"text": "hello"}), at, attempt: 1 }
+    Event::StepStarted {
+        step,
+        operation: "note".into(),
+        args: json!({"text": "hello"}),
+        at,
+        attempt: 1,
+        send_before: None,
+    }
 }
 
 pub(in crate::journal) fn finished(step: u32, effected: Vec<Effected>) -> Event {
@@ -77,7 +85,7 @@ pub(in crate::journal) fn parked(until: Option<i64>) -> Event {
 }
 
 pub(in crate::journal) fn succeeded() -> Event {
-    Event::Finished { end: RunEnd::Succeeded { value: Value::Null } }
+    Event::Finished { end: RunEnd::Succeeded { value: Value::Null }, parent: None }
 }
 
 pub(in crate::journal) fn answer(step: u32) -> Signal {

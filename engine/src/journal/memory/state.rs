@@ -132,6 +132,12 @@ impl State {
                 Effected::Unscheduled { id } => drop(self.schedules.remove(id)),
             }
         }
+        for (event, record) in events.iter().zip(&records) {
+            if let Some((parent, signal)) = derive::told(&tenure.run, event) {
+                // A parent that is over waits for nothing.
+                let _ = self.signal(parent, &signal, record.at);
+            }
+        }
         Ok(Appended { records, signalled })
     }
 

@@ -84,6 +84,7 @@ async fn steps_out_of_order_are_refused() {
         step,
         continuation: json!(1),
         check_at: t(1),
+        send_before: None,
         deadline: t(2),
         effected: vec![],
     };

@@ -10,6 +10,7 @@
 mod duties;
 mod lines;
 mod platform;
+mod presence;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -26,11 +27,14 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use self::lines::Lines;
+use self::presence::Processes;
 use self::schema::Site;
 use self::values::{Fault, Rows};
 use self::writer::{Job, Writer};
 use super::derive::{self, Verdict};
-use super::{Appended, Claim, Journal, LeaseFilter, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
+use super::{
+    Appended, Claim, Journal, LeaseFilter, NewRun, OwnerId, Presence, RunFilter, Summary, Sync, Tenure,
+};
 use crate::error::{Error, Result};
 use crate::event::{Appointment, Event, ForgottenLease, Lease, Record, RunId, Signal, Source};
 
@@ -42,6 +46,7 @@ pub struct SqliteJournal {
     readers: Arc<Readers>,
     writer: Option<Writer>,
     lines: Arc<Lines>,
+    processes: Processes,
 }
 
 impl SqliteJournal {
@@ -66,7 +71,8 @@ impl SqliteJournal {
     }
 
     fn new(readers: Readers, writer: Option<Writer>) -> Self {
-        SqliteJournal { readers: Arc::new(readers), writer, lines: Arc::default() }
+        let processes = Processes::beside(readers.site.path());
+        SqliteJournal { readers: Arc::new(readers), writer, lines: Arc::default(), processes }
     }
 
     /// Returns how many transactions this journal has committed.
@@ -167,6 +173,23 @@ impl Journal for SqliteJournal {
     async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
         let (summary, first) = derive::born(&run, at)?;
         self.write(move |db| rows::add_run(db, &summary, &first, &run.sources)).await
+    }
+
+    fn enter(&self, owner: &OwnerId) -> Result<()> {
+        self.processes.enter(owner)
+    }
+
+    fn leave(&self, owner: &OwnerId) {
+        self.processes.leave(owner);
+    }
+
+    fn presence(&self, owner: &OwnerId) -> Presence {
+        self.processes.presence(owner)
+    }
+
+    async fn sweep(&self) -> Result<()> {
+        let bury = async |gone: Vec<OwnerId>| self.write(move |db| rows::bury(db, &gone)).await;
+        self.processes.sweep(bury).await
     }
 
     async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()> {

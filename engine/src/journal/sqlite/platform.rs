@@ -8,19 +8,22 @@ use std::sync::Mutex;
 /// The number by which the file system knows a file, where it has one.
 pub(super) type Identity = (u64, u64);
 
+/// Makes a folder that only its owner can enter, together with what lies above it, unless there is one.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
+}
+
 /// Makes an empty file for the database, readable by its owner only, unless there is one.
 pub(super) fn make_file(path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut builder = fs::DirBuilder::new();
+    make_folder(folder)?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
-    {
-        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-        builder.mode(0o700);
-        options.mode(0o600);
-    }
-    builder.recursive(true).create(folder)?;
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     // Closing a file lets go of every lock that this process has on it, SQLite's too. So nobody may
     // get as far as locking it while it is open here.
     static MAKING: Mutex<()> = Mutex::new(());

@@ -115,7 +115,8 @@ pub(super) fn add_run(db: &Connection, summary: &Summary, first: &Record, source
 
 /// Returns whether [`move_run`] has to know an event: more follows from it than the run's next state.
 pub(super) fn has_consequences(event: &Event) -> bool {
-    matches!(event, Event::Signalled { .. }) || !event.effected().is_empty()
+    matches!(event, Event::Signalled { .. } | Event::Finished { parent: Some(_), .. })
+        || !event.effected().is_empty()
 }
 
 /// Moves a run on from `before` to `after`, and writes the records and what follows from them.
@@ -149,6 +150,15 @@ pub(super) fn move_run(
         }));
     }
     add_records(db, &after.id, records)?;
+    for event in events {
+        if let Some((parent, signal)) = derive::told(&after.id, event) {
+            match add_signal(db, parent, &signal, after.updated) {
+                // A parent that is over waits for nothing.
+                Ok(()) | Err(Fault::Said(_)) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
     for effect in events.iter().flat_map(Event::effected) {
         match effect {
             Effected::LeaseOpened(lease) => duties::put_lease(db, lease)?,
@@ -356,6 +366,21 @@ pub(super) fn put_owner(db: &Connection, owner: &OwnerId, until: Timestamp) -> R
          ON CONFLICT (id) DO UPDATE SET until = excluded.until, sum = excluded.sum",
     )?
     .execute([owner.as_str(), &text(until), &seal(&[owner.as_str(), &text(until)])])?;
+    Ok(())
+}
+
+/// Ends the heartbeats of processes that are gone, and forgets those that left no run behind.
+pub(super) fn bury(db: &Connection, gone: &[OwnerId]) -> Rows<()> {
+    for owner in gone {
+        let known = db
+            .prepare_cached(
+                "DELETE FROM owners WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE owner = ?1)",
+            )?
+            .execute([owner.as_str()])?;
+        if known == 0 && self::owner(db, owner)?.is_some() {
+            put_owner(db, owner, Timestamp::UNIX_EPOCH)?;
+        }
+    }
     Ok(())
 }
 

@@ -145,6 +145,11 @@ impl Site {
         Ok((site, db))
     }
 
+    /// Returns where the database is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Opens one more connection for reading.
     ///
     /// # Errors

@@ -1,0 +1,161 @@
+//! A step that is a run of its own, and one that is a question.
+//!
+//! A child run has its own journal and is driven like any other run: here, unless somebody else has
+//! it, and then its end is waited for. What a person says to the parent is meant for the child too: a
+//! stop is passed on, and a question of the child reaches whoever answers for the parent.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{KEEP_THREAD, Steps, Unwind};
+use crate::error::{Error, ErrorKind};
+use crate::event::{Event, Park, RunEnd, RunId, Signal, StepEnd};
+use crate::journal::Sync;
+use crate::replay::{PastStep, StepState};
+use crate::run::{Driven, Way};
+
+/// When a run that is put away looks again at its child. The child's end wakes it; this is the net.
+const CHILD_AGAIN: Duration = Duration::from_secs(15 * 60);
+/// How often a child that another process drives is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The word under which a step's continuation names a child run.
+pub(super) const CHILD: &str = "$child";
+
+/// Returns the child run that a step waits for.
+pub(super) fn child_of(past: &PastStep) -> Option<RunId> {
+    match &past.state {
+        StepState::Accepted { continuation, .. } => {
+            continuation.get(CHILD).and_then(Value::as_str).map(RunId::from)
+        }
+        _ => None,
+    }
+}
+
+impl Steps {
+    /// Drives a child run, or waits for whoever does, and takes its end for the step's.
+    pub(super) async fn child(&self, step: u32, child: &RunId, patience: Duration) -> Result<(), Unwind> {
+        if patience <= KEEP_THREAD {
+            return Err(Unwind::Wait(self.core.clock.now()));
+        }
+        let rest = self.rest();
+        let end = loop {
+            match self.drive_child(child, patience).await? {
+                Driven::Ended(end) => break end,
+                Driven::Parked(park, until) if patience < Duration::MAX || needs_a_person(&park) => {
+                    let until = until.unwrap_or_else(|| self.core.after(CHILD_AGAIN));
+                    return Err(self.park(Park::Child { run: child.clone() }, Some(until)).await);
+                }
+                Driven::Parked(_, Some(until)) => self.wait_until(until, Duration::MAX).await?,
+                Driven::Held { .. } if patience < Duration::MAX => {
+                    let until = self.core.after(CHILD_AGAIN);
+                    return Err(self.park(Park::Child { run: child.clone() }, Some(until)).await);
+                }
+                Driven::Parked(_, None) | Driven::Held { .. } => self.watch(child).await?,
+            }
+        };
+        rest.over().await?;
+        // A stop that waited for the child takes effect before the script goes on.
+        self.line().signalled = true;
+        self.attend().await?;
+        let end = match end {
+            RunEnd::Succeeded { value } => StepEnd::Ok(value),
+            RunEnd::Failed { failure, .. } => {
+                let error = Error::rejected(format!("the child run {child} failed"));
+                StepEnd::Err(error.because(failure.to_error()).to_failure())
+            }
+            RunEnd::Stopped { by } => StepEnd::Err(
+                Error::rejected(format!("the child run {child} was stopped by {by}")).to_failure(),
+            ),
+        };
+        self.end(step, end, Vec::new()).await
+    }
+
+    /// Drives the child, and listens meanwhile for what is said to this run.
+    async fn drive_child(&self, child: &RunId, patience: Duration) -> Result<Driven, Unwind> {
+        let way = Way { patience, ..self.way.clone() };
+        let mut driving = self.core.drive_child(child, way);
+        loop {
+            tokio::select! {
+                driven = &mut driving => return Ok(driven?),
+                () = tokio::time::sleep(LOOK) => {}
+                () = self.until_halted() => {}
+            }
+            self.line().signalled = true;
+            self.attend_with(Some(child)).await?;
+        }
+    }
+
+    /// Waits until a child that another process drives is over, parked or free, and passes questions on.
+    async fn watch(&self, child: &RunId) -> Result<(), Unwind> {
+        loop {
+            tokio::select! {
+                () = self.core.clock.sleep(LOOK) => {}
+                () = self.until_halted() => {}
+            }
+            self.line().signalled = true;
+            self.attend_with(Some(child)).await?;
+            let Some(summary) = self.core.journal.run(child).await? else { return Ok(()) };
+            match &summary.park {
+                Some(Park::Question { text, choices }) => {
+                    let Some((answer, by)) = self.answer(text, choices).await? else { return Ok(()) };
+                    let signal = Signal::Answer { step: summary.step, value: Value::String(answer), by };
+                    self.core.journal.signal(child, &signal, self.core.clock.now()).await?;
+                }
+                _ if summary.status.is_over() || summary.owner.is_none() => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Passes a stop on to a child run. Returns whether the child is still to end.
+    pub(super) async fn stop_child(&self, child: &RunId, by: &str) -> Result<bool, Unwind> {
+        let journal = &self.core.journal;
+        if journal.run(child).await?.is_none_or(|child| child.status.is_over()) {
+            return Ok(false);
+        }
+        let stop = Signal::Stop { by: by.to_owned() };
+        if !journal.signals(child).await?.iter().any(|signal| matches!(signal, Signal::Stop { .. })) {
+            match journal.signal(child, &stop, self.core.clock.now()).await {
+                Err(error) if error.kind() != ErrorKind::Invalid => return Err(error.into()),
+                // It has ended since: what waits for it sees that.
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(true)
+    }
+
+    /// Asks whoever answers here, else parks until somebody answers elsewhere.
+    pub(super) async fn ask(&self, step: u32, text: String, choices: Vec<String>) -> Result<(), Unwind> {
+        let Some((answer, by)) = self.answer(&text, &choices).await? else {
+            return Err(self.park(Park::Question { text, choices }, None).await);
+        };
+        let value = Value::String(answer);
+        let signal = Signal::Answer { step, value: value.clone(), by };
+        self.record(vec![Event::Signalled { signal }], Sync::Now).await?;
+        self.end(step, StepEnd::Ok(value), Vec::new()).await
+    }
+
+    /// Returns the answer of whoever answers here, and listens meanwhile for a stop or an interruption.
+    async fn answer(&self, text: &str, choices: &[String]) -> Result<Option<(String, String)>, Unwind> {
+        let Some(answers) = self.core.answers() else { return Ok(None) };
+        let rest = self.rest();
+        let mut answer = answers.answer(&self.tenure.run, text, choices);
+        let answer = loop {
+            tokio::select! {
+                answer = &mut answer => break answer,
+                () = tokio::time::sleep(LOOK) => {}
+                () = self.until_halted() => {}
+            }
+            self.line().signalled = true;
+            self.attend().await?;
+        };
+        rest.over().await?;
+        Ok(answer.filter(|(answer, _)| choices.is_empty() || choices.contains(answer)))
+    }
+}
+
+fn needs_a_person(park: &Park) -> bool {
+    !park.is_waiting() || matches!(park, Park::Child { .. })
+}
