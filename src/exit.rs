@@ -98,7 +98,7 @@ impl From<&RunEnd> for Exit {
         match end {
             RunEnd::Succeeded { .. } => Exit::Done,
             RunEnd::Failed { failure, .. } => failure.kind.into(),
-            RunEnd::Stopped { .. } => Exit::Parked,
+            RunEnd::Stopped { .. } | RunEnd::Abandoned { .. } => Exit::Parked,
         }
     }
 }

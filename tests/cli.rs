@@ -155,7 +155,7 @@ fn check_finds_what_is_wrong_with_the_front_matter() {
      2 | title = "Web"
      3 | efects = ["azure:read"]
        : ^^^|^^
-       :  `-- unknown field `efects`, expected one of `title`, `summary`, `roles`, `effects`, `params`
+       :  `-- unknown field `efects`, expected one of `title`, `summary`, `roles`, `effects`, `mend_within`, `params`
      4 | ---*/
        `----
 
@@ -847,6 +847,85 @@ fn a_failure_points_at_the_script() {
     run [id1] failed; its record: relight runs show [id1] --lab
     --- exit 1
     "#);
+}
+
+#[test]
+fn a_mistake_parks_the_run_and_the_mended_text_goes_on() {
+    let world = Sealed::new();
+    let text = "/*---\ntitle = \"Slip\"\neffects = [\"azure:read\"]\n---*/\nlet vm = local::vm(\"web-01\");\nvm.nme\n";
+    world.runbook("slip", text);
+    assert_snapshot!(world.in_lab(["run", "slip"]).run(), @r#"
+    --- stderr
+    run [id1] of slip
+    done local::vm
+    script
+
+      x the runbook `slip` went wrong: property not found: nme
+       ,-[slip:6:4]
+     5 | let vm = local::vm("web-01");
+     6 | vm.nme
+       :    ^|^
+       :     `-- here
+       `----
+    run [id1] is parked on a mistake in its runbook; nothing is lost. One of:
+      relight runs resume [id1] --with-current-text --lab  # go on once the text is mended
+      relight runs rerun [id1] --lab  # begin anew with the same parameters
+      relight runs stop [id1] --lab  # end it; what it deferred runs
+    --- exit 3
+    "#);
+    let run = newest_run(&world);
+    // A text that does something else than what was done is refused.
+    world.runbook("slip", &text.replace("web-01", "db-01"));
+    let refused = world.in_lab(["runs", "resume", &run, "--with-current-text"]).run();
+    assert_snapshot!(refused, @r#"
+    --- stderr
+    diverged
+
+      x step 1 is not the one that was recorded
+      |   recorded: local::vm {"vm":"web-01"}
+      |  now:  local::vm {"vm":"db-01"}
+       ,-[slip:5:10]
+     4 | ---*/
+     5 | let vm = local::vm("db-01");
+       :          ^^^^|^^^^
+       :              `-- here
+     6 | vm.nme
+       `----
+      help: nothing was sent; a runbook must take the same way when it is run again: let now(), random()
+            and operations decide, not anything else
+            the run stays parked with its old text; `relight runs rerun` begins anew
+    --- exit 4
+    "#);
+    world.runbook("slip", &text.replace("nme", "name"));
+    assert_snapshot!(world.in_lab(["runs", "resume", &run, "--with-current-text"]).run(), @r"
+    web-01
+    --- stderr
+    run [id1] of slip, goes on after 1 step
+    ");
+    assert_snapshot!(world.in_lab(["runs", "rerun", &run]).run(), @r"
+    web-01
+    --- stderr
+    run [id2] follows run [id1]
+    run [id2] of slip
+    done local::vm
+    ");
+}
+
+#[test]
+fn a_run_is_abandoned_with_a_reason() {
+    let world = Sealed::new();
+    world.runbook("ask", ASKS);
+    world.in_lab(["run", "ask", "vm=web-01"]).run().ends_with(3);
+    let run = newest_run(&world);
+    world.in_lab(["runs", "abandon", &run]).run().ends_with(2);
+    assert_snapshot!(world.in_lab(["runs", "abandon", &run, "--because", "the VM is gone"]).run(), @r"
+    --- stderr
+    run [id1] is abandoned; what it deferred did not run
+    ");
+    assert_snapshot!(world.relight(["runs", "--lab"]).run(), @r"
+    RUN                   RUNBOOK  STATE      STEPS  CHANGED
+    [id1]  ask  abandoned  2  now
+    ");
 }
 
 #[test]

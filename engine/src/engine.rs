@@ -11,8 +11,7 @@ use crate::core::{Answers, Core, HEARTBEAT};
 use crate::drive::Halt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Park, RunEnd, RunId, Signal};
-use crate::journal::Presence;
-use crate::journal::{Journal, Status, Summary};
+use crate::journal::{Journal, Presence, Status, Summary};
 use crate::lease::Closing;
 use crate::library::Library;
 use crate::operation::Declaration;
@@ -197,6 +196,34 @@ impl Engine {
         self.0.journal.signal(run, &Signal::Stop { by: by.to_owned() }, self.0.clock.now()).await
     }
 
+    /// Lets a parked run go on with the text that its runbook has now, or with the `text` given.
+    /// Afterwards the new texts are on record and the run is due.
+    ///
+    /// # Errors
+    /// `Invalid` when the run is not parked or the text is wrong; `Diverged`, with both sides, when it
+    /// does not take the way that is recorded. The run stays parked with its old text then. `Storage`.
+    pub async fn mend(&self, run: &RunId, text: Option<String>, by: &str) -> Result<()> {
+        self.0.mend(run, text, by).await
+    }
+
+    /// Returns the request of a run that follows an earlier one: the same runbook as it is now, with the
+    /// same parameters. Secrets are references in both.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no such run; `Storage`.
+    pub async fn rerun(&self, of: &RunId) -> Result<RunRequest> {
+        self.0.rerun(of).await
+    }
+
+    /// Gives up on a run whatever its state, without replaying it: what it deferred does not run, and
+    /// what it opened stays open until its lease closes it. Whoever drives it loses it.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no such run or it is over; `Storage`.
+    pub async fn abandon(&self, run: &RunId, by: &str, because: &str) -> Result<()> {
+        self.0.abandon(run, by, because).await
+    }
+
     /// Returns one line about a run. A beginning of an id that fits one run is enough.
     ///
     /// # Errors
@@ -230,9 +257,9 @@ impl Engine {
     /// `Storage`.
     pub async fn failure(&self, run: &RunId) -> Result<Option<Error>> {
         let history = self.history(run).await?;
-        match history.end {
+        match &history.end {
             Some(RunEnd::Failed { failure, at }) => {
-                let sources = self.0.journal.sources(run).await?;
+                let sources = self.0.sources(run, &history).await?;
                 Ok(Some(point_at(&sources, failure.to_error(), at.as_ref())))
             }
             _ => Ok(None),
@@ -255,7 +282,7 @@ impl Engine {
             ) => failure,
             _ => return Ok(None),
         };
-        let sources = self.0.journal.sources(run).await?;
+        let sources = self.0.sources(run, &history).await?;
         let at = match &history.park {
             Some(Park::Mistake { at, .. }) => at.clone(),
             _ => history.steps.last().map(|past| past.at.clone()),
@@ -289,7 +316,7 @@ impl Engine {
     pub async fn resumable(&self, run: &RunId) -> Result<Summary> {
         let summary = self.summary(run).await?;
         match summary.status {
-            Status::Succeeded | Status::Failed | Status::Stopped => Err(Error::new(
+            over if over.is_over() => Err(Error::new(
                 ErrorKind::Invalid,
                 format!("run {run} is over: it {}", summary.status.as_str()),
             )),

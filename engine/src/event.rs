@@ -140,6 +140,11 @@ pub enum Cause {
         /// The parent's step.
         step: u32,
     },
+    /// Somebody ran an earlier run's runbook again, with the same parameters.
+    Rerun {
+        /// The run that it follows.
+        of: RunId,
+    },
 }
 
 /// Everything that is fixed about a run before it starts.
@@ -333,6 +338,10 @@ pub enum Park {
         /// Where it is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<Place>,
+        /// When the run is stopped unless somebody mended it, so that what it deferred runs. Not set
+        /// when it deferred nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mend_by: Option<Timestamp>,
     },
     /// A person interrupted it, and goes on with it when it suits.
     Interrupted,
@@ -398,6 +407,16 @@ pub enum RunEnd {
     Stopped {
         /// Who.
         by: String,
+        /// Why what it had deferred did not run: its script could not be replayed any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unreplayed: Option<Failure>,
+    },
+    /// A person gave up on it. What it deferred did not run, and what it opened is still open.
+    Abandoned {
+        /// Who.
+        by: String,
+        /// Why.
+        because: String,
     },
 }
 
@@ -484,6 +503,16 @@ pub enum Event {
         /// The word.
         #[serde(flatten)]
         signal: Signal,
+    },
+    /// The run goes on with other texts, which replay what was recorded so far.
+    Mended {
+        /// The texts, the runbook itself first. They are part of the record.
+        sources: Vec<Source>,
+        /// Where the library stood.
+        #[serde(default)]
+        provenance: Provenance,
+        /// Who wanted it.
+        by: String,
     },
     /// The run is put away.
     Parked {

@@ -27,6 +27,7 @@ pub mod journal;
 pub mod keeper;
 mod lease;
 mod library;
+mod mend;
 mod operation;
 mod params;
 mod prepare;

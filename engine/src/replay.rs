@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Failure, Result};
-use crate::event::{Event, Park, Place, Prepared, Record, RunEnd, Signal, StepEnd};
+use crate::event::{Event, Park, Place, Prepared, Record, RunEnd, Signal, Source, StepEnd};
 
 /// A run's past.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct History {
     pub created: Timestamp,
     /// Its steps; step `n` is at `n - 1`.
     pub steps: Vec<PastStep>,
+    /// The texts that took the place of those it was prepared with.
+    pub mended: Option<Vec<Source>>,
     /// A stop that took effect.
     pub stop: Option<Stop>,
     /// Why it was put away last.
@@ -111,6 +113,7 @@ impl History {
             prepared: *prepared,
             created: first.at,
             steps: Vec::new(),
+            mended: None,
             stop: None,
             park: None,
             end: None,
@@ -210,6 +213,10 @@ impl History {
                 self.park = Some(park);
                 self.driver = None;
                 self.deaths = 0;
+            }
+            Event::Mended { sources, .. } => {
+                self.mended = Some(sources);
+                self.park = None;
             }
             Event::Finished { end, .. } => self.end = Some(end),
             Event::Claimed { .. } => {}

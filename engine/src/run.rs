@@ -3,7 +3,7 @@
 //! ```text
 //!  prepared ──► running ◄──► parked
 //!                  │
-//!                  └──► succeeded | failed | stopped
+//!                  └──► succeeded | failed | stopped | abandoned
 //! ```
 //!
 //! A run is driven by one process at a time, and there by one task ([`drive`](crate::drive)): it reads
@@ -27,7 +27,7 @@ use crate::bridge::on_own_thread;
 use crate::core::Core;
 use crate::drive::{Drive, Ending, Halt};
 use crate::error::{Error, ErrorKind, Failure, Result};
-use crate::event::{Park, RunEnd, RunId, Source};
+use crate::event::{Event, Park, Record, RunEnd, RunId, Source};
 use crate::journal::{Claim, OwnerId, Presence};
 use crate::replay::History;
 use crate::runbook::Runbook;
@@ -146,6 +146,7 @@ impl Core {
         let deaths = history.deaths;
         let params = Arc::new(history.prepared.params.clone());
         let steps = Steps::new(self.clone(), drive.clone(), way.clone(), place, tenure, history);
+        steps.give_up_mending().await?;
         let driven = match text {
             _ if deaths >= DEATHS => Err(deadly(deaths)),
             Ok((runbook, program)) => {
@@ -158,6 +159,9 @@ impl Core {
         match error.kind() {
             ErrorKind::Storage | ErrorKind::Stopped => Err(error),
             kind => {
+                if let Some(end) = steps.stop_unreplayed(&error).await? {
+                    return Ok(Driven::Ended(end));
+                }
                 // The run must not look as if somebody drove it.
                 let failure = error.to_failure();
                 match parked(steps.park(Park::Halted { failure }, None).await) {
@@ -176,7 +180,7 @@ impl Core {
             return Ok(Err(end));
         }
         let seq = records.last().map_or(0, |last| last.seq);
-        let sources: Arc<[Source]> = self.journal.sources(run).await?.into();
+        let sources: Arc<[Source]> = self.sources(run, &history).await?.into();
         let main = sources.first().ok_or_else(|| Error::storage(format!("run {run} has no source text")))?;
         let text =
             Runbook::parse(main).and_then(|runbook| Ok((runbook, self.language.compile(sources.clone())?)));
@@ -218,22 +222,21 @@ impl Core {
             let end = match (ending, unwind) {
                 (_, Some(Unwind::Wait(_))) => continue,
                 (script::Ending::Unwound, None) => return parked(steps.put_down().await),
-                (_, Some(Unwind::Stop(by))) => RunEnd::Stopped { by },
+                (_, Some(Unwind::Stop(by))) => RunEnd::Stopped { by, unreplayed: None },
                 (_, Some(unwind)) => return parked(unwind),
                 (script::Ending::Value(value), None) => RunEnd::Succeeded { value },
                 (script::Ending::Error(error, at), None) => {
                     RunEnd::Failed { failure: error.to_failure(), at }
                 }
-                (script::Ending::Mistake(error, at), None) => match steps.stopped_by() {
-                    Some(by) => RunEnd::Stopped { by },
+                (script::Ending::Mistake(error, at, deferred), None) => match steps.stopped_by() {
+                    Some(by) => RunEnd::Stopped { by, unreplayed: None },
                     // Nothing was done that a person would want to keep: the runbook is simply wrong.
                     None if steps.is_untouched() => {
                         let failure = Failure { kind: ErrorKind::Invalid, ..error.to_failure() };
                         RunEnd::Failed { failure, at }
                     }
                     None => {
-                        let park = Park::Mistake { failure: error.to_failure(), at };
-                        return parked(steps.park(park, None).await);
+                        return parked(steps.park_mistake(error.to_failure(), at, deferred).await);
                     }
                 },
             };
@@ -254,13 +257,23 @@ impl Core {
         }
     }
 
+    /// Returns the texts that a run goes by, the runbook itself first.
+    pub(crate) async fn sources(&self, run: &RunId, history: &History) -> Result<Vec<Source>> {
+        match &history.mended {
+            Some(sources) => Ok(sources.clone()),
+            None => self.journal.sources(run).await,
+        }
+    }
+
     /// Returns how a run that is over ended.
     pub(crate) async fn how_it_ended(&self, run: &RunId) -> Result<Driven> {
-        let history = History::read(&self.journal.records(run, 0).await?)?;
-        history
-            .end
-            .map(Driven::Ended)
-            .ok_or_else(|| Error::storage(format!("run {run} is over without an end")))
+        // The last record says it, also of a run whose earlier ones cannot be read any more.
+        let summary = self.journal.run(run).await?.ok_or_else(|| crate::journal::unknown(run))?;
+        let last = self.journal.records(run, summary.seq.saturating_sub(1)).await?;
+        match last.last().map(Record::event).transpose()? {
+            Some(Event::Finished { end, .. }) => Ok(Driven::Ended(end)),
+            _ => Err(Error::storage(format!("run {run} is over without an end"))),
+        }
     }
 }
 
@@ -288,7 +301,7 @@ fn parked(unwind: Unwind) -> Result<Driven> {
         Unwind::Parked(park, until) => Ok(Driven::Parked(*park, until)),
         Unwind::Halt(error) | Unwind::Mistake(error) => Err(error),
         Unwind::Wait(until) => Ok(Driven::Parked(Park::Waiting, Some(until))),
-        Unwind::Stop(by) => Ok(Driven::Ended(RunEnd::Stopped { by })),
+        Unwind::Stop(by) => Ok(Driven::Ended(RunEnd::Stopped { by, unreplayed: None })),
     }
 }
 

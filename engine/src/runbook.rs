@@ -6,6 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -15,6 +16,7 @@ use toml::Spanned;
 use crate::error::{Error, Result, Snippet};
 use crate::event::{Source, fingerprint};
 use crate::operation::Effect;
+use crate::value::Span;
 
 /// A script with its title, parameters and permissions.
 #[derive(Clone, Debug)]
@@ -33,9 +35,17 @@ pub struct Runbook {
     pub roles: Vec<String>,
     /// What the script may do.
     pub effects: Vec<Effect>,
+    /// How long a run that is parked on a mistake waits for a mended text, before it is stopped and what
+    /// it deferred runs.
+    pub mend_within: Duration,
     /// The parameters, in the order of the file.
     pub params: Vec<Param>,
 }
+
+/// How long a run waits for its mistake to be mended unless the runbook says otherwise.
+pub(crate) const MEND_WITHIN: Duration = Duration::from_secs(24 * 3600);
+/// The longest that a runbook may say.
+const LONGEST_MENDING: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// One parameter of a runbook.
 #[derive(Clone, Debug)]
@@ -152,7 +162,12 @@ impl Runbook {
         for (name, spec) in header.params.0 {
             params.push(spec.into_inner_param(name, &matter)?);
         }
+        let mend_within = match &header.mend_within {
+            Some(text) => matter.mend_within(text)?,
+            None => MEND_WITHIN,
+        };
         Ok(Runbook {
+            mend_within,
             name: source.name.clone(),
             fingerprint: fingerprint(&text),
             title: header.title,
@@ -219,6 +234,17 @@ impl FrontMatter<'_> {
     }
 }
 
+impl FrontMatter<'_> {
+    fn mend_within(&self, text: &Spanned<String>) -> Result<Duration> {
+        let wrong = |why: String| self.error(text.span(), "`mend_within` is not right", why);
+        let span: Span = text.get_ref().parse().map_err(|why: String| wrong(why))?;
+        match span.get() {
+            length if length > LONGEST_MENDING => Err(wrong("at most 366 days".to_owned())),
+            length => Ok(length),
+        }
+    }
+}
+
 /// The front matter as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -230,6 +256,7 @@ struct Header {
     roles: Vec<String>,
     #[serde(default)]
     effects: Vec<Spanned<String>>,
+    mend_within: Option<Spanned<String>>,
     #[serde(default)]
     params: InOrder,
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use relight_engine::clock::SteppedClock;
-use relight_engine::event::{Park, RunEnd, Source};
-use relight_engine::journal::{Around, Journal, MemoryJournal, OwnerId, Status};
+use relight_engine::clock::{Clock, SteppedClock};
+use relight_engine::event::{Cause, Event, Park, RunEnd, Source};
+use relight_engine::journal::{Around, Claim, Journal, MemoryJournal, OwnerId, Status, Sync};
 use relight_engine::{
     Cx, Driven, Effect, Engine, Error, ErrorKind, Library, Operation, Outcome, Redo, Result, RunId,
     RunRequest,
@@ -142,7 +142,9 @@ impl Bench {
 
 fn mistake(driven: &Driven) -> (&relight_engine::Failure, usize) {
     match driven {
-        Driven::Parked(Park::Mistake { failure, at }, _) => (failure, at.as_ref().map_or(0, |at| at.line)),
+        Driven::Parked(Park::Mistake { failure, at, .. }, _) => {
+            (failure, at.as_ref().map_or(0, |at| at.line))
+        }
         other => panic!("expected a run that is parked on a mistake, got {other:?}"),
     }
 }
@@ -334,4 +336,145 @@ async fn a_replay_that_ends_before_its_record_diverges() {
         assert_eq!(error.kind(), ErrorKind::Diverged, "{shorter}: {error:?}");
         assert!(error.message().contains("second") && error.message().contains("ends"), "{error}");
     }
+}
+
+const BROKEN: &str = r#"defer(|| box::send("clean up")); box::send("first"); let a = ask("well?"); wait("soon"); box::send(a)"#;
+
+/// Runs [`BROKEN`] until it stands at its mistake, with a question answered.
+async fn at_the_mistake() -> (Bench, RunId) {
+    let bench = Bench::with(BROKEN);
+    let (run, _) = bench.run().await;
+    let engine = bench.engine();
+    engine.answer(&run, "second", "ada").await.unwrap();
+    mistake(&engine.run(&run).await.unwrap());
+    assert_eq!(bench.sent(), ["first"]);
+    (bench, run)
+}
+
+#[tokio::test]
+async fn a_mended_text_goes_on_with_what_was_done_and_answered() {
+    let (bench, run) = at_the_mistake().await;
+    let bench = bench.text("a", &front_matter("", &BROKEN.replace("soon", "1m")));
+    let engine = bench.engine();
+    engine.mend(&run, None, "ada").await.unwrap();
+    let driven = engine.run(&run).await.unwrap();
+    assert!(matches!(driven, Driven::Ended(RunEnd::Succeeded { .. })), "{driven:?}");
+    assert_eq!(bench.sent(), ["first", "second", "clean up"]);
+    // The record says with which text it went on, and any process reads it so.
+    let history = bench.engine().history(&run).await.unwrap();
+    assert!(history.mended.unwrap()[0].text.contains("1m"));
+    let records = bench.journal.records(&run, 0).await.unwrap();
+    assert!(records.iter().any(|r| matches!(r.event().unwrap(), Event::Mended { by, .. } if by == "ada")));
+}
+
+#[tokio::test]
+async fn a_text_that_goes_another_way_is_refused_and_the_run_keeps_its_own() {
+    let (bench, run) = at_the_mistake().await;
+    let before = bench.journal.records(&run, 0).await.unwrap();
+    for (other, kind, says) in [
+        (BROKEN.replace("first", "other"), ErrorKind::Diverged, "other"),
+        ("box::send(\"first\")".to_owned(), ErrorKind::Diverged, "the script ends"),
+        ("box::send(\"first\"); [1][3]; ask(\"well?\")".to_owned(), ErrorKind::Diverged, "the script ends"),
+        ("box::send(".to_owned(), ErrorKind::Invalid, "cannot be read"),
+        ("box::sned(\"first\")".to_owned(), ErrorKind::Invalid, "sned"),
+    ] {
+        let error = bench.engine().mend(&run, Some(front_matter("", &other)), "ada").await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{other}: {error:?}");
+        assert!(format!("{error:?}").contains(says), "{other}: {error:?}");
+    }
+    let more = front_matter("[params.new]\nrequired = false\n", BROKEN);
+    let error = bench.engine().mend(&run, Some(more), "ada").await.unwrap_err();
+    assert!(error.message().contains("`new`"), "{error:?}");
+    assert_eq!(bench.journal.records(&run, 0).await.unwrap(), before, "nothing was written");
+    assert_eq!(bench.sent(), ["first"], "nothing was sent");
+    mistake(&bench.engine().run(&run).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_rerun_follows_the_run_with_the_same_parameters() {
+    let text = front_matter("[params.x]\n[params.pw]\ntype = \"secret\"\n", "box::send(params.x); [1][3]");
+    let bench = Bench::with("").text("a", &text);
+    let engine = bench.engine();
+    let request = RunRequest::new("a").param("x", "first").param("pw", "env:PW");
+    let run = engine.prepare(&request).await.unwrap();
+    mistake(&engine.run(&run).await.unwrap());
+    let bench = bench.text("a", &text.replace("[1][3]", "params.x"));
+    let engine = bench.engine();
+    let again = engine.prepare(&engine.rerun(&run).await.unwrap()).await.unwrap();
+    let driven = engine.run(&again).await.unwrap();
+    assert!(matches!(driven, Driven::Ended(RunEnd::Succeeded { .. })), "{driven:?}");
+    assert_eq!(bench.sent(), ["first", "first"]);
+    let (old, new) = (engine.history(&run).await.unwrap(), engine.history(&again).await.unwrap());
+    assert_eq!(new.prepared.params, old.prepared.params);
+    assert_eq!(new.prepared.cause, Cause::Rerun { of: run });
+}
+
+#[tokio::test]
+async fn what_a_mistake_leaves_deferred_runs_after_the_time_that_the_runbook_says() {
+    for (rest, hours) in [("", 24), ("mend_within = \"2h\"\n", 2)] {
+        let bench = Bench::with("").text("a", &front_matter(rest, BROKEN));
+        let (run, _) = bench.run().await;
+        let engine = bench.engine();
+        engine.answer(&run, "second", "ada").await.unwrap();
+        let asked = bench.clock.now();
+        mistake(&engine.run(&run).await.unwrap());
+        let due = bench.journal.run(&run).await.unwrap().unwrap().wake.unwrap();
+        assert_eq!(due, asked + Duration::from_secs(hours * 3600));
+        // Looking at it again gives it no more time.
+        bench.clock.advance(Duration::from_secs(hours * 1800));
+        mistake(&engine.run(&run).await.unwrap());
+        assert_eq!(bench.journal.run(&run).await.unwrap().unwrap().wake, Some(due));
+        bench.clock.advance(Duration::from_secs(hours * 1800));
+        let driven = engine.run(&run).await.unwrap();
+        assert!(matches!(driven, Driven::Ended(RunEnd::Stopped { .. })), "{driven:?}");
+        assert_eq!(bench.sent(), ["first", "clean up"]);
+    }
+    let error = Bench::with("").text("a", &front_matter("mend_within = \"soon\"\n", "1")).engine().check("a");
+    assert!(error.unwrap()[0].has_snippet());
+}
+
+#[tokio::test]
+async fn a_stop_of_a_run_that_cannot_be_replayed_reaches_an_end_and_says_so() {
+    let bench = Bench::with(r#"defer(|| box::send("clean up")); box::send("first"); ask("well?")"#);
+    let (run, _) = bench.run().await;
+    for broken in ["box::send(\"other\")", "box::send("] {
+        let journal = Arc::new(bench.journal.truncated(&run, u64::MAX));
+        let retold = bench.over(Arc::new(Retold(journal.clone(), broken)));
+        retold.stop(&run, "ada").await.unwrap();
+        let driven = retold.run(&run).await.unwrap();
+        let Driven::Ended(RunEnd::Stopped { by, unreplayed: Some(_) }) = &driven else {
+            panic!("{broken}: {driven:?}")
+        };
+        assert_eq!(by, "ada");
+        assert_eq!(journal.run(&run).await.unwrap().unwrap().status, Status::Stopped);
+        assert_eq!(bench.sent(), ["first"]);
+    }
+}
+
+#[tokio::test]
+async fn whatever_its_state_a_run_can_be_abandoned() {
+    let bench = Bench::with(r#"defer(|| box::send("clean up")); box::send("first"); ask("well?")"#);
+    let (run, _) = bench.run().await;
+    let engine = bench.engine();
+    engine.abandon(&run, "ada", "the site is gone").await.unwrap();
+    assert_eq!(bench.status(&run).await, Status::Abandoned);
+    let driven = engine.run(&run).await.unwrap();
+    let end = RunEnd::Abandoned { by: "ada".into(), because: "the site is gone".into() };
+    assert_eq!(driven, Driven::Ended(end));
+    assert_eq!(bench.sent(), ["first"], "what it deferred does not run");
+    assert!(engine.abandon(&run, "ada", "again").await.is_err());
+
+    // One that nobody has begun, and one that another process drives: that one loses it.
+    let run = engine.prepare(&RunRequest::new("a")).await.unwrap();
+    engine.abandon(&run, "ada", "a slip").await.unwrap();
+    assert_eq!(bench.status(&run).await, Status::Abandoned);
+    let run = engine.prepare(&RunRequest::new("a")).await.unwrap();
+    let other = OwnerId::fresh();
+    bench.journal.heartbeat(&other, bench.clock.now() + Duration::from_secs(60)).await.unwrap();
+    let claim = bench.journal.claim(&run, &other, None, bench.clock.now()).await.unwrap();
+    let Claim::Granted(tenure) = claim else { panic!("{claim:?}") };
+    engine.abandon(&run, "ada", "it hangs").await.unwrap();
+    let late = [Event::Parked { park: Park::Interrupted, until: None }];
+    let fenced = bench.journal.append(&tenure, &late, bench.clock.now(), Sync::Now).await.unwrap_err();
+    assert_eq!(fenced.kind(), ErrorKind::Stopped);
 }

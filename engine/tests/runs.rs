@@ -412,7 +412,7 @@ async fn no_script_swallows_a_stop_a_park_or_a_wrong_call() {
     let engine = bench.engine();
     engine.stop(&run, "ada").await.unwrap();
     let driven = engine.run(&run).await.unwrap();
-    assert_eq!(driven, Driven::Ended(RunEnd::Stopped { by: "ada".into() }));
+    assert_eq!(driven, Driven::Ended(RunEnd::Stopped { by: "ada".into(), unreplayed: None }));
     let bench = Bench::new().with("b", r#"let r = ""; try { box::put(1) } catch (e) { r = "swallowed" } r"#);
     let (_, driven) = bench.run("b").await;
     assert_eq!(failure(&driven).kind, ErrorKind::Invalid);

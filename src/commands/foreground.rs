@@ -115,7 +115,9 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
                     }
                     terminal::say(format!("run {run} failed; its record: relight runs show {run}{place}"));
                 }
-                RunEnd::Stopped { by } => terminal::say(format!("run {run} was stopped by {by}")),
+                RunEnd::Stopped { .. } | RunEnd::Abandoned { .. } => {
+                    terminal::say(format!("run {run} was {}", crate::report::outcome(&end)));
+                }
             }
             Exit::from(&end)
         }
@@ -143,6 +145,9 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
                     {
                         terminal::say(format!("  relight runs answer {run} {word}{place}    # {means}"));
                     }
+                }
+                Park::Mistake { mend_by, .. } => {
+                    super::runs::tell_mistake(run, mend_by.map(|by| relative(now, by)), &place);
                 }
                 _ => {
                     let is_ours = matches!(park, Park::Interrupted | Park::HandedBack);

@@ -141,6 +141,7 @@ pub(crate) fn outcome(end: &RunEnd) -> String {
     match end {
         RunEnd::Succeeded { .. } => "succeeded".to_owned(),
         RunEnd::Failed { failure, .. } => format!("failed: {}", narrator::headline(failure)),
-        RunEnd::Stopped { by } => format!("stopped by {by}"),
+        RunEnd::Stopped { by, .. } => format!("stopped by {by}"),
+        RunEnd::Abandoned { by, because } => format!("abandoned by {by}: {because}"),
     }
 }

@@ -118,6 +118,7 @@ impl Narrator {
             | Event::StepAccepted { .. }
             | Event::StepExtended { .. }
             | Event::Signalled { .. }
+            | Event::Mended { .. }
             | Event::Parked { .. }
             | Event::Finished { .. } => Vec::new(),
         }
@@ -229,6 +230,7 @@ pub(super) fn log(notice: &Notice) {
             tracing::warn!(run, step, "failed: {}", headline(failure));
         }
         Event::Signalled { .. } => tracing::info!(run, "a word from outside"),
+        Event::Mended { by, .. } => tracing::info!(run, by, "goes on with a mended text"),
         Event::Parked { park, until } => {
             tracing::info!(run, until = until.map(tracing::field::display), "parked: {}", super::why(park));
         }

@@ -117,6 +117,8 @@ pub enum Status {
     Failed,
     /// A person ended it.
     Stopped,
+    /// A person gave up on it.
+    Abandoned,
 }
 
 impl Status {
@@ -129,12 +131,13 @@ impl Status {
             Status::Succeeded => "succeeded",
             Status::Failed => "failed",
             Status::Stopped => "stopped",
+            Status::Abandoned => "abandoned",
         }
     }
 
     /// Returns whether the run is over.
     pub fn is_over(self) -> bool {
-        matches!(self, Status::Succeeded | Status::Failed | Status::Stopped)
+        matches!(self, Status::Succeeded | Status::Failed | Status::Stopped | Status::Abandoned)
     }
 }
 
@@ -224,6 +227,7 @@ impl Summary {
                     RunEnd::Succeeded { .. } => Status::Succeeded,
                     RunEnd::Failed { .. } => Status::Failed,
                     RunEnd::Stopped { .. } => Status::Stopped,
+                    RunEnd::Abandoned { .. } => Status::Abandoned,
                 };
                 self.owner = None;
                 self.wake = None;

@@ -19,6 +19,12 @@ pub(super) struct Context {
     pub(super) over: Arc<Over>,
 }
 
+impl Context {
+    pub(super) fn has_deferred(&self) -> bool {
+        !self.deferred.lock().expect("no panic while the list is held").is_empty()
+    }
+}
+
 /// Binds an operation under its verb: once with its positional arguments, once with a map behind them.
 pub(super) fn bind(module: &mut Module, verb: &'static str, operation: &Registered) {
     let positional = operation.declaration.positional().count();

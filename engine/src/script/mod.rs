@@ -191,7 +191,7 @@ impl Language {
         let result = engine.eval_ast_with_scope::<Dynamic>(&mut scope, &program.ast);
         let mut ending = context.over.ending(result, main);
         if matches!(ending, Ending::Mistake(..)) && !door.ends_anyway() {
-            return ending;
+            return ending.with_deferred(context.has_deferred());
         }
 
         // Newest first; what fails here must not keep the others from running.
@@ -206,7 +206,9 @@ impl Language {
             match (context.over.ending(result, main), &ending) {
                 (Ending::Unwound, _) => return Ending::Unwound,
                 (Ending::Mistake(..), _) if door.ends_anyway() => {}
-                (mistake @ Ending::Mistake(..), _) => return mistake,
+                (mistake @ Ending::Mistake(..), _) => {
+                    return mistake.with_deferred(context.has_deferred());
+                }
                 (Ending::Error(error, at), Ending::Value(_)) => ending = Ending::Error(error, at),
                 _ => {}
             }

@@ -18,10 +18,20 @@ pub(crate) enum Ending {
     Value(Value),
     /// Nobody caught this.
     Error(Error, Option<Place>),
-    /// The runbook itself is wrong here.
-    Mistake(Error, Option<Place>),
+    /// The runbook itself is wrong here. Says whether it deferred something that has not run.
+    Mistake(Error, Option<Place>, bool),
     /// The door ended it.
     Unwound,
+}
+
+impl Ending {
+    /// Says of a mistake whether something is deferred behind it.
+    pub(super) fn with_deferred(self, deferred: bool) -> Self {
+        match self {
+            Ending::Mistake(error, at, _) => Ending::Mistake(error, at, deferred),
+            other => other,
+        }
+    }
 }
 
 /// Whether an evaluation is over although the interpreter may not know it yet: `sort` and its like
@@ -47,7 +57,9 @@ impl Over {
     pub(super) fn ending(&self, result: NativeResult, main: Option<&Source>) -> Ending {
         let was_over = self.is_over.swap(false, Ordering::Relaxed);
         match self.mistake().take() {
-            Some((failure, at)) => Ending::Mistake(failure.to_error(), Some(at).filter(|at| at.line > 0)),
+            Some((failure, at)) => {
+                Ending::Mistake(failure.to_error(), Some(at).filter(|at| at.line > 0), false)
+            }
             None if was_over => Ending::Unwound,
             None => ending(result, main),
         }
@@ -114,7 +126,7 @@ fn ending(result: NativeResult, main: Option<&Source>) -> Ending {
     match inner {
         EvalAltResult::ErrorTerminated(..) => Ending::Unwound,
         EvalAltResult::ErrorRuntime(thrown, _) => Ending::Error(thrown_error(thrown), at),
-        EvalAltResult::ErrorParsing(..) => Ending::Mistake(Error::script(inner.to_string()), at),
+        EvalAltResult::ErrorParsing(..) => Ending::Mistake(Error::script(inner.to_string()), at, false),
         other => {
             let mut plain = other.to_string();
             if let Some(cut) = plain.rfind(" (line ") {
@@ -122,7 +134,7 @@ fn ending(result: NativeResult, main: Option<&Source>) -> Ending {
             }
             let named = main.map(|m| m.name.as_str()).unwrap_or_default();
             let message = format!("the runbook `{named}` went wrong: {}", lowercase(&plain));
-            Ending::Mistake(Error::script(message), at)
+            Ending::Mistake(Error::script(message), at, false)
         }
     }
 }

@@ -65,8 +65,11 @@ impl Steps {
                 let error = Error::rejected(format!("the child run {child} failed"));
                 StepEnd::Err(error.because(failure.to_error()).to_failure())
             }
-            RunEnd::Stopped { by } => StepEnd::Err(
+            RunEnd::Stopped { by, .. } => StepEnd::Err(
                 Error::rejected(format!("the child run {child} was stopped by {by}")).to_failure(),
+            ),
+            RunEnd::Abandoned { by, .. } => StepEnd::Err(
+                Error::rejected(format!("the child run {child} was abandoned by {by}")).to_failure(),
             ),
         };
         self.end(step, end, Vec::new()).await

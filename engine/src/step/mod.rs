@@ -22,14 +22,14 @@ use crate::clock::Interval;
 use crate::core::{Core, Notice};
 use crate::cx::{Cx, SendPermit};
 use crate::drive::{Drive, Halt};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Cause, Event, Park, Place, Progress, RunEnd, RunId, Signal, StepEnd, digest};
 use crate::journal::{OwnerId, Presence, Sync, Tenure};
 use crate::operation::Registered;
 use crate::redact::secrets_in;
 use crate::replay::{History, PastStep, StepState, diverged, ended_early};
 use crate::run::Way;
-use crate::runbook::Runbook;
+use crate::runbook::{MEND_WITHIN, Runbook};
 use crate::script::{Door, Raise};
 
 /// The longest wait for which a script keeps its thread.
@@ -194,6 +194,49 @@ impl Steps {
             () = self.drive.cancel.wait() => {}
             () = self.core.cancel.wait() => {}
         }
+    }
+
+    /// Puts the run away until somebody mends its text. What it `deferred` runs in the end all the same:
+    /// not later than the runbook says after the mistake was first met.
+    pub(crate) async fn park_mistake(&self, failure: Failure, at: Option<Place>, deferred: bool) -> Unwind {
+        let known = match &self.line().history.park {
+            Some(Park::Mistake { failure: known, mend_by, .. }) if *known == failure => *mend_by,
+            _ => None,
+        };
+        let mend_within = self.runbook.get().map_or(MEND_WITHIN, |runbook| runbook.mend_within);
+        let mend_by = match deferred {
+            true => known.or_else(|| Some(self.core.after(mend_within))),
+            false => None,
+        };
+        self.park(Park::Mistake { failure, at, mend_by }, mend_by).await
+    }
+
+    /// Stops the run when its time to be mended is over.
+    pub(crate) async fn give_up_mending(&self) -> Result<()> {
+        let is_over = match &self.line().history.park {
+            Some(Park::Mistake { mend_by: Some(by), .. }) => self.core.clock.now() >= *by,
+            _ => false,
+        };
+        if !is_over || self.stopped_by().is_some() {
+            return Ok(());
+        }
+        let signal = Signal::Stop { by: "a mistake that nobody mended".to_owned() };
+        self.record(vec![Event::Signalled { signal }], Sync::Now).await
+    }
+
+    /// Ends a run that somebody stopped although its script cannot be replayed any more. What it
+    /// deferred does not run then.
+    pub(crate) async fn stop_unreplayed(&self, why: &Error) -> Result<Option<RunEnd>> {
+        if self.stopped_by().is_none() {
+            let words = self.core.journal.signals(&self.tenure.run).await?;
+            if let Some(signal) = words.into_iter().find(|word| matches!(word, Signal::Stop { .. })) {
+                self.record(vec![Event::Signalled { signal }], Sync::Now).await?;
+            }
+        }
+        let Some(by) = self.stopped_by() else { return Ok(None) };
+        let end = RunEnd::Stopped { by, unreplayed: Some(why.to_failure()) };
+        self.finish(end.clone()).await?;
+        Ok(Some(end))
     }
 
     /// Waits, looking for words from outside; gives up at once when it would take too long.

@@ -1,8 +1,10 @@
 //! `relight runs`: what ran, what waits, and words for it.
 
+mod abandon;
 mod answer;
 mod export;
 mod list;
+mod rerun;
 mod resume;
 mod show;
 mod stop;
@@ -10,14 +12,14 @@ mod verify;
 mod watch;
 
 use clap::{Args, Subcommand};
-use relight_engine::Engine;
 use relight_engine::event::Park;
 use relight_engine::journal::{Presence, Status, Summary};
+use relight_engine::{Engine, RunId};
 
 use crate::cli::Global;
 use crate::exit::Result;
-use crate::report;
 use crate::words::brief;
+use crate::{report, terminal};
 
 /// See runs, resume, stop and answer them
 #[derive(Args, Debug)]
@@ -35,7 +37,9 @@ enum Command {
     Show(show::Show),
     Watch(watch::Watch),
     Resume(resume::Resume),
+    Rerun(rerun::Rerun),
     Stop(stop::Stop),
+    Abandon(abandon::Abandon),
     Answer(answer::Answer),
     Export(export::Export),
     Verify(verify::Verify),
@@ -48,7 +52,9 @@ impl Runs {
             Command::Show(show) => show.run(global).await,
             Command::Watch(watch) => watch.run(global).await,
             Command::Resume(resume) => resume.run(global).await,
+            Command::Rerun(rerun) => rerun.run(global).await,
             Command::Stop(stop) => stop.run(global).await,
+            Command::Abandon(abandon) => abandon.run(global).await,
             Command::Answer(answer) => answer.run(global).await,
             Command::Export(export) => export.run(global).await,
             Command::Verify(verify) => verify.run(),
@@ -78,6 +84,9 @@ fn next(engine: &Engine, run: &Summary, place: &str) -> Option<String> {
         (Status::Parked, Some(Park::Undecided { .. })) => {
             Some(format!("relight runs answer {id} done{place}"))
         }
+        (Status::Parked, Some(Park::Mistake { .. })) => {
+            Some(format!("relight runs resume {id} --with-current-text{place}"))
+        }
         (Status::Parked, Some(park)) if !park.is_waiting() => {
             Some(format!("relight runs resume {id}{place}"))
         }
@@ -90,6 +99,22 @@ fn state(engine: &Engine, run: &Summary) -> &'static str {
     match engine.driver(run) {
         Some(Presence::Gone) => "left behind",
         _ => run.status.as_str(),
+    }
+}
+
+/// Says what can be done about a run that is parked on a mistake in its runbook.
+pub(super) fn tell_mistake(run: &RunId, stops: Option<String>, place: &str) {
+    let stops = stops.map(|stops| format!("; it is stopped {stops} and runs what it deferred then"));
+    terminal::say(format!(
+        "run {run} is parked on a mistake in its runbook; nothing is lost{}. One of:",
+        stops.unwrap_or_default()
+    ));
+    for (command, means) in [
+        (format!("resume {run} --with-current-text"), "go on once the text is mended"),
+        (format!("rerun {run}"), "begin anew with the same parameters"),
+        (format!("stop {run}"), "end it; what it deferred runs"),
+    ] {
+        terminal::say(format!("  relight runs {command}{place}    # {means}"));
     }
 }
 

@@ -1,11 +1,16 @@
 //! `relight runs resume`.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
+use relight_engine::Error;
 
 use super::Which;
 use crate::cli::Global;
 use crate::commands::foreground::{self, Answers};
 use crate::exit::Result;
+
+use crate::platform;
 use crate::report::Audience;
 use crate::setup::Home;
 
@@ -17,6 +22,12 @@ use crate::setup::Home;
 pub(super) struct Resume {
     #[command(flatten)]
     which: Which,
+
+    /// Go on with the text that the runbook has now, or with a .rhai file, once it is mended
+    ///
+    /// The new text must take the way that is recorded; it is compared first, and refused when it does not.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    with_current_text: Option<Option<PathBuf>>,
 
     /// Answer every yes-or-no question with yes
     #[arg(long)]
@@ -30,8 +41,21 @@ pub(super) struct Resume {
 impl Resume {
     pub(super) async fn run(self, global: &Global) -> Result {
         let answers = Answers { yes: self.yes, program: self.json };
-        go_on(Home::find(global)?, &self.which.run, answers).await
+        let home = Home::find(global)?;
+        if let Some(file) = &self.with_current_text {
+            let text = file.as_deref().map(read).transpose()?;
+            // Its operations must be known, and nothing is reached.
+            let desk = home.desk()?;
+            let run = desk.find(&self.which.run).await?.id;
+            desk.mend(&run, text, &platform::user()).await?;
+        }
+        go_on(home, &self.which.run, answers).await
     }
+}
+
+fn read(path: &Path) -> Result<String> {
+    let read = std::fs::read_to_string(path);
+    Ok(read.map_err(|e| Error::invalid(format!("failed to read {}", path.display())).because(e))?)
 }
 
 /// Carries a run on in the foreground.

@@ -1,13 +1,14 @@
 //! `relight runs show`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{self, Write};
 
 use clap::Args;
 use jiff::Timestamp;
-use relight_engine::event::{Cause, Event, StepEnd};
+use relight_engine::event::{Cause, Event, StepEnd, fingerprint};
 use relight_engine::replay::History;
-use relight_engine::{Engine, Notice, RunId};
+use relight_engine::{Engine, ErrorKind, Notice, RunId};
 
 use super::Which;
 use crate::cli::Global;
@@ -100,7 +101,10 @@ async fn complain(engine: &Engine, run: &RunId) -> Result<()> {
 /// Returns which text exactly the run pins.
 fn origin(history: &History) -> String {
     let prepared = &history.prepared;
-    let text = prepared.sources.first().map(|pin| format!(", sha256 {}", brief_hash(&pin.fingerprint)));
+    let mended = history.mended.as_ref().and_then(|texts| texts.first()).map(|main| fingerprint(&main.text));
+    let pinned = prepared.sources.first().map(|pin| pin.fingerprint.clone());
+    let also = if mended.is_some() { ", mended" } else { "" };
+    let text = mended.or(pinned).map(|hash| format!(", sha256 {}{also}", brief_hash(&hash)));
     let commit = prepared.provenance.commit.as_ref().map(|commit| {
         let dirty = if prepared.provenance.dirty { " with changes" } else { "" };
         format!(", commit {}{dirty}", brief_hash(commit))
@@ -118,6 +122,7 @@ fn cause(cause: &Cause) -> String {
         Cause::Schedule { id, .. } => format!(", by schedule {id}"),
         Cause::Lease { id } => format!(", to close lease {id}"),
         Cause::Run { id, step } => format!(", by step {step} of run {id}"),
+        Cause::Rerun { of } => format!(", after run {of}"),
     }
 }
 
@@ -137,14 +142,21 @@ fn steps(events: &[Notice], now: Timestamp) -> Vec<String> {
         match event {
             Event::StepStarted { step, operation, args, at: place, .. } => {
                 let said = args.get("text").filter(|_| operation == "note").map(plain).unwrap_or_default();
-                steps.entry(*step).or_insert_with(|| Step {
+                let begun = Step {
                     operation: operation.clone(),
                     line: place.line,
                     began: *at,
                     state: "sent",
                     took: length(between(*at, now)),
                     said: brief(&said, 70),
-                });
+                };
+                match steps.entry(*step) {
+                    // A wrong call was no step: the call of the mended text has its number.
+                    Entry::Occupied(mut known) if known.get().state == "wrong" => {
+                        known.insert(begun);
+                    }
+                    known => drop(known.or_insert(begun)),
+                }
             }
             Event::StepRetrying { step, failure, .. } => {
                 if let Some(known) = steps.get_mut(step) {
@@ -164,7 +176,8 @@ fn steps(events: &[Notice], now: Timestamp) -> Vec<String> {
                     match end {
                         StepEnd::Ok(_) => known.state = "done",
                         StepEnd::Err(failure) => {
-                            known.state = "failed";
+                            let wrong = failure.kind == ErrorKind::Script;
+                            known.state = if wrong { "wrong" } else { "failed" };
                             known.said = brief(&failure.message, 70);
                         }
                     }

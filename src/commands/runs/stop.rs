@@ -43,8 +43,12 @@ impl Stop {
         let driven = session.engine.run(&run).await;
         session.close().await;
         Ok(match driven? {
-            Driven::Ended(RunEnd::Stopped { .. }) => {
+            Driven::Ended(RunEnd::Stopped { unreplayed, .. }) => {
                 terminal::say(format!("run {run} is stopped"));
+                if let Some(why) = unreplayed {
+                    terminal::say("What it deferred did not run: its script cannot be replayed any more.");
+                    terminal::complain(&why.to_error());
+                }
                 Exit::Done
             }
             Driven::Ended(end) => {

@@ -60,9 +60,9 @@ pub(super) fn parse_time(text: &str, what: &dyn Display) -> Rows<Timestamp> {
 
 /// Reads the state of a run.
 pub(super) fn parse_status(text: &str) -> Option<Status> {
-    [Status::Prepared, Status::Running, Status::Parked, Status::Succeeded, Status::Failed, Status::Stopped]
-        .into_iter()
-        .find(|status| status.as_str() == text)
+    use Status::{Abandoned, Failed, Parked, Prepared, Running, Stopped, Succeeded};
+    let all = [Prepared, Running, Parked, Succeeded, Failed, Stopped, Abandoned];
+    all.into_iter().find(|status| status.as_str() == text)
 }
 
 /// Writes a value as JSON.

@@ -1,0 +1,234 @@
+//! What a person does about a run that does not go on by itself: mend its text, begin anew, give up.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::Value;
+
+use crate::bridge::on_own_thread;
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::event::{Cause, Event, Park, Place, Provenance, Record, RunEnd, RunId, Source, StepEnd};
+use crate::journal::{Claim, Status, Summary, Sync, Tenure};
+use crate::operation::Registered;
+use crate::prepare::{RunRequest, by_name};
+use crate::replay::{History, PastStep, StepState, diverged, ended_early};
+use crate::run::point_at;
+use crate::runbook::Runbook;
+use crate::script::{Door, Ending, Program, Raise};
+
+impl Core {
+    /// Lets a parked run go on with the text that its runbook has now, or with the one given.
+    pub(crate) async fn mend(self: &Arc<Self>, run: &RunId, text: Option<String>, by: &str) -> Result<()> {
+        let summary = self.parked(run).await?;
+        let history = History::read(&self.journal.records(run, 0).await?)?;
+        if history.stop.is_some() {
+            return Err(Error::invalid(format!("run {run} is being stopped")));
+        }
+        let name = &history.prepared.runbook;
+        let (main, provenance) = match text {
+            Some(text) => (Source { name: name.clone(), text }, Provenance::default()),
+            None if self.library.is_shipped(name) => (self.library.source(name)?, Provenance::default()),
+            None => (self.library.source(name)?, self.library.provenance()),
+        };
+        let runbook = Runbook::parse(&main)?;
+        self.language.check_params(&runbook)?;
+        let (program, sources) = self.program(main)?;
+        if let Some(finding) = self.language.findings(&runbook, &program).into_iter().next() {
+            return Err(finding);
+        }
+        let params = history.prepared.params.clone();
+        if let Some(new) = runbook.params.iter().find(|param| params.get(&param.name).is_none()) {
+            return Err(Error::invalid(format!("run {run} has no parameter `{}`", new.name))
+                .hint(format!("begin anew with it: `relight run {name}`")));
+        }
+        self.rehearse(&sources, program, params, history).await?;
+        let tenure = self.claim_parked(&summary).await?;
+        // The run is due at once: whoever comes first goes on with the new text.
+        let now = self.clock.now();
+        let events = [
+            Event::Mended { sources, provenance, by: by.to_owned() },
+            Event::Parked { park: Park::Waiting, until: Some(now) },
+        ];
+        self.journal.append(&tenure, &events, now, Sync::Now).await?;
+        Ok(())
+    }
+
+    /// Checks that a text takes the way that is on record. Nothing is written or sent.
+    async fn rehearse(
+        self: &Arc<Self>,
+        sources: &[Source],
+        program: Program,
+        params: Value,
+        history: History,
+    ) -> Result<()> {
+        let rehearsal = Arc::new(Rehearsal::new(history));
+        let door: Arc<dyn Door> = rehearsal.clone();
+        let core = self.clone();
+        let ending = on_own_thread(move || core.language.evaluate(&program, &params, &door)).await?;
+        let line = rehearsal.line();
+        let at = line.at.clone();
+        let refused = match (&line.refused, ended_early(&line.history, line.reached), ending) {
+            (Some((step, operation, args)), ..) => {
+                line.history.step(*step).map(|past| diverged(*step, past, operation, args))
+            }
+            (None, None, _) => None,
+            (None, Some(early), Ending::Mistake(error, at, _)) => {
+                return Err(point_at(sources, early.because(error), at.as_ref()));
+            }
+            (None, Some(early), _) => Some(early),
+        };
+        match refused {
+            Some(error) => Err(point_at(sources, error, at.as_ref())
+                .hint("the run stays parked with its old text; `relight runs rerun` begins anew")),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the request of a run that does the same as an earlier one, from the top.
+    pub(crate) async fn rerun(&self, of: &RunId) -> Result<RunRequest> {
+        let records = self.journal.records(of, 0).await?;
+        let Some(Event::Prepared(prepared)) = records.first().map(|first| first.event()).transpose()? else {
+            return Err(Error::storage(format!("run {of} does not begin with its preparation")));
+        };
+        let mut request = RunRequest {
+            params: by_name(&prepared.params),
+            workdir: prepared.workdir.clone().into(),
+            cause: Cause::Rerun { of: of.clone() },
+            ..RunRequest::new(&prepared.runbook)
+        };
+        if self.library.source(&prepared.runbook).is_err() {
+            // It came from a file, or is gone: what ran is on record.
+            let sources = self.journal.sources(of).await?;
+            request.text = sources.into_iter().next().map(|main| main.text);
+        }
+        Ok(request)
+    }
+
+    /// Ends a run whatever its state, without replaying or running anything of it.
+    pub(crate) async fn abandon(self: &Arc<Self>, run: &RunId, by: &str, because: &str) -> Result<()> {
+        self.enter().await?;
+        let summary = self.journal.run(run).await?.ok_or_else(|| crate::journal::unknown(run))?;
+        // Whoever drives it loses it here: its next record is refused, and with it its next request.
+        let claimed = self.journal.claim(run, &self.owner, summary.owner.as_ref(), self.clock.now()).await?;
+        let tenure = match claimed {
+            Claim::Granted(tenure) => tenure,
+            Claim::Held { .. } => {
+                return Err(Error::rejected(format!("another process took run {run} over just now"))
+                    .hint("try it again"));
+            }
+            Claim::Over => return Err(over(&summary)),
+        };
+        // A parent that cannot be known finds out by itself.
+        let records = self.journal.records(run, 0).await.unwrap_or_default();
+        let parent = match records.first().map(Record::event) {
+            Some(Ok(Event::Prepared(prepared))) => match prepared.cause {
+                Cause::Run { id, .. } => Some(id),
+                _ => None,
+            },
+            _ => None,
+        };
+        let end = RunEnd::Abandoned { by: by.to_owned(), because: because.to_owned() };
+        self.journal.append(&tenure, &[Event::Finished { end, parent }], self.clock.now(), Sync::Now).await?;
+        Ok(())
+    }
+
+    async fn parked(&self, run: &RunId) -> Result<Summary> {
+        let summary = self.journal.run(run).await?.ok_or_else(|| crate::journal::unknown(run))?;
+        match summary.status {
+            Status::Parked => Ok(summary),
+            status if status.is_over() => Err(over(&summary)),
+            status => Err(Error::invalid(format!("run {run} is {}, not parked", status.as_str()))
+                .hint("only the text of a parked run can be mended")),
+        }
+    }
+
+    /// Claims a run on which nothing happened since it was looked at.
+    async fn claim_parked(self: &Arc<Self>, seen: &Summary) -> Result<Tenure> {
+        self.enter().await?;
+        let claimed = self.journal.claim(&seen.id, &self.owner, None, self.clock.now()).await?;
+        let Claim::Granted(tenure) = claimed else {
+            return Err(Error::invalid(format!("run {} went on meanwhile", seen.id)).hint("look at it again"));
+        };
+        let new = self.journal.records(&seen.id, seen.seq).await?;
+        if new.len() == 1 {
+            return Ok(tenure);
+        }
+        let park = Event::Parked { park: Park::Waiting, until: Some(self.clock.now()) };
+        self.journal.append(&tenure, &[park], self.clock.now(), Sync::Now).await?;
+        Err(Error::invalid(format!("run {} went on meanwhile", seen.id)).hint("look at it again"))
+    }
+}
+
+fn over(run: &Summary) -> Error {
+    Error::invalid(format!("run {} is over: it {}", run.id, run.status.as_str()))
+}
+
+/// A door that only compares: every call must be the recorded one, until the record ends.
+struct Rehearsal(Mutex<Line>);
+
+struct Line {
+    history: History,
+    /// The last step on which text and record agree.
+    reached: u32,
+    /// The step on which they do not, with the call that the text makes.
+    refused: Option<(u32, String, Value)>,
+    at: Option<Place>,
+    /// Whether the record is over.
+    is_over: bool,
+}
+
+impl Rehearsal {
+    fn new(history: History) -> Self {
+        Rehearsal(Mutex::new(Line { history, reached: 0, refused: None, at: None, is_over: false }))
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.0.lock().expect("no panic while the line is held")
+    }
+}
+
+impl Door for Rehearsal {
+    fn call(&self, operation: &Registered, args: Value, at: Place) -> Result<Value, Raise> {
+        let (mut line, name) = (self.line(), operation.declaration.name);
+        let step = line.reached + 1;
+        let result = match line.history.step(step) {
+            Some(past) if past.operation != name || past.args != args => {
+                line.refused = Some((step, name.to_owned(), args));
+                line.at = Some(at);
+                None
+            }
+            Some(PastStep { state: StepState::Finished(end), .. }) => {
+                let end = end.clone();
+                line.reached = step;
+                Some(end)
+            }
+            Some(_) => {
+                line.reached = step;
+                None
+            }
+            None => None,
+        };
+        match result {
+            Some(StepEnd::Ok(value)) => Ok(value),
+            Some(StepEnd::Err(failure)) => Err(Raise::Throw(failure.to_error())),
+            None => {
+                line.is_over = true;
+                Err(Raise::Unwind)
+            }
+        }
+    }
+
+    fn progress(&self, _: String, _: Option<f64>) {}
+
+    fn is_halted(&self) -> bool {
+        false
+    }
+
+    fn begin_deferred(&self) -> bool {
+        !self.line().is_over
+    }
+
+    fn ends_anyway(&self) -> bool {
+        false
+    }
+}

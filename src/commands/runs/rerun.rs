@@ -1,0 +1,49 @@
+//! `relight runs rerun`.
+
+use clap::Args;
+
+use super::Which;
+use crate::cli::Global;
+use crate::commands::foreground::{self, Answers};
+use crate::exit::Result;
+use crate::report::Audience;
+use crate::setup::Home;
+use crate::terminal;
+
+/// Run the runbook of an earlier run again, from the top, with the same parameters
+///
+/// The earlier run stays as it is. Secrets are not in the record: they are looked up anew.
+#[derive(Args, Debug)]
+pub(super) struct Rerun {
+    #[command(flatten)]
+    which: Which,
+
+    /// Answer every yes-or-no question with yes
+    #[arg(long)]
+    yes: bool,
+
+    /// Print every event as one JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Rerun {
+    pub(super) async fn run(self, global: &Global) -> Result {
+        let home = Home::find(global)?;
+        let (of, request) = {
+            let desk = home.desk()?;
+            let of = desk.find(&self.which.run).await?.id;
+            let request = desk.rerun(&of).await?;
+            (of, request)
+        };
+        // What is wrong with the request is known before anything is opened or reached.
+        home.planner().await?.plan(&request)?;
+        let audience = if self.json { Audience::Program } else { Audience::Person };
+        let session = home.connect(audience).await?;
+        let run = session.engine.prepare(&request).await?;
+        terminal::say(format!("run {run} follows run {of}"));
+        let ended = foreground::carry(&session, &run, Answers { yes: self.yes, program: self.json }).await;
+        session.close().await;
+        ended
+    }
+}
