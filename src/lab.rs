@@ -187,6 +187,7 @@ impl OwnLab {
             faults: options.faults,
             world: options.world,
             port: options.port,
+            speed,
             ..LabConfig::new(Arc::new(move || clock.now()))
         };
         let lab = Lab::start(config).await.map_err(not_started)?;

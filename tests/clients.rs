@@ -127,6 +127,49 @@ async fn relight_borrows_the_sign_in_of_the_azure_cli() {
     site.is_content();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_azure_cli_stays_signed_in_however_fast_the_labs_time_passes() {
+    let Some(az) = azure_cli() else { return };
+    // An hour of the lab's, as long as a token says it lasts, in every second.
+    let site = Site::start(3600).await;
+    let az = Az::new(&az, &site);
+    az.sign_in(&site.lab.descriptor());
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        assert_eq!(names(&az.json(&["group", "list"])), ["rg-apps", "rg-edge"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_people_do_with_the_azure_cli_works_in_the_lab() {
+    let Some(az) = azure_cli() else { return };
+    let site = Site::start(20).await;
+    let about = site.lab.descriptor();
+    let az = Az::new(&az, &site);
+    az.sign_in(&about);
+
+    assert!(names(&az.json(&["account", "list-locations"])).contains(&"eastus".to_owned()));
+    assert_eq!(az.json(&["group", "exists", "--name", "rg-edge"]), true);
+    assert_eq!(az.json(&["group", "exists", "--name", "none"]), false);
+    let below = format!("/subscriptions/{}/resourceGroups/rg-edge/providers", about.subscription);
+    let machine = format!("{below}/Microsoft.HybridCompute/machines/web-01");
+    let tagged = az.json(&["resource", "tag", "--ids", &machine, "--tags", "owner=edge"]);
+    assert_eq!(tagged["tags"], json!({"owner": "edge"}));
+    let more = az.json(&["resource", "tag", "--is-incremental", "--ids", &machine, "--tags", "watched=yes"]);
+    assert_eq!(more["tags"], json!({"owner": "edge", "watched": "yes"}));
+    let cluster = format!("{below}/Microsoft.AzureStackHCI/clusters/hq");
+    let updated = az.json(&["resource", "update", "--ids", &cluster, "--set", "tags.owner=edge"]);
+    assert_eq!(updated["tags"], json!({"owner": "edge"}));
+    assert_eq!(az.json(&["resource", "show", "--ids", &cluster])["tags"], updated["tags"]);
+    let page = az.get(&format!(
+        "{}{}?api-version=2022-09-01&$top=2",
+        about.url,
+        format_args!("/subscriptions/{}/resources", about.subscription)
+    ));
+    assert_eq!(page["value"].as_array().map(Vec::len), Some(2));
+    site.is_content();
+}
+
 #[test]
 fn what_relight_lab_says_about_the_azure_cli_is_true() {
     let Some(program) = azure_cli() else { return };
@@ -166,7 +209,8 @@ impl Site {
         let sealed = Sealed::new();
         let now = Timestamp::now();
         let clock = ScaledClock { origin: now, began: now, speed };
-        let lab = Lab::start(LabConfig::new(Arc::new(move || clock.now()))).await.unwrap();
+        let config = LabConfig { speed, ..LabConfig::new(Arc::new(move || clock.now())) };
+        let lab = Lab::start(config).await.unwrap();
         let card = json!({
             "descriptor": lab.descriptor(),
             "clock": {"origin": now, "began": now, "speed": speed, "until": now},

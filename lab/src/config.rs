@@ -29,10 +29,13 @@ pub struct LabConfig {
     pub port: Option<u16>,
     /// How many tokens may be asked for within one token lifetime before it counts as a violation.
     pub token_requests: u32,
+    /// How many seconds of the lab pass in one of the wall clock's. Other people's programs measure `expires_in` by the
+    /// wall clock, so a token is good for that much longer in the lab.
+    pub speed: u32,
 }
 
 impl LabConfig {
-    /// Returns the defaults: seed 1, nothing saved, no faults, the `edge` world, any port.
+    /// Returns the defaults: seed 1, nothing saved, no faults, the `edge` world, any port, no hurry.
     pub fn new(now: Now) -> Self {
         Self {
             seed: 1,
@@ -42,6 +45,7 @@ impl LabConfig {
             world: WorldName::default(),
             port: None,
             token_requests: 20,
+            speed: 1,
         }
     }
 }

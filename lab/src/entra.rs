@@ -175,6 +175,7 @@ fn token(state: &State, call: &Call, tenant: &str, now: Timestamp) -> Result<Rep
             audience: &audience,
             issuer: &issuer,
             answers_challenge: field("claims").is_some_and(answers_challenge),
+            life: state.token_life,
         },
         now,
     );

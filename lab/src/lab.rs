@@ -22,7 +22,7 @@ use crate::{
     state::State,
     store::{Identity, Store},
     throttle::Buckets,
-    token::TokenKey,
+    token::{self, TokenKey},
     world::World,
 };
 
@@ -112,6 +112,7 @@ impl Lab {
             wants_claims: false,
             token_requests: Vec::new(),
             token_limit: config.token_requests,
+            token_life: token::LIFETIME.saturating_mul(i64::from(config.speed.max(1))),
         };
         if let Some(store) = &state.store {
             store.write_ca(&state.identity.certificates.ca_pem)?;

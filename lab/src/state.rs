@@ -43,6 +43,8 @@ pub(crate) struct State {
     pub(crate) wants_claims: bool,
     pub(crate) token_requests: Vec<Timestamp>,
     pub(crate) token_limit: u32,
+    /// How long a token is good for, in seconds of the lab.
+    pub(crate) token_life: i64,
 }
 
 impl State {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// How long a token is good for, in seconds.
+/// How long a token is good for, in seconds of whoever asks for it.
 pub(crate) const LIFETIME: i64 = 3600;
 
 /// Signs and checks tokens.
@@ -31,6 +31,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) audience: &'a str,
     pub(crate) issuer: &'a str,
     pub(crate) answers_challenge: bool,
+    /// How long the token is good for, in seconds of the lab.
+    pub(crate) life: i64,
 }
 
 impl TokenKey {
@@ -48,7 +50,7 @@ impl TokenKey {
             "iss": subject.issuer,
             "iat": issued,
             "nbf": issued,
-            "exp": issued + LIFETIME,
+            "exp": issued.saturating_add(subject.life),
             "appid": subject.client_id,
             "idtyp": "app",
             "oid": subject.object_id,
@@ -102,6 +104,7 @@ mod tests {
             audience: "a",
             issuer: "i",
             answers_challenge: false,
+            life: LIFETIME,
         };
         let token = key.issue(&subject, Timestamp::UNIX_EPOCH);
         assert_eq!(key.read(&token).map(|c| c.expires.as_second()), Some(LIFETIME));

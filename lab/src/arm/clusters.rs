@@ -3,15 +3,15 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Cx, address::Address, errors::ArmError};
+use super::{Cx, address::Address, errors::ArmError, tags};
 use crate::{
     http::Reply,
     world::{Cluster, Node},
 };
 
 pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
-    cx.read_only()?;
     if at.is_collection() {
+        cx.read_only()?;
         cx.only_query(&["$skiptoken"])?;
         let wanted =
             |cluster: &&Cluster| at.group.as_ref().is_none_or(|g| cluster.group.eq_ignore_ascii_case(g));
@@ -20,10 +20,22 @@ pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
         return Ok(Reply::json(200, json!({"value": shown})));
     }
     cx.only_query(&[])?;
-    let cluster = cx.world.cluster(at.group(), at.name(0, 0)).ok_or_else(|| {
-        ArmError::resource_not_found("Microsoft.AzureStackHCI/clusters", at.name(0, 0), at.group())
-    })?;
-    Ok(Reply::json(200, show(cx, cluster)))
+    let (group, name) = (at.group(), at.name(0, 0));
+    if matches!(cx.call.method.as_str(), "PUT" | "PATCH") {
+        let wished = tags::wished(cx, &one(cx, group, name)?)?;
+        if let Some(cluster) = cx.world.cluster_mut(group, name).filter(|cluster| cluster.tags != wished) {
+            cluster.tags = wished;
+            cx.effect = true;
+        }
+    } else {
+        cx.read_only()?;
+    }
+    Ok(Reply::json(200, one(cx, group, name)?))
+}
+
+fn one(cx: &Cx<'_>, group: &str, name: &str) -> Result<Value, ArmError> {
+    let cluster = cx.world.cluster(group, name).map(|cluster| show(cx, cluster));
+    cluster.ok_or_else(|| ArmError::resource_not_found("Microsoft.AzureStackHCI/clusters", name, group))
 }
 
 /// Returns the cluster that an address is below of.
@@ -120,7 +132,7 @@ pub(super) fn show(cx: &Cx<'_>, cluster: &Cluster) -> Value {
         "name": cluster.name,
         "type": "microsoft.azurestackhci/clusters",
         "location": cx.world.location,
-        "tags": {},
+        "tags": cluster.tags,
         "identity":
             {"principalId": uuid("identity"), "tenantId": cx.world.tenant, "type": "SystemAssigned"},
         "properties": {

@@ -1,9 +1,9 @@
 //! Resource groups: the simplest thing that can be written and deleted.
 
 use jiff::SignedDuration;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Cx, body::Fields, errors::ArmError, operations};
+use super::{Cx, body::Fields, errors::ArmError, inventory, operations, tags};
 use crate::{
     faults::Work,
     http::Reply,
@@ -16,9 +16,10 @@ const DELETION: SignedDuration = SignedDuration::from_secs(40);
 pub(super) fn list(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
     cx.check_resources_version()?;
     cx.read_only()?;
-    cx.only_query(&[])?;
+    cx.only_query(&["$top", "$skiptoken"])?;
     let groups: Vec<Value> = cx.world.groups.iter().map(|group| show(cx, group)).collect();
-    Ok(Reply::json(200, json!({"value": groups})))
+    let size = inventory::top(cx)?.unwrap_or(1000);
+    Ok(inventory::page(cx, groups, size))
 }
 
 pub(super) fn one(cx: &mut Cx<'_>, name: &str) -> Result<Reply, ArmError> {
@@ -42,7 +43,7 @@ fn put(cx: &mut Cx<'_>, name: &str) -> Result<Reply, ArmError> {
     let body = cx.json_body()?;
     let fields = Fields::of(&body, "", &["location", "tags", "properties", "managedBy"])?;
     let location = fields.required_text("location")?.replace(' ', "").to_ascii_lowercase();
-    let tags = tags(&fields)?.unwrap_or_default();
+    let tags = tags::read(&fields)?.unwrap_or_default();
     let created = match cx.world.group_mut(name) {
         Some(group) if group.gone.is_some() => return Err(being_deleted(name)),
         Some(group) if group.location != location => {
@@ -68,7 +69,7 @@ fn put(cx: &mut Cx<'_>, name: &str) -> Result<Reply, ArmError> {
 
 fn patch(cx: &mut Cx<'_>, name: &str) -> Result<Reply, ArmError> {
     let body = cx.json_body()?;
-    let tags = tags(&Fields::of(&body, "", &["tags"])?)?;
+    let tags = tags::read(&Fields::of(&body, "", &["tags"])?)?;
     let group = cx.world.group_mut(name).ok_or_else(|| ArmError::group_not_found(name))?;
     if group.gone.is_some() {
         return Err(being_deleted(name));
@@ -104,14 +105,6 @@ fn delete(cx: &mut Cx<'_>, name: &str) -> Result<Reply, ArmError> {
     Ok(Reply::empty(202)
         .with("Location", operations::address(cx, &operation, true))
         .with("Retry-After", "15"))
-}
-
-fn tags(fields: &Fields<'_>) -> Result<Option<Map<String, Value>>, ArmError> {
-    match fields.value("tags") {
-        None => Ok(None),
-        Some(Value::Object(tags)) if tags.values().all(Value::is_string) => Ok(Some(tags.clone())),
-        Some(_) => Err(fields.wrong("tags", "must be an object of strings")),
-    }
 }
 
 fn being_deleted(name: &str) -> ArmError {

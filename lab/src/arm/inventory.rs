@@ -9,7 +9,8 @@ use crate::http::Reply;
 pub(super) fn list(cx: &mut Cx<'_>, group: Option<&str>) -> Result<Reply, ArmError> {
     cx.check_resources_version()?;
     cx.read_only()?;
-    cx.only_query(&["$filter", "$expand", "$skiptoken"])?;
+    cx.only_query(&["$filter", "$expand", "$top", "$skiptoken"])?;
+    let size = top(cx)?.unwrap_or(100);
     if let Some(group) = group
         && cx.world.group(group).is_none()
     {
@@ -40,12 +41,25 @@ pub(super) fn list(cx: &mut Cx<'_>, group: Option<&str>) -> Result<Reply, ArmErr
         all.retain(|resource| field_of(resource, field).eq_ignore_ascii_case(value));
     }
     if cx.call.query("$skiptoken").is_none() && all.len() > 1 {
-        let rest = all.len().min(4);
+        let rest = all.len().min(4).min(size);
         let next = next_link(cx, &format!("gap:{rest}"));
         all.truncate(rest);
         return Ok(Reply::json(200, json!({"value": all, "nextLink": next})));
     }
-    Ok(page(cx, all, 100))
+    Ok(page(cx, all, size))
+}
+
+/// Returns how many entries the client wants on a page, when it says so.
+pub(super) fn top(cx: &Cx<'_>) -> Result<Option<usize>, ArmError> {
+    let Some(text) = cx.call.query("$top") else { return Ok(None) };
+    match text.parse() {
+        Ok(size @ 1..=1000) => Ok(Some(size)),
+        _ => {
+            let message =
+                format!("The value '{text}' of the query parameter '$top' must be between 1 and 1000.");
+            Err(ArmError::gateway(400, "InvalidQueryParameterValue", message))
+        }
+    }
 }
 
 /// Reads `<field> eq '<value>'`.
@@ -87,6 +101,10 @@ fn next_link(cx: &Cx<'_>, token: &str) -> String {
     if let Some(filter) = cx.call.query("$filter") {
         link.push_str("&%24filter=");
         link.push_str(&filter.replace(' ', "%20").replace('\'', "%27"));
+    }
+    if let Some(top) = cx.call.query("$top") {
+        link.push_str("&%24top=");
+        link.push_str(top);
     }
     format!("{link}&%24skiptoken={}", token.replace(':', "%3A"))
 }

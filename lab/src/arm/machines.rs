@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Cx, address::Address, clusters, errors::ArmError, inventory};
+use super::{Cx, address::Address, clusters, errors::ArmError, inventory, tags};
 use crate::{
     http::Reply,
     world::{Cluster, Node, Vm},
@@ -11,8 +11,8 @@ use crate::{
 const MACHINES: &str = "Microsoft.HybridCompute/machines";
 
 pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
-    cx.read_only()?;
     if at.is_collection() {
+        cx.read_only()?;
         cx.only_query(&["$skiptoken", "$expand"])?;
         let cx = &*cx;
         let wanted = |group: &str| at.group.as_ref().is_none_or(|g| group.eq_ignore_ascii_case(g));
@@ -23,15 +23,27 @@ pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
         let all: Vec<Value> = nodes.chain(vms).collect();
         return Ok(inventory::page(cx, all, 100));
     }
-    cx.only_query(&["$expand"])?;
     let (group, name) = (at.group(), at.name(0, 0));
+    if matches!(cx.call.method.as_str(), "PUT" | "PATCH") {
+        cx.only_query(&[])?;
+        let wished = tags::wished(cx, &one(cx, group, name)?)?;
+        if let Some(tags) = cx.world.machine_tags_mut(group, name).filter(|tags| **tags != wished) {
+            *tags = wished;
+            cx.effect = true;
+        }
+    } else {
+        cx.read_only()?;
+        cx.only_query(&["$expand"])?;
+    }
+    Ok(Reply::json(200, one(cx, group, name)?))
+}
+
+fn one(cx: &Cx<'_>, group: &str, name: &str) -> Result<Value, ArmError> {
     if let Some((cluster, node)) = cx.world.node(group, name) {
-        return Ok(Reply::json(200, show_node(cx, cluster, node)));
+        return Ok(show_node(cx, cluster, node));
     }
-    match cx.world.vm(group, name) {
-        Some(vm) => Ok(Reply::json(200, show_vm(cx, vm))),
-        None => Err(ArmError::resource_not_found(MACHINES, name, group)),
-    }
+    let vm = cx.world.vm(group, name).map(|vm| show_vm(cx, vm));
+    vm.ok_or_else(|| ArmError::resource_not_found(MACHINES, name, group))
 }
 
 /// Answers `edgeDevices`, which only nodes have.
@@ -64,7 +76,7 @@ fn show_node(cx: &Cx<'_>, cluster: &Cluster, node: &Node) -> Value {
         "name": node.name,
         "type": MACHINES,
         "location": cx.world.location,
-        "tags": {},
+        "tags": node.tags,
         "properties": {
             "provisioningState": "Succeeded",
             "status": "Connected",
@@ -89,7 +101,7 @@ fn show_vm(cx: &Cx<'_>, vm: &Vm) -> Value {
         "type": MACHINES,
         "kind": "HCI",
         "location": cx.world.location,
-        "tags": {},
+        "tags": vm.tags,
         "properties": {
             "provisioningState": "Succeeded",
             "status": status,

@@ -15,6 +15,7 @@ mod jobs;
 mod machines;
 mod operations;
 mod subscriptions;
+mod tags;
 mod versions;
 
 use jiff::Timestamp;
@@ -125,6 +126,7 @@ fn route(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
         ["tenants"] => subscriptions::tenants(cx),
         ["subscriptions"] => subscriptions::list(cx),
         ["subscriptions", _] => subscriptions::one(cx),
+        ["subscriptions", _, "locations"] => subscriptions::locations(cx),
         ["subscriptions", _, "providers"] => subscriptions::providers(cx),
         ["subscriptions", _, "providers", _] => subscriptions::provider(cx, &segments[3]),
         ["subscriptions", _, "providers", _, "register"] => subscriptions::register(cx, &segments[3]),
@@ -253,6 +255,10 @@ fn with_manners(mut reply: Reply, call: &Call, correlation_id: &str, now: Timest
     }
     if call.method == "HEAD" {
         reply.body = Body::Empty;
+        // Whether a thing exists is answered without content.
+        if reply.status == 200 {
+            reply.status = 204;
+        }
     }
     reply
 }

@@ -47,6 +47,38 @@ fn show(cx: &Cx<'_>) -> Value {
     })
 }
 
+/// Lists the regions that the lab's providers name.
+pub(super) fn locations(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
+    cx.check_resources_version()?;
+    cx.read_only()?;
+    cx.only_query(&["includeExtendedLocations"])?;
+    let regions = [
+        ("eastus", "East US", "US", "United States", "-79.8164", "37.3719", "Virginia", "westus"),
+        ("westeurope", "West Europe", "Europe", "Europe", "4.9", "52.3667", "Netherlands", "northeurope"),
+    ];
+    let id = |name: &str| format!("/subscriptions/{}/locations/{name}", cx.world.subscription);
+    let shown = regions.map(|(name, title, group, geography, longitude, latitude, place, pair)| {
+        json!({
+            "id": id(name),
+            "name": name,
+            "type": "Region",
+            "displayName": title,
+            "regionalDisplayName": format!("({group}) {title}"),
+            "metadata": {
+                "regionType": "Physical",
+                "regionCategory": "Recommended",
+                "geography": geography,
+                "geographyGroup": group,
+                "longitude": longitude,
+                "latitude": latitude,
+                "physicalLocation": place,
+                "pairedRegion": [{"name": pair, "id": id(pair)}],
+            },
+        })
+    });
+    Ok(Reply::json(200, json!({"value": shown})))
+}
+
 pub(super) fn providers(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
     cx.check_resources_version()?;
     cx.read_only()?;

@@ -1,6 +1,6 @@
 //! The worlds a lab can start with, as data.
 
-use super::{Cluster, Group, Node, Power, Vm, World};
+use super::{Cluster, Group, Node, Power, Tags, Vm, World};
 use crate::{WorldName, seed::Seed};
 
 /// What is said about a VM when building a world; the ids follow from the seed.
@@ -49,7 +49,7 @@ impl World {
 
     fn add_group(&mut self, name: &str) {
         let location = self.location.clone();
-        self.groups.push(Group { name: name.to_owned(), location, tags: serde_json::Map::new(), gone: None });
+        self.groups.push(Group { name: name.to_owned(), location, tags: Tags::new(), gone: None });
     }
 
     fn add_cluster(
@@ -66,6 +66,7 @@ impl World {
             index,
             answers: *answers,
             port: None,
+            tags: Tags::new(),
         });
         self.clusters.push(Cluster {
             name: name.to_owned(),
@@ -75,6 +76,7 @@ impl World {
             connectivity: state[1].to_owned(),
             nodes: nodes.collect(),
             jobs: Vec::new(),
+            tags: Tags::new(),
         });
     }
 
@@ -94,6 +96,7 @@ impl World {
             platform_id: id("platform"),
             guest_id: id("guest"),
             smbios_id: id("smbios"),
+            tags: Tags::new(),
         });
     }
 }

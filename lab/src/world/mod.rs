@@ -44,12 +44,15 @@ pub(crate) struct World {
     started: u64,
 }
 
+/// What people write on a resource.
+pub(crate) type Tags = serde_json::Map<String, serde_json::Value>;
+
 /// A resource group.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) location: String,
-    pub(crate) tags: serde_json::Map<String, serde_json::Value>,
+    pub(crate) tags: Tags,
     /// When the group will be gone, once its deletion was accepted.
     pub(crate) gone: Option<Timestamp>,
 }
@@ -64,6 +67,8 @@ pub(crate) struct Cluster {
     pub(crate) connectivity: String,
     pub(crate) nodes: Vec<Node>,
     pub(crate) jobs: Vec<Job>,
+    #[serde(default)]
+    pub(crate) tags: Tags,
 }
 
 /// A physical machine of a cluster.
@@ -75,6 +80,8 @@ pub(crate) struct Node {
     /// Which of the two addresses can be reached from where the operator sits.
     pub(crate) answers: [bool; 2],
     pub(crate) port: Option<OpenPort>,
+    #[serde(default)]
+    pub(crate) tags: Tags,
 }
 
 /// An open console port 2179.
@@ -218,6 +225,16 @@ impl World {
             .iter()
             .filter(|cluster| cluster.group.eq_ignore_ascii_case(group))
             .find_map(|cluster| Some((cluster, cluster.node(name)?)))
+    }
+
+    /// Returns the tags of the Arc machine of this name: a node's or a VM's.
+    pub(crate) fn machine_tags_mut(&mut self, group: &str, name: &str) -> Option<&mut Tags> {
+        let in_group = |cluster: &&mut Cluster| cluster.group.eq_ignore_ascii_case(group);
+        let mut nodes = self.clusters.iter_mut().filter(in_group).flat_map(|cluster| &mut cluster.nodes);
+        match nodes.find(|node| node.name.eq_ignore_ascii_case(name)) {
+            Some(node) => Some(&mut node.tags),
+            None => self.vms.iter_mut().find(|vm| vm.is(name, group)).map(|vm| &mut vm.tags),
+        }
     }
 
     /// Returns the cluster that a VM belongs to.

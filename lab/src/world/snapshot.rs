@@ -11,10 +11,10 @@ impl World {
             self.groups.iter().map(|g| json!({"name": g.name, "tags": g.tags, "deleting": g.gone.is_some()}));
         let vms = self.vms.iter().map(|vm| {
             json!({"name": vm.name, "group": vm.group, "cluster": vm.cluster, "node": vm.node,
-                "power": vm.power_word(), "starts": vm.starts})
+                "power": vm.power_word(), "starts": vm.starts, "tags": vm.tags})
         });
         let clusters = self.clusters.iter().map(|cluster| {
-            let nodes = cluster.nodes.iter().map(|n| json!({"name": n.name, "port_open": n.port.is_some()}));
+            let nodes = cluster.nodes.iter().map(|n| json!({"name": n.name, "port_open": n.port.is_some(), "tags": n.tags}));
             let mut jobs: Vec<Value> = cluster
                 .jobs
                 .iter()
@@ -31,7 +31,7 @@ impl World {
                 .collect();
             // Names may differ between two runs and so may the order; neither matters to the site.
             jobs.sort_by_key(Value::to_string);
-            json!({"name": cluster.name, "nodes": nodes.collect::<Vec<_>>(), "jobs": jobs})
+            json!({"name": cluster.name, "tags": cluster.tags, "nodes": nodes.collect::<Vec<_>>(), "jobs": jobs})
         });
         json!({
             "groups": groups.collect::<Vec<_>>(),

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Tags;
+
 /// An Azure Local VM: at once an Arc machine of kind HCI and a VM instance on top of it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Vm {
@@ -23,6 +25,8 @@ pub(crate) struct Vm {
     pub(crate) platform_id: String,
     pub(crate) guest_id: String,
     pub(crate) smbios_id: String,
+    #[serde(default)]
+    pub(crate) tags: Tags,
 }
 
 /// Where a VM can rest.

@@ -271,3 +271,76 @@ async fn a_fleet_comes_in_pages_of_a_hundred() {
     }
     assert_eq!(pages, [100, 100, 54]);
 }
+
+#[tokio::test]
+async fn whether_a_thing_exists_is_answered_without_content() {
+    let site = Site::new().await;
+    let machine = "{s}/resourceGroups/rg-edge/providers/Microsoft.HybridCompute/machines";
+    for (path, status) in [
+        (format!("{machine}/web-01?api-version={MACHINE}"), 204),
+        (format!("{machine}/none?api-version={MACHINE}"), 404),
+        (format!("{machine}?api-version={MACHINE}"), 204),
+    ] {
+        let answer = site.send(Method::HEAD, &path, None).await;
+        assert_eq!((answer.status, answer.text.as_str()), (status, ""), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_is_as_long_as_the_client_wants_it() {
+    let site = Site::new().await;
+    for list in ["{s}/resources", "{s}/resourcegroups"] {
+        let mut path = format!("{list}?api-version={RESOURCES}&$top=1");
+        let mut names = Vec::new();
+        loop {
+            let page = site.get(&path).await;
+            let items = page.body["value"].as_array().expect("a list").clone();
+            assert!(items.len() <= 1, "{path}: {items:?}");
+            names.extend(items.iter().map(|item| item["id"].to_string()));
+            let Some(next) = page.body["nextLink"].as_str() else { break };
+            path = next.strip_prefix(&site.about.url).expect("the lab's own address").to_owned();
+        }
+        let all = names.len();
+        names.dedup();
+        assert!(names.len() == all && all >= 2, "{list}: {names:?}");
+    }
+    for wrong in ["0", "1001", "x"] {
+        let answer = site.get(&format!("{{s}}/resources?api-version={RESOURCES}&$top={wrong}")).await;
+        assert_eq!(answer.status, 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn tags_are_put_and_patched_and_nothing_else() {
+    let site = Site::new().await;
+    let below = "{s}/resourceGroups/rg-edge/providers";
+    for path in [
+        format!("{below}/Microsoft.HybridCompute/machines/web-01?api-version={MACHINE}"),
+        format!("{below}/Microsoft.HybridCompute/machines/hq-node1?api-version={MACHINE}"),
+        format!("{below}/Microsoft.AzureStackHCI/clusters/hq?api-version={CLUSTER}"),
+    ] {
+        let mut whole = site.get(&path).await.body;
+        whole["tags"] = json!({"owner": "edge"});
+        let put = site.send(Method::PUT, &path, Some(whole.clone())).await;
+        assert_eq!((put.status, &put.body["tags"]), (200, &json!({"owner": "edge"})), "{path}");
+        let patch = site.send(Method::PATCH, &path, Some(json!({"tags": {"a": "b"}}))).await;
+        assert_eq!((patch.status, &patch.body["tags"]), (200, &json!({"a": "b"})), "{path}");
+        assert_eq!(site.get(&path).await.body["tags"], json!({"a": "b"}));
+
+        let count = site.lab.ledger().iter().filter(|entry| entry.effect).count();
+        site.send(Method::PATCH, &path, Some(json!({"tags": {"a": "b"}}))).await;
+        assert_eq!(site.lab.ledger().iter().filter(|entry| entry.effect).count(), count, "nothing changed");
+
+        let mut odd = whole.clone();
+        odd["properties"]["moon"] = json!(1);
+        for wrong in [json!({"tags": {"a": 1}}), odd, json!({"location": "moon", "tags": {}})] {
+            assert_eq!(
+                site.send(Method::PUT, &path, Some(wrong.clone())).await.status,
+                400,
+                "{path} {wrong}"
+            );
+        }
+    }
+    let missing = format!("{below}/Microsoft.HybridCompute/machines/none?api-version={MACHINE}");
+    assert_eq!(site.send(Method::PATCH, &missing, Some(json!({"tags": {}}))).await.status, 404);
+}

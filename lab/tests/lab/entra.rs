@@ -1,9 +1,10 @@
 //! Tokens and how they are asked for.
 
+use relight_lab::LabConfig;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{RESOURCES, Site, group};
+use crate::support::{Clock, RESOURCES, Site, group};
 
 #[tokio::test]
 async fn discovery_leads_to_the_token_endpoint() {
@@ -100,4 +101,31 @@ async fn asking_for_a_token_each_time_is_a_violation() {
     assert_eq!(site.lab.violations(), [""; 0]);
     site.sign_in().await;
     assert!(site.lab.violations()[0].starts_with("21 token requests"));
+}
+
+#[tokio::test]
+async fn a_token_is_good_for_as_many_seconds_of_the_wall_clock_as_it_says() {
+    let clock = Clock::new();
+    let mut config = LabConfig::new(clock.as_now());
+    config.speed = 60;
+    let site = Site::start(config, clock).await;
+    let answer = site.ask_token(&site.token_form()).await;
+    assert_eq!(answer.body["expires_in"], 3600);
+    site.clock.step(59 * 60 * 60);
+    assert_eq!(site.get(&group("rg-edge")).await.status, 200, "59 minutes of the wall clock");
+    site.clock.step(2 * 60 * 60);
+    assert!(site.get(&group("rg-edge")).await.is(401, "ExpiredAuthenticationToken"));
+}
+
+#[tokio::test]
+async fn who_measures_by_the_labs_clock_may_renew_as_often_as_that_says() {
+    let clock = Clock::new();
+    let mut config = LabConfig::new(clock.as_now());
+    config.speed = 60;
+    let mut site = Site::start(config, clock).await;
+    for _ in 0..30 {
+        site.sign_in().await;
+        site.clock.step(3600);
+    }
+    assert_eq!(site.lab.violations(), Vec::<String>::new());
 }
