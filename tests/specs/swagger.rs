@@ -95,6 +95,14 @@ impl Shelf {
         checking.problems
     }
 
+    /// Returns what is wrong with the body of an answer 200, each as a sentence; nothing when it is not described.
+    pub(super) fn check_answer(&self, operation: &Operation<'_>, body: &Value) -> Option<Vec<String>> {
+        let value = operation.spot.value.pointer("/responses/200/schema")?;
+        let mut checking = Checking { shelf: self, verb: ANSWER, problems: Vec::new() };
+        checking.value(Spot { value, ..operation.spot }, body, "body");
+        Some(checking.problems)
+    }
+
     fn paths(&self) -> impl Iterator<Item = PathItem<'_>> {
         self.0.iter().flat_map(|(file, document)| {
             let version = document.pointer("/info/version").and_then(Value::as_str);
@@ -193,6 +201,9 @@ fn days_between(one: &str, other: &str) -> i32 {
         _ => i32::MAX,
     }
 }
+
+/// Stands for the method when an answer is checked.
+const ANSWER: &str = "";
 
 /// One check, and what it found.
 struct Checking<'a> {
@@ -308,7 +319,12 @@ impl<'a> Checking<'a> {
         let pattern = spot.value["pattern"].as_str();
         // A pattern with looking around is none to this library, and is not checked.
         let pattern = pattern.and_then(|pattern| Regex::new(pattern).ok());
-        let wrong = if words.is_some_and(|words| !is_open && words.iter().all(|word| word != text)) {
+        // Answers spell types and names of enumerations as they like.
+        let is = |word: &Value| {
+            word == text
+                || self.verb == ANSWER && word.as_str().is_some_and(|word| word.eq_ignore_ascii_case(text))
+        };
+        let wrong = if words.is_some_and(|words| !is_open && !words.iter().any(is)) {
             "is none of the known words"
         } else if limit("minLength").is_some_and(|least| length < least) {
             "is too short"
@@ -379,7 +395,7 @@ impl<'a> Checking<'a> {
         }
         let required = layers.iter().filter_map(|layer| layer.value["required"].as_array());
         for name in required.flatten().filter_map(Value::as_str) {
-            if !object.contains_key(name) && !self.is_read_only(&layers, name) {
+            if !object.contains_key(name) && (self.verb == ANSWER || !self.is_read_only(&layers, name)) {
                 self.problems.push(format!("{at}.{name} is missing"));
             }
         }
@@ -394,6 +410,12 @@ impl<'a> Checking<'a> {
     fn may_be_sent(&mut self, spot: Spot<'a>, at: &str) {
         let whole = self.shelf.resolve(spot).ok();
         let spots = || std::iter::once(spot).chain(whole);
+        if self.verb == ANSWER {
+            if spots().any(|spot| spot.value["x-ms-secret"] == true) {
+                self.problems.push(format!("{at} is a secret, and never in an answer"));
+            }
+            return;
+        }
         if spots().any(|spot| spot.value["readOnly"] == true) {
             self.problems.push(format!("{at} is read-only"));
         }

@@ -184,6 +184,17 @@ impl Resource {
         scopes.iter().map(|scope| format!("{}/providers/{namespace}{tail}", prefix(scope))).collect()
     }
 
+    fn schema(&self) -> Value {
+        json!({"$ref": format!("#/definitions/{}", escaped(&format!("resource {}", self.kind)))})
+    }
+
+    /// Returns the path item of a list of such resources.
+    fn list(&self) -> Value {
+        let properties =
+            json!({"value": {"type": "array", "items": self.schema()}, "nextLink": {"type": "string"}});
+        json!({"get": answering(json!({"type": "object", "properties": properties, "required": ["value"]}))})
+    }
+
     fn add_paths(&self, paths: &mut Map<String, Value>) {
         let last = self.kind.rsplit('/').next().unwrap_or_default();
         let mut name = self.name.clone();
@@ -191,21 +202,24 @@ impl Resource {
         name["in"] = "path".into();
         for address in self.addresses(&self.readable) {
             let (list, _) = address.rsplit_once('/').unwrap_or_default();
-            paths.insert(list.to_owned(), json!({"get": {}}));
-            paths.insert(address, json!({"parameters": [name], "get": {}}));
+            paths.insert(list.to_owned(), self.list());
+            paths.insert(address, json!({"parameters": [name], "get": answering(self.schema())}));
         }
         if self.readable.iter().any(|scope| scope == "ResourceGroup") && !last.is_empty() {
             let list = format!("{}/providers/{}", prefix("Subscription"), self.kind);
-            paths.insert(list, json!({"get": {}}));
+            paths.insert(list, self.list());
         }
-        let schema =
-            json!({"$ref": format!("#/definitions/{}", escaped(&format!("resource {}", self.kind)))});
         for address in self.addresses(&self.writable) {
             let item = &mut paths[&address];
-            item["put"] = json!({"parameters": [body(schema.clone())]});
+            item["put"] = json!({"parameters": [body(self.schema())]});
             item["delete"] = json!({});
         }
     }
+}
+
+/// Returns an operation that answers with this.
+fn answering(schema: Value) -> Value {
+    json!({"responses": {"200": {"schema": schema}}})
 }
 
 fn section(heading: &str) -> Option<Section> {

@@ -68,7 +68,21 @@ pub(super) fn arc_settings(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmEr
 pub(super) fn deployment_settings(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
     settings(cx, at, "deploymentSettings", |cx, cluster| {
         let nodes: Vec<String> = cluster.nodes.iter().map(|node| machine_id(cx, cluster, node)).collect();
-        json!({"provisioningState": "Succeeded", "deploymentMode": "Deploy", "arcNodeResourceIds": nodes})
+        let physical = cluster
+            .nodes
+            .iter()
+            .map(|node| json!({"name": node.name, "ipv4Address": cx.world.addresses(node)[0].to_string()}));
+        let data = json!({
+            "namingPrefix": cluster.name,
+            "domainFqdn": "edge.contoso.com",
+            "physicalNodes": physical.collect::<Vec<_>>(),
+        });
+        json!({
+            "provisioningState": "Succeeded",
+            "deploymentMode": "Deploy",
+            "arcNodeResourceIds": nodes,
+            "deploymentConfiguration": {"version": "10.0.0.0", "scaleUnits": [{"deploymentData": data}]},
+        })
     })
 }
 

@@ -166,7 +166,6 @@ fn show(cx: &Cx<'_>, vm: &Vm) -> Value {
         "name": "default",
         "type": INSTANCES,
         "extendedLocation": {"type": "CustomLocation", "name": custom_location},
-        "identity": null,
         "properties": {
             "provisioningState": state,
             "status": {"errorCode": "", "errorMessage": "", "powerState": vm.power_word()},

@@ -156,12 +156,16 @@ fn guest_parts(cx: &Cx<'_>, kind: &str) -> Vec<Value> {
             let clusters = cx.world.clusters.iter().map(|cluster| {
                 let subnet = json!({"name": "default", "properties":
                     {"addressPrefix": "192.168.200.0/24", "ipAllocationMethod": "Static", "vlan": 0}});
-                resource(&cluster.group, format!("{}-lnet", cluster.name), json!({
-                    "provisioningState": "Succeeded",
-                    "vmSwitchName": "ConvergedSwitch(compute_management)",
-                    "dhcpOptions": {"dnsServers": ["192.168.200.222"]},
-                    "subnets": [subnet],
-                }))
+                resource(
+                    &cluster.group,
+                    format!("{}-lnet", cluster.name),
+                    json!({
+                        "provisioningState": "Succeeded",
+                        "vmSwitchName": "ConvergedSwitch(compute_management)",
+                        "dhcpOptions": {"dnsServers": ["192.168.200.222"]},
+                        "subnets": [subnet],
+                    }),
+                )
             });
             clusters.collect()
         }
@@ -172,24 +176,36 @@ fn guest_parts(cx: &Cx<'_>, kind: &str) -> Vec<Value> {
                 let ip = json!({"name": "ipconfig", "properties": {
                     "privateIPAddress": format!("192.168.{}.{}", 200 + address / 250, address % 250),
                     "prefixLength": "24", "subnet": {"id": network(&vm.cluster)}}});
-                resource(&vm.group, format!("{}-nic", vm.name), json!({
-                    "provisioningState": "Succeeded",
-                    "macAddress": format!("00-15-5D-00-{:02X}-{:02X}", address / 256, address % 256),
-                    "dnsSettings": {"dnsServers": []},
-                    "ipConfigurations": [ip],
-                }))
+                resource(
+                    &vm.group,
+                    format!("{}-nic", vm.name),
+                    json!({
+                        "provisioningState": "Succeeded",
+                        "macAddress": format!("00-15-5D-00-{:02X}-{:02X}", address / 256, address % 256),
+                        "dnsSettings": {"dnsServers": []},
+                        "ipConfigurations": [ip],
+                    }),
+                )
             })
             .collect(),
         _ => (cx.world.vms.iter())
             .map(|vm| {
-                resource(&vm.group, format!("{}-osdisk", vm.name), json!({
-                    "provisioningState": "Succeeded",
-                    "diskSizeGB": 127,
-                    "dynamic": true,
-                    "diskFileFormat": "vhdx",
-                    "hyperVGeneration": "V2",
-                    "status": {"errorCode": "", "errorMessage": "", "managedBy": [machines::vm_id(cx, vm)]},
-                }))
+                let mut status = json!({"errorCode": "", "errorMessage": ""});
+                if cx.version.as_str() >= "2025-06-01-preview" {
+                    status["managedBy"] = json!([machines::vm_id(cx, vm)]);
+                }
+                resource(
+                    &vm.group,
+                    format!("{}-osdisk", vm.name),
+                    json!({
+                        "provisioningState": "Succeeded",
+                        "diskSizeGB": 127,
+                        "dynamic": true,
+                        "diskFileFormat": "vhdx",
+                        "hyperVGeneration": "V2",
+                        "status": status,
+                    }),
+                )
             })
             .collect(),
     }

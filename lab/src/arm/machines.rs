@@ -126,12 +126,11 @@ fn show_edge_device(cx: &Cx<'_>, cluster: &Cluster, node: &Node) -> Value {
             "nicType": kind,
             "nicStatus": status,
             "vlanId": "0",
-            "switchName": null,
         })
     };
     let [a, b, c, _] = first.octets();
     let gateway = format!("{a}.{b}.{c}.1");
-    json!({
+    let mut body = json!({
         "id": format!("{}/providers/Microsoft.AzureStackHCI/edgeDevices/default", clusters::machine_id(cx, cluster, node)),
         "name": "default",
         "type": "Microsoft.AzureStackHCI/edgeDevices",
@@ -140,7 +139,6 @@ fn show_edge_device(cx: &Cx<'_>, cluster: &Cluster, node: &Node) -> Value {
             "provisioningState": "Succeeded",
             "reportedProperties": {
                 "deviceState": "Connected",
-                "lastSyncTimestamp": cx.now.to_string(),
                 "networkProfile": {
                     "nicDetails": [
                         card("vmanagement(compute_management)", first.to_string(), &gateway, "Virtual", "Up"),
@@ -152,5 +150,10 @@ fn show_edge_device(cx: &Cx<'_>, cluster: &Cluster, node: &Node) -> Value {
                 },
             },
         },
-    })
+    });
+    // Not among the fields of older versions.
+    if cx.version.as_str() >= "2026-04-30" {
+        body["properties"]["reportedProperties"]["lastSyncTimestamp"] = json!(cx.now.to_string());
+    }
+    body
 }
