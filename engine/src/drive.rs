@@ -150,6 +150,14 @@ impl Drives {
         drive.ended.send_replace(Some(result));
     }
 
+    /// Returns once a run is not driven any more, if driving it is being cancelled.
+    pub(crate) async fn until_put_down(&self, run: &RunId, all: &Cancel) {
+        let drive = self.table().driven.get(run).cloned();
+        if let Some(drive) = drive.filter(|drive| drive.cancel.get().or(all.get()).is_some()) {
+            let _ = drive.ended.subscribe().wait_for(Option::is_some).await;
+        }
+    }
+
     /// Returns the runs that failed and are due again.
     pub(crate) fn due_again(&self, now: Duration) -> Vec<RunId> {
         let table = self.table();

@@ -359,6 +359,16 @@ impl Park {
     pub fn is_waiting(&self) -> bool {
         matches!(self, Park::Waiting | Park::Child { .. } | Park::HandedBack)
     }
+
+    /// Returns whether a word from outside makes the run go on. Any does while it waits or asks. What
+    /// a person has to look at first hears only that it shall stop, or every answer and every child
+    /// that comes late would wake it for nothing.
+    pub fn hears(&self, word: &Signal) -> bool {
+        match self {
+            Park::Question { .. } | Park::Undecided { .. } => true,
+            park => park.is_waiting() || matches!(word, Signal::Stop { .. }),
+        }
+    }
 }
 
 /// A word from outside the run.

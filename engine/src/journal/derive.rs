@@ -102,9 +102,14 @@ pub(super) fn proceed(
     chain(summary, events, at)
 }
 
-/// Takes a word into account that waits for a run: a parked run is due at once.
-pub(super) fn summon(summary: &mut Summary, at: Timestamp) {
-    if summary.status == Status::Parked {
+/// Takes the words into account that wait for a run: a parked run that hears one is due at once.
+pub(super) fn summon<'a>(
+    summary: &mut Summary,
+    mut waiting: impl Iterator<Item = &'a Signal>,
+    at: Timestamp,
+) {
+    let park = summary.park.as_ref();
+    if summary.status == Status::Parked && waiting.any(|word| park.is_none_or(|park| park.hears(word))) {
         summary.wake = Some(summary.wake.map_or(at, |wake| wake.min(at)));
     }
 }

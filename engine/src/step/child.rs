@@ -83,7 +83,12 @@ impl Steps {
             tokio::select! {
                 driven = &mut driving => return Ok(driven?),
                 () = tokio::time::sleep(LOOK) => {}
-                () = self.until_halted() => {}
+                () = self.until_halted() => {
+                    // What the child has under way comes to its record first.
+                    drop(driving);
+                    self.core.drives.until_put_down(child, &self.core.cancel).await;
+                    return Err(self.put_down().await);
+                }
             }
             self.line().signalled = true;
             self.attend_with(Some(child)).await?;

@@ -85,7 +85,7 @@ impl Origin {
     /// this process may have waited for its turn, for a token, or slept with its machine.
     async fn may_send(&self, method: Method) -> Result<()> {
         match &self.step {
-            Some(_cx) if !method.is_read() => Ok(()),
+            Some(cx) if !method.is_read() => cx.may_send().await,
             _ => Ok(()),
         }
     }

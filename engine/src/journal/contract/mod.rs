@@ -7,7 +7,7 @@ use serde_json::json;
 use self::sample::*;
 use super::{Appended, Claim, Journal, LeaseFilter, MemoryJournal, NewRun, RunFilter, Status, Sync, Tenure};
 use crate::error::ErrorKind;
-use crate::event::{self, Effected, Event, GENESIS, Lease, Progress, RunId, Signal};
+use crate::event::{self, Effected, Event, GENESIS, Lease, Park, Progress, RunId, Signal};
 
 /// Makes each function a test of each journal.
 macro_rules! promises {
@@ -42,6 +42,7 @@ promises! {
     effects_are_written_with_their_event
     words_wake_a_parked_run_and_are_consumed
     a_word_is_not_lost_to_a_run_that_parks
+    what_a_person_has_to_look_at_hears_only_a_stop
     a_word_to_nobody_is_refused
     what_is_longest_due_comes_first
     leases_are_found_by_what_is_due_and_whose_they_are
@@ -277,6 +278,19 @@ async fn a_word_is_not_lost_to_a_run_that_parks(journal: &dyn Journal) {
         .unwrap();
     journal.signal(&"a".into(), &stop, t(8)).await.unwrap();
     assert_eq!(journal.run(&"a".into()).await.unwrap().unwrap().wake, Some(t(6)));
+}
+
+async fn what_a_person_has_to_look_at_hears_only_a_stop(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    journal.signal(&"a".into(), &answer(1), t(2)).await.unwrap();
+    let parked = Event::Parked { park: Park::Interrupted, until: None };
+    journal.append(&tenure, &[parked], t(3), Sync::Now).await.unwrap();
+    let child = Signal::ChildEnded { run: "b".into() };
+    journal.signal(&"a".into(), &child, t(4)).await.unwrap();
+    assert_eq!(due(journal, 9999).await, Vec::<String>::new());
+    journal.signal(&"a".into(), &Signal::Stop { by: "ann".into() }, t(5)).await.unwrap();
+    assert_eq!(due(journal, 5).await, ["a"]);
 }
 
 async fn a_word_to_nobody_is_refused(journal: &dyn Journal) {

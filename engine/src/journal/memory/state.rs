@@ -122,7 +122,7 @@ impl State {
         }
         let signalled = !line.signals.is_empty();
         if signalled && !events.is_empty() {
-            derive::summon(&mut line.summary, at);
+            derive::summon(&mut line.summary, line.signals.iter(), at);
         }
         for effect in events.iter().flat_map(Event::effected) {
             match effect {
@@ -147,7 +147,7 @@ impl State {
             return Err(derive::deaf(run, line.summary.status));
         }
         line.signals.push(signal.clone());
-        derive::summon(&mut line.summary, at);
+        derive::summon(&mut line.summary, std::iter::once(signal), at);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use super::values::{
 };
 use crate::error::Error;
 use crate::event::{self, Effected, Event, GENESIS, Prepared, Record, RunId, Signal, Source, fingerprint};
-use crate::journal::{OwnerId, RunFilter, Summary, derive, fenced, unknown};
+use crate::journal::{OwnerId, RunFilter, Status, Summary, derive, fenced, unknown};
 
 // Runs.
 
@@ -134,8 +134,8 @@ pub(super) fn move_run(
         consume(db, &after.id, event)?;
     }
     let waiting = has_signal(db, &after.id)?;
-    if let (true, Some(last)) = (waiting, records.last()) {
-        derive::summon(after, last.at);
+    if let (true, Some(last)) = (waiting && after.status == Status::Parked, records.last()) {
+        derive::summon(after, signals(db, &after.id)?.iter(), last.at);
     }
     if !replace_run(db, before, after)? {
         let now = known_run(db, &after.id)?;
@@ -414,7 +414,7 @@ pub(super) fn add_signal(db: &Connection, id: &RunId, signal: &Signal, at: Times
         &seal(&[id.as_str(), &body]),
     ])?;
     let mut after = before.clone();
-    derive::summon(&mut after, at);
+    derive::summon(&mut after, std::iter::once(signal), at);
     if after != before {
         replace_run(db, &before, &after)?;
     }

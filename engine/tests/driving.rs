@@ -1,0 +1,718 @@
+//! Who drives a run, and who comes back to it: two callers, a parent and its child, a service that
+//! ends in good order, a disk that fills, an operation that panics, a process that dies or sleeps.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use jiff::Timestamp;
+use relight_engine::clock::{Clock, SteppedClock};
+use relight_engine::event::{Call, Effected, Event, Lease, Park, RunEnd};
+use relight_engine::journal::{Around, Journal, MemoryJournal, OwnerId, SqliteJournal, Status};
+use relight_engine::keeper::Keeper;
+use relight_engine::{
+    Answers, Cx, Driven, Effect, Engine, Error, Library, Operation, Outcome, Probe, Redo, Result, RunId,
+    RunRequest,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What was sent, and what is held back on its way.
+#[derive(Clone, Default)]
+struct World(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    sent: Mutex<Vec<String>>,
+    held: Mutex<HashMap<String, Arc<tokio::sync::Semaphore>>>,
+    arrived: Mutex<Vec<String>>,
+    on_send: Mutex<HashMap<String, Box<dyn FnOnce() + Send>>>,
+}
+
+impl World {
+    fn sent(&self) -> Vec<String> {
+        self.0.sent.lock().unwrap().clone()
+    }
+
+    /// Holds requests of this name back, right before the operation asks whether it may send.
+    fn hold(&self, name: &str) {
+        self.0.held.lock().unwrap().insert(name.into(), Arc::new(tokio::sync::Semaphore::new(0)));
+    }
+
+    fn release(&self, name: &str) {
+        self.0.held.lock().unwrap()[name].add_permits(1);
+    }
+
+    /// Whether a request waits to be released.
+    fn has_arrived(&self, name: &str) -> bool {
+        self.0.arrived.lock().unwrap().iter().any(|arrived| arrived == name)
+    }
+
+    fn when_sent(&self, name: &str, act: impl FnOnce() + Send + 'static) {
+        self.0.on_send.lock().unwrap().insert(name.into(), Box::new(act));
+    }
+
+    async fn send(&self, cx: &Cx, name: &str) -> Result<()> {
+        let held = self.0.held.lock().unwrap().get(name).cloned();
+        if let Some(held) = held {
+            self.0.arrived.lock().unwrap().push(name.into());
+            held.acquire().await.unwrap().forget();
+        }
+        cx.may_send().await?;
+        self.0.sent.lock().unwrap().push(name.to_owned());
+        let act = self.0.on_send.lock().unwrap().remove(name);
+        if let Some(act) = act {
+            act();
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Named {
+    name: String,
+}
+
+macro_rules! sends {
+    ($type:ident, $name:literal, $redo:expr) => {
+        struct $type(World);
+        impl Operation for $type {
+            type Args = Named;
+            type Output = String;
+            const NAME: &'static str = $name;
+            const SUMMARY: &'static str = "Sends one request.";
+            const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
+            const REDO: Redo = $redo;
+            async fn begin(&self, cx: &Cx, args: &Named) -> Result<Outcome<String>> {
+                assert_ne!(args.name, "panic", "the operation went wrong");
+                self.0.send(cx, &args.name).await?;
+                Ok(Outcome::done(format!("{} is done", args.name)))
+            }
+            async fn probe(&self, _: &Cx, args: &Named) -> Result<Probe<String>> {
+                Ok(match self.0.sent().contains(&args.name) {
+                    true => Probe::Found(Outcome::done(format!("{} was done", args.name))),
+                    false => Probe::Absent,
+                })
+            }
+        }
+    };
+}
+
+sends!(Put, "box::put", Redo::Resend);
+sends!(Find, "box::find", Redo::Probe);
+sends!(Post, "box::post", Redo::Ask);
+
+/// Opens a door with a duty to close it in an hour.
+struct Open(World);
+impl Operation for Open {
+    type Args = Named;
+    type Output = ();
+    const NAME: &'static str = "door::open";
+    const SUMMARY: &'static str = "Opens a door.";
+    const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
+    const REDO: Redo = Redo::Resend;
+    async fn begin(&self, cx: &Cx, args: &Named) -> Result<Outcome<()>> {
+        let lease = Lease {
+            id: cx.lease_id(),
+            run: cx.run().clone(),
+            subject: args.name.clone(),
+            door: args.name.clone(),
+            title: format!("the door {}", args.name),
+            opened: cx.now(),
+            deadline: cx.after(Duration::from_secs(3600)),
+            close: Call { operation: "door::close".into(), args: json!({ "name": args.name }) },
+        };
+        Ok(Outcome::pending(&json!("intent"), Duration::ZERO)?.with(Effected::LeaseOpened(lease)))
+    }
+    async fn resume(&self, cx: &Cx, args: &Named, _: &Value) -> Result<Outcome<()>> {
+        self.0.send(cx, &format!("open {}", args.name)).await?;
+        Ok(Outcome::done(()))
+    }
+}
+
+struct Close(World);
+impl Operation for Close {
+    type Args = Named;
+    type Output = ();
+    const NAME: &'static str = "door::close";
+    const SUMMARY: &'static str = "Closes a door.";
+    const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
+    const REDO: Redo = Redo::Resend;
+    async fn begin(&self, cx: &Cx, args: &Named) -> Result<Outcome<()>> {
+        self.0.send(cx, &format!("close {}", args.name)).await?;
+        let leases = cx.leases_for(&args.name).await?;
+        Ok(leases
+            .into_iter()
+            .fold(Outcome::done(()), |outcome, lease| outcome.with(Effected::LeaseClosed { id: lease.id })))
+    }
+}
+
+/// An operation that a newer version has dropped.
+struct Old;
+impl Operation for Old {
+    type Args = Named;
+    type Output = ();
+    const NAME: &'static str = "old::thing";
+    const SUMMARY: &'static str = "Does an old thing.";
+    const EFFECTS: &'static [Effect] = &[];
+    const REDO: Redo = Redo::Resend;
+    async fn begin(&self, _: &Cx, _: &Named) -> Result<Outcome<()>> {
+        Ok(Outcome::done(()))
+    }
+}
+
+struct Bench {
+    world: World,
+    clock: SteppedClock,
+    journal: Arc<dyn Journal>,
+    library: Library,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let start: Timestamp = "2026-11-20T22:00:00Z".parse().unwrap();
+        Bench {
+            world: World::default(),
+            clock: SteppedClock::jumping(start),
+            journal: Arc::new(MemoryJournal::new()),
+            library: Library::new(),
+        }
+    }
+
+    /// A clock that moves only when the test moves it.
+    fn standing(mut self) -> Self {
+        self.clock = SteppedClock::new(self.clock.now());
+        self
+    }
+
+    fn with(mut self, name: &str, script: &str) -> Self {
+        let text = format!("/*---\ntitle = \"{name}\"\neffects = [\"azure:write\"]\n---*/\n{script}");
+        self.library = self.library.ship(name, &text);
+        self
+    }
+
+    fn builder(&self) -> relight_engine::EngineBuilder {
+        let world = || self.world.clone();
+        Engine::builder()
+            .operation(Put(world()))
+            .operation(Find(world()))
+            .operation(Post(world()))
+            .operation(Open(world()))
+            .operation(Close(world()))
+            .journal(self.journal.clone())
+            .clock(Arc::new(self.clock.clone()))
+            .library(self.library.clone())
+    }
+
+    /// A new process, which can tell that the ones before it are gone.
+    fn engine(&self) -> Engine {
+        self.builder().operation(Old).owner(OwnerId::fresh(), Arc::new(|_| true)).build().unwrap()
+    }
+
+    /// A new process, which knows no more of others than their heartbeats.
+    fn stranger(&self) -> Engine {
+        self.builder().operation(Old).build().unwrap()
+    }
+
+    async fn prepare(&self, engine: &Engine, runbook: &str) -> RunId {
+        engine.prepare(&RunRequest::new(runbook)).await.unwrap()
+    }
+
+    async fn events(&self, run: &RunId) -> Vec<Event> {
+        self.journal.records(run, 0).await.unwrap().iter().map(|record| record.event().unwrap()).collect()
+    }
+
+    async fn claims(&self, run: &RunId) -> usize {
+        self.events(run).await.iter().filter(|event| matches!(event, Event::Claimed { .. })).count()
+    }
+
+    async fn park(&self, run: &RunId) -> Option<Park> {
+        self.journal.run(run).await.unwrap().unwrap().park
+    }
+
+    async fn status(&self, run: &RunId) -> Status {
+        self.journal.run(run).await.unwrap().unwrap().status
+    }
+}
+
+/// Lets other tasks run until something is so.
+async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+    // Scripts run on threads of their own, so counting turns would measure the machine.
+    let patience = std::time::Instant::now() + Duration::from_secs(20);
+    while std::time::Instant::now() < patience {
+        if is_so().await {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("never: {what}");
+}
+
+/// Lets a worker look until it finds nothing more to do at this time.
+async fn keep(engine: &Engine) {
+    let mut keeper = Keeper::new(engine, |_, _| {});
+    for _ in 0..50 {
+        let found = keeper.look().await.unwrap();
+        keeper.settle().await;
+        if found == relight_engine::keeper::Found::default() {
+            return;
+        }
+    }
+    panic!("there is always something to do");
+}
+
+fn ended_well(driven: &Driven) -> bool {
+    matches!(driven, Driven::Ended(RunEnd::Succeeded { .. }))
+}
+
+// One driver.
+
+#[tokio::test]
+async fn two_calls_for_one_run_are_one_drive() {
+    let bench = Bench::new().with("a", r#"for n in 0..5 { box::post(`p${n}`) } "done""#);
+    let engine = bench.engine();
+    let run = bench.prepare(&engine, "a").await;
+    let (one, two) = tokio::join!(engine.run(&run), engine.run(&run));
+    assert!(ended_well(&one.unwrap()) && ended_well(&two.unwrap()));
+    assert_eq!(bench.world.sent(), ["p0", "p1", "p2", "p3", "p4"]);
+    assert_eq!(bench.claims(&run).await, 1);
+}
+
+#[tokio::test]
+async fn a_worker_drives_parent_and_child_and_each_step_once() {
+    let bench = Bench::new()
+        .standing()
+        .with("parent", r#"run("child")"#)
+        .with("child", r#"wait("5m"); box::post("x"); "child""#);
+    let engine = bench.engine();
+    let mut parents = Vec::new();
+    for _ in 0..8 {
+        parents.push(bench.prepare(&engine, "parent").await);
+    }
+    for _ in 0..12 {
+        keep(&engine).await;
+        bench.clock.advance(Duration::from_secs(60));
+    }
+    for parent in &parents {
+        assert_eq!(bench.status(parent).await, Status::Succeeded);
+    }
+    assert_eq!(bench.world.sent().len(), 8, "eight children, one request each");
+}
+
+#[tokio::test]
+async fn what_is_driven_in_the_foreground_is_left_alone_by_a_worker_beside_it() {
+    let bench = Bench::new().standing().with("a", r#"box::put("x")"#);
+    let (mine, beside) = (bench.engine(), bench.engine());
+    let run = mine.prepare_to_drive(&RunRequest::new("a")).await.unwrap();
+    keep(&beside).await;
+    assert!(bench.world.sent().is_empty());
+    assert!(ended_well(&mine.run(&run).await.unwrap()));
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_parks_the_run_before_its_next_step() {
+    let bench = Bench::new().with("a", r#"for n in 0..100 { box::put(`p${n}`) } "done""#);
+    bench.world.hold("p3");
+    let engine = bench.engine();
+    let run = bench.prepare(&engine, "a").await;
+    {
+        let mut driving = Box::pin(engine.run(&run));
+        until("the request is on its way", || {
+            assert!(driving.as_mut().now_or_never().is_none());
+            async { bench.world.has_arrived("p3") }
+        })
+        .await;
+    }
+    bench.world.release("p3");
+    until("the run is put away", || async { bench.status(&run).await == Status::Parked }).await;
+    assert_eq!(bench.world.sent(), ["p0", "p1", "p2", "p3"], "what was under way comes to its record");
+    assert_eq!(bench.park(&run).await, Some(Park::Interrupted));
+    assert!(ended_well(&engine.run(&run).await.unwrap()));
+    assert_eq!(bench.world.sent().len(), 100);
+}
+
+// A stop in good order.
+
+#[tokio::test]
+async fn a_service_that_ends_hands_its_runs_to_the_next() {
+    let bench = Bench::new().standing().with("a", r#"wait("20s"); box::post("x"); "done""#);
+    let first = bench.engine();
+    let run = bench.prepare(&first, "a").await;
+    let mut service = Keeper::new(&first, |_, _| {});
+    tokio::join!(service.keep(), async {
+        until("it waits", || async {
+            bench.events(&run).await.iter().any(|event| matches!(event, Event::StepAccepted { .. }))
+        })
+        .await;
+        first.hand_back();
+    });
+    assert_eq!(bench.park(&run).await, Some(Park::HandedBack));
+    let wake = bench.journal.run(&run).await.unwrap().unwrap().wake;
+    assert!(wake.is_some_and(|wake| wake <= bench.clock.now()), "due at once");
+    bench.clock.advance(Duration::from_secs(20));
+    keep(&bench.engine()).await;
+    assert_eq!(bench.status(&run).await, Status::Succeeded);
+    assert_eq!(bench.world.sent(), ["x"]);
+}
+
+#[tokio::test]
+async fn an_intent_whose_request_has_not_left_is_carried_out_before_a_stop_in_good_order() {
+    let bench = Bench::new().with("a", r#"box::post("x"); box::post("y")"#);
+    bench.world.hold("x");
+    let engine = bench.engine();
+    let run = bench.prepare(&engine, "a").await;
+    let (driven, ()) = tokio::join!(engine.run(&run), async {
+        until("the request is on its way", || async { bench.world.has_arrived("x") }).await;
+        engine.hand_back();
+        bench.world.release("x");
+    });
+    assert!(matches!(driven.unwrap(), Driven::Parked(Park::HandedBack, Some(_))));
+    keep(&bench.engine()).await;
+    assert_eq!(
+        (bench.status(&run).await, bench.world.sent()),
+        (Status::Succeeded, vec!["x".into(), "y".into()])
+    );
+}
+
+#[tokio::test]
+async fn a_person_who_interrupts_a_closing_leaves_it_to_the_worker() {
+    let bench = Bench::new().with("a", r#"door::open("front")"#);
+    let engine = bench.engine();
+    let run = bench.prepare(&engine, "a").await;
+    engine.run(&run).await.unwrap();
+    let lease = bench.journal.leases().await.unwrap().remove(0);
+    bench.world.hold("close front");
+    bench.clock.advance(Duration::from_secs(3600));
+    let closer = bench.engine();
+    let mut service = Keeper::new(&closer, |_, _| {});
+    tokio::join!(service.keep(), async {
+        until("the closing is on its way", || async { bench.world.has_arrived("close front") }).await;
+        // Ctrl-C, and the answer is lost.
+        closer.interrupt();
+        bench.world.release("close front");
+    });
+    keep(&bench.engine()).await;
+    assert!(bench.journal.leases().await.unwrap().is_empty(), "{} stays open", lease.title);
+}
+
+// Errors while driving.
+
+/// A journal whose disk is full while a switch is on.
+struct FullDisk(Arc<dyn Journal>, AtomicBool);
+
+impl Around for FullDisk {
+    fn behind(&self) -> &dyn Journal {
+        &*self.0
+    }
+
+    fn allow(&self) -> Result<()> {
+        match self.1.load(Ordering::SeqCst) {
+            true => Err(Error::storage("the disk is full")),
+            false => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_for_a_while_ends_neither_the_service_nor_its_runs() {
+    let mut bench = Bench::new().standing().with("a", r#"for n in 0..3 { box::find(`p${n}`) } "done""#);
+    let disk = Arc::new(FullDisk(bench.journal.clone(), AtomicBool::new(false)));
+    let below = std::mem::replace(&mut bench.journal, disk.clone());
+    let engine = bench.engine();
+    let run = bench.prepare(&engine, "a").await;
+    let full = disk.clone();
+    bench.world.when_sent("p1", move || full.1.store(true, Ordering::SeqCst));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = told.clone();
+    let mut service =
+        Keeper::new(&engine, move |what, error| log.lock().unwrap().push(format!("{what}: {error}")));
+    tokio::join!(service.keep(), async {
+        until("the disk is full", || async { disk.1.load(Ordering::SeqCst) }).await;
+        for second in 0..600 {
+            if second == 4 {
+                disk.1.store(false, Ordering::SeqCst);
+            }
+            bench.clock.advance(Duration::from_secs(1));
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+            if below.run(&run).await.unwrap().unwrap().status.is_over() {
+                break;
+            }
+        }
+        engine.hand_back();
+    });
+    assert_eq!(below.run(&run).await.unwrap().unwrap().status, Status::Succeeded);
+    assert_eq!(
+        bench.world.sent(),
+        ["p0", "p1", "p2"],
+        "what was sent before the disk filled was found again"
+    );
+    assert!(told.lock().unwrap().iter().any(|line| line.contains("the disk is full")));
+}
+
+#[tokio::test]
+async fn an_operation_that_panics_is_an_error_of_its_own() {
+    let bench = Bench::new().with("a", r#"box::post("panic")"#).with("b", r#"box::put("y")"#);
+    let engine = bench.engine();
+    let run = bench.prepare(&engine, "a").await;
+    let driven = engine.run(&run).await.unwrap();
+    let Driven::Parked(Park::Undecided { failure }, None) = &driven else { panic!("{driven:?}") };
+    assert!(format!("{failure:?}").contains("the operation went wrong"), "{failure:?}");
+    let other = bench.prepare(&engine, "b").await;
+    assert!(ended_well(&engine.run(&other).await.unwrap()), "the engine goes on");
+}
+
+#[tokio::test]
+async fn a_text_that_no_longer_compiles_parks_its_run() {
+    let bench = Bench::new().with("a", r#"ask("go on?"); old::thing("y")"#);
+    let engine = bench.engine();
+    let run = bench.prepare(&engine, "a").await;
+    engine.run(&run).await.unwrap();
+    engine.answer(&run, "yes", "ada").await.unwrap();
+    // A version with narrower limits cannot read the text any more.
+    let limits = relight_engine::Limits { expression_depth: 1, ..Default::default() };
+    let newer = bench.builder().limits(limits).owner(OwnerId::fresh(), Arc::new(|_| true)).build().unwrap();
+    keep(&newer).await;
+    assert!(matches!(bench.park(&run).await, Some(Park::Halted { .. })), "{:?}", bench.park(&run).await);
+}
+
+#[tokio::test]
+async fn a_run_whose_driving_ended_three_processes_is_parked() {
+    let bench = Bench::new().with("a", r#"box::put("killer")"#);
+    bench.world.hold("killer");
+    let run = bench.prepare(&bench.engine(), "a").await;
+    for death in 1..=3 {
+        let engine = bench.engine();
+        let mut driving = Box::pin(alone(engine, run.clone()));
+        until("the run is driven", || {
+            assert!(driving.as_mut().now_or_never().is_none());
+            async { bench.claims(&run).await == death }
+        })
+        .await;
+        // The process dies: nobody parks, nobody hears of it.
+        std::mem::forget(driving);
+    }
+    let driven = bench.engine().run(&run).await.unwrap();
+    let Driven::Parked(Park::Halted { failure }, None) = &driven else { panic!("{driven:?}") };
+    assert!(failure.message.contains("3 times in a row"), "{failure:?}");
+}
+
+/// Drives a run in a process that nobody else speaks to.
+async fn alone(engine: Engine, run: RunId) -> relight_engine::Result<Driven> {
+    engine.run(&run).await
+}
+
+// A process that sleeps.
+
+#[tokio::test]
+async fn a_process_that_was_suspended_before_its_request_does_not_send_it_after_another_did() {
+    let bench = Bench::new().standing().with("a", r#"box::find("x")"#);
+    bench.world.hold("x");
+    let (sleeper, other) = (bench.stranger(), bench.stranger());
+    let run = bench.prepare(&sleeper, "a").await;
+    let mut sleeping = Box::pin(sleeper.run(&run));
+    until("the intent is recorded", || {
+        assert!(sleeping.as_mut().now_or_never().is_none());
+        async { bench.world.has_arrived("x") }
+    })
+    .await;
+    // Its heartbeat is over. The other one takes the run, and first outwaits what may still be sent.
+    bench.clock.advance(Duration::from_secs(181));
+    let sent_before = bench.events(&run).await.into_iter().find_map(|event| match event {
+        Event::StepStarted { send_before, .. } => send_before,
+        _ => None,
+    });
+    assert!(sent_before.is_some_and(|until| until < bench.clock.now()));
+    let taking = tokio::spawn({
+        let (other, run) = (other.clone(), run.clone());
+        async move { other.run(&run).await }
+    });
+    until("the run has changed hands", || async { bench.claims(&run).await == 2 }).await;
+    // The sleeper wakes up: it is late, asks, and is refused.
+    bench.world.release("x");
+    let woken = sleeping.await;
+    assert!(bench.world.sent().is_empty(), "{woken:?}");
+    bench.world.release("x");
+    assert!(ended_well(&taking.await.unwrap().unwrap()));
+    assert_eq!(bench.world.sent(), ["x"]);
+}
+
+#[tokio::test]
+async fn who_takes_over_outwaits_what_the_other_may_still_send() {
+    let bench = Bench::new().standing().with("a", r#"wait("170s"); box::find("x")"#);
+    bench.world.hold("x");
+    let (sleeper, other) = (bench.stranger(), bench.stranger());
+    let run = bench.prepare(&sleeper, "a").await;
+    let mut sleeping = Box::pin(sleeper.run(&run));
+    let mut waited = Box::pin(async {
+        until("it waits", || async { bench.journal.run(&run).await.unwrap().unwrap().step == 1 }).await;
+        // The heartbeat of the first minutes is the last one.
+        until("the wait is over", || async {
+            bench.clock.advance(Duration::from_secs(10));
+            bench.journal.run(&run).await.unwrap().unwrap().step == 2
+        })
+        .await;
+        until("the intent is recorded", || async { bench.world.has_arrived("x") }).await;
+    });
+    tokio::select! {
+        _ = &mut sleeping => panic!("it is held"),
+        () = &mut waited => {}
+    }
+    bench.clock.advance(Duration::from_secs(200));
+    let taking = tokio::spawn({
+        let (other, run) = (other.clone(), run.clone());
+        async move { other.run(&run).await }
+    });
+    until("the run has changed hands", || async { bench.claims(&run).await >= 2 }).await;
+    bench.world.release("x");
+    bench.world.release("x");
+    let _ = sleeping.await;
+    bench.clock.advance(Duration::from_secs(200));
+    let _ = taking.await;
+    assert_eq!(bench.world.sent(), ["x"]);
+}
+
+// Children.
+
+#[tokio::test]
+async fn a_runbook_that_runs_itself_comes_to_an_end() {
+    let bench = Bench::new().with("again", r#"run("again")"#);
+    let engine = bench.engine();
+    let run = bench.prepare(&engine, "again").await;
+    let driven = engine.run(&run).await.unwrap();
+    assert!(!ended_well(&driven), "{driven:?}");
+    let runs = bench.journal.runs(&Default::default()).await.unwrap();
+    assert!(runs.len() <= 10, "{} runs", runs.len());
+}
+
+#[tokio::test]
+async fn a_stop_reaches_the_child_first() {
+    let bench = Bench::new()
+        .standing()
+        .with("parent", r#"defer(|| box::put("parent cleans up")); run("child"); box::put("never")"#)
+        .with("child", r#"defer(|| box::put("child cleans up")); wait("1h")"#);
+    let engine = bench.engine();
+    let parent = bench.prepare(&engine, "parent").await;
+    let (driven, ()) = tokio::join!(engine.run(&parent), async {
+        until("the child waits", || async {
+            bench.journal.runs(&Default::default()).await.unwrap().len() == 2
+        })
+        .await;
+        engine.stop(&parent, "ada").await.unwrap();
+        for _ in 0..2000 {
+            bench.clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if bench.status(&parent).await.is_over() {
+                break;
+            }
+        }
+    });
+    assert_eq!(driven.unwrap(), Driven::Ended(RunEnd::Stopped { by: "ada".into(), unreplayed: None }));
+    assert_eq!(bench.world.sent(), ["child cleans up", "parent cleans up"]);
+}
+
+/// Says yes to everything.
+struct Yes(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Answers for Yes {
+    async fn answer(&self, _: &RunId, question: &str, _: &[String]) -> Option<(String, String)> {
+        self.0.lock().unwrap().push(question.to_owned());
+        Some(("yes".into(), "ada".into()))
+    }
+}
+
+#[tokio::test]
+async fn the_question_of_a_child_reaches_whoever_answers_for_the_parent() {
+    let bench = Bench::new().with("parent", r#"run("child")"#).with("child", r#"ask("go on?"); "went on""#);
+    let engine = bench.engine();
+    let yes = Arc::new(Yes(Mutex::default()));
+    engine.answer_with(yes.clone());
+    let run = bench.prepare(&engine, "parent").await;
+    let driven = engine.run(&run).await.unwrap();
+    assert_eq!(driven, Driven::Ended(RunEnd::Succeeded { value: json!("went on") }));
+    assert_eq!(*yes.0.lock().unwrap(), ["go on?"]);
+}
+
+#[tokio::test]
+async fn the_end_of_a_child_wakes_its_parent_in_the_same_transaction() {
+    let bench = Bench::new().with("parent", r#"run("child")"#).with("child", r#"ask("go on?"); 7"#);
+    let engine = bench.engine();
+    let parent = bench.prepare(&engine, "parent").await;
+    let driven = engine.drive(&parent, Duration::from_secs(60)).await.unwrap();
+    let Driven::Parked(Park::Child { run: child }, Some(_)) = driven else { panic!("{driven:?}") };
+    let wake = bench.journal.run(&parent).await.unwrap().unwrap().wake;
+    assert!(wake.is_some_and(|wake| wake > bench.clock.now()));
+    engine.answer(&child, "yes", "ada").await.unwrap();
+    engine.run(&child).await.unwrap();
+    let wake = bench.journal.run(&parent).await.unwrap().unwrap().wake;
+    assert!(wake.is_some_and(|wake| wake <= bench.clock.now()), "due at once");
+}
+
+// Places.
+
+#[tokio::test]
+async fn a_run_that_waits_takes_no_place() {
+    let bench = Bench::new()
+        .standing()
+        .with("ticks", r#"for n in 0..100 { wait("5s"); }"#)
+        .with("line", r#"box::put("line")"#);
+    let engine = bench.engine();
+    for _ in 0..300 {
+        bench.prepare(&engine, "ticks").await;
+    }
+    let mut service = Keeper::new(&engine, |what, error| panic!("{what}: {error:?}"));
+    tokio::join!(service.keep(), async {
+        until("all of them wait", || async {
+            let runs = bench.journal.runs(&Default::default()).await.unwrap();
+            runs.iter().filter(|run| run.step >= 1).count() == 300
+        })
+        .await;
+        bench.prepare(&engine, "line").await;
+        bench.clock.advance(Duration::from_secs(1));
+        until("the line ran", || async { !bench.world.sent().is_empty() }).await;
+        engine.hand_back();
+    });
+}
+
+// Processes over one database.
+
+#[tokio::test]
+async fn an_embedding_program_takes_over_at_once_from_one_that_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("runs.db");
+    let mut bench = Bench::new().standing().with("a", r#"box::put("x"); wait("1h"); box::put("y")"#);
+    bench.journal = Arc::new(SqliteJournal::open(&database).unwrap());
+    let dying = bench.stranger();
+    let run = bench.prepare(&dying, "a").await;
+    let mut driving = Box::pin(alone(dying, run.clone()));
+    until("it waits", || {
+        assert!(driving.as_mut().now_or_never().is_none());
+        async { bench.journal.run(&run).await.unwrap().unwrap().step == 2 }
+    })
+    .await;
+    // The same database, seen by another process: the first one holds its lock, so it keeps its run.
+    let seen = Arc::new(SqliteJournal::open(&database).unwrap());
+    let other = Bench {
+        journal: seen,
+        world: bench.world.clone(),
+        clock: bench.clock.clone(),
+        library: Library::new(),
+    };
+    bench.clock.advance(Duration::from_secs(600));
+    let next = other.stranger();
+    assert!(matches!(next.run(&run).await.unwrap(), Driven::Held { .. }), "alive past its heartbeat");
+    // Its locks are gone: it died.
+    let owner = bench.journal.run(&run).await.unwrap().unwrap().owner.unwrap();
+    bench.journal.leave(&owner);
+    std::mem::forget(driving);
+    keep(&next).await;
+    assert!(bench.claims(&run).await >= 2, "taken over at once");
+}
