@@ -8,6 +8,7 @@ mod drills;
 mod examples;
 mod faults;
 mod journals;
+mod large;
 mod race;
 mod registry;
 mod specs;

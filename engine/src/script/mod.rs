@@ -43,11 +43,11 @@ pub struct Limits {
     pub call_depth: usize,
     /// Nesting of expressions.
     pub expression_depth: usize,
-    /// Bytes in a string.
+    /// Bytes of text in one value, all its parts together: a list of 5,000 VMs has one or two MiB.
     pub string: usize,
-    /// Items in an array.
+    /// Items of arrays in one value, nested ones included.
     pub array: usize,
-    /// Entries in a map.
+    /// Entries of maps in one value, nested ones included.
     pub map: usize,
     /// Imported modules.
     pub modules: usize,
@@ -59,7 +59,7 @@ impl Default for Limits {
             operations: 20_000_000,
             call_depth: 48,
             expression_depth: 64,
-            string: 1 << 20,
+            string: 32 << 20,
             array: 100_000,
             map: 100_000,
             modules: 64,
