@@ -10,6 +10,7 @@ use relight_engine::{Error, ErrorKind, ServiceError};
 use reqwest::Url;
 use serde_json::{Map, Value};
 
+use super::inner::InnerErrors;
 use super::wire::{Method, Response, shortened, without_query};
 
 /// The longest message of Azure's that is shown.
@@ -88,18 +89,28 @@ pub fn refused(method: Method, url: &Url, response: &Response) -> Error {
     let said =
         arm.line().or_else(|| response.text().map(str::to_owned)).unwrap_or_else(|| "no reason given".into());
     let message = format!("{method} {} was refused with {}: {said}", shown(url), response.status);
-    let mut error = Error::new(verdict.kind, message).service(ServiceError {
-        code: arm.code.clone(),
-        status: Some(response.status),
-        target: arm.target.clone(),
-        details: arm.details.iter().chain(&arm.extra).cloned().collect(),
-        request_id: response.request_id().map(str::to_owned),
-    });
+    let mut error =
+        told(Error::new(verdict.kind, message), &arm, Some(response.status), response.request_id());
     if verdict.kind.is_retryable() {
         let asked = response.retry_after().or_else(|| pause_in(&arm, response));
         error = error.retry_after(asked.or(verdict.pause).map(|pause| pause.min(LONGEST_PAUSE)));
     }
     verdict.hints.into_iter().fold(error, Error::hint)
+}
+
+/// Adds what Azure said to an error: for scripts as data, for people the innermost errors as its cause.
+pub fn told(error: Error, arm: &ArmError, status: Option<u16>, request_id: Option<&str>) -> Error {
+    let error = error.service(ServiceError {
+        code: arm.code.clone(),
+        status,
+        target: arm.target.clone(),
+        details: arm.details.iter().chain(&arm.extra).cloned().collect(),
+        request_id: request_id.map(str::to_owned),
+    });
+    match InnerErrors::of(arm) {
+        Some(inner) => error.because(inner),
+        None => error,
+    }
 }
 
 /// Returns the error of an operation that was accepted and then ended in failure.
@@ -108,13 +119,7 @@ pub fn failed(method: Method, url: &Url, state: &str, body: &Value, request_id: 
     let said = arm.line().unwrap_or_else(|| "no reason given".into());
     let message =
         format!("{method} {} was accepted and ended as {}: {said}", shown(url), shortened(state, 40));
-    let error = Error::rejected(message).service(ServiceError {
-        code: arm.code.clone(),
-        status: None,
-        target: arm.target.clone(),
-        details: arm.details.iter().chain(&arm.extra).cloned().collect(),
-        request_id: request_id.map(str::to_owned),
-    });
+    let error = told(Error::rejected(message), &arm, None, request_id);
     // A failed operation is never `Unsent` or `Transient`: asking for its outcome again gives the same answer.
     sort(0, &arm).hints.into_iter().fold(error, Error::hint)
 }
@@ -357,13 +362,13 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 }
 
 /// Returns a field whose name may be spelled in any letter case.
-fn field<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+pub(super) fn field<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     map.get(name)
         .or_else(|| map.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v))
         .filter(|v| !v.is_null())
 }
 
-fn word(value: &Value) -> Option<String> {
+pub(super) fn word(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -572,6 +577,16 @@ mod tests {
         );
         let details = &error.service_error().unwrap().details;
         assert_eq!(details[0]["error"]["code"], "Inner");
+    }
+
+    #[test]
+    fn people_read_the_inner_errors_as_the_cause() {
+        let body = json!({"error": {"code": "A", "message": "See inner errors for details.",
+            "details": [{"code": "B", "message": "m", "innererror": {"code": "DiskFull", "message": "no room"}}]}});
+        for error in [answer(400, &[], &body), failed(Method::Put, &url(), "Failed", &body, None)] {
+            assert_eq!(error.to_failure().causes, ["DiskFull: no room"], "{error:?}");
+        }
+        assert!(coded(400, "A").to_failure().causes.is_empty());
     }
 
     #[test]

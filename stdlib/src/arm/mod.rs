@@ -11,6 +11,7 @@ pub mod cloud;
 pub mod error;
 mod http;
 pub mod id;
+mod inner;
 pub mod lro;
 pub mod pacer;
 #[cfg(test)]

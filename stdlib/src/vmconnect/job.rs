@@ -3,11 +3,13 @@
 //! A job is a PUT under a name that the step fixes. Whoever stands before the PUT looks for the name first: when an
 //! earlier process already sent it, its job is adopted and followed by its own state.
 
+use std::error::Error as _;
+
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use relight_engine::ServiceError;
 use relight_engine::event::digest;
 
+use crate::arm::error::{ArmError, told};
 use crate::arm::wire::shortened;
 use crate::local::api;
 use crate::prelude::*;
@@ -145,23 +147,22 @@ impl Job {
     fn failure(&self) -> Error {
         let step = failed_step(self.body.pointer("/properties/reportedProperties").unwrap_or(&Value::Null));
         let step = step.unwrap_or(&Value::Null);
-        let code = text(step, "/error/code").or_else(|| text(&self.body, "/properties/error/code"));
-        let message = text(step, "/error/message")
-            .or_else(|| items(step, "/exception").find_map(Value::as_str))
-            .or_else(|| text(&self.body, "/properties/error/message"))
-            .unwrap_or("no reason given");
+        let said = |of: &Value, at: &str| of.pointer(at).and_then(ArmError::read);
+        let arm = said(step, "/error").or_else(|| said(&self.body, "/properties/error")).unwrap_or_default();
+        let exception = || items(step, "/exception").find_map(Value::as_str);
+        let message = arm.message.as_deref().or_else(exception).unwrap_or("no reason given");
         let named = text(step, "/name")
             .map_or_else(String::new, |name| format!(" in step \"{}\"", shortened(name, 80)));
-        let error =
-            Error::rejected(format!("job `{}` failed{named}: {}", self.name, shortened(message, 600)))
-                .service(ServiceError {
-                    code: code.map(str::to_owned),
-                    target: text(step, "/error/target").map(str::to_owned),
-                    details: items(step, "/error/details").take(5).cloned().collect(),
-                    ..ServiceError::default()
-                });
+        let message = format!("job `{}` failed{named}: {}", self.name, shortened(message, 600));
+        let error = told(Error::rejected(message), &arm, None, None);
         let advice = items(step, "/recommendedSteps").filter_map(Value::as_str).take(5);
         advice.fold(error, |error, advice| error.hint(shortened(advice, 300)))
+    }
+
+    /// Returns why the job failed, given what its operation's status said. What the job says comes first.
+    fn failure_of(&self, status: Error) -> Error {
+        let failure = self.failure();
+        if failure.source().is_some() { failure } else { failure.because(status) }
     }
 }
 
@@ -308,7 +309,7 @@ impl JobRun {
                 Ok(Advance::Done(_)) => self.watch(azure, cx).await,
                 Err(error) if error.kind() == ErrorKind::Rejected => match self.look(azure, cx).await? {
                     // The job knows which step failed, and what to do about it.
-                    Some(job) if job.state == State::Failed => Err(job.failure().because(error)),
+                    Some(job) if job.state == State::Failed => Err(job.failure_of(error)),
                     _ => Err(error),
                 },
                 Err(error) => Err(error),
