@@ -154,14 +154,6 @@ impl Home {
         self.builder(&azure::nowhere()?, None)?.build()
     }
 
-    /// Returns such an engine over another library.
-    ///
-    /// # Errors
-    /// As [`engine`](Self::engine).
-    pub(crate) fn engine_over(&self, library: Library) -> Result<Engine> {
-        self.builder(&azure::nowhere()?, None)?.library(library).build()
-    }
-
     /// Returns an engine that can tell what a run would do.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use relight_engine::recorded;
 use serde_json::Value;
 
 /// Returns a length of time in at most two units: `0.4s`, `58s`, `3m58s`, `2h05m`, `3d4h`.
@@ -48,12 +49,12 @@ pub(crate) fn when(now: Timestamp, time: Timestamp) -> String {
     format!("{} ({})", moment(time), relative(now, time))
 }
 
-/// Returns a value as a person would write it on a command line.
+/// Returns a recorded value as a person would write it on a command line.
 pub(crate) fn plain(value: &Value) -> String {
     if let Some(name) = value.get("$secret").and_then(Value::as_str) {
         return name.to_owned();
     }
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| recorded::plain(value).to_string(), str::to_owned)
 }
 
 /// Returns `name=value` for every parameter that has a value.

@@ -207,6 +207,23 @@ async fn no_secret_is_left_by_a_crash() {
     });
 }
 
+/// A tag that looks like a secret: whoever can write tags would choose what the runner gives away.
+#[tokio::test]
+async fn a_tag_that_looks_like_a_secret_is_written_back_as_it_was() {
+    let world = World::new().await.secret("env:X", CANARY);
+    let script = r#"
+        let group = "/subscriptions/" + local::vm("web-01").id.split("/")[2] + "/resourceGroups/rg-edge";
+        arm::put(group, "2022-09-01", #{ location: "eastus", tags: #{ "$secret": "env:X" } });
+        let read = arm::get(group, "2022-09-01");
+        arm::put(group, "2022-09-01", #{ location: read.location, tags: read.tags });
+        arm::get(group, "2022-09-01").tags["$secret"]
+    "#;
+    let ran = world.run_script(&["azure:write", "secret"], script).await;
+    assert_eq!(*ran.value(), serde_json::json!("env:X"));
+    let lab = world.lab.snapshot().to_string();
+    assert!(lab.contains(r#""tags":{"$secret":"env:X"}"#) && !lab.contains(CANARY), "{lab}");
+}
+
 /// The address of a status is signed. It is kept, because whoever resumes needs it; nobody else is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_signature_is_told() {

@@ -96,7 +96,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
 #[test]
 fn show_tells_what_a_runbook_takes() {
     let world = Sealed::new();
-    assert_snapshot!(world.relight(["show", "recover-unbootable-vm"]).run().succeeds(), @r"
+    assert_snapshot!(world.relight(["show", "recover-unbootable-vm"]).run().succeeds(), @r#"
     recover-unbootable-vm: Recover a VM that does not boot
 
     Opens VM Connect on the host that runs the VM, writes an RDP file, and closes it again in time.
@@ -110,10 +110,19 @@ fn show_tells_what_a_runbook_takes() {
       disable_after  duration  When to disable VM Connect again [at least 5m; at most 8h; default 2h]
       rdp            path      Where to write the RDP file [default {vm}.rdp]
 
+    Calls:
+      1.  reads          local::vm(params.vm, #{ group: params.group })
+      2.  changes        vmconnect::enable(unknown, #{ cluster: params.cluster })
+      3.  schedules      schedule::after(params.disable_after, "disable-vm-connect", #{ vm: unknown })
+    3.1.  changes          vmconnect::disable(unknown, #{ group: unknown })
+      4.  perhaps reads  net::first_reachable(unknown, unknown, #{ wait: "2m" })
+      5.  changes        rdp::write(params.rdp, unknown, #{ address: unknown })
+    3 calls change something.
+
     May:     azure:write, net:probe, file:write
     Roles:   Azure Stack HCI Administrator
     Source:  ships with relight, sha256 3176bf478b927b16
-    ");
+    "#);
 }
 
 #[test]
@@ -465,12 +474,14 @@ fn a_plan_says_what_would_happen_and_writes_nothing() {
           line 35          Opens the console of a VM on its host, and leases it so that it is closed again.
       3.  schedules  schedule::after("2h", "disable-vm-connect", #{ vm: unknown })
           line 36          Has a runbook run once after a while.
+    3.1.  changes  vmconnect::disable(unknown, #{ group: unknown })
+          line 17            Closes the console of a VM, unless another VM's lease shares the port of its host.
       4.  perhaps reads  net::first_reachable(unknown, unknown, #{ wait: "2m" })
           line 42          Finds the first of several addresses that answers on a port.
       5.  changes  rdp::write("web-01.rdp", unknown, #{ address: unknown })
           line 48          Writes a Remote Desktop file that opens the console of a VM.
 
-    2 calls change something; `unknown` is what only the run can tell. Nothing was sent.
+    3 calls change something; `unknown` is what only the run can tell. Nothing was sent.
     "#);
     assert!(!world.path("state").exists(), "a plan makes no folder");
 }

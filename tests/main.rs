@@ -9,6 +9,7 @@ mod examples;
 mod faults;
 mod journals;
 mod large;
+mod plan;
 mod race;
 mod registry;
 mod specs;

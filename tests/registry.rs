@@ -178,13 +178,27 @@ async fn effects_fit_the_verb() {
 #[tokio::test]
 async fn what_only_reads_is_resent() {
     each(|operation, offends| {
-        if operation.is_read_only() && operation.redo != Redo::Resend {
-            offends(format!("only reads and is {:?}", operation.redo));
+        let reads = operation.effects.iter().all(|effect| effect.is_read_only());
+        if reads && operation.redo != Redo::Resend {
+            offends(format!("has no effect that changes anything and is {:?}", operation.redo));
         }
         // A POST cannot be told from its repetition: it must look first or ask.
         let posts = ["local::restart", "local::start", "local::stop", "local::power_off", "arm::post"];
         if posts.contains(&operation.name) && operation.redo == Redo::Resend {
             offends("sends a POST again without looking".to_owned());
+        }
+    })
+    .await;
+}
+
+/// What starts a runbook is followed by checks and plans; they know it by the type of the argument.
+#[tokio::test]
+async fn an_argument_that_names_a_runbook_says_so() {
+    each(|operation, offends| {
+        for field in operation.params.iter().filter(|field| field.name == "runbook") {
+            if field.kind != "runbook" || !field.required {
+                offends(format!("`{}` is a {}", field.name, field.kind));
+            }
         }
     })
     .await;

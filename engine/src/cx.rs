@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Lease, Progress, RunId, digest};
 use crate::journal::{Journal, LeaseFilter};
+use crate::recorded::unescaped;
 use crate::redact::Revealed;
 use crate::value::{Secret, SecretRef};
 
@@ -167,7 +168,8 @@ impl Cx {
         }
     }
 
-    /// Returns `value` with every secret reference in it replaced by its value.
+    /// Returns `value`, which came with the step's arguments, as it goes out: every secret reference in it is
+    /// replaced by its value, and data that only looks like one is data again.
     ///
     /// The result must go into a request and nowhere else.
     ///
@@ -188,7 +190,8 @@ impl Cx {
             Value::Object(map) => {
                 let mut out = serde_json::Map::with_capacity(map.len());
                 for (name, item) in map {
-                    out.insert(name.clone(), Box::pin(self.reveal(item)).await?);
+                    let name = unescaped(name).unwrap_or(name);
+                    out.insert(name.to_owned(), Box::pin(self.reveal(item)).await?);
                 }
                 Ok(Value::Object(out))
             }

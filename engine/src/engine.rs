@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::core::{Answers, Core, HEARTBEAT};
 use crate::drive::Halt;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Park, RunEnd, RunId, Signal};
+use crate::event::{Park, RunEnd, RunId, Signal, Source};
 use crate::journal::{Journal, Presence, Status, Summary};
 use crate::lease::Closing;
 use crate::library::Library;
@@ -19,7 +19,7 @@ use crate::prepare::RunRequest;
 use crate::replay::History;
 use crate::run::{Driven, Way, point_at};
 use crate::runbook::Runbook;
-use crate::script::{Finding, PlannedCall};
+use crate::script::{Bundle, Finding, PlannedCall};
 
 /// What a run would do, as far as it is known before it runs.
 #[derive(Clone, Debug)]
@@ -67,15 +67,28 @@ impl Engine {
     /// # Errors
     /// `Invalid` when there is no such runbook.
     pub fn check(&self, name: &str) -> Result<Vec<Finding>> {
-        let main = self.0.library.source(name)?;
-        let runbook = match Runbook::parse(&main) {
-            Ok(runbook) => runbook,
-            Err(error) => return Ok(vec![error]),
-        };
-        match self.0.language.check_params(&runbook).and_then(|()| self.0.program(main)) {
-            Ok((program, _)) => Ok(self.0.language.findings(&runbook, &program)),
-            Err(error) => Ok(vec![error]),
+        Ok(self.check_text(self.0.library.source(name)?))
+    }
+
+    /// Returns what is wrong with a text that is not in the library, as [`check`](Self::check) does.
+    pub fn check_text(&self, text: Source) -> Vec<Finding> {
+        match self.0.language.header(&text).and_then(|_| self.bundle(text)) {
+            Ok(mut bundle) => self.0.language.findings(&mut bundle),
+            Err(error) => vec![error],
         }
+    }
+
+    /// Returns the calls that a runbook makes, whatever its parameters, with those of the runbooks it starts.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no such runbook, or its text cannot be read.
+    pub fn calls(&self, name: &str) -> Result<Vec<PlannedCall>> {
+        let bundle = self.bundle(self.0.library.source(name)?)?;
+        Ok(self.0.language.planned(&bundle, &Value::Null))
+    }
+
+    fn bundle(&self, main: Source) -> Result<Bundle> {
+        self.0.language.bundle(main, &|name| self.0.library.source(name))
     }
 
     /// Returns what a run would do, without writing or sending anything.
@@ -83,8 +96,8 @@ impl Engine {
     /// # Errors
     /// `Invalid`, as [`prepare`](Self::prepare).
     pub fn plan(&self, request: &RunRequest) -> Result<Plan> {
-        let (run, runbook, program) = self.0.make(request)?;
-        let calls = self.0.language.planned(&program, &run.prepared.params);
+        let (run, runbook, bundle) = self.0.make(request)?;
+        let calls = self.0.language.planned(&bundle, &run.prepared.params);
         Ok(Plan { runbook, params: run.prepared.params, calls })
     }
 

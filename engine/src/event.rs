@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::effect::Effects;
 use crate::error::{Error, Failure, Result};
 
 /// The version of the event format that this build writes.
@@ -86,7 +87,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// One source text that a run uses: the runbook itself or something it imports.
+/// One source text that a run uses: the runbook itself, something it imports, or a child.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The name inside the library, with `/` between folders and without the ending.
@@ -156,7 +157,8 @@ pub struct Prepared {
     pub engine: String,
     /// The name of the runbook.
     pub runbook: String,
-    /// Every source text, the runbook itself first.
+    /// Every source text, the runbook itself first: what it imports, and the runbooks that it runs by a name
+    /// in its text, with theirs.
     pub sources: Vec<Pin>,
     /// Where the library stood.
     #[serde(default)]
@@ -173,6 +175,9 @@ pub struct Prepared {
     /// How many runs stand above this one, each the child of the next.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub depth: u32,
+    /// What whatever caused the run may do: the run may do no more. Nothing limits a run that a person starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Effects>,
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -251,7 +256,7 @@ pub struct Appointment {
     pub id: String,
     /// The runbook to run.
     pub runbook: String,
-    /// Its parameters, as a person would write them.
+    /// Its parameters: as a person would write them or, when a run made it, as that run recorded them.
     pub params: Value,
     /// When it fires next.
     pub due: Timestamp,
@@ -263,6 +268,9 @@ pub struct Appointment {
     pub run: Option<RunId>,
     /// The folder below which its runs may touch files.
     pub workdir: String,
+    /// What the run that made it may do: its runs may do no more. The engine sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Effects>,
 }
 
 /// What else becomes true together with an event, in the same transaction.

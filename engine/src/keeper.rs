@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::event::{Appointment, Cause, RunId};
 use crate::journal::LeaseFilter;
 use crate::lease::Closing;
+use crate::params::Given;
 use crate::prepare::{RunRequest, by_name};
 use crate::run::{Driven, Way};
 use crate::schedule;
@@ -192,9 +193,11 @@ impl Keeper {
     async fn fire(&self, appointment: &Appointment, now: Timestamp) -> Result<bool> {
         let due = appointment.due;
         let next = schedule::next_after(appointment, now)?;
+        let given = if appointment.run.is_some() { Given::Recorded } else { Given::Value };
         let request = RunRequest {
             id: RunId::derived(&["schedule", &appointment.id, &due.to_string()]),
-            params: by_name(&appointment.params),
+            params: by_name(&appointment.params, given),
+            granted: appointment.granted.clone(),
             cause: Cause::Schedule { id: appointment.id.clone(), due },
             workdir: appointment.workdir.clone().into(),
             ..RunRequest::new(&appointment.runbook)

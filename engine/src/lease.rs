@@ -47,12 +47,9 @@ impl Core {
                 }
             }
         };
-        Ok(Closing::Begin(RunRequest {
-            text: Some(closing_script(&operation.declaration, lease)),
-            cause: Cause::Lease { id: lease.id.clone() },
-            id,
-            ..RunRequest::new(format!("close/{}", lease.id))
-        }))
+        let request = RunRequest::new(format!("close/{}", lease.id))
+            .text(closing_script(&operation.declaration, lease));
+        Ok(Closing::Begin(RunRequest { cause: Cause::Lease { id: lease.id.clone() }, id, ..request }))
     }
 }
 

@@ -20,6 +20,7 @@ pub mod clock;
 mod core;
 mod cx;
 mod drive;
+mod effect;
 mod engine;
 mod error;
 pub mod event;
@@ -31,6 +32,7 @@ mod mend;
 mod operation;
 mod params;
 mod prepare;
+pub mod recorded;
 mod redact;
 pub mod replay;
 mod retry;
@@ -44,17 +46,18 @@ mod value;
 pub use builder::EngineBuilder;
 pub use core::{Answers, Environment, Liveness, Notice, Observer};
 pub use cx::{Cx, OnProgress, SecretSource};
+pub use effect::{Effect, Effects};
 pub use engine::{Engine, Plan};
 pub use error::{Error, ErrorKind, Failure, Result, ServiceError, Snippet};
 pub use event::{Event, RunId};
 pub use library::Library;
 pub use operation::{
-    Declaration, Done, Effect, Example, Field, Operation, Outcome, Pending, Probe, Redo, Registered,
+    Declaration, Done, Example, Field, Operation, Outcome, Pending, Probe, Redo, Registered,
 };
 pub use params::{Given, ParamReader};
 pub use prepare::RunRequest;
 pub use retry::{Exhausted, RetryOptions, RetryPolicy};
 pub use run::Driven;
 pub use runbook::{Param, ParamKind, Runbook};
-pub use script::{Finding, Limits, PlannedCall};
+pub use script::{Changes, Finding, Limits, Nested, PlannedCall};
 pub use value::{Secret, SecretRef, Span};

@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 use crate::event::{Cause, Event, Park, Place, Provenance, Record, RunEnd, RunId, Source, StepEnd};
 use crate::journal::{Claim, Status, Summary, Sync, Tenure};
 use crate::operation::Registered;
+use crate::params::Given;
 use crate::prepare::{RunRequest, by_name};
 use crate::replay::{History, PastStep, StepState, diverged, ended_early};
 use crate::run::point_at;
-use crate::runbook::Runbook;
 use crate::script::{Door, Ending, Program, Raise};
 
 impl Core {
@@ -30,12 +30,16 @@ impl Core {
             None if self.library.is_shipped(name) => (self.library.source(name)?, Provenance::default()),
             None => (self.library.source(name)?, self.library.provenance()),
         };
-        let runbook = Runbook::parse(&main)?;
-        self.language.check_params(&runbook)?;
-        let (program, sources) = self.program(main)?;
-        if let Some(finding) = self.language.findings(&runbook, &program).into_iter().next() {
+        let runbook = self.language.header(&main)?;
+        let mut bundle = self.language.bundle(main, &|name: &str| self.library.source(name))?;
+        if let Some(finding) = self.language.findings(&mut bundle).into_iter().next() {
             return Err(finding);
         }
+        if let Some(granted) = &history.prepared.granted {
+            runbook.check_granted(granted, "the runbook that started it")?;
+        }
+        let sources = bundle.sources();
+        let program = self.language.compile(sources.clone().into())?;
         let params = history.prepared.params.clone();
         if let Some(new) = runbook.params.iter().find(|param| params.get(&param.name).is_none()) {
             return Err(Error::invalid(format!("run {run} has no parameter `{}`", new.name))
@@ -91,7 +95,8 @@ impl Core {
             return Err(Error::storage(format!("run {of} does not begin with its preparation")));
         };
         let mut request = RunRequest {
-            params: by_name(&prepared.params),
+            params: by_name(&prepared.params, Given::Recorded),
+            granted: prepared.granted.clone(),
             workdir: prepared.workdir.clone().into(),
             cause: Cause::Rerun { of: of.clone() },
             ..RunRequest::new(&prepared.runbook)
@@ -99,7 +104,7 @@ impl Core {
         if self.library.source(&prepared.runbook).is_err() {
             // It came from a file, or is gone: what ran is on record.
             let sources = self.journal.sources(of).await?;
-            request.text = sources.into_iter().next().map(|main| main.text);
+            request.pinned = sources;
         }
         Ok(request)
     }

@@ -1,7 +1,7 @@
 //! What a script can call: one typed declaration yields the function, its docs, its check and its
 //! journal form.
 
-use std::any::type_name;
+use std::any::{TypeId, type_name};
 use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
@@ -16,68 +16,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::cx::Cx;
+pub(crate) use crate::effect::Effect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Effected, Progress};
+use crate::recorded;
 use crate::run::panic_message;
-
-/// What a runbook may do. A step whose effects the runbook does not name is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Effect {
-    /// Reads from Azure.
-    AzureRead,
-    /// Changes something in Azure.
-    AzureWrite,
-    /// Opens an SSH session.
-    Ssh,
-    /// Connects to a port to see whether it answers.
-    NetProbe,
-    /// Reads files below the run's folder.
-    FileRead,
-    /// Writes files below the run's folder.
-    FileWrite,
-    /// Talks HTTP to somebody else than Azure.
-    Http,
-    /// Uses a secret.
-    Secret,
-}
-
-impl Effect {
-    /// Every effect with the word that front matter uses.
-    pub const ALL: [(Effect, &'static str); 8] = [
-        (Effect::AzureRead, "azure:read"),
-        (Effect::AzureWrite, "azure:write"),
-        (Effect::Ssh, "ssh"),
-        (Effect::NetProbe, "net:probe"),
-        (Effect::FileRead, "file:read"),
-        (Effect::FileWrite, "file:write"),
-        (Effect::Http, "http"),
-        (Effect::Secret, "secret"),
-    ];
-
-    /// Returns the word that front matter uses.
-    pub fn as_str(self) -> &'static str {
-        Effect::ALL.iter().find(|(effect, _)| *effect == self).map_or("", |(_, word)| word)
-    }
-
-    /// Returns the effect of a word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Effect::ALL.iter().find(|(_, w)| *w == word).map(|(effect, _)| *effect)
-    }
-
-    /// Returns whether the effect leaves the world as it was.
-    pub fn is_read_only(self) -> bool {
-        matches!(self, Effect::AzureRead | Effect::NetProbe | Effect::FileRead | Effect::Secret)
-    }
-
-    /// Returns whether allowing `self` allows `other` too: who may write may read.
-    pub fn covers(self, other: Effect) -> bool {
-        self == other
-            || matches!(
-                (self, other),
-                (Effect::AzureWrite, Effect::AzureRead) | (Effect::FileWrite, Effect::FileRead)
-            )
-    }
-}
+use crate::value::SecretRef;
 
 /// What to do with a step that was started and whose outcome nobody recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +52,7 @@ pub enum Outcome<T> {
     Child {
         /// The runbook to run.
         runbook: String,
-        /// Its parameters.
+        /// Its parameters, as the arguments of the step have them.
         params: Value,
     },
 }
@@ -188,6 +132,15 @@ impl<T> Outcome<T> {
         self
     }
 
+    /// Returns what becomes true in the same transaction.
+    pub(crate) fn effected_mut(&mut self) -> &mut [Effected] {
+        match self {
+            Outcome::Done(done) => &mut done.effected,
+            Outcome::Pending(pending) => &mut pending.effected,
+            Outcome::Ask { .. } | Outcome::Child { .. } => &mut [],
+        }
+    }
+
     /// Turns a finished value into another type.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Outcome<U> {
         match self {
@@ -247,6 +200,9 @@ impl Example {
 /// A thing that scripts can call and that touches the world.
 ///
 /// Implementations never sleep, retry or record; they say what to send and read what came back.
+///
+/// A [`Value`] among the arguments may hold secrets: it goes out only through [`Cx::reveal`]. A value that is
+/// returned is data, whatever stands in it, unless `Output` itself is a [`SecretRef`].
 /// The required fields of `Args` become positional arguments in their order, the others go into one
 /// trailing map: `vmconnect::enable(vm, #{ cluster: "hq" })`. Doc comments on the fields of `Args`
 /// and `Output` become the documentation of the function.
@@ -260,9 +216,10 @@ pub trait Operation: Send + Sync + 'static {
     const NAME: &'static str;
     /// One sentence that says what is true afterwards.
     const SUMMARY: &'static str;
-    /// What it may do.
+    /// What it may do. None for what touches nothing outside, such as a wait.
     const EFFECTS: &'static [Effect];
-    /// What to do when a crash leaves it unclear whether it happened.
+    /// What to do when a crash leaves it unclear whether it happened. Anything but [`Redo::Resend`] says
+    /// that it changes something, whatever its effects are called.
     const REDO: Redo;
 
     /// Returns examples; each runs as a test.
@@ -375,9 +332,24 @@ impl Declaration {
         format!("{}({})", self.name, parts.join(", "))
     }
 
-    /// Returns whether the operation leaves the world as it was.
+    /// Returns whether the operation leaves the world as it was: it may be repeated at will, and none of
+    /// its effects changes anything.
+    ///
+    /// Having no effect is not enough. What must not be sent twice changes something, whether or not its
+    /// author found a word for it.
     pub fn is_read_only(&self) -> bool {
-        self.effects.iter().all(|e| e.is_read_only())
+        self.redo == Redo::Resend && self.effects.iter().all(|e| e.is_read_only())
+    }
+
+    /// Returns the name of the runbook that a call starts, now or later, if it starts one.
+    pub(crate) fn runbook_in<'a>(&self, args: &'a Value) -> Option<&'a str> {
+        let field = self.positional().find(|field| field.kind == RUNBOOK)?;
+        args.get(&field.name)?.as_str()
+    }
+
+    /// Returns the position of the argument that names a runbook to run, now or later, if there is one.
+    pub fn runbook_argument(&self) -> Option<usize> {
+        self.positional().position(|field| field.kind == RUNBOOK)
     }
 
     /// Returns the fields of the value, when the value is a map.
@@ -385,6 +357,11 @@ impl Declaration {
         fields(&self.output)
     }
 }
+
+/// The format of an argument that names a runbook: what that runbook does is done by whoever calls.
+///
+/// `#[schemars(extend("format" = "runbook"))]` on a field of `Args` says so.
+const RUNBOOK: &str = "runbook";
 
 fn output_schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.root_schema_for::<T>()
@@ -417,7 +394,7 @@ fn fields(schema: &Schema) -> Vec<Field> {
 fn kind_of(schema: &Value) -> String {
     if let Some(format) = schema.get("format").and_then(Value::as_str) {
         match format {
-            "duration" | "path" | "date-time" | "resource-id" => return format.to_owned(),
+            "duration" | "path" | "date-time" | "resource-id" | RUNBOOK => return format.to_owned(),
             _ => {}
         }
     }
@@ -560,5 +537,7 @@ fn written<O: Operation>(outcome: Outcome<O::Output>) -> Result<Outcome<Value>> 
         Error::rejected(format!("failed to write the value of `{}` ({})", O::NAME, type_name::<O::Output>()))
             .because(e)
     })?;
+    let is_secret = TypeId::of::<O::Output>() == TypeId::of::<SecretRef>();
+    let value = if is_secret { value } else { recorded::data(value) };
     Ok(Outcome::Done(Done { value, effected: done.effected }))
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, Snippet};
+use crate::recorded;
 use crate::runbook::{Param, ParamKind, Runbook};
 use crate::value::{SecretRef, Span};
 
@@ -14,8 +15,10 @@ use crate::value::{SecretRef, Span};
 pub enum Given {
     /// Text, from a command line or a file.
     Text(String),
-    /// A value, from a script or a schedule.
+    /// A value, from a program: plain data, in which nothing is a secret.
     Value(Value),
+    /// A value as a run recorded it: what a script passes on. Secrets in it are secrets, and no text is.
+    Recorded(Value),
 }
 
 /// Reads a kind of parameter that the engine does not know, such as a resource id.
@@ -72,8 +75,16 @@ pub(crate) fn bind(runbook: &Runbook, given: &[(String, Given)], around: &Surrou
 /// Reads one value as the parameter's kind.
 fn read(param: &Param, given: &Given, around: &Surroundings<'_>) -> Result<Value, String> {
     let text = match given {
-        Given::Value(Value::String(text)) | Given::Text(text) => text,
-        Given::Value(value) => return read_value(param, value),
+        // Whatever text a script has may come from anywhere: it would choose which secret is used.
+        Given::Recorded(Value::String(_)) if param.kind == ParamKind::Secret => {
+            return Err(
+                "a script passes a secret on as secret(\"..\") or as a parameter of its own, never as text"
+                    .into(),
+            );
+        }
+        Given::Recorded(Value::String(text)) | Given::Value(Value::String(text)) | Given::Text(text) => text,
+        Given::Recorded(value) => return read_value(param, value.clone()),
+        Given::Value(value) => return read_value(param, recorded::data(value.clone())),
     };
     let json =
         |what: &str| serde_json::from_str::<Value>(text).map_err(|e| format!("this is no {what}: {e}"));
@@ -97,30 +108,30 @@ fn read(param: &Param, given: &Given, around: &Surroundings<'_>) -> Result<Value
             .map(|time| Value::String(time.to_string()))
             .map_err(|_| "this is no point in time; write for example 2026-11-20T22:00:00Z".into()),
         ParamKind::List if text.trim_start().starts_with('[') => {
-            json("list").and_then(|v| read_value(param, &v))
+            json("list").and_then(|v| read_value(param, recorded::data(v)))
         }
         ParamKind::List => Ok(text.split(',').map(|item| Value::from(item.trim())).collect()),
-        ParamKind::Map => json("map").and_then(|v| read_value(param, &v)),
+        ParamKind::Map => json("map").and_then(|v| read_value(param, recorded::data(v))),
         ParamKind::Secret => read_secret(text),
         ParamKind::Other(kind) => match (around.reader)(kind) {
-            Some(reader) => reader(text),
+            Some(reader) => reader(text).map(recorded::data),
             None => Err(format!("nobody here knows how to read a `{kind}`")),
         },
     }
 }
 
-/// Checks a value that came as JSON rather than text.
-fn read_value(param: &Param, value: &Value) -> Result<Value, String> {
+/// Checks a recorded value that came as JSON rather than text.
+fn read_value(param: &Param, value: Value) -> Result<Value, String> {
     let fits = match &param.kind {
         ParamKind::Int => value.is_i64(),
         ParamKind::Float => value.is_number(),
         ParamKind::Bool => value.is_boolean(),
         ParamKind::List => value.is_array(),
         ParamKind::Map => value.is_object(),
-        ParamKind::Secret => SecretRef::from_json(value).is_some(),
+        ParamKind::Secret => SecretRef::from_json(&value).is_some(),
         _ => false,
     };
-    if fits { Ok(value.clone()) } else { Err(format!("a {} is needed", param.kind)) }
+    if fits { Ok(value) } else { Err(format!("a {} is needed", param.kind)) }
 }
 
 /// A secret is named, never written down: the value would stand in a process list and in histories.
@@ -257,7 +268,7 @@ fn wrong(param: &Param, given: &Given, why: &str) -> Error {
     let value = match given {
         _ if param.kind == ParamKind::Secret => "...".to_owned(),
         Given::Text(text) => text.clone(),
-        Given::Value(value) => plain(value),
+        Given::Value(value) | Given::Recorded(value) => plain(value),
     };
     let shown = if value.chars().count() > 200 { "..." } else { &value };
     let error = Error::invalid(format!("wrong value for the parameter `{}`", param.name));

@@ -3,29 +3,27 @@
 //! Nothing is sent here, and everything that can be refused is refused here.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::core::{Core, HEARTBEAT, Notice};
+use crate::effect::Effects;
 use crate::error::{Error, Result};
 use crate::event::{Cause, Event, FORMAT, Pin, Prepared, Provenance, RunId, Source, fingerprint};
 use crate::journal::NewRun;
 use crate::params::{Given, Surroundings, bind};
 use crate::runbook::Runbook;
-use crate::script::Program;
+use crate::script::Bundle;
 
 /// How many runs may stand above one: a runbook that runs itself must not go on for ever.
 const DEEPEST: u32 = 8;
 
 /// Turns a map of parameters into what was given by name.
-pub(crate) fn by_name(params: &Value) -> Vec<(String, Given)> {
+pub(crate) fn by_name(params: &Value, given: impl Fn(Value) -> Given) -> Vec<(String, Given)> {
     let entries = params.as_object().into_iter().flatten();
-    entries
-        .filter(|(_, v)| !v.is_null())
-        .map(|(name, value)| (name.clone(), Given::Value(value.clone())))
-        .collect()
+    let present = entries.filter(|(_, value)| !value.is_null());
+    present.map(|(name, value)| (name.clone(), given(value.clone()))).collect()
 }
 
 /// Everything needed to prepare a run.
@@ -45,10 +43,12 @@ pub struct RunRequest {
     pub cause: Cause,
     /// When a keeper may wake it; at once unless set.
     pub wake: Option<Timestamp>,
-    /// The text, when the runbook is not from the library.
-    pub(crate) text: Option<String>,
     /// How many runs stand above it.
     pub(crate) depth: u32,
+    /// What whatever causes the run may do; the run may do no more. Nothing limits a run that a person starts.
+    pub granted: Option<Effects>,
+    /// Texts that stand before those of the library: one that is not in it, or what a parent pinned.
+    pub(crate) pinned: Vec<Source>,
 }
 
 impl RunRequest {
@@ -62,8 +62,9 @@ impl RunRequest {
             id: RunId::fresh(),
             cause: Cause::Person,
             wake: None,
-            text: None,
             depth: 0,
+            granted: None,
+            pinned: Vec::new(),
         }
     }
 
@@ -77,46 +78,48 @@ impl RunRequest {
     /// Runs a text that is not in the library.
     #[must_use]
     pub fn text(mut self, text: impl Into<String>) -> Self {
-        self.text = Some(text.into());
+        self.pinned.push(Source { name: self.runbook.clone(), text: text.into() });
         self
     }
 }
 
-impl Core {
-    /// Compiles a runbook with everything it imports.
-    pub(crate) fn program(&self, main: Source) -> Result<(Program, Vec<Source>)> {
-        let mut sources = vec![main];
-        let mut checked = 0;
-        while checked < sources.len() {
-            let source = sources[checked].clone();
-            let program = self.language.compile(Arc::from([source]))?;
-            for name in program.imports()? {
-                if !sources.iter().any(|known| known.name == name) {
-                    sources.push(self.library.source(&name)?);
-                }
-            }
-            checked += 1;
-        }
-        Ok((self.language.compile(sources.clone().into())?, sources))
-    }
+/// What a child takes from the step that starts it.
+pub(crate) struct Parent<'a> {
+    /// The run.
+    pub(crate) run: &'a RunId,
+    /// Its step.
+    pub(crate) step: u32,
+    /// How many runs stand above it.
+    pub(crate) depth: u32,
+    /// Its texts, when they are not those that it began with.
+    pub(crate) mended: Option<Vec<Source>>,
+    /// Its folder.
+    pub(crate) workdir: &'a Path,
+}
 
+impl Core {
     /// Makes a run of a request, without writing it anywhere.
-    pub(crate) fn make(&self, request: &RunRequest) -> Result<(NewRun, Runbook, Program)> {
-        let main = match &request.text {
-            Some(text) => Source { name: request.runbook.clone(), text: text.clone() },
-            None => self.library.source(&request.runbook)?,
+    pub(crate) fn make(&self, request: &RunRequest) -> Result<(NewRun, Runbook, Bundle)> {
+        let find = |name: &str| match request.pinned.iter().find(|pinned| pinned.name == name) {
+            Some(pinned) => Ok(pinned.clone()),
+            None => self.library.source(name),
         };
-        let runbook = Runbook::parse(&main)?;
-        self.language.check_params(&runbook)?;
-        let (program, sources) = self.program(main)?;
-        if let Some(finding) = self.language.findings(&runbook, &program).into_iter().next() {
+        let main = find(&request.runbook)?;
+        let runbook = self.language.header(&main)?;
+        let mut bundle = self.language.bundle(main, &find)?;
+        if let Some(finding) = self.language.findings(&mut bundle).into_iter().next() {
             return Err(finding);
         }
+        if let Some(granted) = &request.granted {
+            runbook.check_granted(granted, "the runbook that starts it")?;
+        }
+        let sources = bundle.sources();
         let environment = |name: &str| self.environment.as_ref().and_then(|lookup| lookup(name));
         let reader = |kind: &str| self.readers.iter().find(|(name, _)| name == kind).map(|(_, r)| r.clone());
         let bound =
             bind(&runbook, &request.params, &Surroundings { environment: &environment, reader: &reader })?;
-        let provenance = match request.text.is_some() || self.library.is_shipped(&runbook.name) {
+        // Where the text of a pinned child comes from is said by its parent.
+        let provenance = match !request.pinned.is_empty() || self.library.is_shipped(&runbook.name) {
             true => Provenance::default(),
             false => self.library.provenance(),
         };
@@ -142,8 +145,9 @@ impl Core {
             workdir: request.workdir.to_string_lossy().into_owned(),
             paths: bound.paths,
             depth: request.depth,
+            granted: request.granted.clone(),
         };
-        Ok((NewRun { id: request.id.clone(), prepared, sources, wake: request.wake }, runbook, program))
+        Ok((NewRun { id: request.id.clone(), prepared, sources, wake: request.wake }, runbook, bundle))
     }
 
     /// Writes a run down. Afterwards it can be driven by any process.
@@ -157,29 +161,40 @@ impl Core {
         Ok(id)
     }
 
-    /// Prepares the child of a step. The same step always has the same child.
+    /// Prepares the child of a step. The same step always has the same child. It does no more than its parent
+    /// may, and its text is the one that is pinned with the parent, if there is one.
     pub(crate) async fn prepare_child(
         &self,
-        parent: &RunId,
-        step: u32,
-        depth: u32,
+        parent: Parent<'_>,
         runbook: &str,
         params: &Value,
-        workdir: &Path,
     ) -> Result<RunId> {
+        let depth = parent.depth + 1;
         if depth > DEEPEST {
             return Err(Error::invalid(format!(
                 "`{runbook}` would be the child of {DEEPEST} runs, each started by the one before"
             ))
             .hint("does a runbook run itself? let it loop instead"));
         }
-        let id = RunId::derived(&["child", parent.as_str(), &step.to_string()]);
+        let id = RunId::derived(&["child", parent.run.as_str(), &parent.step.to_string()]);
         if self.journal.run(&id).await?.is_none() {
+            let mut texts = match parent.mended {
+                Some(texts) => texts,
+                None => self.journal.sources(parent.run).await?,
+            };
+            let starter =
+                texts.first().ok_or_else(|| Error::storage(format!("run {} has no text", parent.run)))?;
+            let granted = Runbook::parse(starter)?.reach();
+            if !texts.iter().any(|text| text.name == runbook) {
+                texts.clear();
+            }
             let request = RunRequest {
                 id: id.clone(),
-                params: by_name(params),
-                workdir: workdir.to_owned(),
-                cause: Cause::Run { id: parent.clone(), step },
+                params: by_name(params, Given::Recorded),
+                granted: Some(granted),
+                pinned: texts,
+                workdir: parent.workdir.to_owned(),
+                cause: Cause::Run { id: parent.run.clone(), step: parent.step },
                 // The parent drives it; a keeper takes over only when nobody did for a while.
                 wake: Some(self.after(HEARTBEAT)),
                 depth,

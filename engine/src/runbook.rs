@@ -13,9 +13,9 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use toml::Spanned;
 
+use crate::effect::{Effect, Effects};
 use crate::error::{Error, Result, Snippet};
 use crate::event::{Source, fingerprint};
-use crate::operation::Effect;
 use crate::value::Span;
 
 /// A script with its title, parameters and permissions.
@@ -34,12 +34,14 @@ pub struct Runbook {
     /// The roles that whoever runs it needs.
     pub roles: Vec<String>,
     /// What the script may do.
-    pub effects: Vec<Effect>,
+    pub effects: Effects,
     /// How long a run that is parked on a mistake waits for a mended text, before it is stopped and what
     /// it deferred runs.
     pub mend_within: Duration,
     /// The parameters, in the order of the file.
     pub params: Vec<Param>,
+    /// Where the words of `effects` stand in the text.
+    places: Vec<Range<usize>>,
 }
 
 /// How long a run waits for its mistake to be mended unless the runbook says otherwise.
@@ -148,16 +150,11 @@ impl Runbook {
         let header: Header = toml::from_str(&text[matter.range.clone()]).map_err(|e| {
             matter.error(e.span().unwrap_or(0..0), "the front matter is not right", e.message().to_owned())
         })?;
-        let mut effects = Vec::new();
-        for word in &header.effects {
-            let effect = Effect::parse(word.get_ref()).ok_or_else(|| {
-                let words: Vec<&str> = Effect::ALL.iter().map(|(_, w)| *w).collect();
-                matter
-                    .error(word.span(), &format!("there is no effect `{}`", word.get_ref()), "unknown effect")
-                    .hint(format!("the effects are {}", words.join(", ")))
-            })?;
-            effects.push(effect);
-        }
+        let places = header.effects.iter().map(|word| {
+            let span = word.span();
+            matter.range.start + span.start..matter.range.start + span.end
+        });
+        let places = places.collect();
         let mut params = Vec::new();
         for (name, spec) in header.params.0 {
             params.push(spec.into_inner_param(name, &matter)?);
@@ -173,15 +170,59 @@ impl Runbook {
             title: header.title,
             summary: header.summary,
             roles: header.roles,
-            effects,
+            effects: header.effects.into_iter().map(Spanned::into_inner).collect(),
             params,
             text,
+            places,
         })
     }
 
-    /// Returns whether the runbook may have an effect.
+    /// Returns whether a step of the runbook may have an effect.
     pub fn allows(&self, effect: Effect) -> bool {
-        self.effects.iter().any(|allowed| allowed.covers(effect))
+        self.effects.allow(effect)
+    }
+
+    /// Returns all that whoever starts the runbook lets happen: its effects, and the use of a secret when a
+    /// parameter is one.
+    pub fn reach(&self) -> Effects {
+        let takes_secret = self.params.iter().any(|param| param.kind == ParamKind::Secret);
+        match takes_secret {
+            true => self.effects.clone().with(Effect::Secret),
+            false => self.effects.clone(),
+        }
+    }
+
+    /// Checks that it does no more than what was granted by whatever starts or imports it.
+    ///
+    /// # Errors
+    /// `Invalid`, with the words that are missing.
+    pub(crate) fn check_granted(&self, granted: &Effects, by: &str) -> Result<()> {
+        let reach = self.reach();
+        let lacking: Vec<String> = granted.lacking(&reach).iter().map(|word| format!("{word:?}")).collect();
+        match lacking.is_empty() {
+            true => Ok(()),
+            false => Err(Error::invalid(format!("`{}` may do more than {by}", self.name))
+                .hint(format!("add {} to the effects of {by}", lacking.join(", ")))),
+        }
+    }
+
+    /// Checks that its effects are among those that the program knows.
+    ///
+    /// # Errors
+    /// `Invalid`, with the first that is not underlined.
+    pub(crate) fn check_effects(&self, known: &[&str]) -> Result<()> {
+        let mut words = self.effects.words().zip(&self.places);
+        let Some((word, place)) = words.find(|(word, _)| !known.contains(word)) else { return Ok(()) };
+        let error = Error::invalid(format!("there is no effect `{word}` in `{}`", self.name));
+        Err(error
+            .snippet(Snippet {
+                name: self.name.clone(),
+                text: self.text.clone(),
+                offset: place.start,
+                len: place.len(),
+                label: "unknown effect".to_owned(),
+            })
+            .hint(format!("the effects are {}", known.join(", "))))
     }
 
     /// Returns the source text under its name.
@@ -388,7 +429,8 @@ help = "the machine"
             ("/*---\ntitle = \"x\"\n", "/"),
             ("", ""),
         ] {
-            let error = parse(text).expect_err(text);
+            let known = ["azure:read"];
+            let error = parse(text).and_then(|runbook| runbook.check_effects(&known)).expect_err(text);
             let labels: Vec<_> = miette::Diagnostic::labels(&error).expect("a label").collect();
             let span = labels[0].inner();
             let seen = &text[span.offset()..span.offset() + span.len()];

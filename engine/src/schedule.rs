@@ -134,6 +134,7 @@ mod tests {
             repeats: Some("0 6 * * *".into()),
             run: None,
             workdir: ".".into(),
+            granted: None,
         };
         let next = next_after(&appointment, at("2026-11-20T12:00:00Z")).unwrap();
         assert_eq!(next, Some(at("2026-11-21T06:00:00Z")));

@@ -86,6 +86,9 @@ impl JsonSchema for Span {
 ///
 /// This is all that a journal, a log or an error ever sees. An operation asks its
 /// [`Cx`](crate::Cx) for the value at the moment of use.
+///
+/// Its JSON form `{"$secret": name}` is a reference only in what a run records: there, a plain map that happens to
+/// look the same is written with its key escaped ([`recorded`](crate::recorded)).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecretRef {
@@ -95,7 +98,7 @@ pub struct SecretRef {
 }
 
 impl SecretRef {
-    /// Returns the reference that a JSON value stands for, when it is one.
+    /// Returns the reference that a recorded value stands for, when it is one.
     pub fn from_json(value: &Value) -> Option<Self> {
         let map = value.as_object().filter(|map| map.len() == 1)?;
         map.get("$secret")?.as_str().map(|name| SecretRef { name: name.to_owned() })

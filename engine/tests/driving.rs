@@ -583,7 +583,7 @@ async fn who_takes_over_outwaits_what_the_other_may_still_send() {
 
 #[tokio::test]
 async fn a_runbook_that_runs_itself_comes_to_an_end() {
-    let bench = Bench::new().with("again", r#"run("again")"#);
+    let bench = Bench::new().with("again", r#"let name = "ag" + "ain"; run(name)"#);
     let engine = bench.engine();
     let run = bench.prepare(&engine, "again").await;
     let driven = engine.run(&run).await.unwrap();

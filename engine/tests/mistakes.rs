@@ -368,6 +368,20 @@ async fn a_mended_text_goes_on_with_what_was_done_and_answered() {
 }
 
 #[tokio::test]
+async fn the_children_of_a_mended_text_are_pinned_with_it() {
+    let (bench, run) = at_the_mistake().await;
+    let mended = BROKEN.replace("wait(\"soon\")", "run(\"kid\")");
+    let bench = bench
+        .text("a", &front_matter("", &mended))
+        .text("kid", &front_matter("", "box::send(\"of that day\")"));
+    bench.engine().mend(&run, None, "ada").await.unwrap();
+    let bench = bench.text("kid", &front_matter("", "box::send(\"of another day\")"));
+    let driven = bench.engine().run(&run).await.unwrap();
+    assert!(matches!(driven, Driven::Ended(RunEnd::Succeeded { .. })), "{driven:?}");
+    assert_eq!(bench.sent(), ["first", "of that day", "second", "clean up"]);
+}
+
+#[tokio::test]
 async fn a_text_that_goes_another_way_is_refused_and_the_run_keeps_its_own() {
     let (bench, run) = at_the_mistake().await;
     let before = bench.journal.records(&run, 0).await.unwrap();

@@ -13,8 +13,8 @@ use crate::terminal;
 
 /// Check runbooks without running them
 ///
-/// Finds wrong front matter, syntax errors, operations that do not exist or take other arguments, and effects
-/// that the front matter does not name. Sends nothing.
+/// Finds wrong front matter, syntax errors, operations that do not exist or take other arguments, effects that
+/// the front matter does not name, and runbooks that are started and may do more. Sends nothing.
 #[derive(Args, Debug)]
 pub(crate) struct Check {
     /// Names of runbooks, or files; all of the library when left out
@@ -33,7 +33,7 @@ impl Check {
         let mut wrong = 0;
         for name in &names {
             let findings = match file(&home, name) {
-                Some((folder, stem)) => home.engine_over(Library::new().folder(folder))?.check(&stem)?,
+                Some((folder, stem)) => engine.check_text(Library::new().folder(folder).source(&stem)?),
                 None => Engine::check(&engine, name)?,
             };
             wrong += usize::from(!findings.is_empty());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use relight_engine::event::{Lease, Park, RunEnd, StepEnd};
-use relight_engine::{Driven, Effect, Engine, RunId};
+use relight_engine::{Driven, Effect, Engine, RunId, recorded};
 use serde_json::Value;
 
 use crate::exit::{Exit, Result};
@@ -187,8 +187,8 @@ async fn print_results(engine: &Engine, run: &RunId, end: &RunEnd) -> Result<()>
     let mut out = io::stdout().lock();
     let history = engine.history(run).await?;
     let value = match end {
-        RunEnd::Succeeded { value } => value,
-        _ => &Value::Null,
+        RunEnd::Succeeded { value } => recorded::plain(value),
+        _ => Value::Null,
     };
     let operations = engine.operations();
     let writes = |name: &str| {
@@ -207,7 +207,7 @@ async fn print_results(engine: &Engine, run: &RunId, end: &RunEnd) -> Result<()>
     match value {
         Value::Null => {}
         Value::Object(_) | Value::Array(_) => writeln!(out, "{value:#}")?,
-        simple => writeln!(out, "{}", plain(simple))?,
+        simple => writeln!(out, "{}", plain(&simple))?,
     }
     Ok(())
 }

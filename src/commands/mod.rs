@@ -9,6 +9,7 @@ pub(crate) mod lab;
 pub(crate) mod leases;
 pub(crate) mod list;
 pub(crate) mod new;
+mod plan;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod schedule;

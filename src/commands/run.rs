@@ -3,16 +3,17 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use relight_engine::{Plan, PlannedCall, RunRequest};
+use relight_engine::{Changes, Plan, RunRequest};
+use serde_json::json;
 
 use super::foreground::{self, Answers};
-use super::request;
+use super::{plan, request};
 use crate::cli::{Assignment, Global};
 use crate::exit::{Exit, Result};
 use crate::report::Audience;
 use crate::setup::Home;
 use crate::terminal;
-use crate::words::{Table, assignments};
+use crate::words::assignments;
 
 /// Run a runbook
 ///
@@ -29,7 +30,7 @@ pub(crate) struct Run {
     params: Vec<Assignment>,
 
     /// Print what would be read and changed, in order, and send nothing
-    #[arg(long, conflicts_with_all = ["detach", "yes", "json"])]
+    #[arg(long, conflicts_with_all = ["detach", "yes"])]
     plan: bool,
 
     /// Write the run down and leave it to `relight serve`; print its id
@@ -40,7 +41,7 @@ pub(crate) struct Run {
     #[arg(long)]
     yes: bool,
 
-    /// Print every event as one JSON object per line
+    /// Print every event as one JSON object per line, or a plan as one
     #[arg(long)]
     json: bool,
 
@@ -55,7 +56,7 @@ impl Run {
         let mut request = request(&self.runbook, &self.params)?;
         request.require_clean = self.require_clean;
         if self.plan {
-            return print_plan(&home.planner().await?.plan(&request)?);
+            return print_plan(&home.planner().await?.plan(&request)?, self.json);
         }
         if self.detach {
             return detach(&home, &request).await;
@@ -81,48 +82,28 @@ async fn detach(home: &Home, request: &RunRequest) -> Result {
     Ok(Exit::Done)
 }
 
-fn print_plan(plan: &Plan) -> Result {
+fn print_plan(plan: &Plan, json: bool) -> Result {
     let mut out = io::stdout().lock();
+    if json {
+        let plan = json!({
+            "runbook": plan.runbook.name,
+            "params": plan.params,
+            "calls": plan.calls,
+            "changes": Changes::of(&plan.calls),
+        });
+        writeln!(out, "{plan}")?;
+        return Ok(Exit::Done);
+    }
     writeln!(out, "{}: {}", plan.runbook.name, plan.runbook.title)?;
     let params = assignments(&plan.params);
     if !params.is_empty() {
         writeln!(out, "with {params}")?;
     }
     writeln!(out)?;
-    let mut table = Table::default();
-    for (call, number) in plan.calls.iter().filter(|call| !SAID.contains(&call.operation.as_str())).zip(1..) {
-        let perhaps = if call.conditional { "perhaps " } else { "" };
-        let text = format!("{}({})", call.operation, call.args.join(", "));
-        table.row([format!("{number:>3}."), format!("{perhaps}{}", does(call)), text]);
-        table.row([String::new(), format!("line {}", call.line), format!("  {}", call.summary)]);
-    }
-    for line in table.lines(0) {
+    for line in plan::lines(&plan.runbook.name, &plan.calls, true) {
         writeln!(out, "{line}")?;
     }
-    let changes = plan.calls.iter().filter(|call| changes(call)).count();
-    let calls = if changes == 1 { "call changes" } else { "calls change" };
-    writeln!(
-        out,
-        "\n{changes} {calls} something; `unknown` is what only the run can tell. Nothing was sent."
-    )?;
+    let changes = plan::changes(&plan.calls);
+    writeln!(out, "\n{changes}; `unknown` is what only the run can tell. Nothing was sent.")?;
     Ok(Exit::Done)
-}
-
-/// Calls that do nothing but say something or look at the clock.
-const SAID: [&str; 4] = ["note", "now", "random", "secret"];
-
-/// Returns what a call does, in a word.
-fn does(call: &PlannedCall) -> &'static str {
-    match call.operation.split_once("::").map_or(call.operation.as_str(), |(area, _)| area) {
-        "ask" | "confirm" => "asks",
-        "wait" | "wait_until" => "waits",
-        "run" => "runs",
-        "schedule" => "schedules",
-        _ if changes(call) => "changes",
-        _ => "reads",
-    }
-}
-
-fn changes(call: &PlannedCall) -> bool {
-    !call.effects.iter().all(|effect| effect.is_read_only())
 }

@@ -147,6 +147,7 @@ impl Add {
             repeats: repeat.map(|repeat| repeat.to_string()),
             run: None,
             workdir: request.workdir.to_string_lossy().into_owned(),
+            granted: None,
         };
         engine.journal().schedule(&appointment).await?;
         writeln!(io::stdout().lock(), "{id}")?;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use clap::Args;
 use relight_engine::{Param, Runbook};
 
+use super::plan;
 use crate::cli::Global;
 use crate::exit::{Exit, Result};
 use crate::setup::Home;
@@ -50,7 +51,19 @@ impl Show {
                 writeln!(out, "{line}")?;
             }
         }
-        let effects: Vec<&str> = runbook.effects.iter().map(|effect| effect.as_str()).collect();
+        match home.engine()?.calls(&self.runbook) {
+            Ok(calls) if calls.is_empty() => {}
+            Ok(calls) => {
+                writeln!(out, "\nCalls:")?;
+                for line in plan::lines(&runbook.name, &calls, false) {
+                    writeln!(out, "{line}")?;
+                }
+                writeln!(out, "{}.", plan::changes(&calls))?;
+            }
+            Err(_) => writeln!(out, "\nCalls cannot be read: see `relight check {}`", self.runbook)?,
+        }
+        let reach = runbook.reach();
+        let effects: Vec<&str> = reach.words().collect();
         let shipped = if library.is_shipped(&runbook.name) { "ships with relight" } else { "own" };
         let mut table = Table::default();
         table.row([

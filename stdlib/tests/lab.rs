@@ -7,11 +7,14 @@ use std::time::Duration;
 use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::{Park, RunEnd};
 use relight_engine::journal::{MemoryJournal, OwnerId};
-use relight_engine::{Driven, Engine, ErrorKind, Notice, RunId, RunRequest, Secret};
+use relight_engine::{Driven, Engine, ErrorKind, Library, Notice, RunId, RunRequest, Secret};
 use relight_lab::{Lab, LabConfig};
 use relight_stdlib::arm::{Arm, Cloud, Credential};
 use relight_stdlib::{Azure, Dialer};
 use serde_json::{Value, json};
+
+/// The examples schedule it.
+const DISABLE: &str = include_str!("../../runbooks/disable-vm-connect.rhai");
 
 /// A lab, an engine and a clock that whoever waits moves forward.
 struct World {
@@ -105,6 +108,7 @@ fn process(
 ) -> Engine {
     Engine::builder()
         .operations(relight_stdlib::all(azure))
+        .library(Library::new().ship("disable-vm-connect", DISABLE))
         .clock(Arc::new(clock.clone()))
         .journal(journal.clone())
         .observer(Arc::new(observe))

@@ -6,6 +6,8 @@ mod run;
 mod secret;
 mod wait;
 
+pub(crate) use run::RUN;
+
 use crate::operation::Registered;
 
 /// Returns the built-in operations.

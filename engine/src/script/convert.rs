@@ -6,6 +6,7 @@
 use rhai::{Array, Dynamic, Map};
 use serde_json::{Number, Value};
 
+use crate::recorded::{escaped, unescaped};
 use crate::value::SecretRef;
 
 /// Turns a script's value into JSON.
@@ -40,7 +41,9 @@ pub(crate) fn to_json(value: &Dynamic) -> Result<Value, String> {
     if let Ok(map) = value.as_map_ref() {
         let mut out = serde_json::Map::with_capacity(map.len());
         for (name, item) in map.iter() {
-            out.insert(name.to_string(), to_json(item).map_err(|e| format!("{e}, in `{name}`"))?);
+            let item = to_json(item).map_err(|e| format!("{e}, in `{name}`"))?;
+            // A map is data whatever it looks like: only a secret is written as one.
+            out.insert(escaped(name).unwrap_or_else(|| name.to_string()), item);
         }
         return Ok(Value::Object(out));
     }
@@ -70,7 +73,8 @@ pub(crate) fn from_json(value: &Value) -> Result<Dynamic, String> {
             None => {
                 let mut out = Map::new();
                 for (name, item) in map {
-                    out.insert(name.as_str().into(), from_json(item)?);
+                    let name = unescaped(name).unwrap_or(name);
+                    out.insert(name.into(), from_json(item)?);
                 }
                 out.into()
             }
@@ -92,6 +96,7 @@ fn friendly(type_name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recorded::data;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -106,7 +111,7 @@ mod tests {
         leaf.prop_recursive(4, 40, 6, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-                proptest::collection::btree_map("[a-z]{1,6}", inner, 0..6)
+                proptest::collection::btree_map("[a-z$]{1,6}", inner, 0..6)
                     .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })
@@ -115,6 +120,7 @@ mod tests {
     proptest! {
         #[test]
         fn json_survives_the_border(value in any_json()) {
+            let value = data(value);
             let there = from_json(&value).expect("goes in");
             prop_assert_eq!(to_json(&there).expect("comes out"), value);
         }
@@ -135,6 +141,16 @@ mod tests {
             assert!(error.contains(says), "{script}: {error}");
         }
         assert!(from_json(&json!(u64::MAX)).is_err());
+    }
+
+    #[test]
+    fn a_map_that_looks_like_a_secret_is_a_map() {
+        let mut map = Map::new();
+        map.insert("$secret".into(), "env:PW".into());
+        let json = to_json(&map.into()).unwrap();
+        assert_eq!(json, json!({ "$$secret": "env:PW" }));
+        let back = from_json(&json).unwrap();
+        assert_eq!(back.as_map_ref().unwrap().keys().next().unwrap(), "$secret");
     }
 
     #[test]

@@ -25,10 +25,12 @@ use rhai::{
 use serde_json::Value;
 
 use bind::{Context, bind, bind_natives};
-pub use inspect::{Finding, PlannedCall};
+pub(crate) use inspect::Bundle;
+pub use inspect::{Changes, Finding, Nested, PlannedCall};
 pub(crate) use raise::Ending;
 use raise::lowercase;
 
+use crate::effect::Effect;
 use crate::error::{Error, Result, Snippet};
 use crate::event::{Place, Source};
 use crate::operation::Registered;
@@ -111,18 +113,31 @@ pub(crate) struct Language {
     packages: Vec<Shared<Module>>,
     areas: Vec<(String, Shared<Module>)>,
     limits: Limits,
+    /// The words of all effects that front matter may name.
+    effects: Vec<&'static str>,
 }
 
 impl Language {
     /// Builds the language from the operations.
     ///
     /// # Errors
-    /// `Invalid` when two operations share a name or a name is no `area::verb`.
+    /// `Invalid` when two operations share a name, a name is no `area::verb`, or one word stands for two effects.
     pub(crate) fn new(operations: Vec<Registered>, limits: Limits) -> Result<Self> {
         let mut areas: BTreeMap<&str, Module> = BTreeMap::new();
         let mut by_name = BTreeMap::new();
+        let mut effects: Vec<Effect> = Effect::ALL.map(|(effect, _)| effect).into();
         for operation in operations {
             let name = operation.declaration.name;
+            for effect in operation.declaration.effects {
+                match effects.iter().find(|known| known.as_str() == effect.as_str()) {
+                    None => effects.push(*effect),
+                    Some(known) if known == effect => {}
+                    Some(_) => {
+                        let word = effect.as_str();
+                        return Err(Error::invalid(format!("`{name}` means something else by `{word}`")));
+                    }
+                }
+            }
             let (area, verb) = operation.declaration.split_name();
             let is_word = |w: &str| w.starts_with(|c: char| c.is_ascii_lowercase()) && !w.contains(':');
             if !is_word(verb) || !(area.is_empty() || is_word(area)) {
@@ -142,7 +157,8 @@ impl Language {
             module.build_index();
             (name.to_owned(), Shared::new(module))
         });
-        Ok(Language { areas: areas.collect(), operations: by_name, packages, limits })
+        let effects = effects.into_iter().map(Effect::as_str).collect();
+        Ok(Language { areas: areas.collect(), operations: by_name, packages, limits, effects })
     }
 
     /// Returns an operation by its name.
@@ -161,12 +177,16 @@ impl Language {
     /// `Invalid`, with the place underlined.
     pub(crate) fn compile(&self, sources: Arc<[Source]>) -> Result<Program> {
         let main = sources.first().ok_or_else(|| Error::storage("the run has no source text"))?;
-        let engine = self.engine();
+        let ast = self.parse(main)?;
+        Ok(Program { ast, sources })
+    }
+
+    /// Reads one text.
+    fn parse(&self, source: &Source) -> Result<AST> {
         let mut scope = Scope::new();
         // A variable here although it is a constant later: the optimiser must not fold it away.
         scope.push_dynamic("params", Dynamic::from(Map::new()));
-        let ast = engine.compile_with_scope(&scope, &main.text).map_err(|e| syntax_error(main, e))?;
-        Ok(Program { ast, sources })
+        self.engine().compile_with_scope(&scope, &source.text).map_err(|e| syntax_error(source, e))
     }
 
     /// Evaluates a program from the top, on the calling thread, which must have [`STACK`] bytes.
@@ -286,7 +306,7 @@ impl ModuleResolver for Pinned {
         path: &str,
         at: Position,
     ) -> Result<Shared<Module>, Box<EvalAltResult>> {
-        let source = self.sources.iter().skip(1).find(|source| source.name == path);
+        let source = self.sources.iter().skip(1).find(|source| source.name == path.trim_end_matches(".rhai"));
         let source = source.ok_or_else(|| EvalAltResult::ErrorModuleNotFound(path.to_owned(), at))?;
         let mut ast = engine
             .compile(&source.text)

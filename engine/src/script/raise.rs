@@ -10,6 +10,7 @@ use super::bind::of_call;
 use super::{NativeResult, convert};
 use crate::error::{Error, ErrorKind, Failure, ServiceError};
 use crate::event::{Place, Source};
+use crate::recorded;
 
 /// How one evaluation ended.
 #[derive(Debug)]
@@ -87,7 +88,8 @@ pub(super) fn raised(error: &Error, context: &NativeCallContext<'_>) -> Box<Eval
         "code": failure.service.as_ref().and_then(|s| s.code.clone()),
         "status": failure.service.as_ref().and_then(|s| s.status),
         "target": failure.service.as_ref().and_then(|s| s.target.clone()),
-        "details": failure.service.as_ref().map(|s| s.details.clone()).unwrap_or_default(),
+        // What a service says is data, also when it looks like a secret.
+        "details": recorded::data(failure.service.as_ref().map(|s| s.details.clone()).unwrap_or_default().into()),
         "request_id": failure.service.as_ref().and_then(|s| s.request_id.clone()),
         "hint": failure.hints.join("\n"),
         "causes": failure.causes,
@@ -152,7 +154,7 @@ fn innermost<'a>(source: Option<&'a str>, error: &'a EvalAltResult) -> (Option<&
 
 /// Reads what a script threw: our own map thrown on, or any value of its own.
 fn thrown_error(thrown: &Dynamic) -> Error {
-    let Ok(json) = convert::to_json(thrown) else {
+    let Ok(json) = convert::to_json(thrown).map(|thrown| recorded::plain(&thrown)) else {
         return Error::rejected("the runbook threw a value");
     };
     let text = |name: &str| json.get(name).and_then(Value::as_str).map(str::to_owned);

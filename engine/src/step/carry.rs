@@ -23,6 +23,8 @@ use crate::event::{Effected, Event, Lease, Park, Progress, StepEnd};
 use crate::journal::{LeaseFilter, Sync};
 use crate::lease::CLOSE_AGAIN;
 use crate::operation::{Outcome, Pending, Probe, Redo, Registered};
+use crate::prepare::Parent;
+use crate::recorded;
 use crate::replay::{PastStep, StepState};
 use crate::retry::{Exhausted, RetryOptions, RetryPolicy};
 
@@ -188,21 +190,24 @@ impl Steps {
     }
 
     /// Reads where an operation stands.
-    async fn settle(&self, step: u32, past: &PastStep, outcome: Outcome<Value>) -> Result<(), Unwind> {
+    async fn settle(&self, step: u32, past: &PastStep, mut outcome: Outcome<Value>) -> Result<(), Unwind> {
+        if let Err(error) = self.grant(outcome.effected_mut()) {
+            return self.refused(step, error).await;
+        }
         match outcome {
             Outcome::Done(done) => self.end(step, StepEnd::Ok(done.value), done.effected).await,
             Outcome::Pending(pending) => self.accept(step, past, pending).await,
             Outcome::Ask { question, choices } => match &past.answer {
-                Some(answer) => self.end(step, StepEnd::Ok(answer.clone()), Vec::new()).await,
+                Some(answer) => self.end(step, StepEnd::Ok(recorded::data(answer.clone())), Vec::new()).await,
                 None => self.ask(step, question, choices).await,
             },
             Outcome::Child { runbook, params } => {
-                let depth = self.line().history.prepared.depth + 1;
-                let child = self
-                    .core
-                    .prepare_child(&self.tenure.run, step, depth, &runbook, &params, &self.workdir)
-                    .await;
-                match child {
+                let (depth, mended) = {
+                    let history = &self.line().history;
+                    (history.prepared.depth, history.mended.clone())
+                };
+                let parent = Parent { run: &self.tenure.run, step, depth, mended, workdir: &self.workdir };
+                match self.core.prepare_child(parent, &runbook, &params).await {
                     Ok(child) => {
                         let pending = Pending {
                             continuation: json!({ CHILD: child.as_str() }),
@@ -318,9 +323,7 @@ impl Steps {
         if let Some(answer) = past.answer.as_ref().filter(|_| was_undecided) {
             return self.answered(step, answer, operation, cx, args).await;
         }
-        let redo =
-            if operation.declaration.is_read_only() { Redo::Resend } else { operation.declaration.redo };
-        let seen = match redo {
+        let seen = match operation.declaration.redo {
             Redo::Resend => return Ok(Decision::Again),
             Redo::Probe => match operation.probe(cx, args).await {
                 Ok(Probe::Found(outcome)) => return Ok(Decision::Found(outcome)),

@@ -18,12 +18,14 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::bridge::Bridge;
+use crate::builtin::RUN;
 use crate::clock::Interval;
 use crate::core::{Core, Notice};
 use crate::cx::{Cx, SendPermit};
 use crate::drive::{Drive, Halt};
+use crate::effect::Effect;
 use crate::error::{Error, ErrorKind, Failure, Result};
-use crate::event::{Cause, Event, Park, Place, Progress, RunEnd, RunId, Signal, StepEnd, digest};
+use crate::event::{Cause, Effected, Event, Park, Place, Progress, RunEnd, RunId, Signal, StepEnd, digest};
 use crate::journal::{OwnerId, Presence, Sync, Tenure};
 use crate::operation::Registered;
 use crate::redact::secrets_in;
@@ -418,18 +420,53 @@ impl Steps {
         u32::from_str_radix(&digits[..8], 16).map_or(0.5, |n| f64::from(n) / f64::from(u32::MAX))
     }
 
+    fn runbook(&self) -> Result<&Runbook> {
+        self.runbook.get().ok_or_else(|| Error::invalid("the runbook is not known yet"))
+    }
+
     /// Refuses a new call that the runbook must not make.
     fn permit(&self, operation: &Registered, args: &Value) -> Result<()> {
         let declaration = &operation.declaration;
-        let runbook = self.runbook.get().ok_or_else(|| Error::invalid("the runbook is not known yet"))?;
-        if let Some(effect) = declaration.effects.iter().find(|effect| !runbook.allows(**effect)) {
+        let runbook = self.runbook()?;
+        if let Some(effect) = runbook.effects.lacking_for(declaration.effects) {
             return Err(Error::invalid(format!(
                 "`{}` is not among the effects of `{}`",
                 declaration.name, runbook.name
             ))
             .hint(format!("add \"{}\" to the effects in the front matter", effect.as_str())));
         }
-        operation.check(&without_retry(args))
+        if !secrets_in(args).is_empty() && !runbook.reach().allow(Effect::Secret) {
+            return Err(Error::invalid(format!(
+                "`{}` is given a secret, and `{}` says nothing of secrets",
+                declaration.name, runbook.name
+            ))
+            .hint("add \"secret\" to the effects in the front matter"));
+        }
+        operation.check(&without_retry(args))?;
+        match declaration.runbook_in(args) {
+            // A child may be pinned; it is held to the same when it is prepared.
+            Some(_) if declaration.name == RUN => Ok(()),
+            Some(name) => self.permit_scheduled(name),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses to schedule a runbook that may do more than this one.
+    fn permit_scheduled(&self, name: &str) -> Result<()> {
+        self.core
+            .library
+            .runbook(name)?
+            .check_granted(&self.runbook()?.reach(), "the runbook that schedules it")
+    }
+
+    /// Has what a step schedules do no more than the run itself may, also when it is due.
+    fn grant(&self, effected: &mut [Effected]) -> Result<()> {
+        for effect in effected {
+            let Effected::Scheduled(appointment) = effect else { continue };
+            self.permit_scheduled(&appointment.runbook)?;
+            appointment.granted = Some(self.runbook()?.reach());
+        }
+        Ok(())
     }
 
     /// Takes the next step of the script: from the record, or live.

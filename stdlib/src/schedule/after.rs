@@ -10,9 +10,10 @@ use crate::prelude::*;
 pub(crate) struct Args {
     /// How long from now, such as `2h`.
     delay: Span,
-    /// Name of the runbook.
+    /// Name of the runbook. It may do no more than the one that schedules it.
+    #[schemars(extend("format" = "runbook"))]
     runbook: String,
-    /// Its parameters, as a person would write them; `#{}` when it takes none.
+    /// Its parameters; `#{}` when it takes none.
     params: serde_json::Map<String, Value>,
 }
 

@@ -10,9 +10,10 @@ pub(crate) struct Args {
     /// When, such as `2026-11-21T03:00:00Z` or `2026-11-21T04:00:00+01:00`.
     #[schemars(extend("format" = "date-time"))]
     time: String,
-    /// Name of the runbook.
+    /// Name of the runbook. It may do no more than the one that schedules it.
+    #[schemars(extend("format" = "runbook"))]
     runbook: String,
-    /// Its parameters, as a person would write them; `#{}` when it takes none.
+    /// Its parameters; `#{}` when it takes none.
     params: serde_json::Map<String, Value>,
 }
 

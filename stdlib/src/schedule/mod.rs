@@ -38,6 +38,7 @@ fn appoint(cx: &Cx, due: Timestamp, runbook: &str, params: &Value) -> Result<Out
         repeats: None,
         run: Some(cx.run().clone()),
         workdir: workdir.to_string_lossy().into_owned(),
+        granted: None,
     };
     let (id, runbook) = (appointment.id.clone(), appointment.runbook.clone());
     let value = Scheduled { id, runbook, due: format!("{due:.0}") };

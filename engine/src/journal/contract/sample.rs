@@ -51,6 +51,7 @@ pub(in crate::journal) fn new_run(id: &str) -> NewRun {
         workdir: "/work".into(),
         paths: vec![],
         depth: 0,
+        granted: None,
     };
     NewRun { id: id.into(), prepared, sources, wake: None }
 }
@@ -114,5 +115,6 @@ pub(in crate::journal) fn appointment(id: &str, due: i64) -> Appointment {
         repeats: None,
         run: None,
         workdir: "/work".into(),
+        granted: None,
     }
 }
