@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
-use relight_engine::Error;
+use relight_engine::{Error, ErrorCode};
 
 use crate::cli::{Cli, Command};
 use crate::platform;
@@ -127,7 +127,8 @@ impl std::error::Error for Unhelped<'_> {
 
 impl Diagnostic for Unhelped<'_> {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let (kind, code) = (self.0.kind().as_str(), self.0.code());
+        let kind = self.0.kind().as_str();
+        let code = self.0.error_code().map(ErrorCode::as_str).or(self.0.service_code());
         Some(Box::new(code.map_or_else(|| kind.to_owned(), |code| format!("{kind}: {code}"))))
     }
 

@@ -277,6 +277,19 @@ fn docs_explain_an_operation() {
 }
 
 #[test]
+fn docs_list_the_codes_that_a_script_can_decide_on() {
+    let docs = Sealed::new().relight(["docs", "local::restart"]).run().succeeds();
+    let codes = docs.split_once("Errors (`e.code` in `catch (e)`):\n").expect("a list of codes").1;
+    let codes = codes.split_once("\n\n").expect("what comes behind").0;
+    assert_snapshot!(codes, @r#"
+    NotFound    what was named is not there
+    Busy        turned away for now; only with `retry: #{ then: "throw" }`, else the run parks
+    Off         what was meant is switched off
+    OutOfTouch  what was meant, or what leads to it, has no connection
+    "#);
+}
+
+#[test]
 fn docs_of_nothing_say_what_was_meant() {
     let world = Sealed::new();
     assert_snapshot!(world.relight(["docs", "vmconnect::enabel"]).run(), @r"
@@ -845,7 +858,7 @@ fn a_failure_points_at_the_script() {
     --- stderr
     run [id1] of gone
     failed local::vm  there is no VM `nobody` in resource group `rg-edge`
-    rejected
+    rejected: NotFound
 
       x there is no VM `nobody` in resource group `rg-edge`
        ,-[gone:5:1]
@@ -960,7 +973,7 @@ fn an_unknown_fault_is_refused() {
       help: the faults are reply-lost, reset-before, throttled, slow, flaps, stuck, never-ends,
             succeeded-but-updating, other-spelling, host-moves, wrong-address, host-unreachable,
             token-expires, cae-challenge, old-api, role-missing, job-fails, garbage, long-poll-url,
-            conflict, location-only, async-only
+            conflict, location-only, async-only, agent-offline
     --- exit 2
     ");
 }

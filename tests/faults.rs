@@ -199,7 +199,7 @@ async fn a_missing_role_parks_and_is_mended() {
         _ => None,
     });
     let error = error.expect("the park is recorded");
-    assert_eq!(error.code(), Some("AuthorizationFailed"));
+    assert_eq!(error.service_code(), Some("AuthorizationFailed"));
     assert!(
         error.service_error().is_some_and(|service| service.request_id.is_some()),
         "no request id: {error:?}"

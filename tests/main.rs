@@ -4,6 +4,7 @@
 mod canaries;
 mod cli;
 mod clients;
+mod codes;
 mod drills;
 mod examples;
 mod faults;

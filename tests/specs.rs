@@ -499,7 +499,7 @@ impl Desk {
     /// Reads a resource of the lab, or returns nothing when it does not offer the version.
     async fn read(&self, path: &str, version: &str) -> Option<Value> {
         let script = format!(
-            "try {{ arm::get({path:?}, {version:?}) }} catch (e) {{ if e.code == \"NoRegisteredProviderFound\" {{ () }} else {{ throw e }} }}"
+            "try {{ arm::get({path:?}, {version:?}) }} catch (e) {{ if e.service_code == \"NoRegisteredProviderFound\" {{ () }} else {{ throw e }} }}"
         );
         let run = self.engine.prepare(&self.world.script(&["azure:read"], &script)).await.unwrap();
         match self.engine.run(&run).await.unwrap() {

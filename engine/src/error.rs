@@ -12,6 +12,8 @@ use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::code::ErrorCode;
+
 /// The result of nearly everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -132,6 +134,7 @@ pub struct Error(Arc<Inner>);
 #[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
+    code: Option<ErrorCode>,
     message: String,
     hints: Vec<String>,
     service: Option<ServiceError>,
@@ -146,6 +149,7 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Error(Arc::new(Inner {
             kind,
+            code: None,
             message: message.into(),
             hints: Vec::new(),
             service: None,
@@ -174,6 +178,13 @@ impl Error {
     /// Makes an error about the journal or the disk under it.
     pub fn storage(message: impl Into<String>) -> Self {
         Error::new(ErrorKind::Storage, message)
+    }
+
+    /// Says by a stable word what went wrong, so that a script can decide on it.
+    #[must_use]
+    pub fn code(mut self, code: ErrorCode) -> Self {
+        self.inner().code = Some(code);
+        self
     }
 
     /// Adds a next step: a command, a role, a file to edit.
@@ -242,8 +253,13 @@ impl Error {
         self.0.service.as_ref()
     }
 
+    /// Returns the stable word for what went wrong, if there is one.
+    pub fn error_code(&self) -> Option<&ErrorCode> {
+        self.0.code.as_ref()
+    }
+
     /// Returns the service's own code.
-    pub fn code(&self) -> Option<&str> {
+    pub fn service_code(&self) -> Option<&str> {
         self.0.service.as_ref()?.code.as_deref()
     }
 
@@ -272,6 +288,7 @@ impl Error {
         }
         Failure {
             kind: self.0.kind,
+            code: self.0.code.clone(),
             message: self.0.message.clone(),
             causes,
             hints: self.0.hints.clone(),
@@ -309,7 +326,8 @@ impl StdError for Error {
 
 impl Diagnostic for Error {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let code = self.code().unwrap_or(self.0.kind.as_str());
+        let code = self.error_code().map(ErrorCode::as_str).or(self.service_code());
+        let code = code.unwrap_or(self.0.kind.as_str());
         Some(Box::new(format!("relight::{code}")))
     }
 
@@ -337,6 +355,9 @@ impl Diagnostic for Error {
 pub struct Failure {
     /// What the error means for the run.
     pub kind: ErrorKind,
+    /// The stable word for what went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<ErrorCode>,
     /// The message without its causes.
     pub message: String,
     /// The cause chain, outermost first.
@@ -355,6 +376,7 @@ impl Failure {
     pub fn to_error(&self) -> Error {
         let mut error = Error::new(self.kind, self.message.clone());
         let inner = error.inner();
+        inner.code.clone_from(&self.code);
         inner.hints.clone_from(&self.hints);
         inner.service.clone_from(&self.service);
         inner.source = Cause::chain(&self.causes);
@@ -398,11 +420,13 @@ mod tests {
         let error = Error::rejected("failed to start `web-01`")
             .because(inner)
             .hint("free some space")
+            .code(ErrorCode::BUSY)
             .service(ServiceError { code: Some("Conflict".into()), status: Some(409), ..Default::default() });
         let failure = error.to_failure();
         assert_eq!(failure.causes, ["disk is full"]);
         assert_eq!(failure.to_error().to_failure(), failure);
-        assert_eq!(failure.to_error().code(), Some("Conflict"));
+        assert_eq!(failure.to_error().service_code(), Some("Conflict"));
+        assert_eq!(failure.to_error().error_code(), Some(&ErrorCode::BUSY));
     }
 
     #[test]

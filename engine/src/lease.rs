@@ -114,6 +114,7 @@ mod tests {
             summary: "Closes a door.",
             effects: &[Effect::AzureWrite],
             redo: Redo::Resend,
+            codes: &[],
             params: vec![field("door", true), field("node", false), field("group", false)],
             output: Schema::default(),
             notes: None,

@@ -17,6 +17,7 @@ mod bridge;
 mod builder;
 mod builtin;
 pub mod clock;
+mod code;
 mod core;
 mod cx;
 mod drive;
@@ -44,6 +45,7 @@ mod step;
 mod value;
 
 pub use builder::EngineBuilder;
+pub use code::ErrorCode;
 pub use core::{Answers, Environment, Liveness, Notice, Observer};
 pub use cx::{Cx, OnProgress, SecretSource};
 pub use effect::{Effect, Effects};

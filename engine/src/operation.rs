@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::code::ErrorCode;
 use crate::cx::Cx;
 pub(crate) use crate::effect::Effect;
 use crate::error::{Error, ErrorKind, Result};
@@ -221,6 +222,8 @@ pub trait Operation: Send + Sync + 'static {
     /// What to do when a crash leaves it unclear whether it happened. Anything but [`Redo::Resend`] says
     /// that it changes something, whatever its effects are called.
     const REDO: Redo;
+    /// Which codes its errors may have that a script can decide on.
+    const CODES: &'static [ErrorCode] = &[];
 
     /// Returns examples; each runs as a test.
     fn examples() -> Vec<Example> {
@@ -266,6 +269,8 @@ pub struct Declaration {
     pub effects: &'static [Effect],
     /// What to do when a crash leaves it unclear whether it happened.
     pub redo: Redo,
+    /// Which codes its errors may have.
+    pub codes: &'static [ErrorCode],
     /// The arguments, positional ones first.
     pub params: Vec<Field>,
     /// The value.
@@ -300,6 +305,7 @@ impl Declaration {
             summary: O::SUMMARY,
             effects: O::EFFECTS,
             redo: O::REDO,
+            codes: O::CODES,
             params: fields(&args),
             output: output_schema::<O::Output>(&mut generator),
             notes: args.get("description").and_then(Value::as_str).map(str::to_owned),

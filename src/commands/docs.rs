@@ -22,7 +22,7 @@ pub(crate) struct Docs {
 /// What is bound to the interpreter itself, and so is no operation.
 const NATIVES: [(&str, &str); 3] = [
     ("defer(|| ..)", "Runs a closure when the run ends in any way, the newest first."),
-    ("fail(message)", "Ends the run with an error, which `catch` can catch."),
+    ("fail(message)", "Ends the run with an error of the code `Failed`, which `catch` can catch."),
     ("progress(message, percent)", "Shows how far the script is, without recording it."),
 ];
 
@@ -105,6 +105,17 @@ fn page(out: &mut impl Write, operation: &Declaration) -> Result {
         if let Some(value) = &example.gives {
             writeln!(out, "  // gives {value}")?;
         }
+    }
+    let mut codes = Table::default();
+    for code in operation.codes {
+        codes.row([code.to_string(), code.meaning().unwrap_or_default().to_owned()]);
+    }
+    let lines = codes.lines(2);
+    if !lines.is_empty() {
+        writeln!(out, "\nErrors (`e.code` in `catch (e)`):")?;
+    }
+    for line in lines {
+        writeln!(out, "{line}")?;
     }
     let effects: Vec<&str> = operation.effects.iter().map(|effect| effect.as_str()).collect();
     let mut table = Table::default();

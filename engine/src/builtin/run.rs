@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::code::ErrorCode;
 use crate::cx::Cx;
 use crate::error::Result;
 use crate::operation::{Effect, Operation, Outcome, Redo};
@@ -36,6 +37,7 @@ impl Operation for Run {
     const EFFECTS: &'static [Effect] = &[];
     // The child's id is derived from this step: a second attempt finds the first one's child.
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::FAILED];
 
     async fn begin(&self, _: &Cx, args: &Child) -> Result<Outcome<Value>> {
         Ok(Outcome::Child { runbook: args.runbook.clone(), params: args.params.clone().unwrap_or_default() })

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::raise::{Over, place, raised, terminated};
 use super::{Door, NativeResult, Raise, convert, inspect};
+use crate::code::ErrorCode;
 use crate::error::{Error, Result};
 use crate::operation::Registered;
 
@@ -65,7 +66,9 @@ pub(super) fn bind_natives(module: &mut Module) {
             Ok(Dynamic::UNIT)
         });
     }
-    native(module, "fail", 1, |context, args| Err(raised(&Error::rejected(args[0].to_string()), context)));
+    native(module, "fail", 1, |context, args| {
+        Err(raised(&Error::rejected(args[0].to_string()).code(ErrorCode::FAILED), context))
+    });
     for (name, count, instead) in inspect::REPLACED {
         native(module, name, *count, move |context, _| {
             let error = Error::script(format!("a runbook has no `{name}`")).hint(format!("use {instead}"));

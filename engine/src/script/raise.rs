@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::bind::of_call;
 use super::{NativeResult, convert};
+use crate::code::ErrorCode;
 use crate::error::{Error, ErrorKind, Failure, ServiceError};
 use crate::event::{Place, Source};
 use crate::recorded;
@@ -85,7 +86,8 @@ pub(super) fn raised(error: &Error, context: &NativeCallContext<'_>) -> Box<Eval
     let json = serde_json::json!({
         "kind": failure.kind.as_str(),
         "message": failure.message,
-        "code": failure.service.as_ref().and_then(|s| s.code.clone()),
+        "code": failure.code,
+        "service_code": failure.service.as_ref().and_then(|s| s.code.clone()),
         "status": failure.service.as_ref().and_then(|s| s.status),
         "target": failure.service.as_ref().and_then(|s| s.target.clone()),
         // What a service says is data, also when it looks like a secret.
@@ -155,11 +157,12 @@ fn innermost<'a>(source: Option<&'a str>, error: &'a EvalAltResult) -> (Option<&
 /// Reads what a script threw: our own map thrown on, or any value of its own.
 fn thrown_error(thrown: &Dynamic) -> Error {
     let Ok(json) = convert::to_json(thrown).map(|thrown| recorded::plain(&thrown)) else {
-        return Error::rejected("the runbook threw a value");
+        return Error::rejected("the runbook threw a value").code(ErrorCode::FAILED);
     };
     let text = |name: &str| json.get(name).and_then(Value::as_str).map(str::to_owned);
     let Some(message) = text("message") else {
-        return Error::rejected(json.as_str().map_or_else(|| json.to_string(), str::to_owned));
+        let message = json.as_str().map_or_else(|| json.to_string(), str::to_owned);
+        return Error::rejected(message).code(ErrorCode::FAILED);
     };
     // Whatever the script says, it raises only what a script may have caught.
     let kind = text("kind").and_then(|k| serde_json::from_value(Value::String(k)).ok());
@@ -167,14 +170,17 @@ fn thrown_error(thrown: &Dynamic) -> Error {
         kind.filter(|kind| matches!(kind, ErrorKind::Unsent | ErrorKind::Transient | ErrorKind::Rejected));
     let list = |name: &str| json.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     let service = ServiceError {
-        code: text("code"),
+        code: text("service_code"),
         status: json.get("status").and_then(Value::as_u64).and_then(|s| u16::try_from(s).ok()),
         target: text("target"),
         details: list("details"),
         request_id: text("request_id"),
     };
+    // A map without a kind is none of ours: the author made it.
+    let own = || json.get("kind").is_none().then_some(ErrorCode::FAILED);
     Failure {
         kind: kind.unwrap_or(ErrorKind::Rejected),
+        code: text("code").map(ErrorCode::from).or_else(own),
         message,
         causes: list("causes").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         hints: text("hint").iter().flat_map(|h| h.lines()).map(str::to_owned).collect(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{KEEP_THREAD, Steps, Unwind};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Failure};
 use crate::event::{Event, Park, RunEnd, RunId, Signal, StepEnd};
 use crate::journal::Sync;
 use crate::replay::{PastStep, StepState};
@@ -63,7 +63,8 @@ impl Steps {
             RunEnd::Succeeded { value } => StepEnd::Ok(value),
             RunEnd::Failed { failure, .. } => {
                 let error = Error::rejected(format!("the child run {child} failed"));
-                StepEnd::Err(error.because(failure.to_error()).to_failure())
+                let code = failure.code.clone();
+                StepEnd::Err(Failure { code, ..error.because(failure.to_error()).to_failure() })
             }
             RunEnd::Stopped { by, .. } => StepEnd::Err(
                 Error::rejected(format!("the child run {child} was stopped by {by}")).to_failure(),

@@ -51,15 +51,30 @@ pub(super) fn parent<'a>(cx: &'a Cx<'_>, at: &Address, child: &str) -> Result<&'
     })
 }
 
+/// Returns whether the Arc agent of a node reaches Azure, in Azure's word.
+pub(super) fn connection(cx: &Cx<'_>, node: &Node) -> &'static str {
+    if cx.faults.is_offline(&node.name) { "Disconnected" } else { "Connected" }
+}
+
+/// What an instance is called that is out of touch.
+const GONE: &str = "NotConnectedRecently";
+
+/// Returns whether an instance is in touch with Azure: through any of its nodes.
+pub(super) fn is_in_touch(cx: &Cx<'_>, cluster: &Cluster) -> bool {
+    cluster.connectivity == "Connected" && cluster.nodes.iter().any(|node| !cx.faults.is_offline(&node.name))
+}
+
 pub(super) fn arc_settings(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
     settings(cx, at, "arcSettings", |cx, cluster| {
         let nodes = cluster.nodes.iter().map(|node| {
-            json!({"name": node.name, "arcInstance": machine_id(cx, cluster, node), "state": "Connected"})
+            let state = connection(cx, node);
+            json!({"name": node.name, "arcInstance": machine_id(cx, cluster, node), "state": state})
         });
+        let is_whole = cluster.nodes.iter().all(|node| connection(cx, node) == "Connected");
         json!({
             "provisioningState": "Succeeded",
             "arcInstanceResourceGroup": cluster.group,
-            "aggregateState": "Connected",
+            "aggregateState": if is_whole { "Connected" } else { "PartiallyConnected" },
             "perNodeDetails": nodes.collect::<Vec<_>>(),
         })
     })
@@ -141,6 +156,7 @@ pub(super) fn show(cx: &Cx<'_>, cluster: &Cluster) -> Value {
             "memoryInGiB": 256,
         })
     });
+    let in_touch = is_in_touch(cx, cluster);
     json!({
         "id": id(cx, cluster),
         "name": cluster.name,
@@ -151,9 +167,9 @@ pub(super) fn show(cx: &Cx<'_>, cluster: &Cluster) -> Value {
             {"principalId": uuid("identity"), "tenantId": cx.world.tenant, "type": "SystemAssigned"},
         "properties": {
             "provisioningState": "Succeeded",
-            "status": cluster.status,
-            "connectivityStatus": cluster.connectivity,
-            "lastSyncTimestamp": last_sync(cluster, cx.now).to_string(),
+            "status": if in_touch { &cluster.status } else { GONE },
+            "connectivityStatus": if in_touch { &cluster.connectivity } else { GONE },
+            "lastSyncTimestamp": last_sync(in_touch, cx.now).to_string(),
             "cloudId": uuid("cloud"),
             "aadClientId": uuid("client"),
             "aadTenantId": cx.world.tenant,
@@ -175,7 +191,7 @@ pub(super) fn show(cx: &Cx<'_>, cluster: &Cluster) -> Value {
 }
 
 /// An instance in touch spoke to Azure within the quarter of an hour, one out of touch three days ago.
-fn last_sync(cluster: &Cluster, now: Timestamp) -> Timestamp {
-    let ago = if cluster.connectivity == "Connected" { 10 * 60 } else { 3 * 24 * 3600 };
+fn last_sync(in_touch: bool, now: Timestamp) -> Timestamp {
+    let ago = if in_touch { 10 * 60 } else { 3 * 24 * 3600 };
     Timestamp::from_second(now.as_second() - ago).unwrap_or(now)
 }

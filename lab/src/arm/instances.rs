@@ -3,7 +3,9 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{Cx, address::Address, body::Fields, errors::ArmError, inventory, machines, operations};
+use super::{
+    Cx, address::Address, body::Fields, clusters, errors::ArmError, inventory, machines, operations,
+};
 use crate::{
     faults::Work,
     http::Reply,
@@ -66,7 +68,7 @@ fn act(cx: &mut Cx<'_>, vm: &Vm, action: &str) -> Result<Reply, ArmError> {
         (false, true) => seconds(25, 45),
         (false, false) => seconds(280, 320),
     };
-    let reachable = cx.world.cluster_of(vm).is_some_and(|cluster| cluster.connectivity == "Connected");
+    let reachable = cx.world.cluster_of(vm).is_some_and(|cluster| clusters::is_in_touch(cx, cluster));
     let (duration, change, failure) = match (action, vm.power) {
         _ if !reachable => (BRIDGE_PATIENCE, None, Some(bridge_timeout())),
         ("start", Power::Stopped) => (seconds(20, 40), Some((Power::Running, "Starting")), None),

@@ -79,7 +79,7 @@ fn show_node(cx: &Cx<'_>, cluster: &Cluster, node: &Node) -> Value {
         "tags": node.tags,
         "properties": {
             "provisioningState": "Succeeded",
-            "status": "Connected",
+            "status": clusters::connection(cx, node),
             "osType": "windows",
             "osName": "windows",
             "osSku": "Azure Stack HCI",
@@ -138,7 +138,7 @@ fn show_edge_device(cx: &Cx<'_>, cluster: &Cluster, node: &Node) -> Value {
         "properties": {
             "provisioningState": "Succeeded",
             "reportedProperties": {
-                "deviceState": "Connected",
+                "deviceState": clusters::connection(cx, node),
                 "networkProfile": {
                     "nicDetails": [
                         card("vmanagement(compute_management)", first.to_string(), &gateway, "Virtual", "Up"),

@@ -141,6 +141,14 @@ impl Faults {
         usually && !wrong && !self.has(&Fault::HostUnreachable)
     }
 
+    /// Returns whether the Arc agent of a node has lost its connection.
+    pub(crate) fn is_offline(&self, node: &str) -> bool {
+        self.active.iter().any(|active| match &active.fault {
+            Fault::AgentOffline(machine) => machine.is_empty() || machine.eq_ignore_ascii_case(node),
+            _ => false,
+        })
+    }
+
     /// Returns whether status addresses are as long as Azure's longest.
     pub(crate) fn has_long_addresses(&self) -> bool {
         self.has(&Fault::LongPollUrl)

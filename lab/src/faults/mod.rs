@@ -74,6 +74,8 @@ pub enum Fault {
     LocationOnly,
     /// `async-only`: VM actions carry no `Location`.
     AsyncOnly,
+    /// `agent-offline[=machine]`: the Arc agent of every node (or of this one) has lost its connection.
+    AgentOffline(String),
 }
 
 /// What a read is answered with under [`Fault::Garbage`].
@@ -130,6 +132,8 @@ impl fmt::Display for Fault {
             Fault::Conflict(seconds) => write!(f, "conflict={seconds}"),
             Fault::LocationOnly => f.write_str("location-only"),
             Fault::AsyncOnly => f.write_str("async-only"),
+            Fault::AgentOffline(machine) if machine.is_empty() => f.write_str("agent-offline"),
+            Fault::AgentOffline(machine) => write!(f, "agent-offline={machine}"),
         }
     }
 }
@@ -222,6 +226,7 @@ impl FromStr for Fault {
             "conflict" => Ok(Fault::Conflict(number(60)?)),
             "location-only" => alone(Fault::LocationOnly),
             "async-only" => alone(Fault::AsyncOnly),
+            "agent-offline" => Ok(Fault::AgentOffline(argument.unwrap_or_default().to_owned())),
             _ => Err(FaultParseError::Name(name.to_owned())),
         }
     }
@@ -243,7 +248,7 @@ impl From<Fault> for String {
 
 impl Fault {
     /// The name of every fault, for help texts and completion.
-    pub const NAMES: [&'static str; 22] = [
+    pub const NAMES: [&'static str; 23] = [
         "reply-lost",
         "reset-before",
         "throttled",
@@ -266,6 +271,7 @@ impl Fault {
         "conflict",
         "location-only",
         "async-only",
+        "agent-offline",
     ];
 }
 

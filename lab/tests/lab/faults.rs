@@ -4,7 +4,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{INSTANCE, JOBS, Site, group, instance, job_path, provision, remove, retry_after};
+use crate::support::{
+    CLUSTER, INSTANCE, JOBS, MACHINE, Site, group, instance, job_path, provision, remove, retry_after,
+};
 
 fn new_group() -> Option<Value> {
     Some(json!({"location": "eastus"}))
@@ -252,6 +254,22 @@ async fn conflict_lasts_until_the_other_write_is_done() {
     assert!(put().await.is(409, "ConflictingOperation"));
     site.clock.step(1);
     assert_eq!(put().await.status, 201);
+}
+
+#[tokio::test]
+async fn an_instance_is_in_touch_as_long_as_one_of_its_nodes_is() {
+    for (fault, node, cluster) in [
+        ("agent-offline=hq-node2", "Disconnected", "Connected"),
+        ("agent-offline=hq-node1", "Connected", "Connected"),
+        ("agent-offline", "Disconnected", "NotConnectedRecently"),
+    ] {
+        let site = Site::with(&[fault]).await;
+        let below = "{s}/resourceGroups/rg-edge/providers";
+        let path = format!("{below}/Microsoft.HybridCompute/machines/hq-node2?api-version={MACHINE}");
+        assert_eq!(site.get(&path).await.body["properties"]["status"], node, "{fault}");
+        let path = format!("{below}/Microsoft.AzureStackHCI/clusters/hq?api-version={CLUSTER}");
+        assert_eq!(site.get(&path).await.body["properties"]["connectivityStatus"], cluster, "{fault}");
+    }
 }
 
 #[tokio::test]

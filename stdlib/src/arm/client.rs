@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use relight_engine::clock::{Clock, SystemClock};
 use relight_engine::event::digest;
-use relight_engine::{Cx, Error, ErrorKind, Result};
+use relight_engine::{Cx, Error, ErrorCode, ErrorKind, Result};
 use reqwest::Url;
 use serde_json::Value;
 use uuid::Uuid;
@@ -477,6 +477,7 @@ impl Arm {
                 ErrorKind::Unsent,
                 format!("Azure's request limit is used up for {seconds} s"),
             )
+            .code(ErrorCode::BUSY)
             .retry_after(Some(turn)));
         }
         if !turn.is_zero() {
@@ -547,7 +548,7 @@ fn is_absence(error: &Error) -> bool {
     let elsewhere =
         ["SubscriptionNotFound", "InvalidSubscriptionId", "InvalidResourceNamespace", "InvalidResourceType"];
     error.status() == Some(404)
-        && !error.code().is_some_and(|code| elsewhere.iter().any(|c| c.eq_ignore_ascii_case(code)))
+        && !error.service_code().is_some_and(|code| elsewhere.iter().any(|c| c.eq_ignore_ascii_case(code)))
 }
 
 /// Returns whether a 429 is about the subscription's bucket rather than one busy resource.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relight_engine::{Error, ErrorKind, ServiceError};
+use relight_engine::{Error, ErrorCode, ErrorKind, ServiceError};
 use reqwest::Url;
 use serde_json::{Map, Value};
 
@@ -107,9 +107,23 @@ pub fn told(error: Error, arm: &ArmError, status: Option<u16>, request_id: Optio
         details: arm.details.iter().chain(&arm.extra).cloned().collect(),
         request_id: request_id.map(str::to_owned),
     });
-    match InnerErrors::of(arm) {
+    let error = match InnerErrors::of(arm) {
         Some(inner) => error.because(inner),
         None => error,
+    };
+    match code(status, arm) {
+        Some(code) => error.code(code),
+        None => error,
+    }
+}
+
+/// Returns the stable code of what Azure said. Its own codes differ from service to service.
+fn code(status: Option<u16>, arm: &ArmError) -> Option<ErrorCode> {
+    match status {
+        Some(404) => Some(ErrorCode::NOT_FOUND),
+        Some(429) => Some(ErrorCode::BUSY),
+        Some(409) if arm.has_code(&BUSY_CODES) => Some(ErrorCode::BUSY),
+        _ => None,
     }
 }
 

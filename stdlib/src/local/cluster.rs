@@ -97,7 +97,8 @@ impl Azure {
             [one] => Ok((*one).clone()),
             [] => {
                 let error =
-                    Error::rejected(format!("there is no Azure Local instance `{name}` in the subscription"));
+                    Error::rejected(format!("there is no Azure Local instance `{name}` in the subscription"))
+                        .code(ErrorCode::NOT_FOUND);
                 let close = near(name, all.iter().map(|c| c.name.as_str()));
                 Err(if close.is_empty() {
                     error
@@ -146,6 +147,7 @@ impl Azure {
             format!("{found} instances have")
         };
         Err(Error::rejected(format!("{how} a node `{host}`, which runs `{}`", vm.name))
+            .code(ErrorCode::NOT_FOUND)
             .hint("name the instance: #{ cluster: \"..\" }")
             .hint("to find it, the identity needs the role \"Reader\" on the subscription of the instance"))
     }
@@ -187,6 +189,7 @@ impl Operation for ReadCluster {
     const SUMMARY: &'static str = "Reads one Azure Local instance.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureRead];
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY];
 
     fn examples() -> Vec<Example> {
         vec![

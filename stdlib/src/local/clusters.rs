@@ -23,6 +23,7 @@ impl Operation for ListClusters {
     const SUMMARY: &'static str = "Lists the instances of Azure Local.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureRead];
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::BUSY];
 
     fn examples() -> Vec<Example> {
         vec![

@@ -84,7 +84,8 @@ impl Azure {
         if self.arm.find(cx, machine.as_str(), api::MACHINES).await.is_ok_and(|found| found.is_some()) {
             return Error::rejected(format!(
                 "`{name}` in `{group}` is an Arc machine, and not a VM of Azure Local"
-            ));
+            ))
+            .code(ErrorCode::NOT_FOUND);
         }
         // Only to help: whoever may not list gets the plain answer.
         let machines = self.list_machines(cx, None).await.unwrap_or_default();
@@ -97,6 +98,7 @@ impl Azure {
             .collect();
         if !elsewhere.is_empty() {
             return Error::rejected(format!("there is no VM `{name}` in resource group `{group}`"))
+                .code(ErrorCode::NOT_FOUND)
                 .hint(format!("there is one in {}: name that group", elsewhere.join(", ")));
         }
         not_found(name, &format!("in resource group `{group}`"), vms.iter())
@@ -104,7 +106,7 @@ impl Azure {
 }
 
 fn not_found<'a>(name: &str, place: &str, vms: impl Iterator<Item = &'a ResourceId> + Clone) -> Error {
-    let error = Error::rejected(format!("there is no VM `{name}` {place}"));
+    let error = Error::rejected(format!("there is no VM `{name}` {place}")).code(ErrorCode::NOT_FOUND);
     let close = near(name, vms.clone().map(ResourceId::name));
     if !close.is_empty() {
         return error.hint(format!("did you mean {}?", close.join(" or ")));

@@ -117,6 +117,7 @@ impl Operation for ListNodes {
     const SUMMARY: &'static str = "Lists the nodes of an Azure Local instance.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureRead];
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY];
 
     fn examples() -> Vec<Example> {
         vec![

@@ -131,7 +131,7 @@ impl Change {
                 Ok(Some(vm)) if self.is_over(&vm, &state) => Ok(Outcome::done(Powered::of(vm, true))),
                 _ => Err(error),
             },
-            Err(error) => Err(error),
+            Err(error) => Err(explain(error)),
             Ok(Advance::Wait(lro, wait, note)) => {
                 state.at = At::Following(lro);
                 // A read that fails costs nothing, and must not make us ask for the status sooner than wanted.
@@ -177,7 +177,8 @@ impl Change {
 
     /// Reads the VM until it is as wished.
     async fn settle(&self, azure: &Azure, cx: &Cx, state: State) -> Result<Outcome<Powered>> {
-        let gone = || Error::rejected(format!("`{}` is gone", state.machine.name()));
+        let gone =
+            || Error::rejected(format!("`{}` is gone", state.machine.name())).code(ErrorCode::NOT_FOUND);
         let vm = azure.read_vm(cx, &state.machine).await?.ok_or_else(gone)?;
         if self.is_reached(&vm) || self.goal.is_none() && is_running(&vm) {
             return Ok(Outcome::done(Powered::of(vm, true)));
@@ -188,6 +189,7 @@ impl Change {
     fn check(&self, vm: &Vm) -> Result<()> {
         if self.goal.is_none() && vm.is("Stopped") {
             return Err(Error::rejected(format!("`{}` is off and cannot be restarted", vm.name))
+                .code(ErrorCode::OFF)
                 .hint("start it: local::start(vm)"));
         }
         Ok(())
@@ -197,6 +199,18 @@ impl Change {
 impl State {
     fn pending(&self, wait: Duration, said: &str, percent: Option<f64>) -> Result<Outcome<Powered>> {
         Ok(Outcome::pending(self, wait)?.within(LIMIT).saying(said, percent))
+    }
+}
+
+/// Says of a failed change what a script can decide on. The words are those of the resource bridge, through which all
+/// changes of VMs go.
+fn explain(error: Error) -> Error {
+    match error.service_code() {
+        Some("Timeout") if error.message().contains("MocHealthChecker") => error
+            .code(ErrorCode::OUT_OF_TOUCH)
+            .hint("the instance's Arc resource bridge does not answer: check that it runs and reaches Azure"),
+        Some("VirtualMachineNotRunning") => error.code(ErrorCode::OFF),
+        _ => error,
     }
 }
 

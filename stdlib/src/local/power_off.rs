@@ -27,6 +27,7 @@ impl Operation for PowerOff {
     const SUMMARY: &'static str = "Turns a VM off without asking its guest, like pulling the plug.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureRead, Effect::AzureWrite];
     const REDO: Redo = Redo::Probe;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY, ErrorCode::OUT_OF_TOUCH];
 
     fn examples() -> Vec<Example> {
         vec![

@@ -20,6 +20,8 @@ impl Operation for Restart {
     const SUMMARY: &'static str = "Restarts a VM that runs.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureRead, Effect::AzureWrite];
     const REDO: Redo = Redo::Ask;
+    const CODES: &'static [ErrorCode] =
+        &[ErrorCode::NOT_FOUND, ErrorCode::BUSY, ErrorCode::OFF, ErrorCode::OUT_OF_TOUCH];
 
     fn examples() -> Vec<Example> {
         vec![

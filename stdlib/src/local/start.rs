@@ -19,6 +19,7 @@ impl Operation for Start {
     const SUMMARY: &'static str = "Starts a VM, or resumes a paused one, and waits until it runs.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureRead, Effect::AzureWrite];
     const REDO: Redo = Redo::Probe;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY, ErrorCode::OUT_OF_TOUCH];
 
     fn examples() -> Vec<Example> {
         vec![

@@ -19,6 +19,7 @@ impl Operation for Stop {
     const SUMMARY: &'static str = "Shuts a VM down and waits until it is off.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureRead, Effect::AzureWrite];
     const REDO: Redo = Redo::Probe;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY, ErrorCode::OUT_OF_TOUCH];
 
     fn examples() -> Vec<Example> {
         vec![

@@ -109,6 +109,7 @@ impl Operation for ReadVm {
     const SUMMARY: &'static str = "Reads one VM of Azure Local.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureRead];
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY];
 
     fn examples() -> Vec<Example> {
         vec![

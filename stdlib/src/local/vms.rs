@@ -23,6 +23,7 @@ impl Operation for ListVms {
     const SUMMARY: &'static str = "Lists the VMs of Azure Local.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureRead];
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY];
 
     fn examples() -> Vec<Example> {
         vec![

@@ -31,6 +31,7 @@ impl Operation for FirstReachable {
     const SUMMARY: &'static str = "Finds the first of several addresses that answers on a port.";
     const EFFECTS: &'static [Effect] = &[Effect::NetProbe];
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::TIMED_OUT];
 
     fn examples() -> Vec<Example> {
         vec![
@@ -78,6 +79,7 @@ impl FirstReachable {
         let said = format!("port {} answers on none of {} addresses yet", args.port, args.addresses.len());
         wait_on(cx, until, &said, || {
             Error::rejected(format!("port {} answers on no address: {}", args.port, tried.join(", ")))
+                .code(ErrorCode::TIMED_OUT)
                 .hint("connect to the VPN or the network of the host, or run this from a machine that is there")
                 .hint("when another address of the host can be reached, put it into the file: rdp::set_address(path, address)")
         })

@@ -30,6 +30,7 @@ impl Operation for WaitForPort {
     const SUMMARY: &'static str = "Waits until a port answers, and fails when it never does.";
     const EFFECTS: &'static [Effect] = &[Effect::NetProbe];
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::TIMED_OUT];
 
     fn examples() -> Vec<Example> {
         vec![
@@ -61,6 +62,7 @@ impl WaitForPort {
         let said = format!("{}:{} does not answer yet ({error})", args.address, args.port);
         wait_on(cx, until, &said, || {
             Error::rejected(format!("{}:{} did not answer", args.address, args.port))
+                .code(ErrorCode::TIMED_OUT)
                 .because(error)
                 .hint("check the address, the firewall and the VPN")
         })

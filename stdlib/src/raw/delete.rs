@@ -27,6 +27,7 @@ impl Operation for Delete {
     const SUMMARY: &'static str = "Deletes a resource and waits until it is gone.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::BUSY];
 
     fn examples() -> Vec<Example> {
         vec![

@@ -23,6 +23,7 @@ impl Operation for Get {
     const SUMMARY: &'static str = "Reads any resource or list from Azure Resource Manager.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureRead];
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY];
 
     fn examples() -> Vec<Example> {
         vec![

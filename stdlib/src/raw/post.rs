@@ -30,6 +30,7 @@ impl Operation for Post {
     const SUMMARY: &'static str = "Has a resource do something and waits until that is done.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
     const REDO: Redo = Redo::Ask;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY];
 
     fn examples() -> Vec<Example> {
         vec![

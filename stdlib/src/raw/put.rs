@@ -31,6 +31,7 @@ impl Operation for Put {
     const SUMMARY: &'static str = "Makes or replaces a resource and waits until that is done.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY];
 
     fn examples() -> Vec<Example> {
         vec![

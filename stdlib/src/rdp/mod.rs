@@ -6,7 +6,7 @@ mod set_address;
 mod write;
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use relight_engine::Registered;
@@ -24,7 +24,7 @@ pub(crate) fn all() -> Vec<Registered> {
 
 /// Replaces a file as a whole: a reader sees the old text or the new one, never half of it.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |e: std::io::Error| {
+    let failed = |e: io::Error| {
         Error::rejected(format!("failed to write {}", path.display()))
             .because(e)
             .hint("check that the folder exists and can be written")
@@ -44,7 +44,12 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 fn read_file(path: &Path) -> Result<file::RdpFile> {
     /// A file of this kind has a few dozen lines.
     const LARGEST: u64 = 1024 * 1024;
-    let failed = |e: std::io::Error| Error::rejected(format!("failed to read {}", path.display())).because(e);
+    let failed = |e: io::Error| {
+        let error = Error::rejected(format!("failed to read {}", path.display()));
+        let is_missing = e.kind() == io::ErrorKind::NotFound;
+        let error = if is_missing { error.code(ErrorCode::NOT_FOUND) } else { error };
+        error.because(e)
+    };
     if fs::metadata(path).map_err(failed)?.len() > LARGEST {
         return Err(Error::rejected(format!("{} is too large for an RDP file", path.display())));
     }

@@ -36,6 +36,7 @@ impl Operation for ReadRdp {
     const SUMMARY: &'static str = "Reads where a Remote Desktop file leads.";
     const EFFECTS: &'static [Effect] = &[Effect::FileRead];
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND];
 
     fn examples() -> Vec<Example> {
         vec![

@@ -27,6 +27,7 @@ impl Operation for SetAddress {
     const SUMMARY: &'static str = "Makes a Remote Desktop file lead to another address.";
     const EFFECTS: &'static [Effect] = &[Effect::FileRead, Effect::FileWrite];
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND];
 
     fn examples() -> Vec<Example> {
         vec![

@@ -82,6 +82,7 @@ impl Operation for Disable {
         "Closes the console of a VM, unless another VM's lease shares the port of its host.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureRead, Effect::AzureWrite];
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY];
 
     fn examples() -> Vec<Example> {
         vec![
@@ -299,7 +300,7 @@ fn open_nodes(jobs: &[Job], now: Timestamp) -> Vec<String> {
 }
 
 fn is_without_vm_connect(error: &Error) -> bool {
-    error.code() == Some("NoRegisteredProviderFound") || error.status() == Some(404)
+    error.service_code() == Some("NoRegisteredProviderFound") || error.status() == Some(404)
 }
 
 #[cfg(test)]

@@ -100,6 +100,8 @@ impl Operation for Enable {
         "Opens the console of a VM on its host, and leases it so that it is closed again.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureRead, Effect::AzureWrite];
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] =
+        &[ErrorCode::NOT_FOUND, ErrorCode::BUSY, ErrorCode::OFF, ErrorCode::OUT_OF_TOUCH];
 
     fn examples() -> Vec<Example> {
         vec![
@@ -139,6 +141,7 @@ impl Operation for Enable {
                 "`{node}`, which runs `{}`, is out of touch with Azure",
                 vm.name
             ))
+            .code(ErrorCode::OUT_OF_TOUCH)
             .hint(
                 "check the Arc agent of the node (azcmagent check), or open the console on the host itself",
             ));
@@ -290,7 +293,7 @@ impl Enable {
     }
 
     async fn read(&self, cx: &Cx, opening: &Opening) -> Result<Vm> {
-        let gone = || Error::rejected(format!("`{}` is gone", opening.vm.name()));
+        let gone = || Error::rejected(format!("`{}` is gone", opening.vm.name())).code(ErrorCode::NOT_FOUND);
         self.0.read_vm(cx, &opening.vm).await?.ok_or_else(gone)
     }
 
@@ -334,7 +337,7 @@ impl Opening {
                 "VM Connect needs the role \"{ROLE}\" on the instance {} and on the VM (Microsoft.AzureStackHCI/clusters/jobs/write)",
                 self.cluster
             )),
-            ErrorKind::Rejected if error.code() == Some("NoRegisteredProviderFound") => {
+            ErrorKind::Rejected if error.service_code() == Some("NoRegisteredProviderFound") => {
                 error.hint("VM Connect is a preview: the region of the instance may not offer it yet")
             }
             ErrorKind::Rejected if self.is_across_groups() => error.hint(format!(
@@ -362,6 +365,7 @@ fn check_vm(vm: &Vm) -> Result<()> {
             vm.name,
             vm.power_state.to_lowercase()
         ))
+        .code(ErrorCode::OFF)
         .hint(format!("start it first: local::start(\"{}\")", vm.name)));
     }
     Ok(())

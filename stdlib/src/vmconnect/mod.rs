@@ -59,6 +59,7 @@ fn check_cluster(cluster: &Cluster) -> Result<()> {
             "`{}` is out of touch with Azure ({}{since}), so no port can be opened through it",
             cluster.name, cluster.connectivity
         ))
+        .code(ErrorCode::OUT_OF_TOUCH)
         .hint(
             "check the instance's outbound connection, or open the console on the host with Hyper-V Manager",
         ));

@@ -73,6 +73,7 @@ impl Operation for Status {
         "Says whether the console of a VM is leased, and what Azure's jobs say about it.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureRead];
     const REDO: Redo = Redo::Resend;
+    const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY];
 
     fn examples() -> Vec<Example> {
         vec![

@@ -119,7 +119,10 @@ async fn a_version_that_is_refused_for_a_moment_is_kept() {
 async fn no_common_version_shows_both_lists() {
     let server = Fixed::new(vec![unregistered("9, 8"), unregistered("9, 8")]).await;
     let error = server.send(Method::Get).await.expect_err("nothing in common");
-    assert_eq!((error.kind(), error.code()), (ErrorKind::Rejected, Some("NoRegisteredProviderFound")));
+    assert_eq!(
+        (error.kind(), error.service_code()),
+        (ErrorKind::Rejected, Some("NoRegisteredProviderFound"))
+    );
     assert!(error.message().contains("3, 2, 1") && error.message().contains("9, 8"), "{error}");
 }
 

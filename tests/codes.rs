@@ -1,0 +1,180 @@
+//! The codes on which a script can decide: what an operation's docs name is what it gives, and nothing else.
+
+use std::collections::BTreeSet;
+
+use relight_engine::event::RunEnd;
+use relight_engine::{Driven, ErrorCode};
+use serde_json::{Value, json};
+
+use crate::examples::every_effect;
+use crate::support::world::{World, runbook, shipped};
+
+/// A call that goes wrong in a way that a script can decide on.
+struct Case {
+    operation: &'static str,
+    code: ErrorCode,
+    /// The faults of the lab.
+    faults: &'static [&'static str],
+    script: &'static str,
+}
+
+const fn case(
+    operation: &'static str,
+    code: ErrorCode,
+    faults: &'static [&'static str],
+    script: &'static str,
+) -> Case {
+    Case { operation, code, faults, script }
+}
+
+const NOT_FOUND: ErrorCode = ErrorCode::NOT_FOUND;
+const BUSY: ErrorCode = ErrorCode::BUSY;
+const OFF: ErrorCode = ErrorCode::OFF;
+const OUT_OF_TOUCH: ErrorCode = ErrorCode::OUT_OF_TOUCH;
+
+/// Turned away so often that no attempt is left.
+const THROTTLED: &[&str] = &["throttled=9"];
+const WRITES_THROTTLED: &[&str] = &["throttled=9,writes"];
+
+/// Every code of every operation that declares some. `RETRY` stands for options that let the script hear of it.
+const CASES: &[Case] = &[
+    case("local::vm", NOT_FOUND, &[], r#"local::vm("nope")"#),
+    case("local::vm", BUSY, THROTTLED, r#"local::vm("web-01", RETRY)"#),
+    case("local::vms", NOT_FOUND, &[], r#"local::vms(#{ group: "nope" })"#),
+    case("local::vms", BUSY, THROTTLED, "local::vms(RETRY)"),
+    case("local::cluster", NOT_FOUND, &[], r#"local::cluster("nope")"#),
+    case("local::cluster", BUSY, THROTTLED, r#"local::cluster("hq", RETRY)"#),
+    case("local::clusters", BUSY, THROTTLED, "local::clusters(RETRY)"),
+    case("local::nodes", NOT_FOUND, &[], r#"local::nodes("nope")"#),
+    case("local::nodes", BUSY, THROTTLED, r#"local::nodes("hq", RETRY)"#),
+    case("local::start", NOT_FOUND, &[], r#"local::start("nope")"#),
+    case("local::start", BUSY, WRITES_THROTTLED, r#"local::start("file-01", RETRY)"#),
+    case("local::start", OUT_OF_TOUCH, &["agent-offline"], r#"local::start("file-01")"#),
+    case("local::stop", NOT_FOUND, &[], r#"local::stop("nope")"#),
+    case("local::stop", BUSY, WRITES_THROTTLED, r#"local::stop("db-01", RETRY)"#),
+    case("local::stop", OUT_OF_TOUCH, &[], r#"local::stop("pos-01")"#),
+    case("local::power_off", NOT_FOUND, &[], r#"local::power_off("nope")"#),
+    case("local::power_off", BUSY, WRITES_THROTTLED, r#"local::power_off("db-01", RETRY)"#),
+    case("local::power_off", OUT_OF_TOUCH, &[], r#"local::power_off("pos-01")"#),
+    case("local::restart", NOT_FOUND, &[], r#"local::restart("nope")"#),
+    case("local::restart", BUSY, WRITES_THROTTLED, r#"local::restart("db-01", RETRY)"#),
+    case("local::restart", OFF, &[], r#"local::restart("file-01")"#),
+    case("local::restart", OUT_OF_TOUCH, &[], r#"local::restart("pos-01")"#),
+    case("vmconnect::enable", NOT_FOUND, &[], r#"vmconnect::enable("nope")"#),
+    case("vmconnect::enable", BUSY, THROTTLED, r#"vmconnect::enable("web-01", RETRY)"#),
+    case("vmconnect::enable", OFF, &[], r#"vmconnect::enable("file-01")"#),
+    case("vmconnect::enable", OUT_OF_TOUCH, &["agent-offline=hq-node2"], r#"vmconnect::enable("web-01")"#),
+    case("vmconnect::disable", NOT_FOUND, &[], r#"vmconnect::disable("nope")"#),
+    case("vmconnect::disable", BUSY, THROTTLED, r#"vmconnect::disable("web-01", RETRY)"#),
+    case("vmconnect::status", NOT_FOUND, &[], r#"vmconnect::status("nope")"#),
+    case("vmconnect::status", BUSY, THROTTLED, r#"vmconnect::status("web-01", RETRY)"#),
+    case("arm::get", NOT_FOUND, &[], r#"arm::get(GROUP + "x", "2022-09-01")"#),
+    case("arm::get", BUSY, THROTTLED, r#"arm::get(GROUP, "2022-09-01", RETRY)"#),
+    case(
+        "arm::put",
+        NOT_FOUND,
+        &[],
+        r#"arm::put(JOBS_OF_NOBODY + "/j-1", "2026-10-15-preview", #{ properties: #{} })"#,
+    ),
+    case("arm::put", BUSY, THROTTLED, r#"arm::put(GROUP, "2022-09-01", #{ location: "eastus" }, RETRY)"#),
+    case("arm::patch", NOT_FOUND, &[], r#"arm::patch(GROUP + "x", "2022-09-01", #{ tags: #{} })"#),
+    case("arm::patch", BUSY, THROTTLED, r#"arm::patch(GROUP, "2022-09-01", #{ tags: #{} }, RETRY)"#),
+    case("arm::post", NOT_FOUND, &[], r#"arm::post(VM_OF_NOBODY + "/start", "2026-04-01-preview")"#),
+    case("arm::post", BUSY, THROTTLED, r#"arm::post(VM_OF_NOBODY + "/start", "2026-04-01-preview", RETRY)"#),
+    case("arm::delete", BUSY, THROTTLED, r#"arm::delete(GROUP, "2022-09-01", RETRY)"#),
+    case(
+        "net::wait_for_port",
+        ErrorCode::TIMED_OUT,
+        &[],
+        r#"net::wait_for_port("127.0.0.1", 1, #{ wait: "10s" })"#,
+    ),
+    case("net::first_reachable", ErrorCode::TIMED_OUT, &[], r#"net::first_reachable(["127.0.0.1"], 1)"#),
+    case("rdp::read", NOT_FOUND, &[], r#"rdp::read("nope.rdp")"#),
+    case("rdp::set_address", NOT_FOUND, &[], r#"rdp::set_address("nope.rdp", "192.0.2.1")"#),
+    case("run", ErrorCode::FAILED, &[], r#"run("child")"#),
+];
+
+/// What a script that catches sees.
+async fn caught(case: &Case) -> Value {
+    let world = World::with(case.faults).await;
+    let group = format!("/subscriptions/{}/resourceGroups/rg-edge", world.lab.descriptor().subscription);
+    let vm = format!(
+        "{group}/providers/Microsoft.HybridCompute/machines/nope/providers/Microsoft.AzureStackHCI/virtualMachineInstances/default"
+    );
+    let jobs = format!("{group}/providers/Microsoft.AzureStackHCI/clusters/nope/jobs");
+    let script = case
+        .script
+        .replace("RETRY", r#"#{ retry: #{ attempts: 1, then: "throw" } }"#)
+        .replace("VM_OF_NOBODY", &format!("{vm:?}"))
+        .replace("JOBS_OF_NOBODY", &format!("{jobs:?}"))
+        .replace("GROUP", &format!("{group:?}"));
+    let script = format!("let seen = (); try {{ {script}; }} catch (e) {{ seen = e; }} seen");
+    let library = shipped().ship("child", &runbook(&[], r#"fail("on purpose")"#));
+    let engine = world.builder().library(library).build().expect("an engine");
+    let run = engine.prepare(&world.script(&every_effect(), &script)).await.expect("a run");
+    match engine.run(&run).await.expect("a run is driven") {
+        Driven::Ended(RunEnd::Succeeded { value }) => value,
+        other => json!(format!("{other:?}")),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_docs_of_an_operation_name_is_what_it_gives() {
+    let mut offenders = Vec::new();
+    for case in CASES {
+        let seen = caught(case).await;
+        if seen["code"] != case.code.as_str() {
+            offenders.push(format!("{}: {} gives {seen}", case.operation, case.script));
+        }
+    }
+    let given: BTreeSet<(&str, &str)> =
+        CASES.iter().map(|case| (case.operation, case.code.as_str())).collect();
+    for operation in World::new().await.engine().operations() {
+        for code in operation.codes {
+            if !ErrorCode::ALL.iter().any(|(known, _)| known == code) {
+                offenders.push(format!("{}: nobody knows the code `{code}`", operation.name));
+            }
+            if !given.contains(&(operation.name, code.as_str())) {
+                offenders.push(format!("{}: nothing shows that it gives `{code}`", operation.name));
+            }
+        }
+        let own: Vec<&str> = operation.codes.iter().map(ErrorCode::as_str).collect();
+        let more = given.iter().filter(|(name, code)| *name == operation.name && !own.contains(code));
+        offenders.extend(more.map(|(name, code)| format!("{name}: its docs do not name `{code}`")));
+    }
+    println!("codes: {} calls that go wrong, {} codes of operations", CASES.len(), given.len());
+    assert!(offenders.is_empty(), "{} offenders:\n{}", offenders.len(), offenders.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn azures_own_code_and_status_stand_beside_ours() {
+    let get = case("arm::get", NOT_FOUND, &[], r#"arm::get(GROUP + "x", "2022-09-01")"#);
+    let seen = caught(&get).await;
+    assert_eq!(
+        [&seen["kind"], &seen["code"], &seen["service_code"], &seen["status"]],
+        [&json!("rejected"), &json!("NotFound"), &json!("ResourceGroupNotFound"), &json!(404)]
+    );
+}
+
+/// An author's own words reach whoever catches them, also in a parent and after being thrown on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_keeps_its_code_on_its_way() {
+    for (script, code) in [
+        (r#"fail("on purpose")"#, json!("Failed")),
+        (r#"try { local::vm("nope") } catch (e) { throw e; }"#, json!("NotFound")),
+        (r#"try { run("child") } catch (e) { throw e; }"#, json!("Failed")),
+        (r#"throw #{ code: "TooOld", message: "too old" }"#, json!("TooOld")),
+    ] {
+        let seen = caught(&case("", ErrorCode::FAILED, &[], script)).await;
+        assert_eq!(seen["code"], code, "{script}: {seen}");
+    }
+    let world = World::new().await;
+    for (script, code) in [
+        (r#"local::vm("nope")"#, "NotFound"),
+        (r#"throw "enough""#, "Failed"),
+        (r#"throw #{ code: "TooOld", message: "too old" }"#, "TooOld"),
+    ] {
+        let ran = world.run_script(&["azure:read"], script).await;
+        assert_eq!(ran.failure().code.as_ref().map(ErrorCode::as_str), Some(code), "{script}");
+    }
+}
