@@ -200,7 +200,7 @@ impl Core {
                 match steps.carry(step, false).await {
                     // After a stop, the script unwinds at that step and what it deferred runs. A wrong
                     // call is made, and refused, once more by the script.
-                    Ok(_) | Err(Unwind::Stop(_) | Unwind::Mistake(_)) => {}
+                    Ok(_) | Err(Unwind::Stop(_) | Unwind::Mistake(_) | Unwind::Replay) => {}
                     Err(Unwind::Wait(until)) => {
                         return parked(steps.park(Park::Waiting, Some(until)).await);
                     }
@@ -301,6 +301,7 @@ fn parked(unwind: Unwind) -> Result<Driven> {
         Unwind::Parked(park, until) => Ok(Driven::Parked(*park, until)),
         Unwind::Halt(error) | Unwind::Mistake(error) => Err(error),
         Unwind::Wait(until) => Ok(Driven::Parked(Park::Waiting, Some(until))),
+        Unwind::Replay => Err(Error::storage("a script was replayed and is to be replayed again")),
         Unwind::Stop(by) => Ok(Driven::Ended(RunEnd::Stopped { by, unreplayed: None })),
     }
 }

@@ -307,6 +307,21 @@ async fn a_stop_between_two_steps_runs_what_was_deferred() {
     assert_eq!(bench.sent(), ["clean up"]);
 }
 
+#[tokio::test]
+async fn a_stop_that_finds_a_deferred_step_under_way_lets_it_come_to_its_end() {
+    // Whoever takes the run up cannot tell by the step alone that the script was over.
+    let bench = Bench::with(r#"defer(|| { wait("2h"); box::send("clean up") }); box::send("first")"#);
+    let engine = bench.engine();
+    let run = engine.prepare(&RunRequest::new("a")).await.unwrap();
+    let driven = engine.drive(&run, Duration::from_secs(60)).await.unwrap();
+    assert!(matches!(driven, Driven::Parked(Park::Waiting, Some(_))), "{driven:?}");
+    engine.stop(&run, "ada").await.unwrap();
+    let next = bench.engine();
+    let driven = tokio::time::timeout(Duration::from_secs(20), next.run(&run)).await.unwrap().unwrap();
+    assert!(matches!(driven, Driven::Ended(RunEnd::Succeeded { .. })), "{driven:?}");
+    assert_eq!(bench.sent(), ["first", "clean up"]);
+}
+
 /// The same record under another text: what another version of the program may make of it.
 struct Retold(Arc<MemoryJournal>, &'static str);
 #[async_trait]

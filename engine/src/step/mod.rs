@@ -54,6 +54,8 @@ pub(crate) enum Unwind {
     Parked(Box<Park>, Option<Timestamp>),
     /// A person stopped the run; the event is written.
     Stop(String),
+    /// Only the script can tell what a word from outside means for the step under way.
+    Replay,
     /// The step under way was a wrong call. Nothing was sent, and it is no step any more.
     Mistake(Error),
     /// Nothing more may be done or written.
@@ -86,6 +88,8 @@ struct Line {
     history: History,
     /// The number of the last step that the script has reached.
     reached: u32,
+    /// Whether the script has been evaluated since this drive began: only then is it known what `deferring` says.
+    replayed: bool,
     /// Whether the script is over and what it deferred runs.
     deferring: bool,
     /// Whether a word from outside may be waiting.
@@ -113,7 +117,14 @@ impl Steps {
             workdir: PathBuf::from(&history.prepared.workdir),
             paths: history.prepared.paths.clone().into(),
             bridge: Bridge::here(),
-            line: Mutex::new(Line { history, reached: 0, deferring: false, signalled: true, unwind: None }),
+            line: Mutex::new(Line {
+                history,
+                reached: 0,
+                replayed: false,
+                deferring: false,
+                signalled: true,
+                unwind: None,
+            }),
         })
     }
 
@@ -126,6 +137,7 @@ impl Steps {
     pub(crate) fn rewind(&self) {
         let mut line = self.line();
         line.reached = 0;
+        line.replayed = true;
         line.deferring = false;
         line.unwind = None;
     }
@@ -288,6 +300,11 @@ impl Steps {
         for signal in self.core.journal.signals(&self.tenure.run).await? {
             let stop = match &signal {
                 Signal::Stop { .. } if self.stopped_by().is_some() => None,
+                // Is the step under way the script's, or one that it deferred?
+                Signal::Stop { .. } if self.must_replay() => {
+                    self.line().signalled = true;
+                    return Err(Unwind::Replay);
+                }
                 // What was deferred is the orderly end already; the word stays until it is over.
                 Signal::Stop { .. } if self.line().deferring => continue,
                 Signal::Stop { by } => {
@@ -306,6 +323,12 @@ impl Steps {
             }
         }
         Ok(())
+    }
+
+    /// Returns whether a step is under way that the script has not come to in this drive.
+    fn must_replay(&self) -> bool {
+        let line = self.line();
+        !line.replayed && line.history.unfinished().is_some()
     }
 
     /// Appends events, folds them into the past, and shows them.
