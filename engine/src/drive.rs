@@ -105,6 +105,16 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause before driving a run is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
+/// Returns the pauses between attempts at what failed and may go well later.
+pub(crate) fn pauses() -> impl Iterator<Item = Duration> {
+    (0..u32::MAX).map(pause_after)
+}
+
+/// Returns the pause after one failure more than so many.
+fn pause_after(times: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << times.min(16)).min(LONGEST_PAUSE)
+}
+
 /// One run under way.
 #[derive(Default)]
 pub(crate) struct Drive {
@@ -141,8 +151,7 @@ impl Drives {
         table.driven.remove(run);
         if again {
             let times = table.failed.get(run).map_or(0, |failed| failed.times);
-            let pause = FIRST_PAUSE.saturating_mul(1 << times.min(16)).min(LONGEST_PAUSE);
-            table.failed.insert(run.clone(), Failed { times: times + 1, again: now + pause });
+            table.failed.insert(run.clone(), Failed { times: times + 1, again: now + pause_after(times) });
         } else {
             table.failed.remove(run);
         }

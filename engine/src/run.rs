@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 
 use crate::bridge::on_own_thread;
 use crate::core::Core;
-use crate::drive::{Drive, Ending, Halt};
+use crate::drive::{Drive, Ending, Halt, pauses};
 use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Event, Park, Record, RunEnd, RunId, Source};
 use crate::journal::{Claim, OwnerId, Presence};
@@ -69,6 +69,13 @@ impl Way {
     }
 }
 
+/// Whether a run may stand in the journal as driven by this process.
+#[derive(Clone, Copy, PartialEq)]
+enum Touched {
+    No,
+    Maybe,
+}
+
 /// A run as it was read, ready to be driven.
 struct Loaded {
     /// The number of the last record that was read.
@@ -109,19 +116,49 @@ impl Core {
                 core.drives.end(&run, &drive, result, core.clock.elapsed(), again);
             }
         });
-        let driven = AssertUnwindSafe(self.drive_alone(&run, &drive, &way)).catch_unwind().await;
-        ending.with(driven.unwrap_or_else(|panic| {
-            let said = panic_message(panic.as_ref());
-            Err(Error::storage(format!("driving run {run} failed: {said}")).hint("please report it"))
-        }));
+        let mut driven = self.drive_caught(&run, &drive, &way, Touched::No).await;
+        // Nobody waits for a drive that was dropped, so nobody would hear that its run could not be put
+        // away and counts as driven by a process that lives.
+        for pause in pauses() {
+            let is_storage = driven.as_ref().is_err_and(|error| error.kind() == ErrorKind::Storage);
+            if !is_storage || drive.cancel.get().is_none() {
+                break;
+            }
+            tokio::select! {
+                () = self.clock.sleep(pause) => {}
+                () = self.cancel.wait() => break,
+            }
+            driven = self.drive_caught(&run, &drive, &way, Touched::Maybe).await;
+        }
+        ending.with(driven);
     }
 
-    async fn drive_alone(self: &Arc<Self>, run: &RunId, drive: &Arc<Drive>, way: &Way) -> Result<Driven> {
+    async fn drive_caught(
+        self: &Arc<Self>,
+        run: &RunId,
+        drive: &Arc<Drive>,
+        way: &Way,
+        touched: Touched,
+    ) -> Result<Driven> {
+        let driven = AssertUnwindSafe(self.drive_alone(run, drive, way, touched)).catch_unwind().await;
+        driven.unwrap_or_else(|panic| {
+            let said = panic_message(panic.as_ref());
+            Err(Error::storage(format!("driving run {run} failed: {said}")).hint("please report it"))
+        })
+    }
+
+    async fn drive_alone(
+        self: &Arc<Self>,
+        run: &RunId,
+        drive: &Arc<Drive>,
+        way: &Way,
+        touched: Touched,
+    ) -> Result<Driven> {
         let mut place = match &way.places {
             Some(places) => places.clone().acquire_owned().await.ok(),
             None => None,
         };
-        if let Some(why) = drive.cancel.get().or_else(|| self.cancel.get()) {
+        if let (Touched::No, Some(why)) = (touched, drive.cancel.get().or_else(|| self.cancel.get())) {
             // Nobody has touched it, so nothing needs to be written.
             return Ok(Driven::Parked(why.park(), None));
         }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -403,8 +403,8 @@ async fn a_person_who_interrupts_a_closing_leaves_it_to_the_worker() {
 
 // Errors while driving.
 
-/// A journal whose disk is full while a switch is on.
-struct FullDisk(Arc<dyn Journal>, AtomicBool);
+/// A journal whose disk is full while a switch is on, and how often it said so.
+struct FullDisk(Arc<dyn Journal>, AtomicBool, AtomicUsize);
 
 impl Around for FullDisk {
     fn behind(&self) -> &dyn Journal {
@@ -413,7 +413,10 @@ impl Around for FullDisk {
 
     fn allow(&self) -> Result<()> {
         match self.1.load(Ordering::SeqCst) {
-            true => Err(Error::storage("the disk is full")),
+            true => {
+                self.2.fetch_add(1, Ordering::SeqCst);
+                Err(Error::storage("the disk is full"))
+            }
             false => Ok(()),
         }
     }
@@ -422,7 +425,7 @@ impl Around for FullDisk {
 #[tokio::test]
 async fn a_disk_that_is_full_for_a_while_ends_neither_the_service_nor_its_runs() {
     let mut bench = Bench::new().standing().with("a", r#"for n in 0..3 { box::find(`p${n}`) } "done""#);
-    let disk = Arc::new(FullDisk(bench.journal.clone(), AtomicBool::new(false)));
+    let disk = Arc::new(FullDisk(bench.journal.clone(), AtomicBool::new(false), AtomicUsize::new(0)));
     let below = std::mem::replace(&mut bench.journal, disk.clone());
     let engine = bench.engine();
     let run = bench.prepare(&engine, "a").await;
@@ -455,6 +458,36 @@ async fn a_disk_that_is_full_for_a_while_ends_neither_the_service_nor_its_runs()
         "what was sent before the disk filled was found again"
     );
     assert!(told.lock().unwrap().iter().any(|line| line.contains("the disk is full")));
+}
+
+#[tokio::test]
+async fn a_dropped_call_that_cannot_be_put_down_is_put_down_when_the_disk_works_again() {
+    // Nobody waits for it and no worker stands here: its own process has to come back to it.
+    let mut bench = Bench::new().standing().with("a", r#"box::find("p0"); box::find("never")"#);
+    let disk = Arc::new(FullDisk(bench.journal.clone(), AtomicBool::new(false), AtomicUsize::new(0)));
+    let below = std::mem::replace(&mut bench.journal, disk.clone());
+    let engine = bench.engine();
+    let run = bench.prepare(&engine, "a").await;
+    bench.world.hold("p0");
+    {
+        let mut driving = Box::pin(engine.run(&run));
+        until("the request is on its way", || {
+            assert!(driving.as_mut().now_or_never().is_none());
+            async { bench.world.has_arrived("p0") }
+        })
+        .await;
+        disk.1.store(true, Ordering::SeqCst);
+    }
+    bench.world.release("p0");
+    until("the disk is asked in vain", || async { disk.2.load(Ordering::SeqCst) > 0 }).await;
+    disk.1.store(false, Ordering::SeqCst);
+    until("the run is put away", || {
+        bench.clock.advance(Duration::from_secs(1));
+        async { below.run(&run).await.unwrap().unwrap().status == Status::Parked }
+    })
+    .await;
+    assert_eq!(below.run(&run).await.unwrap().unwrap().park, Some(Park::Interrupted));
+    assert_eq!(bench.world.sent(), ["p0"]);
 }
 
 #[tokio::test]
