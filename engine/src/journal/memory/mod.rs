@@ -46,6 +46,12 @@ impl MemoryJournal {
         MemoryJournal::replay(inner.log[..inner.durable].iter().map(|(command, _)| command.clone()))
     }
 
+    /// Loses what a disk would not hold if the machine lost its power now: as [`crash`](Self::crash), in place.
+    pub fn lose_unsynced(&self) {
+        let kept = std::mem::take(&mut *self.crash().lock());
+        *self.lock() = kept;
+    }
+
     /// Returns the journal as if nothing had happened to a run after its record number `seq`.
     ///
     /// What its later events did to leases and schedules is undone, the words that they consumed

@@ -1,0 +1,233 @@
+//! The disk of a history: one journal, as each process sees it, with what goes wrong on the way.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use relight_engine::event::{Appointment, Event, RunId, Signal};
+use relight_engine::journal::{Appended, Around, Claim, Journal, NewRun, OwnerId, Sync, Tenure};
+use relight_engine::{Error, Result};
+
+use super::clock::{Nap, Time, seconds};
+use super::gates::{Gates, Kind, Pass};
+
+/// How long a process waits for a lock.
+const PATIENCE: SignedDuration = seconds(30);
+
+/// What is wrong with the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// So many writes fail.
+    Fails(u32),
+    /// Nothing can be written until then.
+    FullUntil(Timestamp),
+    /// Somebody else holds the lock until then; whoever writes waits for it, and gives up after half a minute.
+    LockedUntil(Timestamp),
+}
+
+/// What all processes share: the trouble, and who wrote what is not on the disk yet.
+#[derive(Default)]
+pub(crate) struct Shared {
+    pub(crate) trouble: Option<Trouble>,
+    /// The processes whose last records the disk may not hold yet.
+    pub(crate) unsynced: Vec<usize>,
+    /// The names under which processes are known, when the journal itself can tell who is gone.
+    pub(crate) entered: BTreeMap<usize, OwnerId>,
+    /// How many writes were let through.
+    pub(crate) writes: u64,
+    /// How many writes went wrong.
+    pub(crate) failures: u64,
+}
+
+/// The journal as one process sees it.
+pub(crate) struct Disk {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) shared: Arc<Mutex<Shared>>,
+    pub(crate) gates: Gates,
+    pub(crate) time: Time,
+    pub(crate) process: usize,
+    pub(crate) dead: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn alive(&self) -> Result<()> {
+        match self.dead.load(Ordering::SeqCst) {
+            true => Err(Error::storage("the process is dead")),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits for its turn to write.
+    async fn turn(&self, what: String) -> Result<Pass> {
+        self.alive()?;
+        let pass = self.gates.pass(self.process, Kind::Write, what).await;
+        self.alive()?;
+        let locked = match self.shared().trouble {
+            Some(Trouble::LockedUntil(until)) if until > self.time.now() => Some(until),
+            _ => None,
+        };
+        if let Some(until) = locked {
+            let left = until.duration_since(self.time.now());
+            let length = left.min(PATIENCE);
+            let nap = Nap { length, until: self.time.now() + length, elapsed: None };
+            self.gates.sleep(self.process, nap).await;
+            self.alive()?;
+            if left > PATIENCE {
+                self.shared().failures += 1;
+                return Err(Error::storage("the database is locked"));
+            }
+        }
+        let mut shared = self.shared();
+        match shared.trouble {
+            Some(Trouble::Fails(left)) => {
+                shared.trouble = (left > 1).then_some(Trouble::Fails(left - 1));
+                shared.failures += 1;
+                Err(Error::storage("input/output error"))
+            }
+            Some(Trouble::FullUntil(until)) if until > self.time.now() => {
+                shared.failures += 1;
+                Err(Error::storage("no space left on the disk"))
+            }
+            _ => {
+                shared.trouble = shared.trouble.filter(|t| matches!(t, Trouble::LockedUntil(_)));
+                shared.writes += 1;
+                Ok(pass)
+            }
+        }
+    }
+
+    /// Hands back what was written, unless the process does not live to see it.
+    async fn back<T>(&self, pass: Pass, result: Result<T>) -> Result<T> {
+        match pass {
+            Pass::Go => {}
+            Pass::DieAfter => self.dead.store(true, Ordering::SeqCst),
+            Pass::HoldAfter => {
+                self.gates.pass(self.process, Kind::Held, "held").await;
+            }
+        }
+        self.alive()?;
+        result
+    }
+
+    fn shared(&self) -> std::sync::MutexGuard<'_, Shared> {
+        self.shared.lock().expect("no panic while the disk is held")
+    }
+
+    fn synced(&self) {
+        self.shared().unsynced.clear();
+    }
+}
+
+#[async_trait]
+impl Around for Disk {
+    fn behind(&self) -> &dyn Journal {
+        &*self.journal
+    }
+
+    fn allow(&self) -> Result<()> {
+        self.alive()
+    }
+
+    fn enter(&self, owner: &OwnerId) -> Result<()> {
+        self.shared().entered.insert(self.process, owner.clone());
+        self.journal.enter(owner)
+    }
+
+    async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
+        let pass = self.turn(format!("prepare {}", run.id)).await?;
+        let result = self.journal.prepare(run, at).await;
+        self.synced();
+        self.back(pass, result).await
+    }
+
+    async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()> {
+        let pass = self.turn("heartbeat".to_owned()).await?;
+        let result = self.journal.heartbeat(owner, until).await;
+        self.synced();
+        self.back(pass, result).await
+    }
+
+    async fn claim(
+        &self,
+        run: &RunId,
+        owner: &OwnerId,
+        dead: Option<&OwnerId>,
+        at: Timestamp,
+    ) -> Result<Claim> {
+        let pass = self.turn(format!("claim {run}")).await?;
+        let result = self.journal.claim(run, owner, dead, at).await;
+        self.synced();
+        self.back(pass, result).await
+    }
+
+    async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended> {
+        let pass = self.turn(format!("append {} {}", tenure.run, named(events))).await?;
+        let result = self.journal.append(tenure, events, at, sync).await;
+        match sync {
+            Sync::Now => self.synced(),
+            Sync::Soon => self.shared().unsynced.push(self.process),
+        }
+        self.back(pass, result).await
+    }
+
+    async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
+        let pass = self.turn(format!("signal {run}")).await?;
+        let result = self.journal.signal(run, signal, at).await;
+        self.synced();
+        self.back(pass, result).await
+    }
+
+    async fn schedule(&self, appointment: &Appointment) -> Result<()> {
+        let pass = self.turn(format!("schedule {}", appointment.id)).await?;
+        let result = self.journal.schedule(appointment).await;
+        self.synced();
+        self.back(pass, result).await
+    }
+
+    async fn fire(
+        &self,
+        id: &str,
+        due: Timestamp,
+        run: NewRun,
+        next: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<bool> {
+        let pass = self.turn(format!("fire {id}")).await?;
+        let result = self.journal.fire(id, due, run, next, at).await;
+        self.synced();
+        self.back(pass, result).await
+    }
+}
+
+/// Returns what events are, in a few words.
+fn named(events: &[Event]) -> String {
+    let words: Vec<String> = events
+        .iter()
+        .map(|event| match event {
+            Event::StepStarted { step, operation, attempt, .. } => {
+                format!("started {step} {operation} #{attempt}")
+            }
+            Event::StepRetrying { step, clean, .. } => format!("retrying {step} clean={clean}"),
+            Event::StepAccepted { step, .. } => format!("accepted {step}"),
+            Event::StepFinished { step, end, .. } => match end {
+                relight_engine::event::StepEnd::Ok(_) => format!("finished {step}"),
+                relight_engine::event::StepEnd::Err(failure) => {
+                    format!("failed {step} ({})", failure.message)
+                }
+            },
+            Event::Parked { park, until } => {
+                let why = serde_json::to_value(park).map(|p| p["why"].to_string()).unwrap_or_default();
+                format!("parked {why} until {until:?}")
+            }
+            Event::Finished { end, .. } => {
+                let how = serde_json::to_value(end).map(|p| p["end"].to_string()).unwrap_or_default();
+                format!("over {how}")
+            }
+            Event::Signalled { signal } => format!("took {signal:?}"),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    words.join(", ")
+}

@@ -1,0 +1,86 @@
+//! What people do: they stop runs, close leases early, answer, and resume what waits for them.
+
+use jiff::Timestamp;
+use relight_engine::event::{Park, RunId};
+use relight_engine::journal::{Status, Summary};
+
+use super::History;
+use crate::clock::minutes;
+
+/// What a person did last for a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Care {
+    /// How many records the run had.
+    seq: u64,
+    at: Timestamp,
+    times: u32,
+}
+
+impl Care {
+    /// Returns when the person looks at the run again; never, when enough was tried.
+    pub(super) fn again(&self, run: &Summary) -> Option<Timestamp> {
+        let pause = if self.seq == run.seq { minutes(10) } else { minutes(0) };
+        (self.times <= 60).then(|| self.at + pause)
+    }
+}
+
+impl History {
+    /// A person stops a run, or closes a lease early.
+    pub(super) async fn meddle(&mut self) {
+        let open: Vec<RunId> =
+            self.runs().await.into_iter().filter(|run| !run.status.is_over()).map(|run| run.id).collect();
+        let leases = self.journal.leases().await.expect("leases");
+        if self.chance.per_mille(500) && !open.is_empty() {
+            let run = self.chance.one_of(&open).clone();
+            self.say(|_| format!("a person stops {run}"));
+            if let Err(error) = self.desk().stop(&run, "ann").await {
+                self.violated(format!("an open run cannot be stopped: {error:?}"));
+            }
+        } else if !leases.is_empty() {
+            let lease = self.chance.one_of(&leases).id.clone();
+            self.say(|_| format!("a person closes {lease}"));
+            match self.desk().close_lease(&lease).await {
+                Ok(run) => self.start_command(run, None),
+                Err(error) => self.violated(format!("a lease cannot be closed: {error:?}")),
+            }
+        }
+    }
+
+    /// A person does what the runs ask for. Returns whether there was anything.
+    pub(super) async fn serve_people(&mut self) -> bool {
+        let mut acted = false;
+        for run in self.runs().await.into_iter().filter(|run| run.status == Status::Parked) {
+            let now = self.time.now();
+            let care = self.care.get(&run.id).copied();
+            if care.is_some_and(|care| care.again(&run).is_none_or(|again| again > now)) {
+                continue;
+            }
+            let answer = match &run.park {
+                Some(Park::Question { choices, .. }) => {
+                    Some(choices.first().cloned().unwrap_or_else(|| "yes".into()))
+                }
+                Some(Park::Undecided { .. }) => {
+                    let key = (run.id.clone(), run.step);
+                    let happened = self.world.state().effects.contains_key(&key);
+                    Some(if happened { "done" } else { "again" }.to_owned())
+                }
+                Some(Park::Exhausted { .. } | Park::Denied { .. } | Park::Halted { .. }) => None,
+                Some(Park::Interrupted) if self.interrupted.contains(&run.id) => None,
+                _ => continue,
+            };
+            let times = care.map_or(0, |care| care.times) + 1;
+            self.care.insert(run.id.clone(), Care { seq: run.seq, at: now, times });
+            acted = true;
+            self.say(|_| format!("a person sees {} parked: {:?} {answer:?}", run.id, run.park));
+            match answer {
+                Some(answer) => {
+                    if let Err(error) = self.desk().answer(&run.id, &answer, "ann").await {
+                        self.violated(format!("a question cannot be answered: {error:?}"));
+                    }
+                }
+                None => self.start_command(run.id, None),
+            }
+        }
+        acted
+    }
+}

@@ -1,0 +1,53 @@
+//! What may happen in a history.
+
+use super::chance::Chance;
+
+/// What may happen in a history. Each seed picks some of it, so that one sort of trouble does not hide another.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sort {
+    pub(crate) kills: bool,
+    pub(crate) terms: bool,
+    pub(crate) disk: bool,
+    pub(crate) net: bool,
+    pub(crate) outages: bool,
+    pub(crate) freezes: bool,
+    pub(crate) jumps: bool,
+    pub(crate) people: bool,
+    pub(crate) drops: bool,
+    pub(crate) panics: bool,
+    pub(crate) slow: bool,
+    /// Whether processes are told which others are dead; else only heartbeats tell.
+    pub(crate) told: bool,
+    /// Whether the journal is a database on the disk.
+    pub(crate) sqlite: bool,
+}
+
+impl Sort {
+    pub(crate) fn of(chance: &mut Chance) -> Self {
+        let told = chance.per_mille(600);
+        if chance.per_mille(150) {
+            // A fair day: nothing goes wrong, and nothing may look as if it had.
+            return Sort {
+                told,
+                terms: chance.per_mille(500),
+                people: chance.per_mille(300),
+                ..Sort::default()
+            };
+        }
+        Sort {
+            kills: chance.per_mille(500),
+            terms: chance.per_mille(500),
+            disk: chance.per_mille(300),
+            net: chance.per_mille(500),
+            outages: chance.per_mille(200),
+            freezes: chance.per_mille(250),
+            jumps: chance.per_mille(250),
+            people: chance.per_mille(500),
+            drops: chance.per_mille(150),
+            panics: chance.per_mille(200),
+            slow: chance.per_mille(200),
+            told,
+            sqlite: false,
+        }
+    }
+}
