@@ -13,7 +13,7 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::{Call, Effected, Event, Lease, Park, RunEnd};
-use relight_engine::journal::{Around, Journal, MemoryJournal, OwnerId, SqliteJournal, Status};
+use relight_engine::journal::{Around, Journal, MemoryJournal, OwnerId, RunFilter, SqliteJournal, Status};
 use relight_engine::keeper::Keeper;
 use relight_engine::{
     Answers, Cx, Driven, Effect, Engine, Error, Library, Operation, Outcome, Probe, Redo, Result, RunId,
@@ -672,6 +672,32 @@ async fn the_question_of_a_child_reaches_whoever_answers_for_the_parent() {
     let driven = engine.run(&run).await.unwrap();
     assert_eq!(driven, Driven::Ended(RunEnd::Succeeded { value: json!("went on") }));
     assert_eq!(*yes.0.lock().unwrap(), ["go on?"]);
+}
+
+#[tokio::test]
+async fn a_child_that_is_lost_to_another_process_is_still_waited_for() {
+    let bench = Bench::new()
+        .with("parent", r#"run("child", #{}) + " and " + box::put("after")"#)
+        .with("child", r#"box::put("x"); "child""#);
+    let (one, other) = (bench.stranger(), bench.engine());
+    let run = bench.prepare(&one, "parent").await;
+    bench.world.hold("x");
+    let mut driving = Box::pin(one.run(&run));
+    until("the request of the child is on its way", || {
+        assert!(driving.as_mut().now_or_never().is_none());
+        async { bench.world.has_arrived("x") }
+    })
+    .await;
+    // The other takes the first for dead.
+    let runs = bench.journal.runs(&RunFilter::default()).await.unwrap();
+    let child = runs.into_iter().map(|run| run.id).find(|id| *id != run).unwrap();
+    let driven = tokio::join!(driving, other.run(&child), async {
+        until("the child is taken over", || async { bench.claims(&child).await == 2 }).await;
+        bench.world.release("x");
+        bench.world.release("x");
+    });
+    assert!(ended_well(driven.0.as_ref().unwrap()), "{driven:?}");
+    assert!(ended_well(driven.1.as_ref().unwrap()), "{driven:?}");
 }
 
 #[tokio::test]

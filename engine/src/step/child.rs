@@ -82,7 +82,12 @@ impl Steps {
         let mut driving = self.core.drive_child(child, way);
         loop {
             tokio::select! {
-                driven = &mut driving => return Ok(driven?),
+                driven = &mut driving => return match driven {
+                    // That the child was lost to another process, or parked because it cannot be
+                    // driven on, is not the end of this run.
+                    Err(error) if error.kind() != ErrorKind::Storage => self.stand(child, error).await,
+                    driven => Ok(driven?),
+                },
                 () = tokio::time::sleep(LOOK) => {}
                 () = self.until_halted() => {
                     // What the child has under way comes to its record first.
@@ -93,6 +98,18 @@ impl Steps {
             }
             self.line().signalled = true;
             self.attend_with(Some(child)).await?;
+        }
+    }
+
+    /// Returns how a child stands whose driving here ended with an error.
+    async fn stand(&self, child: &RunId, error: Error) -> Result<Driven, Unwind> {
+        let summary = self.core.journal.run(child).await?;
+        let Some(summary) = summary else { return Err(error.into()) };
+        match (summary.park, summary.owner) {
+            (Some(park), _) => Ok(Driven::Parked(park, summary.wake)),
+            (None, Some(by)) if by != self.core.owner => Ok(Driven::Held { by }),
+            _ if summary.status.is_over() => Ok(self.core.how_it_ended(child).await?),
+            _ => Err(error.into()),
         }
     }
 
