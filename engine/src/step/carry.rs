@@ -297,7 +297,7 @@ impl Steps {
                 }
                 Err(self.put_away(Park::Denied { failure }).await)
             }
-            _ => Err(Unwind::Halt(error)),
+            _ => Err(Unwind::Halt(self.cleaned(error))),
         }
     }
 

@@ -180,8 +180,18 @@ impl Steps {
     /// Puts the run away.
     pub(crate) async fn park(&self, park: Park, until: Option<Timestamp>) -> Unwind {
         match self.record(vec![Event::Parked { park: park.clone(), until }], Sync::Now).await {
-            Ok(()) => Unwind::Parked(Box::new(park), until),
+            // What the caller hears is what was written: without secrets.
+            Ok(()) => Unwind::Parked(Box::new(self.line().history.park.clone().unwrap_or(park)), until),
             Err(error) => Unwind::Halt(error),
+        }
+    }
+
+    /// Returns an operation's error without the secrets that it may repeat.
+    fn cleaned(&self, error: Error) -> Error {
+        let event = Event::Parked { park: Park::Halted { failure: error.to_failure() }, until: None };
+        match self.core.revealed.clean(event) {
+            Ok(Event::Parked { park: Park::Halted { failure }, .. }) => failure.to_error(),
+            _ => Error::new(error.kind(), "the operation failed, and its error cannot be told"),
         }
     }
 
