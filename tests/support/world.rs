@@ -227,7 +227,7 @@ impl World {
         troubles.clone()
     }
 
-    async fn next_due(&self) -> Option<Timestamp> {
+    pub(crate) async fn next_due(&self) -> Option<Timestamp> {
         let runs = self.journal.runs(&RunFilter { open: true, limit: 0 }).await.expect("runs");
         let leases = self.leases().await;
         let schedules = self.journal.schedules().await.expect("schedules");
