@@ -13,6 +13,7 @@ mod large;
 mod plan;
 mod race;
 mod registry;
+mod service;
 mod simulation;
 mod specs;
 mod storage;

@@ -1,0 +1,148 @@
+//! A service in ordinary life: stopped in good order, killed, started beside a person, and asked to stop a run.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::stage::{Stage, ended, signal};
+
+/// Slow enough that a heartbeat lasts for several seconds of the wall clock.
+const SPEED: u32 = 30;
+
+/// The longest that a state is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn runbook(stage: &Stage, name: &str, script: &str) {
+    let front = format!("title = \"{name}\"\neffects = [\"azure:write\"]");
+    stage.sealed.runbook(name, &format!("/*---\n{front}\n---*/\n{script}\n"));
+}
+
+/// Changes a tag of the group, which shows in the lab's ledger.
+fn tag(name: &str) -> String {
+    format!(
+        r#"arm::patch("/subscriptions/" + local::vm("web-01").id.split("/")[2] + "/resourceGroups/rg-edge", "2022-09-01", #{{ tags: #{{ {name}: "yes" }} }});"#
+    )
+}
+
+fn effects(stage: &Stage) -> usize {
+    stage.lab.ledger().iter().filter(|entry| entry.effect).count()
+}
+
+fn status(stage: &Stage, runbook: &str) -> String {
+    let run = stage.newest(runbook);
+    run.map_or_else(String::new, |run| run["status"].as_str().expect("a status").to_owned())
+}
+
+fn id(stage: &Stage, runbook: &str) -> String {
+    stage.newest(runbook).expect("the run")["id"].as_str().expect("an id").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_service_that_is_stopped_hands_its_runs_to_the_next() {
+    for how in ["TERM", "HUP", "KILL"] {
+        // A heartbeat lasts for 18 seconds.
+        let stage = Stage::new(10).await;
+        tokio::task::block_in_place(|| {
+            runbook(&stage, "child", &format!("{} wait(\"50s\"); {}", tag("one"), tag("two")));
+            runbook(&stage, "parent", &format!("run(\"child\"); {}", tag("three")));
+            assert_eq!(stage.relight(&["run", "parent", "--detach"]).code, Some(0));
+            let serve = stage.command(&["serve"]).spawn().expect("relight starts");
+            until("the child waits", || effects(&stage) == 1);
+            signal(serve.id(), how);
+            let serve = ended(serve);
+            if how == "KILL" {
+                let left = stage.relight(&["runs"]);
+                assert!(
+                    left.out.contains("left behind") && left.out.contains("relight runs resume"),
+                    "{left:?}"
+                );
+            } else {
+                assert_eq!(serve.code, Some(0), "{serve:?}");
+            }
+            let next = stage.command(&["serve"]).spawn().expect("relight starts");
+            let began = Instant::now();
+            until("the parent is over", || status(&stage, "parent") == "succeeded");
+            println!("service: over {:?} after {how} and a new start", began.elapsed());
+            assert!(began.elapsed() < Duration::from_secs(15), "{how}: no heartbeat is waited for");
+            signal(next.id(), "TERM");
+            assert_eq!(ended(next).code, Some(0));
+            assert_eq!(effects(&stage), 3, "{how}: {:#?}", stage.lab.ledger());
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_person_runs_beside_a_service_is_left_to_the_person() {
+    let stage = Stage::new(SPEED).await;
+    tokio::task::block_in_place(|| {
+        runbook(&stage, "mine", &format!("{} wait(\"6m\"); {}", tag("one"), tag("two")));
+        let serve = stage.command(&["serve"]).spawn().expect("relight starts");
+        let mine = stage.command(&["run", "mine"]).spawn().expect("relight starts");
+        let owner = || stage.newest("mine").map_or(Value::Null, |run| run["owner"].clone());
+        until("it waits", || effects(&stage) == 1);
+        let before = owner();
+        // A file that somebody tidied away says nothing about who is alive.
+        let owners = stage.state().join("owners");
+        for lock in std::fs::read_dir(&owners).expect("the owners").flatten() {
+            std::fs::remove_file(lock.path()).expect("removed");
+        }
+        let other = stage.relight(&["runs", "resume", &id(&stage, "mine")]);
+        assert_eq!(other.code, Some(3), "{other:?}");
+        assert!(other.err.contains("another process"), "{other:?}");
+        assert_eq!(owner(), before);
+        let mine = ended(mine);
+        assert_eq!(mine.code, Some(0), "{mine:?}");
+        signal(serve.id(), "TERM");
+        assert_eq!(ended(serve).code, Some(0));
+        assert_eq!(effects(&stage), 2);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_stop_from_elsewhere_reaches_the_child_that_a_service_drives() {
+    let stage = Stage::new(SPEED).await;
+    tokio::task::block_in_place(|| {
+        runbook(&stage, "child", &format!("{} wait(\"8h\"); {}", tag("one"), tag("two")));
+        runbook(&stage, "parent", "run(\"child\")");
+        assert_eq!(stage.relight(&["run", "parent", "--detach"]).code, Some(0));
+        let serve = stage.command(&["serve"]).spawn().expect("relight starts");
+        until("the child waits", || effects(&stage) == 1);
+        let stopped = stage.relight(&["runs", "stop", &id(&stage, "parent")]);
+        assert!(matches!(stopped.code, Some(0 | 3)), "{stopped:?}");
+        until("both are over", || {
+            [status(&stage, "parent"), status(&stage, "child")] == ["stopped", "stopped"]
+        });
+        signal(serve.id(), "TERM");
+        assert_eq!(ended(serve).code, Some(0));
+        assert_eq!(effects(&stage), 1);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn yes_answers_for_children_too() {
+    let stage = Stage::new(10 * SPEED).await;
+    tokio::task::block_in_place(|| {
+        runbook(
+            &stage,
+            "child",
+            &format!(
+                "if ask(\"Really?\", #{{ choices: [\"yes\", \"no\"] }}) == \"yes\" {{ {} }}",
+                tag("one")
+            ),
+        );
+        runbook(&stage, "parent", "run(\"child\")");
+        let ran = stage.relight(&["run", "parent", "--yes"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.err.contains("Really?"), "{ran:?}");
+        let unasked = stage.relight(&["run", "parent"]);
+        assert_eq!(unasked.code, Some(3), "a question of a child parks the parent: {unasked:?}");
+    });
+}
