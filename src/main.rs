@@ -15,6 +15,7 @@ mod drill;
 mod exit;
 mod interrupt;
 mod lab;
+mod memory;
 mod platform;
 mod report;
 mod runbooks;

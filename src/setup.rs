@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::lab::{self, Card, Found, OwnLab};
 use crate::report::{Audience, Reporter};
 use crate::terminal::variable;
-use crate::{platform, runbooks, secrets};
+use crate::{memory, platform, runbooks, secrets};
 
 /// Where this user keeps things, and what was chosen on the command line.
 pub(crate) struct Home {
@@ -255,7 +255,11 @@ impl Home {
             (SUBSCRIPTION, None) => variable(name).or_else(|| subscription.clone()),
             _ => variable(name),
         };
-        Ok(Engine::builder()
+        let builder = match memory::meter() {
+            Some(meter) => Engine::builder().memory_meter(meter),
+            None => Engine::builder(),
+        };
+        Ok(builder
             .operations(relight_stdlib::all(azure))
             .library(self.library())
             .secrets(Arc::new(secrets::Here))

@@ -54,7 +54,8 @@ pub(crate) fn plain(value: &Value) -> String {
     if let Some(name) = value.get("$secret").and_then(Value::as_str) {
         return name.to_owned();
     }
-    value.as_str().map_or_else(|| recorded::plain(value).to_string(), str::to_owned)
+    let value = recorded::plain(value);
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Returns `name=value` for every parameter that has a value.

@@ -13,7 +13,7 @@ effects = ["azure:write"]
 help = "the VM"
 ---*/
 let vm = local::vm(params.vm);
-if confirm(`Restart ${vm.name}?`) == "yes" {
+if confirm(`Restart ${vm.name}?`) {
     local::restart(vm);
 }
 vm.name
@@ -992,6 +992,43 @@ fn a_detached_run_is_driven_by_whoever_serves() {
     serve.signal("TERM");
     serve.end().succeeds();
     assert!(world.relight(["runs", "show", run, "--lab"]).run().succeeds().contains("succeeded"));
+}
+
+#[test]
+fn a_script_that_wants_all_memory_ends_and_the_service_goes_on() {
+    let world = Sealed::new();
+    let greedy = r#"note("begun"); let big = "0123456789abcdef"; for n in 0..16 { big += big; }
+        let all = #{}; let n = 0; loop { all[`${n}`] = big + n; n += 1; }"#;
+    world.runbook("greedy", &format!("/*---\ntitle = \"Greedy\"\n---*/\n{greedy}"));
+    let run = world.relight(["run", "greedy", "--lab", "--detach"]).run().succeeds();
+    let mut serve = world.in_lab(["serve"]).spawn();
+    serve.wait_for("holds more than 256 MiB of memory");
+    let other = world.relight(["run", "site-report", "--lab", "--detach"]).run().succeeds();
+    serve.wait_for("succeeded");
+    serve.signal("TERM");
+    serve.end().succeeds();
+    let mistaken = world.relight(["runs", "show", run.trim(), "--lab"]).run().to_string();
+    assert!(mistaken.contains("parked") && mistaken.contains("256 MiB"), "{mistaken}");
+    assert!(world.relight(["runs", "show", other.trim(), "--lab"]).run().succeeds().contains("succeeded"));
+}
+
+#[test]
+fn progress_of_a_script_is_seen_in_a_pipe_and_by_programs() {
+    let world = Sealed::new();
+    let script = r#"progress("begin"); note("one"); progress(`half of ${[1, 2]}`, 50); note("two"); ()"#;
+    world.runbook("talk", &format!("/*---\ntitle = \"Talk\"\n---*/\n{script}"));
+    assert_snapshot!(world.in_lab(["run", "talk"]).run(), @r"
+    --- stderr
+    run [id1] of talk
+    begin
+    one
+    half of [1, 2] 50%
+    two
+    ");
+    let lines = world.in_lab(["run", "talk", "--json"]).run().json();
+    let said = lines.iter().filter(|line| line["event"] == "progress");
+    let said: Vec<String> = said.map(|line| format!("{} {}", line["message"], line["percent"])).collect();
+    assert_eq!(said, [r#""begin" null"#, r#""half of [1, 2]" 50.0"#]);
 }
 
 #[test]

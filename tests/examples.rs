@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use relight_engine::event::RunEnd;
-use relight_engine::{Declaration, Driven, Effect, Example};
+use relight_engine::{Declaration, Driven, Effect, Example, recorded};
 
 use crate::support::world::World;
 
@@ -33,7 +33,9 @@ async fn wrong(declaration: &Declaration, example: &Example) -> Option<String> {
         return about(format!("  the lab complains: {}", complaints.join("; ")));
     }
     match (driven, &example.gives) {
-        (Ok(Driven::Ended(RunEnd::Succeeded { value })), Some(expected)) if value != *expected => {
+        (Ok(Driven::Ended(RunEnd::Succeeded { value })), Some(expected))
+            if recorded::plain(&value) != *expected =>
+        {
             about(format!("  expected: {expected}\n  got:      {value}"))
         }
         (Ok(Driven::Ended(RunEnd::Succeeded { .. })), _) => None,

@@ -15,7 +15,7 @@ use crate::journal::{Journal, MemoryJournal, OwnerId};
 use crate::library::Library;
 use crate::operation::{Operation, Registered};
 use crate::params::ParamReader;
-use crate::script::{Language, Limits};
+use crate::script::{Language, Limits, MemoryMeter};
 
 /// Builds an [`Engine`].
 pub struct EngineBuilder {
@@ -24,6 +24,7 @@ pub struct EngineBuilder {
     clock: Arc<dyn Clock>,
     library: Library,
     limits: Limits,
+    meter: Option<MemoryMeter>,
     secrets: Option<Arc<dyn SecretSource>>,
     observers: Vec<Observer>,
     environment: Option<Environment>,
@@ -40,6 +41,7 @@ impl EngineBuilder {
             clock: Arc::new(SystemClock),
             library: Library::new(),
             limits: Limits::default(),
+            meter: None,
             secrets: None,
             observers: Vec::new(),
             environment: None,
@@ -91,6 +93,14 @@ impl EngineBuilder {
         self
     }
 
+    /// Sets how the memory of a script is measured. Without a meter [`Limits::memory`] is a matter of luck:
+    /// scripts are bounded value by value, and their variables added up every now and then.
+    #[must_use]
+    pub fn memory_meter(mut self, meter: MemoryMeter) -> Self {
+        self.meter = Some(meter);
+        self
+    }
+
     /// Sets where the values of secrets come from.
     #[must_use]
     pub fn secrets(mut self, secrets: Arc<dyn SecretSource>) -> Self {
@@ -136,7 +146,7 @@ impl EngineBuilder {
         let mut operations = builtin::all();
         operations.extend(self.operations);
         Ok(Engine(Arc::new(Core {
-            language: Language::new(operations, self.limits)?,
+            language: Language::new(operations, self.limits, self.meter)?,
             journal: self.journal.unwrap_or_else(|| Arc::new(MemoryJournal::new())),
             clock: self.clock,
             library: self.library,

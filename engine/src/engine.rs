@@ -16,6 +16,7 @@ use crate::lease::Closing;
 use crate::library::Library;
 use crate::operation::Declaration;
 use crate::prepare::RunRequest;
+use crate::recorded;
 use crate::replay::History;
 use crate::run::{Driven, Way, point_at};
 use crate::runbook::Runbook;
@@ -97,7 +98,7 @@ impl Engine {
     /// `Invalid`, as [`prepare`](Self::prepare).
     pub fn plan(&self, request: &RunRequest) -> Result<Plan> {
         let (run, runbook, bundle) = self.0.make(request)?;
-        let calls = self.0.language.planned(&bundle, &run.prepared.params);
+        let calls = self.0.language.planned(&bundle, &recorded::plain(&run.prepared.params));
         Ok(Plan { runbook, params: run.prepared.params, calls })
     }
 

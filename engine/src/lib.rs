@@ -61,5 +61,5 @@ pub use prepare::RunRequest;
 pub use retry::{Exhausted, RetryOptions, RetryPolicy};
 pub use run::Driven;
 pub use runbook::{Param, ParamKind, Runbook};
-pub use script::{Changes, Finding, Limits, Nested, PlannedCall};
+pub use script::{Changes, Finding, Limits, MemoryMeter, Nested, PlannedCall};
 pub use value::{Secret, SecretRef, Span};

@@ -1,9 +1,8 @@
 //! What a script can call: one typed declaration yields the function, its docs, its check and its
 //! journal form.
 
-use std::any::{TypeId, type_name};
+use std::any::type_name;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Effected, Progress};
 use crate::recorded;
 use crate::run::panic_message;
-use crate::value::SecretRef;
+use crate::script::check_value;
 
 /// What to do with a step that was started and whose outcome nobody recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +45,8 @@ pub enum Outcome<T> {
     Ask {
         /// The question.
         question: String,
-        /// The answers that are understood; any text when empty.
+        /// The answers that are understood; any text when empty. For an operation that gives a flag,
+        /// `yes` means true.
         choices: Vec<String>,
     },
     /// Another run must end before the step has a value.
@@ -447,7 +447,8 @@ impl Registered {
     /// Registers an operation.
     pub fn new<O: Operation>(operation: O) -> Self {
         let declaration = Arc::new(Declaration::of::<O>());
-        Registered { declaration, inner: Arc::new(Typed(operation, PhantomData)) }
+        let inner = Arc::new(Typed { operation, declaration: declaration.clone() });
+        Registered { declaration, inner }
     }
 
     /// Checks that arguments read as the operation's types, without calling it.
@@ -456,6 +457,14 @@ impl Registered {
     /// `Invalid`, naming the argument.
     pub fn check(&self, args: &Value) -> Result<()> {
         self.inner.check(args)
+    }
+
+    /// Returns the value that a person's answer gives the step, in the recorded form.
+    pub(crate) fn answered(&self, answer: &Value) -> Value {
+        match self.declaration.output.get("type").and_then(Value::as_str) {
+            Some("boolean") => Value::Bool(answer == "yes"),
+            _ => recorded::data(answer.clone()),
+        }
     }
 
     pub(crate) fn begin<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Outcome<Value>> {
@@ -501,26 +510,29 @@ trait Erased: Send + Sync {
     fn probe<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Probe<Value>>;
 }
 
-/// The one adapter between typed operations and JSON.
-struct Typed<O>(O, PhantomData<O>);
+/// The one adapter between typed operations and recorded values.
+struct Typed<O> {
+    operation: O,
+    declaration: Arc<Declaration>,
+}
 
 impl<O: Operation> Erased for Typed<O> {
     fn check(&self, args: &Value) -> Result<()> {
-        read::<O>(args).map(drop)
+        self.read(args).map(drop)
     }
 
     fn begin<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Outcome<Value>> {
-        Box::pin(async move { written::<O>(self.0.begin(cx, &read::<O>(args)?).await?) })
+        Box::pin(async move { self.written(self.operation.begin(cx, &self.read(args)?).await?) })
     }
 
     fn resume<'a>(&'a self, cx: &'a Cx, args: &'a Value, at: &'a Value) -> Boxed<'a, Outcome<Value>> {
-        Box::pin(async move { written::<O>(self.0.resume(cx, &read::<O>(args)?, at).await?) })
+        Box::pin(async move { self.written(self.operation.resume(cx, &self.read(args)?, at).await?) })
     }
 
     fn probe<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Probe<Value>> {
         Box::pin(async move {
-            Ok(match self.0.probe(cx, &read::<O>(args)?).await? {
-                Probe::Found(outcome) => Probe::Found(written::<O>(outcome)?),
+            Ok(match self.operation.probe(cx, &self.read(args)?).await? {
+                Probe::Found(outcome) => Probe::Found(self.written(outcome)?),
                 Probe::Absent => Probe::Absent,
                 Probe::Unclear(seen) => Probe::Unclear(seen),
             })
@@ -528,22 +540,27 @@ impl<O: Operation> Erased for Typed<O> {
     }
 }
 
-fn read<O: Operation>(args: &Value) -> Result<O::Args> {
-    serde_json::from_value(args.clone()).map_err(|e| {
-        Error::invalid(format!("wrong argument of `{}`: {e}", O::NAME))
-            .hint(format!("see `relight docs {}`", O::NAME))
-    })
-}
+impl<O: Operation> Typed<O> {
+    fn read(&self, args: &Value) -> Result<O::Args> {
+        serde_json::from_value(recorded::argument(args)).map_err(|e| {
+            Error::invalid(format!("wrong argument of `{}`: {e}", O::NAME))
+                .hint(format!("see `relight docs {}`", O::NAME))
+        })
+    }
 
-fn written<O: Operation>(outcome: Outcome<O::Output>) -> Result<Outcome<Value>> {
-    let Outcome::Done(done) = outcome else {
-        return Ok(outcome.map(|_| Value::Null));
-    };
-    let value = serde_json::to_value(&done.value).map_err(|e| {
-        Error::rejected(format!("failed to write the value of `{}` ({})", O::NAME, type_name::<O::Output>()))
-            .because(e)
-    })?;
-    let is_secret = TypeId::of::<O::Output>() == TypeId::of::<SecretRef>();
-    let value = if is_secret { value } else { recorded::data(value) };
-    Ok(Outcome::Done(Done { value, effected: done.effected }))
+    /// Returns a value in the recorded form. What a script could not read back is refused before it is
+    /// recorded.
+    fn written(&self, outcome: Outcome<O::Output>) -> Result<Outcome<Value>> {
+        let Outcome::Done(done) = outcome else {
+            return Ok(outcome.map(|_| Value::Null));
+        };
+        let value = serde_json::to_value(&done.value).map_err(|e| {
+            let output = type_name::<O::Output>();
+            Error::rejected(format!("failed to write the value of `{}` ({output})", O::NAME)).because(e)
+        })?;
+        check_value(&value)
+            .map_err(|why| Error::rejected(format!("the answer to `{}` cannot be kept: {why}", O::NAME)))?;
+        let value = recorded::typed(value, self.declaration.output.as_value());
+        Ok(Outcome::Done(Done { value, effected: done.effected }))
+    }
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, Snippet};
-use crate::recorded;
-use crate::runbook::{Param, ParamKind, Runbook};
+use crate::recorded::{self, Special};
+use crate::runbook::{Param, ParamKind, Runbook, whole};
+use crate::script::check_value;
 use crate::value::{SecretRef, Span};
 
 /// A parameter as it was given.
@@ -72,7 +73,7 @@ pub(crate) fn bind(runbook: &Runbook, given: &[(String, Given)], around: &Surrou
     Ok(Bound { values: Value::Object(values), paths })
 }
 
-/// Reads one value as the parameter's kind.
+/// Reads one value as the parameter's kind, into the recorded form.
 fn read(param: &Param, given: &Given, around: &Surroundings<'_>) -> Result<Value, String> {
     let text = match given {
         // Whatever text a script has may come from anywhere: it would choose which secret is used.
@@ -86,8 +87,11 @@ fn read(param: &Param, given: &Given, around: &Surroundings<'_>) -> Result<Value
         Given::Recorded(value) => return read_value(param, value.clone()),
         Given::Value(value) => return read_value(param, recorded::data(value.clone())),
     };
-    let json =
-        |what: &str| serde_json::from_str::<Value>(text).map_err(|e| format!("this is no {what}: {e}"));
+    let json = |what: &str| {
+        let value = serde_json::from_str::<Value>(text).map_err(|e| format!("this is no {what}: {e}"))?;
+        check_value(&value)?;
+        read_value(param, recorded::data(value))
+    };
     match &param.kind {
         ParamKind::String | ParamKind::Choice => Ok(Value::String(text.clone())),
         ParamKind::Path if text.is_empty() => Err("a path is needed".into()),
@@ -102,16 +106,14 @@ fn read(param: &Param, given: &Given, around: &Surroundings<'_>) -> Result<Value
             "false" | "no" | "off" => Ok(Value::Bool(false)),
             _ => Err("write true or false".into()),
         },
-        ParamKind::Duration => text.parse::<Span>().map(|span| Value::String(span.to_string())),
+        ParamKind::Duration => duration(text).map(|duration| Special::Duration(duration).write()),
         ParamKind::Time => text
             .parse::<Timestamp>()
-            .map(|time| Value::String(time.to_string()))
+            .map(|time| Special::Time(time).write())
             .map_err(|_| "this is no point in time; write for example 2026-11-20T22:00:00Z".into()),
-        ParamKind::List if text.trim_start().starts_with('[') => {
-            json("list").and_then(|v| read_value(param, recorded::data(v)))
-        }
+        ParamKind::List if text.trim_start().starts_with('[') => json("list"),
         ParamKind::List => Ok(text.split(',').map(|item| Value::from(item.trim())).collect()),
-        ParamKind::Map => json("map").and_then(|v| read_value(param, recorded::data(v))),
+        ParamKind::Map => json("map"),
         ParamKind::Secret => read_secret(text),
         ParamKind::Other(kind) => match (around.reader)(kind) {
             Some(reader) => reader(text).map(recorded::data),
@@ -122,43 +124,55 @@ fn read(param: &Param, given: &Given, around: &Surroundings<'_>) -> Result<Value
 
 /// Checks a recorded value that came as JSON rather than text.
 fn read_value(param: &Param, value: Value) -> Result<Value, String> {
-    let fits = match &param.kind {
-        ParamKind::Int => value.is_i64(),
-        ParamKind::Float => value.is_number(),
-        ParamKind::Bool => value.is_boolean(),
-        ParamKind::List => value.is_array(),
-        ParamKind::Map => value.is_object(),
-        ParamKind::Secret => SecretRef::from_json(&value).is_some(),
+    let special = value.as_object().and_then(Special::read);
+    let fits = match (&param.kind, &special) {
+        (ParamKind::Duration, Some(Special::Duration(duration))) => !duration.is_negative(),
+        (ParamKind::Time, Some(Special::Time(_))) | (ParamKind::Secret, Some(Special::Secret(_))) => true,
+        (_, Some(_)) => false,
+        (ParamKind::Int, None) => value.is_i64(),
+        (ParamKind::Float, None) => value.is_number(),
+        (ParamKind::Bool, None) => value.is_boolean(),
+        (ParamKind::List, None) => value.is_array(),
+        (ParamKind::Map, None) => value.is_object(),
         _ => false,
     };
     if fits { Ok(value) } else { Err(format!("a {} is needed", param.kind)) }
+}
+
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    let span: Span = text.parse()?;
+    SignedDuration::try_from(span.get()).map_err(|_| format!("`{text}` is too long"))
 }
 
 /// A secret is named, never written down: the value would stand in a process list and in histories.
 fn read_secret(text: &str) -> Result<Value, String> {
     match text.split_once(':') {
         Some((source, name)) if source.chars().all(|c| c.is_ascii_lowercase()) && !name.is_empty() => {
-            Ok(serde_json::json!({ "$secret": text }))
+            Ok(Special::Secret(SecretRef { name: text.to_owned() }).write())
         }
         _ => Err("name where the secret is kept, such as env:WEB01_PASSWORD, rather than the secret".into()),
     }
 }
 
 fn within_bounds(param: &Param, value: &Value) -> Result<(), String> {
-    if !param.one_of.is_empty() && !param.one_of.contains(value) {
+    if !param.one_of.is_empty() && !param.one_of.contains(&recorded::plain(value)) {
         let words: Vec<String> = param.one_of.iter().map(plain).collect();
         return Err(format!("choose one of {}", words.join(", ")));
     }
     if let (Some(pattern), Some(text)) = (&param.pattern, value.as_str())
-        && !matches_pattern(pattern, text)
+        && !whole(pattern).map_err(|e| e.to_string())?.is_match(text)
     {
         return Err(format!("this must look like {pattern}"));
     }
     let size = |value: &Value| -> Option<f64> {
         match (&param.kind, value) {
-            (ParamKind::Duration, Value::String(text)) => {
-                text.parse::<Span>().ok().map(|s| s.get().as_secs_f64())
-            }
+            (ParamKind::Duration, Value::String(text)) => duration(text).ok().map(|d| d.as_secs_f64()),
+            (ParamKind::Time, Value::String(text)) => text.parse::<Timestamp>().ok().map(since_epoch),
+            (_, Value::Object(map)) => match Special::read(map)? {
+                Special::Duration(duration) => Some(duration.as_secs_f64()),
+                Special::Time(time) => Some(since_epoch(time)),
+                Special::Secret(_) => None,
+            },
             (_, Value::Number(number)) => number.as_f64(),
             (ParamKind::String, Value::String(text)) => Some(text.chars().count() as f64),
             (_, Value::Array(items)) => Some(items.len() as f64),
@@ -181,31 +195,8 @@ fn within_bounds(param: &Param, value: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Matches `*` (any text) and `?` (one character); everything else stands for itself.
-fn matches_pattern(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((at, seen)) => {
-                    star = Some((at, seen + 1));
-                    p = at + 1;
-                    t = seen + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
+fn since_epoch(time: Timestamp) -> f64 {
+    time.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64()
 }
 
 fn default(
@@ -251,6 +242,7 @@ fn filled(template: &str, param: &Param, earlier: &Map<String, Value>) -> String
 
 /// Returns a value as a person would write it.
 fn plain(value: &Value) -> String {
+    let value = recorded::plain(value);
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
@@ -337,7 +329,7 @@ required = false
 one_of = ["here", "there"]
 default = "here"
 [params.code]
-pattern = "A-??*"
+pattern = "A-[0-9]{2,}"
 required = false
 ---*/"#;
 
@@ -356,7 +348,7 @@ required = false
     fn defaults_are_filled_looked_up_and_typed() {
         let bound = demo(&[("vm", "/subscriptions/s/machines/web-01")]).expect("binds");
         assert_eq!(bound.values["group"], "rg");
-        assert_eq!(bound.values["after"], "2h");
+        assert_eq!(bound.values["after"], json!({ "$duration": "2h" }));
         assert_eq!(bound.values["rdp"], "web-01.rdp");
         assert_eq!(bound.values["size"], Value::Null);
         assert_eq!(bound.paths, ["web-01.rdp"]);
@@ -371,6 +363,7 @@ required = false
             (vec![("vm", "a"), ("size", "0")], "at least 1"),
             (vec![("vm", "a"), ("where", "away")], "choose one of here, there"),
             (vec![("vm", "a"), ("code", "B-12")], "must look like"),
+            (vec![("vm", "a"), ("code", "XA-12")], "must look like"),
             (vec![("vm", "a"), ("vmm", "b")], "its parameters are vm"),
             (vec![("vm", "a"), ("vm", "b")], "twice"),
             (vec![], "write vm="),
@@ -390,11 +383,14 @@ required = false
     }
 
     #[test]
-    fn patterns_match_like_a_shell() {
-        assert!(matches_pattern("A-??*", "A-12"));
-        assert!(matches_pattern("*", ""));
-        assert!(matches_pattern("*a*b", "xxaxxb"));
-        assert!(!matches_pattern("A-??*", "A-1"));
-        assert!(!matches_pattern("", "x"));
+    fn a_pattern_is_a_regular_expression_for_the_whole_text() {
+        for (pattern, text, fits) in [
+            ("[a-z]+-[0-9]{2}", "web-01", true),
+            ("[a-z]+-[0-9]{2}", "web-01 ", false),
+            ("web|db", "web2", false),
+            ("(?i)WEB.*", "web2", true),
+        ] {
+            assert_eq!(whole(pattern).unwrap().is_match(text), fits, "{pattern} {text:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::value::Span;
 
@@ -61,6 +62,27 @@ pub struct RetryOptions {
     pub then: Option<Exhausted>,
 }
 
+/// How the wishes for one call are written.
+pub(crate) const EXAMPLE: &str =
+    "write for example retry: #{ attempts: 5, within: \"10m\", then: \"throw\" }";
+
+impl RetryOptions {
+    /// Reads the wishes of a call and returns them as they are recorded.
+    ///
+    /// # Errors
+    /// Says what is wrong with them.
+    pub(crate) fn read(value: &Value) -> Result<Value, String> {
+        if !value.is_object() {
+            return Err(format!("`{value}` is no map"));
+        }
+        let options: RetryOptions = serde_json::from_value(value.clone()).map_err(|e| e.to_string())?;
+        if options.attempts == Some(0) {
+            return Err("there is at least 1 attempt".to_owned());
+        }
+        serde_json::to_value(options).map_err(|e| e.to_string())
+    }
+}
+
 impl RetryPolicy {
     /// Returns this policy with a call's own wishes applied.
     #[must_use]
@@ -99,8 +121,26 @@ impl RetryPolicy {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::json;
 
     const S: fn(u64) -> Duration = Duration::from_secs;
+
+    #[test]
+    fn wrong_wishes_are_refused() {
+        for (wishes, says) in [
+            (json!(42), "no map"),
+            (json!({ "attemps": 3 }), "unknown field"),
+            (json!({ "attempts": "3" }), "invalid type"),
+            (json!({ "attempts": 0 }), "at least 1"),
+            (json!({ "attempts": -1 }), "invalid value"),
+            (json!({ "within": "soon" }), "is not a duration"),
+            (json!({ "within": 10 }), "invalid type"),
+            (json!({ "then": "give up" }), "unknown variant"),
+        ] {
+            assert!(RetryOptions::read(&wishes).expect_err(says).contains(says), "{wishes}");
+        }
+        assert!(RetryOptions::read(&json!({ "attempts": 2, "within": "1h 30m", "then": "throw" })).is_ok());
+    }
 
     #[test]
     fn delays_double_up_to_the_cap() {

@@ -272,9 +272,12 @@ impl Core {
                         let failure = Failure { kind: ErrorKind::Invalid, ..error.to_failure() };
                         RunEnd::Failed { failure, at }
                     }
-                    None => {
-                        return parked(steps.park_mistake(error.to_failure(), at, deferred).await);
-                    }
+                    None => match steps.attend().await {
+                        Ok(()) => return parked(steps.park_mistake(error.to_failure(), at, deferred).await),
+                        // What the script deferred runs behind its mistake.
+                        Err(Unwind::Stop(_)) => continue,
+                        Err(unwind) => return parked(unwind),
+                    },
                 },
             };
             steps.finish(end.clone()).await?;

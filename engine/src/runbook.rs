@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use regex::Regex;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -68,7 +69,7 @@ pub struct Param {
     pub max: Option<Value>,
     /// The values that are allowed.
     pub one_of: Vec<Value>,
-    /// A regular expression is not needed here: `*` and `?` in a shell-like pattern.
+    /// A regular expression that the whole text must match.
     pub pattern: Option<String>,
 }
 
@@ -231,6 +232,11 @@ impl Runbook {
     }
 }
 
+/// Returns a pattern as the expression that matches nothing less than the whole of a text.
+pub(crate) fn whole(pattern: &str) -> std::result::Result<Regex, regex::Error> {
+    Regex::new(&format!("^(?:{pattern})$"))
+}
+
 /// Finds the TOML between `/*---` and `---*/` at the start of the text.
 fn front_matter(source: &Source, text: &Arc<str>) -> Result<Range<usize>> {
     const OPEN: &str = "/*---";
@@ -341,7 +347,7 @@ struct ParamSpec {
     max: Option<Spanned<toml::Value>>,
     #[serde(default)]
     one_of: Vec<toml::Value>,
-    pattern: Option<String>,
+    pattern: Option<Spanned<String>>,
 }
 
 impl ParamSpec {
@@ -365,6 +371,13 @@ impl ParamSpec {
         if kind == ParamKind::Choice && self.one_of.is_empty() {
             return Err(matter.error(span, "a choice needs `one_of`", "this parameter"));
         }
+        if let Some(pattern) = &self.pattern
+            && let Err(error) = whole(pattern.get_ref())
+        {
+            let why =
+                error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            return Err(matter.error(pattern.span(), "this is no regular expression", why));
+        }
         let json = |value: Option<Spanned<toml::Value>>| {
             value.map(|v| serde_json::to_value(v.get_ref()).unwrap_or(Value::Null))
         };
@@ -376,7 +389,7 @@ impl ParamSpec {
             min: json(self.min),
             max: json(self.max),
             one_of: self.one_of.iter().filter_map(|v| serde_json::to_value(v).ok()).collect(),
-            pattern: self.pattern,
+            pattern: self.pattern.map(Spanned::into_inner),
             name: name.into_inner(),
         })
     }

@@ -204,10 +204,10 @@ async fn print_results(engine: &Engine, run: &RunId, end: &RunEnd) -> Result<()>
             writeln!(out, "{}", shown(Path::new(&history.prepared.workdir), path))?;
         }
     }
-    match value {
+    match &value {
         Value::Null => {}
         Value::Object(_) | Value::Array(_) => writeln!(out, "{value:#}")?,
-        simple => writeln!(out, "{}", plain(&simple))?,
+        simple => writeln!(out, "{}", plain(simple))?,
     }
     Ok(())
 }

@@ -105,7 +105,12 @@ impl Narrator {
             }
             Event::Progress { step, progress } => {
                 let percent = progress.percent.map(|p| format!(" {p:.0}%")).unwrap_or_default();
-                self.said(key(step), format!("{}{percent}", brief(&progress.message, LONGEST)))
+                let text = format!("{}{percent}", brief(&progress.message, LONGEST));
+                match self.steps.contains_key(&key(step)) {
+                    true => self.said(key(step), text),
+                    // The script itself says it, between two steps.
+                    false => vec![Told::Line(text)],
+                }
             }
             Event::StepRetrying { step, attempt, failure, until, .. } => {
                 let pause = between(notice.at, *until);
@@ -190,11 +195,11 @@ fn is_question(operation: &str) -> bool {
 
 /// Returns a person's answer, which is worth repeating; other values are the script's business.
 fn answer(title: &str, value: &Value) -> String {
-    value
-        .as_str()
-        .filter(|_| is_question(title))
-        .map(|answer| format!("  {}", brief(answer, LONGEST)))
-        .unwrap_or_default()
+    match value {
+        Value::String(answer) if is_question(title) => format!("  {}", brief(answer, LONGEST)),
+        Value::Bool(yes) if is_question(title) => if *yes { "  yes" } else { "  no" }.to_owned(),
+        _ => String::new(),
+    }
 }
 
 /// Returns an error's message and its innermost cause on one line.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::{Park, RunEnd};
 use relight_engine::journal::{MemoryJournal, OwnerId};
-use relight_engine::{Driven, Engine, ErrorKind, Library, Notice, RunId, RunRequest, Secret};
+use relight_engine::{Driven, Engine, ErrorKind, Library, Notice, RunId, RunRequest, Secret, recorded};
 use relight_lab::{Lab, LabConfig};
 use relight_stdlib::arm::{Arm, Cloud, Credential};
 use relight_stdlib::{Azure, Dialer};
@@ -125,8 +125,11 @@ async fn every_example_gives_what_it_says() {
         for example in &operation.declaration.examples {
             let world = World::with(&[]).await;
             let got = world.run(example.script).await;
-            let wanted = example.gives.clone().map(|value| Driven::Ended(RunEnd::Succeeded { value }));
-            if Some(&got) != wanted.as_ref() || !world.complaints().is_empty() {
+            let given = match &got {
+                Driven::Ended(RunEnd::Succeeded { value }) => Some(recorded::plain(value)),
+                _ => None,
+            };
+            if given != example.gives || !world.complaints().is_empty() {
                 let name = operation.declaration.name;
                 problems.push(format!(
                     "{name}: {}\n  gave {got:?}\n  {:?}",

@@ -50,14 +50,14 @@ pub(super) struct Confirm;
 
 impl Operation for Confirm {
     type Args = Claim;
-    type Output = String;
+    type Output = bool;
     const NAME: &'static str = "confirm";
     const SUMMARY: &'static str =
-        "Asks a person yes or no and gives `yes` or `no`; the run is parked until then.";
+        "Asks a person yes or no and gives `true` for yes; the run is parked until then.";
     const EFFECTS: &'static [Effect] = &[];
     const REDO: Redo = Redo::Resend;
 
-    async fn begin(&self, _: &Cx, args: &Claim) -> Result<Outcome<String>> {
+    async fn begin(&self, _: &Cx, args: &Claim) -> Result<Outcome<bool>> {
         Ok(Outcome::Ask { question: args.question.clone(), choices: vec!["yes".into(), "no".into()] })
     }
 }

@@ -20,20 +20,22 @@ pub(super) struct Now;
 
 impl Operation for Now {
     type Args = Nothing;
-    type Output = String;
+    type Output = Timestamp;
     const NAME: &'static str = "now";
     const SUMMARY: &'static str = "Gives the current time, the same one whenever the run is replayed.";
     const EFFECTS: &'static [Effect] = &[];
     const REDO: Redo = Redo::Resend;
 
     fn examples() -> Vec<Example> {
-        vec![Example::new("Tell the time.", "now() == now() || now() < now()").gives(json!(true))]
+        vec![
+            Example::new("Tell the time.", "now() == now() || now() < now()").gives(json!(true)),
+            Example::new("Measure.", r#"let t0 = now(); now() - t0 < duration("1m")"#).gives(json!(true)),
+        ]
     }
 
-    async fn begin(&self, cx: &Cx, _: &Nothing) -> Result<Outcome<String>> {
-        // Whole seconds in one width, so that text comparison is time comparison.
-        let seconds = Timestamp::from_second(cx.now().as_second()).unwrap_or(Timestamp::MIN);
-        Ok(Outcome::done(seconds.to_string()))
+    async fn begin(&self, cx: &Cx, _: &Nothing) -> Result<Outcome<Timestamp>> {
+        // Whole seconds: what is shown is what is compared.
+        Ok(Outcome::done(Timestamp::from_second(cx.now().as_second()).unwrap_or(Timestamp::MIN)))
     }
 }
 

@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct For {
-    /// How long, such as `"10m"`.
+    /// How long: a duration, or a text such as `"10m"`.
     duration: Span,
 }
 
@@ -51,7 +51,8 @@ impl Operation for Wait {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Until {
-    /// When, such as `"2026-11-20T22:00:00Z"`.
+    /// When: a time, or a text such as `"2026-11-20T22:00:00Z"`.
+    #[schemars(extend("format" = "date-time"))]
     time: String,
 }
 

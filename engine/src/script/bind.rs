@@ -6,11 +6,15 @@ use std::sync::{Arc, Mutex};
 use rhai::{Dynamic, EvalAltResult, FnPtr, FuncRegistration, Module, NativeCallContext, RhaiFunc};
 use serde_json::Value;
 
+use super::limits::Budget;
+use super::natives::shown;
 use super::raise::{Over, place, raised, terminated};
 use super::{Door, NativeResult, Raise, convert, inspect};
 use crate::code::ErrorCode;
 use crate::error::{Error, Result};
 use crate::operation::Registered;
+use crate::recorded;
+use crate::retry::{EXAMPLE as RETRY, RetryOptions};
 
 /// What travels with every native call of one evaluation.
 #[derive(Clone)]
@@ -18,6 +22,7 @@ pub(super) struct Context {
     pub(super) door: Arc<dyn Door>,
     pub(super) deferred: Arc<Mutex<Vec<FnPtr>>>,
     pub(super) over: Arc<Over>,
+    pub(super) budget: Arc<Budget>,
 }
 
 impl Context {
@@ -33,17 +38,20 @@ pub(super) fn bind(module: &mut Module, verb: &'static str, operation: &Register
         let operation = operation.clone();
         let call = move |context: &NativeCallContext<'_>, args: &mut [&mut Dynamic]| {
             let at = place(context.call_source(), context.call_position());
-            let json = arguments(&operation, args).map_err(|error| raised(&error, context))?;
             let tag = of_call(context)?;
-            match tag.door.call(&operation, json, at) {
-                Ok(value) => convert::from_json(&value)
+            let call = || {
+                let args = arguments(&operation, args).map_err(Raise::Throw)?;
+                tag.door.call(&operation, args, at)
+            };
+            tag.budget.aside(call, |called| match called {
+                Ok(value) => convert::from_json(value)
                     .map_err(|why| EvalAltResult::ErrorRuntime(why.into(), context.call_position()).into()),
-                Err(Raise::Throw(error)) => Err(raised(&error, context)),
+                Err(Raise::Throw(error)) => Err(raised(error, context)),
                 Err(Raise::Unwind) => {
                     tag.over.end(None);
                     Err(terminated(context.call_position()))
                 }
-            }
+            })
         };
         native(module, verb, count, call);
     }
@@ -60,14 +68,21 @@ pub(super) fn bind_natives(module: &mut Module) {
     });
     for count in [1, 2] {
         native(module, "progress", count, |context, args| {
-            let percent =
-                args.get(1).and_then(|p| p.as_float().ok().or(p.as_int().ok().map(|whole| whole as f64)));
-            of_call(context)?.door.progress(args[0].to_string(), percent);
-            Ok(Dynamic::UNIT)
+            let tag = of_call(context)?;
+            let number = |value: &&mut Dynamic| {
+                let whole = || value.as_int().map(|whole| whole as f64);
+                value.as_float().or_else(|_| whole()).map_err(|_| {
+                    let error = Error::script("the second argument of `progress` is a number of percent");
+                    raised(&error.hint("write for example progress(\"half of it\", 50)"), context)
+                })
+            };
+            let percent = args.get(1).map(number).transpose()?;
+            let text = shown(args[0]);
+            tag.budget.aside(|| tag.door.progress(text, percent), |()| Ok(Dynamic::UNIT))
         });
     }
     native(module, "fail", 1, |context, args| {
-        Err(raised(&Error::rejected(args[0].to_string()).code(ErrorCode::FAILED), context))
+        Err(raised(&Error::rejected(shown(args[0])).code(ErrorCode::FAILED), context))
     });
     for (name, count, instead) in inspect::REPLACED {
         native(module, name, *count, move |context, _| {
@@ -120,14 +135,19 @@ fn arguments(operation: &Registered, args: &[&mut Dynamic]) -> Result<Value> {
         let shape = || {
             Error::invalid(format!("the last argument of `{name}` is a map")).hint(declaration.signature())
         };
-        let options = convert::to_json(options).ok();
-        let options = options.as_ref().and_then(Value::as_object).ok_or_else(shape)?;
+        let options = convert::to_json(options)
+            .map_err(|why| Error::invalid(format!("wrong last argument of `{name}`: {why}")))?;
+        let options = options.as_object().ok_or_else(shape)?;
         for (option, value) in options {
             if option != "retry" && !declaration.optional().any(|p| p.name == *option) {
                 return Err(Error::invalid(format!("`{name}` has no option `{option}`"))
                     .hint(declaration.signature()));
             }
-            if !value.is_null() {
+            if option == "retry" && !value.is_null() {
+                let policy = RetryOptions::read(&recorded::plain(value))
+                    .map_err(|why| Error::invalid(format!("wrong `retry` of `{name}`: {why}")).hint(RETRY))?;
+                json.insert(option.clone(), policy);
+            } else if !value.is_null() {
                 json.insert(option.clone(), value.clone());
             }
         }

@@ -3,17 +3,83 @@
 //! A script sees every value *as read back from the journal*, on the first run too, so that a first
 //! run and a replay cannot differ. What JSON cannot hold is refused rather than turned into text.
 
+use jiff::{SignedDuration, Timestamp};
 use rhai::{Array, Dynamic, Map};
 use serde_json::{Number, Value};
 
-use crate::recorded::{escaped, unescaped};
+use crate::recorded::{Special, escaped, unescaped};
 use crate::value::SecretRef;
 
-/// Turns a script's value into JSON.
+/// How deep values may be nested.
+pub(crate) const DEPTH: usize = 64;
+/// The longest value, in bytes of JSON.
+pub(crate) const SIZE: usize = 8 << 20;
+/// The most parts of a value: the items of lists, the entries of maps.
+pub(crate) const PARTS: usize = 250_000;
+
+/// Turns a script's value into JSON of the recorded form.
 ///
 /// # Errors
-/// Names the part that JSON cannot hold, such as a function or a range.
+/// Names the part that JSON cannot hold, such as a function or a range, and refuses what is nested too
+/// deeply or too large to be read back.
 pub(crate) fn to_json(value: &Dynamic) -> Result<Value, String> {
+    write(value, DEPTH, &mut Room::default())
+}
+
+/// Checks that a value that came from outside can be recorded and read back by a script.
+///
+/// # Errors
+/// Says which limit it exceeds.
+pub(crate) fn check(value: &Value) -> Result<(), String> {
+    measure(value, DEPTH, &mut Room::default())
+}
+
+/// What is left of the limits while a value is turned.
+struct Room {
+    bytes: usize,
+    parts: usize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Room { bytes: SIZE, parts: PARTS }
+    }
+}
+
+impl Room {
+    /// Takes the room of one part.
+    fn take(&mut self, bytes: usize) -> Result<(), String> {
+        self.parts = self.parts.checked_sub(1).ok_or_else(|| format!("a value may have {PARTS} parts"))?;
+        self.take_bytes(bytes)
+    }
+
+    /// Takes the room of a text as JSON writes it.
+    fn take_text(&mut self, text: &str) -> Result<(), String> {
+        let escapes = text.bytes().map(|byte| match byte {
+            b'"' | b'\\' => 1,
+            0..0x20 => 5,
+            _ => 0,
+        });
+        self.take_bytes(text.len() + 3 + escapes.sum::<usize>())
+    }
+
+    fn take_bytes(&mut self, bytes: usize) -> Result<(), String> {
+        self.bytes =
+            self.bytes.checked_sub(bytes).ok_or_else(|| format!("a value may have {} MiB", SIZE >> 20))?;
+        Ok(())
+    }
+}
+
+fn deeper(depth: usize) -> Result<usize, String> {
+    depth.checked_sub(1).ok_or_else(|| format!("a value may be nested {DEPTH} deep"))
+}
+
+fn write(value: &Dynamic, depth: usize, room: &mut Room) -> Result<Value, String> {
+    room.take(4)?;
+    if let Ok(text) = value.as_immutable_string_ref() {
+        room.take_text(&text)?;
+        return Ok(Value::String(text.to_string()));
+    }
     if value.is_unit() {
         return Ok(Value::Null);
     }
@@ -28,32 +94,83 @@ pub(crate) fn to_json(value: &Dynamic) -> Result<Value, String> {
             .map(Value::Number)
             .ok_or_else(|| format!("the number {number} has no end"));
     }
-    if let Ok(text) = value.as_immutable_string_ref() {
-        return Ok(Value::String(text.to_string()));
-    }
     if let Ok(letter) = value.as_char() {
         return Ok(Value::String(letter.to_string()));
     }
     if let Ok(items) = value.as_array_ref() {
+        let depth = deeper(depth)?;
         let items = items.iter().enumerate();
-        return items.map(|(n, item)| to_json(item).map_err(|e| format!("{e}, in item {n}"))).collect();
+        return items
+            .map(|(n, item)| write(item, depth, room).map_err(|e| placed(e, || format!("item {n}"))))
+            .collect();
     }
     if let Ok(map) = value.as_map_ref() {
+        let depth = deeper(depth)?;
         let mut out = serde_json::Map::with_capacity(map.len());
         for (name, item) in map.iter() {
-            let item = to_json(item).map_err(|e| format!("{e}, in `{name}`"))?;
-            // A map is data whatever it looks like: only a secret is written as one.
+            room.take_text(name)?;
+            let item = write(item, depth, room).map_err(|e| placed(e, || format!("`{name}`")))?;
+            // A map is data whatever it looks like: only a special value is written as one.
             out.insert(escaped(name).unwrap_or_else(|| name.to_string()), item);
         }
         return Ok(Value::Object(out));
     }
-    if let Some(secret) = value.clone().try_cast::<SecretRef>() {
-        return Ok(serde_json::json!({ "$secret": secret.name }));
-    }
-    Err(format!("a {} cannot be passed on or kept", friendly(value.type_name())))
+    special(value)
+        .map(|special| special.write())
+        .ok_or_else(|| format!("a {} cannot be passed on or kept", friendly(value.type_name())))
 }
 
-/// Turns JSON into a script's value.
+fn measure(value: &Value, depth: usize, room: &mut Room) -> Result<(), String> {
+    room.take(4)?;
+    match value {
+        Value::Null | Value::Bool(_) => Ok(()),
+        Value::Number(number) => from_number(number).map(drop),
+        Value::String(text) => room.take_text(text),
+        Value::Array(items) => {
+            let depth = deeper(depth)?;
+            items.iter().try_for_each(|item| measure(item, depth, room))
+        }
+        Value::Object(map) => {
+            let depth = deeper(depth)?;
+            map.iter().try_for_each(|(name, item)| {
+                room.take_text(name)?;
+                measure(item, depth, room)
+            })
+        }
+    }
+}
+
+/// Says in which part of a value something is wrong. Only the innermost parts are named: the way into a
+/// value may be long.
+fn placed(mut error: String, part: impl FnOnce() -> String) -> String {
+    const LONGEST: usize = 200;
+    if error.len() < LONGEST {
+        error = format!("{error}, in {}", part());
+    }
+    error
+}
+
+/// Returns the special value that a script holds, if it is one.
+fn special(value: &Dynamic) -> Option<Special> {
+    if let Some(time) = value.clone().try_cast::<Timestamp>() {
+        return Some(Special::Time(time));
+    }
+    if let Some(duration) = value.clone().try_cast::<SignedDuration>() {
+        return Some(Special::Duration(duration));
+    }
+    value.clone().try_cast::<SecretRef>().map(Special::Secret)
+}
+
+/// Returns a time, a duration or the name of a secret as a person reads it.
+pub(super) fn shown_special(value: &Dynamic) -> Option<String> {
+    special(value).map(|special| match special {
+        Special::Time(time) => format!("{time:.0}"),
+        Special::Duration(duration) => format!("{duration:#}"),
+        Special::Secret(secret) => secret.to_string(),
+    })
+}
+
+/// Turns JSON of the recorded form into a script's value.
 ///
 /// # Errors
 /// A whole number beyond 64 signed bits is refused rather than rounded.
@@ -61,15 +178,13 @@ pub(crate) fn from_json(value: &Value) -> Result<Dynamic, String> {
     Ok(match value {
         Value::Null => Dynamic::UNIT,
         Value::Bool(flag) => (*flag).into(),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(whole), _) => whole.into(),
-            (None, Some(float)) if !number.is_u64() => float.into(),
-            _ => return Err(format!("the number {number} is too large for a script")),
-        },
+        Value::Number(number) => from_number(number)?,
         Value::String(text) => text.as_str().into(),
         Value::Array(items) => items.iter().map(from_json).collect::<Result<Array, _>>()?.into(),
-        Value::Object(map) => match SecretRef::from_json(value) {
-            Some(secret) => Dynamic::from(secret),
+        Value::Object(map) => match Special::read(map) {
+            Some(Special::Time(time)) => Dynamic::from(time),
+            Some(Special::Duration(duration)) => Dynamic::from(duration),
+            Some(Special::Secret(secret)) => Dynamic::from(secret),
             None => {
                 let mut out = Map::new();
                 for (name, item) in map {
@@ -80,6 +195,14 @@ pub(crate) fn from_json(value: &Value) -> Result<Dynamic, String> {
             }
         },
     })
+}
+
+fn from_number(number: &Number) -> Result<Dynamic, String> {
+    match (number.as_i64(), number.as_f64()) {
+        (Some(whole), _) => Ok(whole.into()),
+        (None, Some(float)) if !number.is_u64() => Ok(float.into()),
+        _ => Err(format!("the number {number} is too large for a script")),
+    }
 }
 
 /// Returns a Rhai type's name in a reader's words.
@@ -158,5 +281,32 @@ mod tests {
         let json = json!({ "$secret": "env:PW" });
         let there = from_json(&json).unwrap();
         assert_eq!(to_json(&there).unwrap(), json);
+    }
+
+    #[test]
+    fn data_that_looks_like_a_special_value_stays_data() {
+        for data in [json!({ "$secret": "env:PW" }), json!({ "$$time": 1 }), json!([{ "$duration": "2h" }])] {
+            let there = from_json(&crate::recorded::data(data.clone())).unwrap();
+            assert!(!there.is::<SecretRef>());
+            let recorded = to_json(&there).unwrap();
+            assert_eq!(recorded, crate::recorded::data(data.clone()));
+            assert_eq!(crate::recorded::plain(&recorded), data);
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_refused_by_the_limit() {
+        let mut deep = json!(1);
+        for _ in 0..=DEPTH {
+            deep = json!([deep]);
+        }
+        let many = Value::from(vec![0; PARTS + 1]);
+        let long = Value::from("\u{1}".repeat(SIZE / 6 + 1));
+        for (value, says) in [(deep, "64 deep"), (many, "250000 parts"), (long, "8 MiB")] {
+            assert!(check(&value).expect_err(says).contains(says));
+            let there = from_json(&value).unwrap();
+            assert!(to_json(&there).expect_err(says).contains(says));
+        }
+        assert!(check(&json!({ "n": u64::MAX })).expect_err("too large").contains("too large"));
     }
 }

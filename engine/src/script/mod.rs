@@ -7,7 +7,11 @@
 mod bind;
 mod convert;
 mod inspect;
+mod limits;
+mod lists;
+mod natives;
 mod raise;
+mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,8 +29,11 @@ use rhai::{
 use serde_json::Value;
 
 use bind::{Context, bind, bind_natives};
+pub(crate) use convert::check as check_value;
 pub(crate) use inspect::Bundle;
 pub use inspect::{Changes, Finding, Nested, PlannedCall};
+use limits::{Budget, Together};
+pub use limits::{Limits, MemoryMeter};
 pub(crate) use raise::Ending;
 use raise::lowercase;
 
@@ -35,39 +42,6 @@ use crate::error::{Error, Result, Snippet};
 use crate::event::{Place, Source};
 use crate::operation::Registered;
 use crate::value::SecretRef;
-
-/// What a script may use up in one evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Rhai operations.
-    pub operations: u64,
-    /// Nested calls of script functions.
-    pub call_depth: usize,
-    /// Nesting of expressions.
-    pub expression_depth: usize,
-    /// Bytes of text in one value, all its parts together: a list of 5,000 VMs has one or two MiB.
-    pub string: usize,
-    /// Items of arrays in one value, nested ones included.
-    pub array: usize,
-    /// Entries of maps in one value, nested ones included.
-    pub map: usize,
-    /// Imported modules.
-    pub modules: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            operations: 20_000_000,
-            call_depth: 48,
-            expression_depth: 64,
-            string: 32 << 20,
-            array: 100_000,
-            map: 100_000,
-            modules: 64,
-        }
-    }
-}
 
 /// The stack of a script's thread. A debug build of Rhai needs ten times what a release build does;
 /// pages that are not touched cost nothing.
@@ -113,6 +87,8 @@ pub(crate) struct Language {
     packages: Vec<Shared<Module>>,
     areas: Vec<(String, Shared<Module>)>,
     limits: Limits,
+    meter: Option<MemoryMeter>,
+    together: Arc<Together>,
     /// The words of all effects that front matter may name.
     effects: Vec<&'static str>,
 }
@@ -122,7 +98,11 @@ impl Language {
     ///
     /// # Errors
     /// `Invalid` when two operations share a name, a name is no `area::verb`, or one word stands for two effects.
-    pub(crate) fn new(operations: Vec<Registered>, limits: Limits) -> Result<Self> {
+    pub(crate) fn new(
+        operations: Vec<Registered>,
+        limits: Limits,
+        meter: Option<MemoryMeter>,
+    ) -> Result<Self> {
         let mut areas: BTreeMap<&str, Module> = BTreeMap::new();
         let mut by_name = BTreeMap::new();
         let mut effects: Vec<Effect> = Effect::ALL.map(|(effect, _)| effect).into();
@@ -150,6 +130,9 @@ impl Language {
         }
         let mut globals = areas.remove("").unwrap_or_default();
         bind_natives(&mut globals);
+        values::bind_values(&mut globals);
+        lists::bind_comparing(&mut globals);
+        natives::bind_bounded(&mut globals, limits.string, limits.memory as usize / 2);
         globals.build_index();
         let mut packages = language_packages();
         packages.push(globals.into());
@@ -158,7 +141,15 @@ impl Language {
             (name.to_owned(), Shared::new(module))
         });
         let effects = effects.into_iter().map(Effect::as_str).collect();
-        Ok(Language { areas: areas.collect(), operations: by_name, packages, limits, effects })
+        Ok(Language {
+            areas: areas.collect(),
+            operations: by_name,
+            packages,
+            limits,
+            meter,
+            together: Arc::default(),
+            effects,
+        })
     }
 
     /// Returns an operation by its name.
@@ -192,13 +183,11 @@ impl Language {
     /// Evaluates a program from the top, on the calling thread, which must have [`STACK`] bytes.
     pub(crate) fn evaluate(&self, program: &Program, params: &Value, door: &Arc<dyn Door>) -> Ending {
         let mut engine = self.engine();
-        let context = Context { door: door.clone(), deferred: Arc::default(), over: Arc::default() };
+        let budget = Arc::new(Budget::new(self.limits, self.meter, self.together.clone()));
+        let context = Context { door: door.clone(), deferred: Arc::default(), over: Arc::default(), budget };
         engine.set_default_tag(Dynamic::from(context.clone()));
         engine.set_module_resolver(Pinned { sources: program.sources.clone() });
-        let watched = context.clone();
-        engine.on_progress(move |_| {
-            (watched.over.is_over() || watched.door.is_halted()).then_some(Dynamic::UNIT)
-        });
+        Budget::watch(&mut engine, &context);
 
         let mut scope = Scope::new();
         match convert::from_json(params) {
@@ -218,6 +207,9 @@ impl Language {
         if !door.begin_deferred() {
             return Ending::Unwound;
         }
+        // What the script held must not keep from running what it deferred.
+        drop(scope);
+        context.budget.renew();
         loop {
             let Some(next) = context.deferred.lock().expect("no panic while the list is held").pop() else {
                 break;
@@ -245,7 +237,9 @@ impl Language {
         for (name, area) in &self.areas {
             engine.register_static_module(name, area.clone());
         }
-        engine.register_type_with_name::<SecretRef>("Secret");
+        engine.register_type_with_name::<SecretRef>("secret");
+        engine.register_type_with_name::<jiff::Timestamp>("time");
+        engine.register_type_with_name::<jiff::SignedDuration>("duration");
         engine.set_optimization_level(OptimizationLevel::None);
         engine.set_strict_variables(true);
         engine.set_fail_on_invalid_map_property(true);
@@ -253,9 +247,12 @@ impl Language {
         engine.set_max_operations(self.limits.operations);
         engine.set_max_call_levels(self.limits.call_depth);
         engine.set_max_expr_depths(self.limits.expression_depth, self.limits.expression_depth);
-        engine.set_max_string_size(self.limits.string);
-        engine.set_max_array_size(self.limits.array);
-        engine.set_max_map_size(self.limits.map);
+        // Rhai counts a whole value after every change to it. What the allocator counts is exact and free.
+        if self.meter.is_none() {
+            engine.set_max_string_size(self.limits.string);
+            engine.set_max_array_size(self.limits.array);
+            engine.set_max_map_size(self.limits.map);
+        }
         engine.set_max_modules(self.limits.modules);
         engine
     }

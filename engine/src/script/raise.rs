@@ -100,6 +100,11 @@ pub(super) fn raised(error: &Error, context: &NativeCallContext<'_>) -> Box<Eval
     EvalAltResult::ErrorRuntime(map, at).into()
 }
 
+/// Raises a mistake in the runbook where there is no call to say so: nothing catches it.
+pub(super) fn mistake(error: &Error) -> Box<EvalAltResult> {
+    EvalAltResult::ErrorTerminated(Dynamic::from(error.to_failure()), Position::NONE).into()
+}
+
 pub(super) fn terminated(at: Position) -> Box<EvalAltResult> {
     EvalAltResult::ErrorTerminated(Dynamic::UNIT, at).into()
 }
@@ -128,7 +133,10 @@ fn ending(result: NativeResult, main: Option<&Source>) -> Ending {
     let at = place(source, inner.position());
     let at = Some(at).filter(|at| at.line > 0);
     match inner {
-        EvalAltResult::ErrorTerminated(..) => Ending::Unwound,
+        EvalAltResult::ErrorTerminated(token, _) => match token.clone().try_cast::<Failure>() {
+            Some(mistake) => Ending::Mistake(mistake.to_error(), at, false),
+            None => Ending::Unwound,
+        },
         EvalAltResult::ErrorRuntime(thrown, _) => Ending::Error(thrown_error(thrown), at),
         EvalAltResult::ErrorParsing(..) => Ending::Mistake(Error::script(inner.to_string()), at, false),
         other => {

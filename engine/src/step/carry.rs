@@ -24,7 +24,6 @@ use crate::journal::{LeaseFilter, Sync};
 use crate::lease::CLOSE_AGAIN;
 use crate::operation::{Outcome, Pending, Probe, Redo, Registered};
 use crate::prepare::Parent;
-use crate::recorded;
 use crate::replay::{PastStep, StepState};
 use crate::retry::{Exhausted, RetryOptions, RetryPolicy};
 
@@ -198,7 +197,7 @@ impl Steps {
             Outcome::Done(done) => self.end(step, StepEnd::Ok(done.value), done.effected).await,
             Outcome::Pending(pending) => self.accept(step, past, pending).await,
             Outcome::Ask { question, choices } => match &past.answer {
-                Some(answer) => self.end(step, StepEnd::Ok(recorded::data(answer.clone())), Vec::new()).await,
+                Some(answer) => self.end_answered(step, answer).await,
                 None => self.ask(step, question, choices).await,
             },
             Outcome::Child { runbook, params } => {

@@ -160,7 +160,13 @@ impl Steps {
         let value = Value::String(answer);
         let signal = Signal::Answer { step, value: value.clone(), by };
         self.record(vec![Event::Signalled { signal }], Sync::Now).await?;
-        self.end(step, StepEnd::Ok(value), Vec::new()).await
+        self.end_answered(step, &value).await
+    }
+
+    /// Ends a question with a person's answer.
+    pub(super) async fn end_answered(&self, step: u32, answer: &Value) -> Result<(), Unwind> {
+        let operation = self.operation(&self.past(step)?.operation)?;
+        self.end(step, StepEnd::Ok(operation.answered(answer)), Vec::new()).await
     }
 
     /// Returns the answer of whoever answers here, and listens meanwhile for a stop or an interruption.

@@ -293,7 +293,7 @@ impl Steps {
     }
 
     /// Takes words from outside: an interruption, a stop, an answer.
-    async fn attend(&self) -> Result<(), Unwind> {
+    pub(crate) async fn attend(&self) -> Result<(), Unwind> {
         self.attend_with(None).await
     }
 

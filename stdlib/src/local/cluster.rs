@@ -21,6 +21,7 @@ pub(crate) struct Cluster {
     /// Version of the solution it runs, such as 12.2601.1002.38.
     pub(crate) version: Option<String>,
     /// When it last spoke to Azure.
+    #[schemars(extend("format" = "date-time"))]
     pub(crate) last_sync: Option<String>,
     /// Names of its nodes.
     pub(crate) nodes: Vec<String>,

@@ -20,6 +20,7 @@ pub(crate) struct Scheduled {
     /// Runbook that will run.
     runbook: String,
     /// When it is due.
+    #[schemars(extend("format" = "date-time"))]
     due: String,
 }
 

@@ -59,6 +59,7 @@ pub(crate) struct Console {
     /// Port: 2179.
     port: u16,
     /// When it is closed at the latest.
+    #[schemars(extend("format" = "date-time"))]
     closes_at: String,
 }
 

@@ -1,13 +1,16 @@
 //! What is wrong with a runbook, as far as it can be seen without running it.
 
 use rhai::Expr;
+use serde_json::Value;
 
+use super::plan::known;
 use super::{Bundle, Call, Outline, Target};
 use crate::builtin::RUN;
 use crate::error::{Error, Result};
 use crate::event::Source;
 use crate::library::near;
 use crate::operation::Declaration;
+use crate::retry::{EXAMPLE as RETRY, RetryOptions};
 use crate::runbook::Runbook;
 use crate::script::Language;
 
@@ -140,6 +143,14 @@ impl Language {
                     let error = Error::invalid(format!("`{name}` has no option `{}`", option.name));
                     return Some(error.snippet(here("in this call")).hint(declaration.signature()));
                 }
+            }
+            let retry = map.0.iter().find(|(option, _)| option.name == "retry");
+            if let Some(retry) = retry.and_then(|(_, value)| known(value, &Value::Null))
+                && !retry.is_null()
+                && let Err(why) = RetryOptions::read(&retry)
+            {
+                let error = Error::invalid(format!("wrong `retry` of `{name}`: {why}"));
+                return Some(error.snippet(here("in this call")).hint(RETRY));
             }
         }
         None

@@ -205,7 +205,7 @@ fn rendered(expr: &Expr, params: &Value) -> String {
 }
 
 /// Returns what is known about an expression before the script runs.
-fn known(expr: &Expr, params: &Value) -> Option<Value> {
+pub(super) fn known(expr: &Expr, params: &Value) -> Option<Value> {
     match expr {
         Expr::StringConstant(text, _) => Some(Value::from(text.as_str())),
         Expr::IntegerConstant(number, _) => Some(Value::from(*number)),
