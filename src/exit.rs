@@ -5,7 +5,7 @@
 //! | 0 | done |
 //! | 1 | failed: Azure said no, or the run ended with an error |
 //! | 2 | invalid: the runbook or the arguments are wrong; nothing was sent |
-//! | 3 | not over: the run is parked (also on a mistake in the runbook), was stopped, or misses an identity or a role |
+//! | 3 | not over: the run is parked (also on a mistake in the runbook), was stopped, or misses an identity or a role; or a lease is late |
 //! | 4 | diverged: a replay did not meet what was recorded; nothing was sent |
 //! | 5 | storage: the journal cannot be read or written |
 //! | 130 | left at once, at the second Ctrl-C |
@@ -28,7 +28,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The runbook or the arguments are wrong; nothing was sent.
     Invalid = 2,
-    /// The run is parked, was stopped, or misses an identity or a role.
+    /// The run is parked, was stopped, or misses an identity or a role; or a lease is late.
     Parked = 3,
     /// A replay did not meet what was recorded; nothing was sent.
     Diverged = 4,

@@ -20,6 +20,7 @@ mod platform;
 mod report;
 mod runbooks;
 mod secrets;
+mod serving;
 mod setup;
 mod terminal;
 mod words;

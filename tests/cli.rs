@@ -112,7 +112,7 @@ fn show_tells_what_a_runbook_takes() {
 
     Calls:
       1.  reads          local::vm(params.vm, #{ group: params.group })
-      2.  changes        vmconnect::enable(unknown, #{ cluster: params.cluster })
+      2.  changes        vmconnect::enable(unknown, #{ cluster: params.cluster, open_for: params.disable_after })
       3.  schedules      schedule::after(params.disable_after, "disable-vm-connect", #{ vm: unknown })
     3.1.  changes          vmconnect::disable(unknown, #{ group: unknown })
       4.  perhaps reads  net::first_reachable(unknown, unknown, #{ wait: "2m" })
@@ -121,7 +121,7 @@ fn show_tells_what_a_runbook_takes() {
 
     May:     azure:write, net:probe, file:write
     Roles:   Azure Stack HCI Administrator
-    Source:  ships with relight, sha256 3176bf478b927b16
+    Source:  ships with relight, sha256 23f20816d899cef5
     "#);
 }
 
@@ -483,16 +483,16 @@ fn a_plan_says_what_would_happen_and_writes_nothing() {
 
       1.  reads          local::vm("web-01", #{ group: "rg-edge" })
           line 31          Reads one VM of Azure Local.
-      2.  changes  vmconnect::enable(unknown, #{ cluster: () })
-          line 35          Opens the console of a VM on its host, and leases it so that it is closed again.
+      2.  changes  vmconnect::enable(unknown, #{ cluster: (), open_for: "2h" })
+          line 36          Opens the console of a VM on its host, and leases it so that it is closed again.
       3.  schedules  schedule::after("2h", "disable-vm-connect", #{ vm: unknown })
-          line 36          Has a runbook run once after a while.
+          line 37          Has a runbook run once after a while.
     3.1.  changes  vmconnect::disable(unknown, #{ group: unknown })
           line 17            Closes the console of a VM, unless another VM's lease shares the port of its host.
       4.  perhaps reads  net::first_reachable(unknown, unknown, #{ wait: "2m" })
-          line 42          Finds the first of several addresses that answers on a port.
+          line 43          Finds the first of several addresses that answers on a port.
       5.  changes  rdp::write("web-01.rdp", unknown, #{ address: unknown })
-          line 48          Writes a Remote Desktop file that opens the console of a VM.
+          line 49          Writes a Remote Desktop file that opens the console of a VM.
 
     3 calls change something; `unknown` is what only the run can tell. Nothing was sent.
     "#);
@@ -628,16 +628,19 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
     done rdp::write
     Open web-01.rdp. First it asks for an administrator of the host hq-node2, then the console of web-01 appears.
     Ctrl+Alt+End sends Ctrl+Alt+Del.
-    VM Connect closes at [time]; whatever becomes of that, by [time] at the latest.
+    VM Connect closes at [time]
     disable-vm-connect runs [time] (in 2h)
-    VM Connect to web-01 on hq-node2 stays open until [time] (in 8h) at the latest
+    VM Connect to web-01 on hq-node2 stays open until [time] (in 2h)
     That takes a running `relight serve --lab`; what is late it does as soon as it starts.
     Close it now: relight leases close [id1]-3 --lab
     "#);
     assert!(holds(&world.work(), "web-01.rdp"));
     assert_snapshot!(world.relight(["leases", "--lab"]).run(), @r"
     LEASE                   OPEN                              CLOSES
-    [id1]-3  VM Connect to web-01 on hq-node2  [time] (in 8h)
+    [id1]-3  VM Connect to web-01 on hq-node2  [time] (in 2h)
+    --- stderr
+    Nobody closes it: no `relight serve --lab` runs here. Start one, or close it now:
+      relight leases close [id1]-3 --lab
     ");
     let run = newest_run(&world);
     assert_snapshot!(world.relight(["runs", "show", &run, "--lab"]).run(), @r"
@@ -652,13 +655,13 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
     STEP  LINE  CALL                  STATE  TOOK
        1  31  local::vm  done  [long]
        2  32  note  done  [long]  web-01 is Running on hq-node2; the agent in the guest does not answer
-       3  35  vmconnect::enable  done  [long]
-       4  36  schedule::after  done  [long]
-       5  42  net::first_reachable  done  [long]
-       6  48  rdp::write  done  [long]
-       7  50  note  done  [long]  Open web-01.rdp. First it asks for an administrator of the host hq-...
-       8  51  note  done  [long]  Ctrl+Alt+End sends Ctrl+Alt+Del.
-       9  52  note  done  [long]  VM Connect closes at [time]; whatever becomes of that...
+       3  36  vmconnect::enable  done  [long]
+       4  37  schedule::after  done  [long]
+       5  43  net::first_reachable  done  [long]
+       6  49  rdp::write  done  [long]
+       7  51  note  done  [long]  Open web-01.rdp. First it asks for an administrator of the host hq-...
+       8  52  note  done  [long]  Ctrl+Alt+End sends Ctrl+Alt+Del.
+       9  53  note  done  [long]  VM Connect closes at [time]
     ");
 
     let lease = format!("{run}-3");
@@ -683,7 +686,7 @@ fn ctrl_c_parks_and_resume_goes_on_where_it_stood() {
     Parking the run; Ctrl-C once more leaves at once.
     run [id1] is parked; nothing is lost. Go on with:
       relight runs resume [id1] --lab
-    VM Connect to web-01 on hq-node2 stays open until [time] (in 8h) at the latest
+    VM Connect to web-01 on hq-node2 stays open until [time] (in 2h)
     That takes a running `relight serve --lab`; what is late it does as soon as it starts.
     Close it now: relight leases close [id1]-3 --lab
     --- exit 3
@@ -707,9 +710,9 @@ fn ctrl_c_parks_and_resume_goes_on_where_it_stood() {
     done rdp::write
     Open web-01.rdp. First it asks for an administrator of the host hq-node2, then the console of web-01 appears.
     Ctrl+Alt+End sends Ctrl+Alt+Del.
-    VM Connect closes at [time]; whatever becomes of that, by [time] at the latest.
+    VM Connect closes at [time]
     disable-vm-connect runs [time] (in 2h)
-    VM Connect to web-01 on hq-node2 stays open until [time] (in 8h) at the latest
+    VM Connect to web-01 on hq-node2 stays open until [time] (in 2h)
     That takes a running `relight serve --lab`; what is late it does as soon as it starts.
     Close it now: relight leases close [id1]-3 --lab
     "#);
@@ -1135,6 +1138,7 @@ fn doctor_says_what_is_missing_and_what_to_do() {
     assert_snapshot!(lines.join("\n"), @r"
     ok    state      [dir]/state
     ok    journal    [dir]/state/relight.db
+    ok    leases     nothing is open
     ok    library    4 runbooks, all of them shipped; `relight new NAME` makes your own
     ok    cloud      AzureCloud at https://management.azure.com/
     fail  sign-in    AZURE_CLIENT_SECRET is set and AZURE_TENANT_ID and AZURE_CLIENT_ID are not

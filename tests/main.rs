@@ -10,6 +10,7 @@ mod examples;
 mod faults;
 mod journals;
 mod large;
+mod leases;
 mod plan;
 mod race;
 mod registry;

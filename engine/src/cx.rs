@@ -36,6 +36,7 @@ pub struct Cx {
     pub(crate) run: RunId,
     pub(crate) step: u32,
     pub(crate) attempt: u32,
+    pub(crate) closes: Option<String>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) secrets: Option<Arc<dyn SecretSource>>,
@@ -112,6 +113,13 @@ impl Cx {
     /// Returns the id of the lease that this step opens.
     pub fn lease_id(&self) -> String {
         format!("{}-{}", self.run, self.step)
+    }
+
+    /// Returns the lease that this step's run is there to close, when it is. The operation does the work
+    /// itself then; in any other run it hands a leased thing over with
+    /// [`Outcome::Close`](crate::Outcome::Close).
+    pub fn closes(&self) -> Option<&str> {
+        self.closes.as_deref()
     }
 
     /// Returns the current time.

@@ -12,7 +12,6 @@ use crate::drive::Halt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Park, RunEnd, RunId, Signal, Source};
 use crate::journal::{Journal, Presence, Status, Summary};
-use crate::lease::Closing;
 use crate::library::Library;
 use crate::operation::Declaration;
 use crate::prepare::RunRequest;
@@ -302,21 +301,6 @@ impl Engine {
             _ => history.steps.last().map(|past| past.at.clone()),
         };
         Ok(Some(point_at(&sources, failure.to_error(), at.as_ref())))
-    }
-
-    /// Prepares the run that closes a lease now, and takes it off its deadline's list.
-    ///
-    /// # Errors
-    /// `Invalid` when there is no such lease; `Storage`.
-    pub async fn close_lease(&self, id: &str) -> Result<RunId> {
-        let leases = self.0.journal.leases().await?;
-        let lease = leases.iter().find(|lease| lease.id == id).ok_or_else(|| {
-            Error::invalid(format!("there is no open lease `{id}`")).hint("list them with `relight leases`")
-        })?;
-        match self.0.closing(lease, true).await? {
-            Closing::Begin(request) => self.0.prepare(&request).await,
-            Closing::UnderWay(run) => Ok(run),
-        }
     }
 
     async fn summary(&self, run: &RunId) -> Result<Summary> {

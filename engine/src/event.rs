@@ -232,7 +232,8 @@ pub struct Lease {
     pub opened: Timestamp,
     /// When it is closed at the latest.
     pub deadline: Timestamp,
-    /// What closes it.
+    /// What closes it. It must do no harm when it is done twice: whoever finds it undecided looks, and
+    /// does it again when that tells nothing.
     pub close: Call,
 }
 

@@ -160,18 +160,13 @@ impl Keeper {
     /// Begins to close the leases whose deadline has come.
     async fn close_due(&mut self, now: Timestamp, found: &mut Found) -> Result<()> {
         for lease in self.core.journal.leases_where(&LeaseFilter::Due(now)).await? {
-            let begun = match self.core.closing(&lease, false).await {
-                Ok(Closing::Begin(request)) => self.core.prepare(&request).await.map(Some),
-                Ok(Closing::UnderWay(_)) => Ok(None),
-                Err(error) => Err(error),
-            };
-            match begun {
-                Ok(Some(run)) => {
+            match self.core.close(&lease, false).await {
+                Ok(Closing::Begun(run)) => {
                     // A door does not wait for a place.
                     self.begin(&run, None);
                     found.closing.push(lease.id);
                 }
-                Ok(None) => {}
+                Ok(Closing::UnderWay(_) | Closing::Paused | Closing::Over) => {}
                 Err(error) => self.complain(&lease.title, &error),
             }
         }

@@ -52,9 +52,10 @@ pub use effect::{Effect, Effects};
 pub use engine::{Engine, Plan};
 pub use error::{Error, ErrorKind, Failure, Result, ServiceError, Snippet};
 pub use event::{Event, RunId};
+pub use lease::{ClosingState, OpenLease};
 pub use library::Library;
 pub use operation::{
-    Declaration, Done, Example, Field, Operation, Outcome, Pending, Probe, Redo, Registered,
+    Declaration, Done, Example, Field, HandedBack, Operation, Outcome, Pending, Probe, Redo, Registered,
 };
 pub use params::{Given, ParamReader};
 pub use prepare::RunRequest;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::code::ErrorCode;
@@ -48,6 +48,15 @@ pub enum Outcome<T> {
         /// The answers that are understood; any text when empty. For an operation that gives a flag,
         /// `yes` means true.
         choices: Vec<String>,
+    },
+    /// The one run that closes a lease does the work: it is begun if need be and waited for. When it
+    /// is over, or the lease is gone, the operation is resumed with [`HandedBack`], and says this again
+    /// while there is more to close.
+    Close {
+        /// The lease.
+        lease: String,
+        /// The operation's own state meanwhile.
+        then: Value,
     },
     /// Another run must end before the step has a value.
     Child {
@@ -128,7 +137,7 @@ impl<T> Outcome<T> {
         match &mut self {
             Outcome::Done(done) => done.effected.push(effect),
             Outcome::Pending(pending) => pending.effected.push(effect),
-            Outcome::Ask { .. } | Outcome::Child { .. } => {}
+            Outcome::Ask { .. } | Outcome::Close { .. } | Outcome::Child { .. } => {}
         }
         self
     }
@@ -138,7 +147,7 @@ impl<T> Outcome<T> {
         match self {
             Outcome::Done(done) => &mut done.effected,
             Outcome::Pending(pending) => &mut pending.effected,
-            Outcome::Ask { .. } | Outcome::Child { .. } => &mut [],
+            Outcome::Ask { .. } | Outcome::Close { .. } | Outcome::Child { .. } => &mut [],
         }
     }
 
@@ -148,9 +157,21 @@ impl<T> Outcome<T> {
             Outcome::Done(done) => Outcome::Done(Done { value: f(done.value), effected: done.effected }),
             Outcome::Pending(pending) => Outcome::Pending(pending),
             Outcome::Ask { question, choices } => Outcome::Ask { question, choices },
+            Outcome::Close { lease, then } => Outcome::Close { lease, then },
             Outcome::Child { runbook, params } => Outcome::Child { runbook, params },
         }
     }
+}
+
+/// What an operation that handed a closing over ([`Outcome::Close`]) is resumed with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandedBack {
+    /// The operation's own state.
+    pub then: Value,
+    /// The value of the closing run, when one ran and came to a value. It may have closed another lease
+    /// on the same door.
+    pub closed: Option<Value>,
 }
 
 /// What looking for a step's own trace found.

@@ -25,6 +25,8 @@ pub struct History {
     pub stop: Option<Stop>,
     /// Why it was put away last.
     pub park: Option<Park>,
+    /// How often it was put away for another reason than to wait.
+    pub parks: u32,
     /// How it ended.
     pub end: Option<RunEnd>,
     /// Which process drives it, or did when it died.
@@ -55,6 +57,8 @@ pub struct PastStep {
     pub at: Place,
     /// How far it came.
     pub state: StepState,
+    /// Which attempt began last, from 1.
+    pub attempt: u32,
     /// A person's answer that it has not used yet.
     pub answer: Option<Value>,
     /// Failed attempts since it last made headway, and when the first of them began.
@@ -116,6 +120,7 @@ impl History {
             mended: None,
             stop: None,
             park: None,
+            parks: 0,
             end: None,
             driver: None,
             deaths: 0,
@@ -210,6 +215,7 @@ impl History {
                     past.send_before =
                         past.send_before.take().filter(|(maker, _)| Some(maker) != self.driver.as_ref());
                 }
+                self.parks += u32::from(!park.is_waiting());
                 self.park = Some(park);
                 self.driver = None;
                 self.deaths = 0;
@@ -258,6 +264,7 @@ impl History {
                 args,
                 at: place,
                 state,
+                attempt,
                 answer: None,
                 failed: 0,
                 since: at,
@@ -273,6 +280,7 @@ impl History {
             past.since = at;
         }
         past.state = state;
+        past.attempt = attempt;
         if matches!(self.park, Some(Park::Undecided { .. })) {
             // The answer was "again"; the next unclear moment is a new question.
             self.park = None;

@@ -547,7 +547,7 @@ async fn a_lease_that_could_not_be_closed_is_tried_again_after_a_pause() {
     let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error:?}"));
     bench.clock.advance(Duration::from_secs(3600));
     bench.world.fail_with(&[ErrorKind::Rejected, ErrorKind::Denied]);
-    for (pause, sent) in [(0, 1), (299, 1), (1, 1), (300, 2)] {
+    for (pause, sent) in [(0, 1), (29, 1), (1, 1), (59, 1), (1, 2)] {
         bench.clock.advance(Duration::from_secs(pause));
         keeper.look().await.unwrap();
         keeper.settle().await;

@@ -12,16 +12,17 @@ use crate::cli::Global;
 use crate::exit::{Exit, Result};
 use crate::platform;
 use crate::report::Audience;
+use crate::serving::is_served;
 use crate::setup::{self, Home};
 use crate::terminal::variable;
-use crate::words::brief;
+use crate::words::{brief, when};
 
 /// How long signing in and reaching the cloud may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Check that everything is in place, and say what to do where it is not
 ///
-/// Looks at the state folder, the journal, the library, the identity and the cloud. Changes nothing in Azure.
+/// Looks at the state folder, the journal, what is open, the library, the identity and the cloud. Changes nothing in Azure.
 #[derive(Args, Debug)]
 pub(crate) struct Doctor {}
 
@@ -60,6 +61,7 @@ impl Doctor {
         };
         tell("state", state(&home))?;
         tell("journal", journal(&home))?;
+        tell("leases", leases(&home).await)?;
         tell("library", library(&home))?;
         tell("clock", clock())?;
         if home.is_lab() {
@@ -114,6 +116,31 @@ fn journal(home: &Home) -> Found {
         setup::open(&state)?;
         Ok(Found::Ok(setup::database(&state).display().to_string()))
     }))
+}
+
+/// Looks for what is open too long, and for somebody who closes it.
+async fn leases(home: &Home) -> Found {
+    let looked = async {
+        let engine = home.desk()?;
+        let (open, now) = (engine.leases().await?, engine.clock().now());
+        let Some(first) = open.first() else { return Ok(Found::Ok("nothing is open".to_owned())) };
+        let place = home.same_place();
+        if let Some(late) = open.iter().find(|open| open.is_late) {
+            let due = when(now, late.lease.deadline);
+            let said = format!("LATE: {} was due {due} and is still open", late.lease.title);
+            let close = format!("close it now: relight leases close {}{place}", late.lease.id);
+            return Ok(Found::Fail(Error::rejected(said).hint(close).hint("see why: relight leases")));
+        }
+        let said = format!("{} open, the first until {}", open.len(), when(now, first.lease.deadline));
+        Ok(match is_served(&home.state()?) {
+            true => Found::Ok(format!("{said}; `relight serve` closes it")),
+            false => Found::Warn(
+                format!("{said}, and nobody closes it: no `relight serve` runs"),
+                format!("relight serve{place}"),
+            ),
+        })
+    };
+    found(looked.await)
 }
 
 fn library(home: &Home) -> Found {

@@ -231,11 +231,7 @@ async fn tell_what_is_open(session: &Session, run: &RunId) -> Result<()> {
         terminal::say(format!("{} runs {}", planned.runbook, when(now, planned.due)));
     }
     for lease in &leases {
-        terminal::say(format!(
-            "{} stays open until {} at the latest",
-            lease.title,
-            when(now, lease.deadline)
-        ));
+        terminal::say(format!("{} stays open until {}", lease.title, when(now, lease.deadline)));
     }
     if !(leases.is_empty() && planned.is_empty()) {
         terminal::say(format!(

@@ -1,16 +1,20 @@
-//! `relight leases`: what is open, for whom, until when.
+//! `relight leases`: what is open, for whom, until when, and who closes it.
 
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
+use relight_engine::event::ForgottenLease;
+use relight_engine::{Engine, OpenLease};
+use serde_json::{Value, json};
 
 use super::foreground::{self, Answers};
 use crate::cli::Global;
 use crate::exit::{Exit, Result};
 use crate::report::Audience;
+use crate::serving::{attempts, is_served};
 use crate::setup::Home;
-use crate::terminal;
 use crate::words::{Table, when};
+use crate::{platform, terminal};
 
 /// See what is open, and close it
 #[derive(Args, Debug)]
@@ -26,14 +30,22 @@ pub(crate) struct Leases {
 enum Command {
     List(List),
     Close(Close),
+    Forget(Forget),
 }
 
 /// List what is open, the first deadline first
+///
+/// Says who closes it, when that was last tried, and why it failed. Ends with 3 when something is open that should have
+/// been closed.
 #[derive(Args, Debug)]
 struct List {
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
+
+    /// List what was forgotten, too: by whom, when and why
+    #[arg(long)]
+    all: bool,
 }
 
 /// Close something now rather than at its deadline
@@ -43,12 +55,26 @@ struct Close {
     lease: String,
 }
 
+/// Take something off the list that was closed by other means, or is gone
+///
+/// Nothing is sent. Who did so, when and why are kept, and shown by `relight leases --all`.
+#[derive(Args, Debug)]
+struct Forget {
+    /// Id of the lease
+    lease: String,
+
+    /// Why it may be forgotten, such as "the node was taken apart"
+    #[arg(long, value_name = "WHY")]
+    because: String,
+}
+
 impl Leases {
     pub(crate) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
         match self.command.unwrap_or(Command::List(self.list)) {
             Command::List(list) => list.run(&home).await,
             Command::Close(close) => close.run(home).await,
+            Command::Forget(forget) => forget.run(&home).await,
         }
     }
 }
@@ -56,27 +82,96 @@ impl Leases {
 impl List {
     async fn run(self, home: &Home) -> Result {
         let engine = home.desk()?;
-        let leases = engine.journal().leases().await?;
+        let open = engine.leases().await?;
+        let forgotten = if self.all { engine.forgotten_leases().await? } else { Vec::new() };
+        let is_served = is_served(&home.state()?);
+        let late = open.iter().filter(|open| open.is_late).count();
+        let exit = if late > 0 { Exit::Parked } else { Exit::Done };
         let mut out = io::stdout().lock();
         if self.json {
-            for lease in &leases {
-                writeln!(out, "{}", serde_json::to_string(lease).map_err(io::Error::from)?)?;
+            let open = open.iter().map(|open| as_json(open, is_served));
+            let forgotten = forgotten.iter().map(|forgotten| json!({ "forgotten": forgotten }));
+            for line in open.chain(forgotten) {
+                writeln!(out, "{line}")?;
             }
-            return Ok(Exit::Done);
+            return Ok(exit);
         }
-        if leases.is_empty() {
-            terminal::say("Nothing is open.");
-            return Ok(Exit::Done);
-        }
-        let now = engine.clock().now();
-        let mut table = Table::headed(&["LEASE", "OPEN", "CLOSES"]);
-        for lease in leases {
-            let late = if lease.deadline < now { ", late: `relight serve` closes it" } else { "" };
-            table.row([lease.id, lease.title, format!("{}{late}", when(now, lease.deadline))]);
-        }
-        for line in table.lines(0) {
+        for line in table(&engine, &open).lines(0) {
             writeln!(out, "{line}")?;
         }
+        for open in &open {
+            let said = attempts(&engine, open);
+            if !said.is_empty() {
+                writeln!(out, "{}: {}", open.lease.id, said.trim_start_matches("; "))?;
+            }
+        }
+        tell_forgotten(&mut out, &engine, &forgotten)?;
+        drop(out);
+        if open.is_empty() {
+            terminal::say("Nothing is open.");
+            return Ok(exit);
+        }
+        let place = home.same_place();
+        match is_served {
+            true => terminal::say(format!("A running `relight serve{place}` closes it.")),
+            false => {
+                terminal::say(format!(
+                    "Nobody closes it: no `relight serve{place}` runs here. Start one, or close it now:"
+                ));
+                for open in &open {
+                    terminal::say(format!("  relight leases close {}{place}", open.lease.id));
+                }
+            }
+        }
+        if late > 0 {
+            terminal::say(format!("LATE: {late} of {} should have been closed by now.", open.len()));
+        }
+        Ok(exit)
+    }
+}
+
+fn table(engine: &Engine, open: &[OpenLease]) -> Table {
+    let now = engine.clock().now();
+    if open.is_empty() {
+        return Table::default();
+    }
+    let mut table = Table::headed(&["LEASE", "OPEN", "CLOSES"]);
+    for OpenLease { lease, is_late, .. } in open {
+        let late = if *is_late { "LATE: " } else { "" };
+        table.row([lease.id.clone(), lease.title.clone(), format!("{late}{}", when(now, lease.deadline))]);
+    }
+    table
+}
+
+fn as_json(open: &OpenLease, is_served: bool) -> Value {
+    let mut line = json!(open.lease);
+    line["late"] = json!(open.is_late);
+    line["served"] = json!(is_served);
+    line["closing"] = open.closing.as_ref().map_or(Value::Null, |closing| {
+        json!({
+            "run": closing.run,
+            "driven": closing.is_driven,
+            "again": closing.again,
+            "failed": closing.failed,
+            "tried": closing.trouble.as_ref().map(|(at, _)| at),
+            "failure": closing.trouble.as_ref().map(|(_, failure)| failure),
+        })
+    });
+    line
+}
+
+fn tell_forgotten(out: &mut impl Write, engine: &Engine, forgotten: &[ForgottenLease]) -> io::Result<()> {
+    let now = engine.clock().now();
+    for ForgottenLease { lease, by, because, at } in forgotten {
+        writeln!(out, "{}: {}, forgotten by {by} {}: {because}", lease.id, lease.title, when(now, *at))?;
+    }
+    Ok(())
+}
+
+impl Forget {
+    async fn run(self, home: &Home) -> Result {
+        home.desk()?.forget_lease(&self.lease, &platform::user(), &self.because).await?;
+        terminal::say(format!("{} is off the list. Nothing was closed.", self.lease));
         Ok(Exit::Done)
     }
 }
@@ -84,9 +179,16 @@ impl List {
 impl Close {
     async fn run(self, home: Home) -> Result {
         // Written down before anything is reached: the closing is due even when Azure is not there now.
-        let run = home.desk()?.close_lease(&self.lease).await?;
+        let mut run = home.desk()?.close_lease(&self.lease).await?;
         let session = home.connect(Audience::Person).await?;
-        let ended = foreground::carry(&session, &run, Answers::default()).await;
+        let ended = loop {
+            let ended = foreground::carry(&session, &run, Answers::default()).await;
+            // Another lease on the same door may have been at it first.
+            match session.engine.close_lease(&self.lease).await {
+                Ok(next) if next != run && matches!(ended, Ok(Exit::Done)) => run = next,
+                _ => break ended,
+            }
+        };
         session.close().await;
         ended
     }

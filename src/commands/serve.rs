@@ -7,6 +7,7 @@ use crate::cli::Global;
 use crate::exit::{Exit, Result};
 use crate::interrupt::{Interrupts, Means};
 use crate::report::Audience;
+use crate::serving::{Serving, watch_leases};
 use crate::setup::Home;
 
 /// Keep runs, schedules and leases going
@@ -28,8 +29,15 @@ impl Serve {
             "Letting the runs park; Ctrl-C once more leaves at once.",
         );
         tracing::info!("serving the runs in {}", state.display());
+        let _serving = Serving::announce(&state)?;
+        let watching = tokio::spawn({
+            let engine = session.engine.clone();
+            async move { watch_leases(&engine).await }
+        });
         let mut keeper = Keeper::new(&session.engine, |what, error| tracing::warn!("{what}: {error:?}"));
         keeper.keep().await;
+        watching.abort();
+        let _ = watching.await;
         drop(keeper);
         session.close().await;
         tracing::info!("everything is parked; the next `relight serve` goes on with it");

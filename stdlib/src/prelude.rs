@@ -5,7 +5,8 @@ pub(crate) use std::time::Duration;
 pub(crate) use jiff::Timestamp;
 pub(crate) use relight_engine::event::{Appointment, Call, Effected, Lease};
 pub(crate) use relight_engine::{
-    Cx, Effect, Error, ErrorCode, ErrorKind, Example, Operation, Outcome, Probe, Redo, Result, Span,
+    Cx, Effect, Error, ErrorCode, ErrorKind, Example, HandedBack, Operation, Outcome, Probe, Redo, Result,
+    Span,
 };
 pub(crate) use schemars::JsonSchema;
 pub(crate) use serde::{Deserialize, Serialize};

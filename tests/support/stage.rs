@@ -114,18 +114,21 @@ impl Stage {
         ended
     }
 
-    /// The newest run of a runbook, if there is any.
-    pub(crate) fn newest(&self, runbook: &str) -> Option<Value> {
+    /// Every run, the newest first.
+    fn runs(&self) -> Vec<Value> {
         let listed = self.relight(&["runs", "list", "--json", "--limit", "0"]);
         assert_eq!(listed.code, Some(0), "{listed:?}");
-        let runs =
-            listed.out.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
-        runs.into_iter().find(|run| run["runbook"] == runbook)
+        listed.out.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 
-    /// The number of records of a run.
-    pub(crate) fn records(&self, run: &str) -> u64 {
-        self.relight(&["runs", "show", run, "--json"]).out.lines().count() as u64
+    /// The newest run of a runbook, if there is any.
+    pub(crate) fn newest(&self, runbook: &str) -> Option<Value> {
+        self.runs().into_iter().find(|run| run["runbook"] == runbook)
+    }
+
+    /// How many records all runs have: a process that drives one run may write those of others, too.
+    pub(crate) fn written(&self) -> u64 {
+        self.runs().iter().map(|run| run["seq"].as_u64().expect("a number")).sum()
     }
 
     /// The folder in which this lab's runs are kept.

@@ -247,6 +247,12 @@ impl World {
         self.journal.records(run, 0).await.expect("records")
     }
 
+    /// How many records all runs have: a process that drives one run may write those of others, too.
+    pub(crate) async fn written(&self) -> u64 {
+        let runs = self.journal.runs(&RunFilter::default()).await.expect("runs");
+        runs.iter().map(|run| run.seq).sum()
+    }
+
     /// The names of the nodes whose console port is open.
     pub(crate) fn open_ports(&self) -> Vec<String> {
         open_ports(&self.lab.snapshot())

@@ -16,12 +16,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::child::{CHILD, child_of};
-use super::{Steps, Unwind, attempt, since, without_retry};
+use super::closing::Closer;
+use super::{Steps, Unwind, since, without_retry};
 use crate::cx::Cx;
 use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Effected, Event, Lease, Park, Progress, StepEnd};
 use crate::journal::{LeaseFilter, Sync};
-use crate::lease::CLOSE_AGAIN;
 use crate::operation::{Outcome, Pending, Probe, Redo, Registered};
 use crate::prepare::Parent;
 use crate::replay::{PastStep, StepState};
@@ -94,13 +94,17 @@ impl Steps {
                     }
                     // The service says when to look; a deadline in between can wait for that look.
                     self.wait_until(trouble.not_before(*check_at), patience).await?;
+                    let back = match Closer::of(continuation) {
+                        Some(closer) => Some(self.await_closing(&closer, patience).await?),
+                        None => None,
+                    };
                     if let Some(child) = child_of(&past) {
                         self.child(step, &child, patience).await?;
                         continue;
                     }
                     self.outwait_its_maker(&past, patience).await?;
                     let outcome = match self.learn_secrets(&cx, &args).await {
-                        Ok(()) => operation.resume(&cx, &args, continuation).await,
+                        Ok(()) => operation.resume(&cx, &args, back.as_ref().unwrap_or(continuation)).await,
                         Err(error) => Err(error),
                     };
                     if matches!(outcome, Ok(Outcome::Pending(_))) && self.core.clock.now() >= *deadline {
@@ -155,25 +159,20 @@ impl Steps {
             Ok(outcome) => return self.settle(step, past, outcome).await,
             Err(error) => error,
         };
-        if is_mistake(&error) && attempt(&past.state) == 1 {
+        if is_mistake(&error) && past.attempt == 1 && !self.closes_a_lease() {
             return self.wrong_call(step, error).await;
         }
         if !error.kind().is_retryable() {
             return self.refused(step, error).await;
         }
         let clean = error.kind() == ErrorKind::Unsent || operation.declaration.is_read_only();
-        let policy = policy(&past.args);
+        let policy = self.policy(past);
         let (now, failed) = (self.core.clock.now(), past.failed + 1);
         let delay = policy.delay(failed, since(past.since, now), error.pause(), self.jitter(step, failed));
         let until = self.core.after(delay.unwrap_or_default());
         let failure = error.to_failure();
-        let retrying = Event::StepRetrying {
-            step,
-            attempt: attempt(&past.state),
-            failure: failure.clone(),
-            clean,
-            until,
-        };
+        let retrying =
+            Event::StepRetrying { step, attempt: past.attempt, failure: failure.clone(), clean, until };
         match delay {
             Some(_) => Ok(self.record(vec![retrying], Sync::Now).await?),
             None if policy.then == Exhausted::Throw
@@ -200,6 +199,7 @@ impl Steps {
                 Some(answer) => self.end_answered(step, answer).await,
                 None => self.ask(step, question, choices).await,
             },
+            Outcome::Close { lease, then } => self.hand_over(step, past, lease, then).await,
             Outcome::Child { runbook, params } => {
                 let (depth, mended) = {
                     let history = &self.line().history;
@@ -226,7 +226,7 @@ impl Steps {
     }
 
     /// Records that the operation goes on elsewhere. Only what changed is written.
-    async fn accept(&self, step: u32, past: &PastStep, pending: Pending) -> Result<(), Unwind> {
+    pub(super) async fn accept(&self, step: u32, past: &PastStep, pending: Pending) -> Result<(), Unwind> {
         if let Some(progress) = pending.progress {
             self.core.notice(&self.tenure.run, None, Event::Progress { step, progress });
         }
@@ -272,9 +272,13 @@ impl Steps {
     }
 
     /// Reads an error that no later attempt mends by itself.
-    async fn refused(&self, step: u32, error: Error) -> Result<(), Unwind> {
+    pub(super) async fn refused(&self, step: u32, error: Error) -> Result<(), Unwind> {
         let failure = error.to_failure();
         match error.kind() {
+            // A closing gives up for nothing: it begins anew after a pause.
+            ErrorKind::Rejected | ErrorKind::Invalid | ErrorKind::Script if self.closes_a_lease() => {
+                Err(self.begin_anew(step, failure).await?)
+            }
             // Whatever was sent before, the step stands, and the script hears how it ended.
             ErrorKind::Rejected | ErrorKind::Invalid | ErrorKind::Script => {
                 let failure = Failure { kind: ErrorKind::Rejected, ..failure };
@@ -286,7 +290,7 @@ impl Steps {
                 let past = self.past(step)?;
                 if matches!(past.state, StepState::Started { .. }) {
                     // A refusal is certain: the next attempt may begin as if there had been none.
-                    let (attempt, until) = (attempt(&past.state), self.core.clock.now());
+                    let (attempt, until) = (past.attempt, self.core.clock.now());
                     let failure = failure.clone();
                     self.record(
                         vec![Event::StepRetrying { step, attempt, failure, clean: true, until }],
@@ -322,11 +326,17 @@ impl Steps {
         if let Some(answer) = past.answer.as_ref().filter(|_| was_undecided) {
             return self.answered(step, answer, operation, cx, args).await;
         }
-        let seen = match operation.declaration.redo {
+        let redo = match operation.declaration.redo {
+            Redo::Ask if self.closes_a_lease() => Redo::Probe,
+            redo => redo,
+        };
+        let seen = match redo {
             Redo::Resend => return Ok(Decision::Again),
             Redo::Probe => match operation.probe(cx, args).await {
                 Ok(Probe::Found(outcome)) => return Ok(Decision::Found(outcome)),
                 Ok(Probe::Absent) => return Ok(Decision::Again),
+                // What closes a lease may be done twice, and nobody is there to be asked.
+                Ok(Probe::Unclear(_)) if self.closes_a_lease() => return Ok(Decision::Again),
                 Ok(Probe::Unclear(seen)) => seen,
                 Err(error) => return Ok(Decision::Failed(error)),
             },
@@ -385,10 +395,10 @@ impl Steps {
         trouble.failed += 1;
         let first = *trouble.since.get_or_insert(now);
         let policy = match &past.state {
-            StepState::Accepted { deadline, .. } => {
-                RetryPolicy { attempts: u32::MAX, within: since(first, *deadline), ..policy(&past.args) }
+            StepState::Accepted { deadline, .. } if !self.has_come_back() => {
+                RetryPolicy { attempts: u32::MAX, within: since(first, *deadline), ..self.policy(past) }
             }
-            _ => policy(&past.args),
+            _ => self.policy(past),
         };
         match policy.delay(
             trouble.failed,
@@ -408,13 +418,14 @@ impl Steps {
         }
     }
 
-    /// Gives an overdue step more time when a person came back to it. Returns whether it did.
+    /// Gives an overdue step more time when its run was put away meanwhile for something that had to be
+    /// mended first: nobody looked since, and the work goes on. Returns whether it did.
     async fn extend(&self, step: u32, past: &PastStep) -> Result<bool, Unwind> {
         let StepState::Accepted { continuation, check_at, deadline } = &past.state else {
             return Ok(false);
         };
         let now = self.core.clock.now();
-        let resumed = matches!(self.line().history.park, Some(Park::Exhausted { .. }));
+        let resumed = self.line().history.park.as_ref().is_some_and(|park| !matches!(park, Park::Waiting));
         if !resumed || now < *deadline {
             return Ok(false);
         }
@@ -440,14 +451,38 @@ impl Steps {
         if let Some(last) = last {
             error = error.because(last);
         }
-        self.put_away(Park::Exhausted { failure: error.to_failure() }).await
+        let failure = error.to_failure();
+        match self.closes_a_lease() {
+            true => self.begin_anew(step, failure).await.unwrap_or_else(|unwind| unwind),
+            false => self.put_away(Park::Exhausted { failure }).await,
+        }
     }
 
     /// Parks for a person. A run that closes a lease comes back by itself until it is closed.
     async fn put_away(&self, park: Park) -> Unwind {
-        let until = (self.closes_a_lease() && !matches!(park, Park::Undecided { .. }))
-            .then(|| self.core.after(CLOSE_AGAIN));
+        let until = self.closes_a_lease().then(|| self.core.after(self.next_pause()));
         self.park(park, until).await
+    }
+
+    /// Puts a closing away whose attempt came to nothing for good: the next one begins anew.
+    async fn begin_anew(&self, step: u32, failure: Failure) -> Result<Unwind, Unwind> {
+        let (attempt, until) = (self.past(step)?.attempt, self.core.clock.now());
+        let retrying = Event::StepRetrying { step, attempt, failure: failure.clone(), clean: true, until };
+        self.record(vec![retrying], Sync::Soon).await?;
+        Ok(self.put_away(Park::Exhausted { failure }).await)
+    }
+
+    /// Returns how often and how long to try again.
+    fn policy(&self, past: &PastStep) -> RetryPolicy {
+        let options = past
+            .args
+            .get("retry")
+            .and_then(|retry| serde_json::from_value::<RetryOptions>(retry.clone()).ok());
+        let policy = RetryPolicy::default().with(&options.unwrap_or_default());
+        match self.has_come_back() {
+            true => RetryPolicy { attempts: 1, ..policy },
+            false => policy,
+        }
     }
 }
 
@@ -481,10 +516,4 @@ impl Trouble {
 
 fn is_mistake(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Script)
-}
-
-fn policy(args: &Value) -> RetryPolicy {
-    let options =
-        args.get("retry").and_then(|retry| serde_json::from_value::<RetryOptions>(retry.clone()).ok());
-    RetryPolicy::default().with(&options.unwrap_or_default())
 }

@@ -101,8 +101,8 @@ impl Steps {
         }
     }
 
-    /// Returns how a child stands whose driving here ended with an error.
-    async fn stand(&self, child: &RunId, error: Error) -> Result<Driven, Unwind> {
+    /// Returns how a child, or a closing, stands whose driving here ended with an error.
+    pub(super) async fn stand(&self, child: &RunId, error: Error) -> Result<Driven, Unwind> {
         let summary = self.core.journal.run(child).await?;
         let Some(summary) = summary else { return Err(error.into()) };
         match (summary.park, summary.owner) {

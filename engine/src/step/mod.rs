@@ -7,6 +7,7 @@
 
 mod carry;
 mod child;
+mod closing;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
@@ -391,7 +392,7 @@ impl Steps {
     }
 
     fn cx(&self, step: u32, past: &PastStep) -> Cx {
-        let attempt = attempt(&past.state);
+        let attempt = past.attempt;
         let permit = past.send_before.as_ref().map(|(_, until)| {
             let steps = self.me.clone();
             let extend = move || -> BoxFuture<'static, Result<Timestamp>> {
@@ -411,6 +412,7 @@ impl Steps {
             run: run.clone(),
             step,
             attempt,
+            closes: self.closes(),
             clock: self.core.clock.clone(),
             journal: self.core.journal.clone(),
             secrets: self.core.secrets.clone(),
@@ -620,13 +622,6 @@ fn without_retry(args: &Value) -> Value {
             map.iter().filter(|(name, _)| *name != "retry").map(|(n, v)| (n.clone(), v.clone())).collect(),
         ),
         plain => plain.clone(),
-    }
-}
-
-fn attempt(state: &StepState) -> u32 {
-    match state {
-        StepState::Started { attempt, .. } | StepState::Clean { attempt, .. } => *attempt,
-        StepState::Accepted { .. } | StepState::Finished(_) => 1,
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! The port is closed on the node where it was opened, which the lease remembers; the VM may be elsewhere by now. While
 //! another VM's lease shares the node the port stays open: only this VM's lease is given back, and the last one closes.
+//!
+//! What is leased is closed by the one run that closes the lease, whoever asks: in any other run this operation hands
+//! over to it, and waits.
 
 use super::job::{Job, JobRun, JobStep, Kind, State, jobs_of};
 use super::{OPEN_FOR, door, parse_door};
@@ -10,8 +13,8 @@ use crate::local::Vm;
 use crate::local::find::machine_id;
 use crate::prelude::*;
 
-/// How long the whole may take before a person is asked.
-const LIMIT: Duration = Duration::from_secs(15 * 60);
+/// How long the whole may take. The service names minutes; a closing that takes longer than this is begun anew.
+const LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// Closes the console port that was opened for a VM, and ends its leases. The port belongs to the whole node: while
 /// another VM's lease shares it, it stays open until that one ends. When nothing is known to be open, it says so.
@@ -61,6 +64,18 @@ struct Closing {
     /// Whether the leases are over, and the shared ports were looked at again since.
     #[serde(default)]
     given_back: bool,
+    /// Which attempt this is: a job that failed is not adopted by the next.
+    #[serde(default)]
+    attempt: u32,
+}
+
+/// What is stored while the leases' own runs do the closing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Waiting {
+    vm: ResourceId,
+    /// The ports that the leases named.
+    places: Vec<Place>,
+    closed: Vec<String>,
 }
 
 /// One node's port.
@@ -114,21 +129,20 @@ impl Operation for Disable {
                 (machine_id(&vm.id)?, Some(vm))
             }
         };
-        let mut closing = Closing::of(vm);
-        let leases = cx.leases_for(&closing.vm.key()).await?;
-        for lease in &leases {
-            closing.leases.push(lease.id.clone());
-            if let Some(place) = place(lease) {
-                closing.plan(cx, place).await?;
-            }
-        }
-        if leases.is_empty() {
-            self.plan_without_lease(cx, args, seen, &mut closing).await?;
+        let leases = cx.leases_for(&vm.key()).await?;
+        let mut closing = Closing::of(vm, cx.attempt());
+        match (cx.closes(), leases.first()) {
+            (Some(own), _) => closing.plan_lease(cx, &leases, own).await?,
+            (None, Some(lease)) => return Waiting::of(closing.vm, &leases).hand_over(lease),
+            (None, None) => self.plan_without_lease(cx, args, seen, &mut closing).await?,
         }
         closing.next()
     }
 
     async fn resume(&self, cx: &Cx, _args: &Args, at: &Value) -> Result<Outcome<Closed>> {
+        if let Ok(back) = serde_json::from_value::<HandedBack>(at.clone()) {
+            return self.handed_back(cx, back).await;
+        }
         let mut closing: Closing = restored(Self::NAME, at)?;
         if closing.jobs.is_empty() {
             // Two VMs may have given back at the same moment, each because of the other. Now that our lease is over,
@@ -159,6 +173,28 @@ impl Operation for Disable {
 }
 
 impl Disable {
+    /// The run to which a closing was handed over has ended.
+    async fn handed_back(&self, cx: &Cx, back: HandedBack) -> Result<Outcome<Closed>> {
+        let mut waiting: Waiting = restored(Self::NAME, &back.then)?;
+        let closed = back.closed.and_then(|value| serde_json::from_value::<Closed>(value).ok());
+        if let Some(closed) = closed.filter(|closed| closed.vm == waiting.vm) {
+            waiting.closed.extend(closed.hosts);
+        }
+        if let Some(lease) = cx.leases_for(&waiting.vm.key()).await?.first() {
+            return waiting.hand_over(lease);
+        }
+        let mut shared = Vec::new();
+        for place in waiting.places {
+            let is_open = !cx.leases_on(&door(&place.cluster, &place.node)).await?.is_empty();
+            if is_open && !waiting.closed.iter().any(|node| node.eq_ignore_ascii_case(&place.node)) {
+                shared.push(place.node);
+            }
+        }
+        let note = note(&waiting.closed, &shared, "the lease is over; nothing was left to close");
+        let closed = !waiting.closed.is_empty();
+        Ok(Outcome::done(Closed { vm: waiting.vm, closed, hosts: waiting.closed, note }))
+    }
+
     /// No lease is known here: what was opened by somebody else shows in Azure's list of jobs.
     async fn plan_without_lease(
         &self,
@@ -197,8 +233,20 @@ impl Disable {
     }
 }
 
+impl Waiting {
+    fn of(vm: ResourceId, leases: &[Lease]) -> Self {
+        Waiting { vm, places: leases.iter().filter_map(place).collect(), closed: Vec::new() }
+    }
+
+    fn hand_over(&self, lease: &Lease) -> Result<Outcome<Closed>> {
+        let then = serde_json::to_value(self)
+            .map_err(|e| Error::invalid("failed to write the state of a waiting operation").because(e))?;
+        Ok(Outcome::Close { lease: lease.id.clone(), then })
+    }
+}
+
 impl Closing {
-    fn of(vm: ResourceId) -> Self {
+    fn of(vm: ResourceId, attempt: u32) -> Self {
         Closing {
             vm,
             jobs: Vec::new(),
@@ -206,6 +254,19 @@ impl Closing {
             closed: Vec::new(),
             shared: Vec::new(),
             given_back: false,
+            attempt,
+        }
+    }
+
+    /// Adds the closing of the door of the run's own lease, for which all leases of the VM on that door end.
+    async fn plan_lease(&mut self, cx: &Cx, leases: &[Lease], own: &str) -> Result<()> {
+        // Somebody may have closed or forgotten it since.
+        let Some(own) = leases.iter().find(|lease| lease.id == own) else { return Ok(()) };
+        let same = leases.iter().filter(|lease| lease.door.eq_ignore_ascii_case(&own.door));
+        self.leases = same.map(|lease| lease.id.clone()).collect();
+        match place(own) {
+            Some(place) => self.plan(cx, place).await,
+            None => Ok(()),
         }
     }
 
@@ -220,14 +281,15 @@ impl Closing {
             return Ok(());
         }
         let nth = u32::try_from(self.jobs.len() + self.closed.len()).unwrap_or_default();
-        let name = Kind::Remove.job_name(cx, nth);
+        let name = Kind::Remove.job_name(cx, nth + 1000 * self.attempt.saturating_sub(1));
         self.jobs.push(JobRun::new(Kind::Remove, name, cluster, node, self.vm.clone()));
         Ok(())
     }
 
     async fn is_shared(&self, cx: &Cx, cluster: &ResourceId, node: &str) -> Result<bool> {
         let all = cx.leases_on(&door(cluster, node)).await?;
-        Ok(all.iter().any(|lease| !lease.subject.eq_ignore_ascii_case(&self.vm.key())))
+        // A lease of the same VM that is younger than this closing counts, too.
+        Ok(all.iter().any(|lease| !self.leases.contains(&lease.id)))
     }
 
     /// Goes on with the next job, or ends.
@@ -249,21 +311,29 @@ impl Closing {
     }
 
     fn note(&self) -> String {
-        let nodes: Vec<&str> = self.shared.iter().map(|place| place.node.as_str()).collect();
-        let stays = format!(
-            "{} stays open for another VM: 2179 is host-wide, and the last lease closes it",
-            nodes.join(", ")
-        );
-        let closed = format!("closed on {}", self.closed.join(", "));
-        let note = match (self.closed.is_empty(), nodes.is_empty()) {
-            (true, true) if self.leases.is_empty() => "nothing was known to be open".to_owned(),
-            (true, true) => "the lease is given back; it named no port".to_owned(),
-            (true, false) => stays,
-            (false, true) => closed,
-            (false, false) => format!("{closed}; {stays}"),
+        let shared: Vec<String> = self.shared.iter().map(|place| place.node.clone()).collect();
+        let nothing = match self.leases.is_empty() {
+            true => "nothing was known to be open",
+            false => "the lease is given back; it named no port",
         };
-        shortened(&note, 400)
+        note(&self.closed, &shared, nothing)
     }
+}
+
+/// Says what was closed and what stays open, for a person; `nothing` when neither is the case.
+fn note(closed: &[String], shared: &[String], nothing: &str) -> String {
+    let stays = format!(
+        "{} stays open for another VM: 2179 is host-wide, and the last lease closes it",
+        shared.join(", ")
+    );
+    let closed = (!closed.is_empty()).then(|| format!("closed on {}", closed.join(", ")));
+    let note = match (closed, shared.is_empty()) {
+        (None, true) => nothing.to_owned(),
+        (None, false) => stays,
+        (Some(closed), true) => closed,
+        (Some(closed), false) => format!("{closed}; {stays}"),
+    };
+    shortened(&note, 400)
 }
 
 /// Returns where a lease's port is: as its closing call says, else as its door says.
@@ -326,7 +396,7 @@ mod tests {
             ResourceId::of_group("s", "g").unwrap().resource(crate::local::api::CLUSTER, "hq").unwrap();
         let vm =
             ResourceId::of_group("s", "g").unwrap().resource(crate::local::api::MACHINE, "db-01").unwrap();
-        let mut closing = Closing::of(vm);
+        let mut closing = Closing::of(vm, 1);
         closing.leases.push("run-1".into());
         closing.shared.push(Place { cluster, node: "hq-node1".into() });
         let Outcome::Pending(pending) = closing.next().unwrap() else { panic!("it must look again") };

@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_secs(15);
 const MOST_MOVES: u32 = 3;
 
 /// Opens the console port (2179) of the node that runs a VM, so that the console can be reached with Remote Desktop
-/// even when the guest does not boot. The port closes again by the lease, at the latest after eight hours.
+/// even when the guest does not boot. The port is leased: it is closed when `open_for` is over, and tried again until it is.
 ///
 /// The identity needs the role "Azure Stack HCI Administrator" on the VM and the instance. The request is a cluster job
 /// under a name that only this step uses; beginning again only reads, and a job that was already sent is adopted.
@@ -39,6 +39,10 @@ pub(crate) struct Args {
     /// Resource group of the VM. The configured group when left out.
     #[serde(default)]
     group: Option<String>,
+    /// How long the console stays open once it is; `8h` when left out, and at most. It is closed then, whatever becomes
+    /// of this run.
+    #[serde(default)]
+    open_for: Option<Span>,
 }
 
 /// An open console: what `rdp::write` and `net::first_reachable` take.
@@ -58,7 +62,7 @@ pub(crate) struct Console {
     addresses: Vec<String>,
     /// Port: 2179.
     port: u16,
-    /// When it is closed at the latest.
+    /// When it is closed.
     #[schemars(extend("format" = "date-time"))]
     closes_at: String,
 }
@@ -72,6 +76,7 @@ struct Opening {
     node: String,
     /// How often the VM has moved since.
     moves: u32,
+    /// When the lease ends. While the port is being opened that includes the time for opening it.
     closes_at: Timestamp,
     phase: Phase,
 }
@@ -119,6 +124,12 @@ impl Operation for Enable {
             .on("edge")
             .gives(json!(2179)),
             Example::new(
+                "Say when it is closed again.",
+                r#"let c = vmconnect::enable("web-01", #{ open_for: "30m" }); vmconnect::status(c).leases[0].deadline == c.closes_at"#,
+            )
+            .on("edge")
+            .gives(json!(true)),
+            Example::new(
                 "An instance that is too old says so.",
                 r#"let kind = "open"; try { vmconnect::enable("pos-01"); } catch (e) { kind = e.kind; } kind"#,
             )
@@ -128,6 +139,7 @@ impl Operation for Enable {
     }
 
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Console>> {
+        args.check()?;
         let vm = self.0.find_vm(cx, &args.vm, args.group.as_deref()).await?;
         check_vm(&vm)?;
         let cluster = match &args.cluster {
@@ -153,16 +165,16 @@ impl Operation for Enable {
             cluster: cluster.id,
             node,
             moves: 0,
-            closes_at: cx.after(OPEN_FOR),
+            closes_at: cx.after(args.lasting()),
             phase: Phase::Clear,
         };
         opening.pending(Duration::ZERO)
     }
 
-    async fn resume(&self, cx: &Cx, _args: &Args, at: &Value) -> Result<Outcome<Console>> {
+    async fn resume(&self, cx: &Cx, args: &Args, at: &Value) -> Result<Outcome<Console>> {
         let mut opening: Opening = restored(Self::NAME, at)?;
         match opening.phase.clone() {
-            Phase::Clear => self.clear(cx, opening).await,
+            Phase::Clear => self.clear(cx, args, opening).await,
             Phase::Clearing(lro) => match self.0.arm.follow(cx, *lro).await? {
                 Advance::Done(_) => opening.at(Phase::Clear).pending(Duration::ZERO),
                 // The status alone is not trusted: a record that is gone is gone.
@@ -175,11 +187,11 @@ impl Operation for Enable {
             // name, with a new duty to close it.
             Phase::Open(_) if !self.holds_lease(cx, &opening).await? => {
                 opening.moves += 1;
-                opening.closes_at = cx.after(OPEN_FOR);
+                opening.closes_at = cx.after(args.lasting());
                 opening.at(Phase::Clear).pending(Duration::ZERO)
             }
             Phase::Open(run) => match run.advance(&self.0, cx).await.map_err(|e| opening.explain(e))? {
-                JobStep::Done => self.confirm(cx, opening).await,
+                JobStep::Done => self.confirm(cx, args, opening).await,
                 JobStep::Wait { run, wait, said, percent } => {
                     Ok(opening.at(Phase::Open(run)).pending(wait)?.saying(said, percent))
                 }
@@ -213,7 +225,7 @@ impl Enable {
     }
 
     /// Deletes older jobs for this VM, one at a time; when none is left, opens the lease and goes on to the job.
-    async fn clear(&self, cx: &Cx, opening: Opening) -> Result<Outcome<Console>> {
+    async fn clear(&self, cx: &Cx, args: &Args, opening: Opening) -> Result<Outcome<Console>> {
         let name = Kind::Provision.job_name(cx, opening.moves);
         let jobs =
             jobs_of(&self.0, cx, &opening.cluster, &opening.vm).await.map_err(|e| opening.explain(e))?;
@@ -236,7 +248,7 @@ impl Enable {
                 Started::Pending(lro, wait) => opening.at(Phase::Clearing(lro)).pending(wait),
             };
         }
-        let lease = opening.lease(cx);
+        let lease = opening.lease(cx, args);
         let (vm, cluster, node) = (opening.vm.clone(), opening.cluster.clone(), opening.node.clone());
         let run = JobRun::new(Kind::Provision, name, cluster, node, vm);
         // The duty to close is durable before the request to open leaves.
@@ -244,7 +256,7 @@ impl Enable {
     }
 
     /// The port is open: is the VM still there?
-    async fn confirm(&self, cx: &Cx, mut opening: Opening) -> Result<Outcome<Console>> {
+    async fn confirm(&self, cx: &Cx, args: &Args, mut opening: Opening) -> Result<Outcome<Console>> {
         if cx.now() >= opening.closes_at {
             return Err(Error::rejected(format!(
                 "the console of `{}` was opened, and closed again at {} before this run went on",
@@ -257,7 +269,7 @@ impl Enable {
         let cluster = self.0.read_cluster(cx, &opening.cluster).await?;
         let node = node_of(&vm, &cluster)?;
         if node.eq_ignore_ascii_case(&opening.node) {
-            return self.done(cx, opening, &vm, &cluster).await;
+            return self.done(cx, args, opening, &vm, &cluster).await;
         }
         opening.moves += 1;
         if opening.moves > MOST_MOVES {
@@ -278,9 +290,20 @@ impl Enable {
         Ok(opening.at(phase).pending(Duration::ZERO)?.saying(said, None))
     }
 
-    async fn done(&self, cx: &Cx, opening: Opening, vm: &Vm, cluster: &Cluster) -> Result<Outcome<Console>> {
+    async fn done(
+        &self,
+        cx: &Cx,
+        args: &Args,
+        mut opening: Opening,
+        vm: &Vm,
+        cluster: &Cluster,
+    ) -> Result<Outcome<Console>> {
         let host = self.0.read_node(cx, cluster, &opening.node).await?;
         let addresses = crate::local::addresses(vm.host_address.as_deref(), host.addresses);
+        // From now on the promise counts: the time for opening is left out of it.
+        let taken = opening.lease(cx, args);
+        opening.closes_at = opening.closes_at.min(cx.after(args.open_for()));
+        let lease = Lease { deadline: opening.closes_at, ..taken };
         Ok(Outcome::done(Console {
             name: opening.vm.name().to_owned(),
             vm: opening.vm,
@@ -290,7 +313,8 @@ impl Enable {
             addresses,
             port: PORT,
             closes_at: format!("{:.0}", opening.closes_at),
-        }))
+        })
+        .with(Effected::LeaseOpened(lease)))
     }
 
     async fn read(&self, cx: &Cx, opening: &Opening) -> Result<Vm> {
@@ -301,6 +325,27 @@ impl Enable {
     async fn current_node(&self, cx: &Cx, opening: &Opening) -> Result<String> {
         let vm = self.read(cx, opening).await?;
         node_of(&vm, &self.0.read_cluster(cx, &opening.cluster).await?)
+    }
+}
+
+impl Args {
+    fn check(&self) -> Result<()> {
+        match self.open_for.map(Span::get) {
+            Some(length) if length.is_zero() || length > OPEN_FOR => {
+                Err(Error::invalid("`open_for` is longer than nothing and at most 8h")
+                    .hint("the service closes the port by itself after eight hours"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn open_for(&self) -> Duration {
+        self.open_for.map_or(OPEN_FOR, Span::get)
+    }
+
+    /// Returns how long the lease lasts when it is taken: opening takes its time, too.
+    fn lasting(&self) -> Duration {
+        self.open_for().saturating_add(LIMIT).min(OPEN_FOR)
     }
 }
 
@@ -315,14 +360,14 @@ impl Opening {
     }
 
     /// The duty to close what this step opens. Opened again after a move, it replaces itself.
-    fn lease(&self, cx: &Cx) -> Lease {
+    fn lease(&self, cx: &Cx, args: &Args) -> Lease {
         Lease {
             id: cx.lease_id(),
             run: cx.run().clone(),
             subject: self.vm.key(),
             door: door(&self.cluster, &self.node),
             title: format!("VM Connect to {} on {}", self.vm.name(), self.node),
-            opened: cx.now(),
+            opened: self.closes_at.saturating_sub(args.lasting()).unwrap_or(Timestamp::MIN),
             deadline: self.closes_at,
             close: Call {
                 operation: "vmconnect::disable".into(),

@@ -16,7 +16,7 @@ use crate::prelude::*;
 
 /// The port of a host on which Hyper-V serves consoles.
 pub(crate) const PORT: u16 = 2179;
-/// How long the service leaves the port open. The wire has no field for it.
+/// How long the service leaves the port open, and so the longest lease. The wire has no field for it.
 const OPEN_FOR: Duration = Duration::from_secs(8 * 3600);
 /// The first release with VM Connect.
 const FIRST_RELEASE: u32 = 2601;

@@ -1,0 +1,162 @@
+//! A step that hands the closing of a lease over, and the run to which it is handed.
+//!
+//! The run that closes a lease is the same for everybody who asks ([`lease`](crate::lease)). A step that
+//! asks waits for it as for a child run, with two differences: a stop of the asker does not stop the
+//! closing, and what the closing is parked for, the asker is parked for too.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{KEEP_THREAD, Steps, Unwind};
+use crate::error::{Error, ErrorKind};
+use crate::event::{Cause, Park, RunEnd, RunId};
+use crate::journal::LeaseFilter;
+use crate::lease::{self, Closing};
+use crate::operation::{HandedBack, Pending};
+use crate::replay::{PastStep, StepState};
+use crate::run::{Driven, Way};
+
+/// A closing is not given up; a year is for ever.
+const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 3600);
+/// How often, in real time, a word from outside is listened for meanwhile.
+const HEAR: Duration = Duration::from_secs(1);
+/// How often a closing that another process drives is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The state of a step that handed a closing over.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Closer {
+    /// The run that closes the lease. Nothing while there is none.
+    #[serde(rename = "$closing")]
+    run: Option<RunId>,
+    then: Value,
+}
+
+impl Closer {
+    /// Reads the state of a step, if it is such a one.
+    pub(super) fn of(continuation: &Value) -> Option<Closer> {
+        continuation.get("$closing")?;
+        serde_json::from_value(continuation.clone()).ok()
+    }
+}
+
+impl Steps {
+    /// Returns the lease that this run closes, if it does.
+    pub(super) fn closes(&self) -> Option<String> {
+        match &self.line().history.prepared.cause {
+            Cause::Lease { id } => Some(id.clone()),
+            _ => None,
+        }
+    }
+
+    /// Returns whether this run closes a lease and was put away before: then it makes one attempt
+    /// whenever it comes back.
+    pub(super) fn has_come_back(&self) -> bool {
+        let line = self.line();
+        matches!(line.history.prepared.cause, Cause::Lease { .. }) && line.history.parks > 0
+    }
+
+    /// Returns how long a closing that is about to be put away stays so.
+    pub(super) fn next_pause(&self) -> Duration {
+        lease::pause(self.line().history.parks + 1)
+    }
+
+    /// Hands the closing of a lease over to the one run that does it.
+    pub(super) async fn hand_over(
+        &self,
+        step: u32,
+        past: &PastStep,
+        lease: String,
+        then: Value,
+    ) -> Result<(), Unwind> {
+        let found = self.core.journal.leases_where(&LeaseFilter::Id(lease)).await?.pop();
+        // Whoever asks for the first time need not wait because an earlier closing ended badly.
+        let asks_again = match &past.state {
+            StepState::Accepted { continuation, .. } => Closer::of(continuation).is_some(),
+            _ => false,
+        };
+        let closing = match &found {
+            Some(lease) => self.core.close(lease, !asks_again).await,
+            None => Ok(Closing::Over),
+        };
+        let (run, check_after) = match closing {
+            Ok(Closing::Begun(run) | Closing::UnderWay(run)) => (Some(run), Duration::ZERO),
+            Ok(Closing::Paused) => (None, lease::pause(1)),
+            Ok(Closing::Over) => (None, Duration::ZERO),
+            Err(error) => return self.refused(step, error).await,
+        };
+        let continuation = serde_json::to_value(Closer { run, then })
+            .map_err(|e| Error::storage("failed to write the state of a step").because(e))?;
+        let effected = Vec::new();
+        let pending = Pending { continuation, check_after, within: FOR_EVER, progress: None, effected };
+        self.accept(step, past, pending).await
+    }
+
+    /// Drives the run that closes a lease, or waits for whoever does. Returns what the operation is
+    /// resumed with.
+    pub(super) async fn await_closing(&self, closer: &Closer, patience: Duration) -> Result<Value, Unwind> {
+        let closed = match &closer.run {
+            Some(run) => self.end_of_closing(run, patience).await?,
+            None => None,
+        };
+        let back = HandedBack { then: closer.then.clone(), closed };
+        serde_json::to_value(back)
+            .map_err(|e| Error::storage("failed to write the state of a step").because(e).into())
+    }
+
+    async fn end_of_closing(&self, run: &RunId, patience: Duration) -> Result<Option<Value>, Unwind> {
+        if patience <= KEEP_THREAD {
+            return Err(Unwind::Wait(self.core.clock.now()));
+        }
+        let rest = self.rest();
+        let closed = loop {
+            match self.drive_closing(run, patience).await? {
+                Driven::Ended(RunEnd::Succeeded { value }) => break Some(value),
+                Driven::Ended(_) | Driven::Parked(Park::Halted { .. } | Park::Mistake { .. }, _) => {
+                    break None;
+                }
+                Driven::Parked(park, until) => {
+                    let until = until.unwrap_or_else(|| self.core.after(lease::pause(1)));
+                    let park = match park.is_waiting() {
+                        true => Park::Child { run: run.clone() },
+                        false => park,
+                    };
+                    if patience < Duration::MAX || !park.is_waiting() {
+                        return Err(self.park(park, Some(until)).await);
+                    }
+                    self.wait_until(until, patience).await?;
+                }
+                Driven::Held { .. } => self.wait_until(self.core.after(LOOK), patience).await?,
+            }
+        };
+        rest.over().await?;
+        Ok(closed)
+    }
+
+    /// Drives the closing, and listens meanwhile for what is said to this run alone.
+    async fn drive_closing(&self, run: &RunId, patience: Duration) -> Result<Driven, Unwind> {
+        // A door does not wait for a place.
+        let way = Way { patience, places: None, ..self.way.clone() };
+        let mut driving = self.core.drive_child(run, way);
+        loop {
+            tokio::select! {
+                driven = &mut driving => return match driven {
+                    Err(error) if error.kind() != ErrorKind::Storage => self.stand(run, error).await,
+                    driven => Ok(driven?),
+                },
+                () = tokio::time::sleep(HEAR) => {}
+                () = self.until_halted() => {
+                    // What the closing has under way comes to its record first.
+                    drop(driving);
+                    self.core.drives.until_put_down(run, &self.core.cancel).await;
+                    return Err(self.put_down().await);
+                }
+            }
+            self.line().signalled = true;
+            self.attend().await?;
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! What is opened is closed when it was promised: one closing, whoever asks, and never given up.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use relight_engine::clock::{Clock, SteppedClock};
+use relight_engine::event::{Call, Cause, Effected, Event, Lease, Park, RunEnd};
+use relight_engine::journal::{Journal, MemoryJournal, OwnerId, RunFilter, Status, Summary};
+use relight_engine::keeper::Keeper;
+use relight_engine::{
+    Cx, Driven, Effect, Engine, Error, ErrorKind, HandedBack, Library, Operation, Outcome, Redo, Result,
+    RunId, RunRequest,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The doors of this file: what was sent to them, and what goes wrong next.
+#[derive(Clone, Default)]
+struct Doors(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    sent: Vec<String>,
+    /// How the next requests go wrong.
+    errors: Vec<ErrorKind>,
+    /// How all of them do.
+    outage: Option<ErrorKind>,
+    tries: u32,
+}
+
+impl Doors {
+    fn send(&self, what: String) -> Result<()> {
+        let mut state = self.0.lock().unwrap();
+        state.tries += 1;
+        let error = state.outage.or_else(|| state.errors.pop());
+        if error.is_none_or(|kind| kind == ErrorKind::Transient) {
+            state.sent.push(what);
+        }
+        error.map_or(Ok(()), |kind| Err(Error::new(kind, "the cloud is away")))
+    }
+
+    fn fail_with(&self, kinds: &[ErrorKind]) {
+        self.0.lock().unwrap().errors = kinds.iter().rev().copied().collect();
+    }
+
+    fn outage(&self, kind: Option<ErrorKind>) {
+        self.0.lock().unwrap().outage = kind;
+    }
+
+    fn closed(&self) -> usize {
+        self.0.lock().unwrap().sent.iter().filter(|what| what.starts_with("close")).count()
+    }
+
+    fn tries(&self) -> u32 {
+        std::mem::take(&mut self.0.lock().unwrap().tries)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Named {
+    name: String,
+}
+
+/// Opens a door for an hour.
+struct Open(Doors);
+
+impl Operation for Open {
+    type Args = Named;
+    type Output = ();
+    const NAME: &'static str = "door::open";
+    const SUMMARY: &'static str = "Opens a door.";
+    const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
+    const REDO: Redo = Redo::Resend;
+    async fn begin(&self, cx: &Cx, args: &Named) -> Result<Outcome<()>> {
+        let lease = Lease {
+            id: cx.lease_id(),
+            run: cx.run().clone(),
+            subject: args.name.clone(),
+            door: args.name.clone(),
+            title: format!("the door {}", args.name),
+            opened: cx.now(),
+            deadline: cx.after(HOUR),
+            close: Call { operation: "door::close".into(), args: json!({ "name": args.name }) },
+        };
+        Ok(Outcome::pending(&json!("intent"), Duration::ZERO)?.with(Effected::LeaseOpened(lease)))
+    }
+    async fn resume(&self, _: &Cx, args: &Named, _: &Value) -> Result<Outcome<()>> {
+        self.0.send(format!("open {}", args.name))?;
+        Ok(Outcome::done(()))
+    }
+}
+
+/// Closes a door, in a moment or two. It cannot be told afterwards whether the request arrived.
+struct Close(Doors);
+
+impl Operation for Close {
+    type Args = Named;
+    type Output = String;
+    const NAME: &'static str = "door::close";
+    const SUMMARY: &'static str = "Closes a door.";
+    const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
+    const REDO: Redo = Redo::Ask;
+    async fn begin(&self, cx: &Cx, args: &Named) -> Result<Outcome<String>> {
+        let leases = cx.leases_for(&args.name).await?;
+        match (cx.closes(), leases.first()) {
+            (None, Some(lease)) => Ok(Outcome::Close { lease: lease.id.clone(), then: json!(args.name) }),
+            (_, None) => Ok(Outcome::done("it was closed".into())),
+            (Some(_), Some(_)) => {
+                self.0.send(format!("close {}", args.name))?;
+                Outcome::pending(&json!("sent"), Duration::from_secs(2))
+            }
+        }
+    }
+    async fn resume(&self, cx: &Cx, args: &Named, at: &Value) -> Result<Outcome<String>> {
+        let leases = cx.leases_for(&args.name).await?;
+        if let Ok(back) = serde_json::from_value::<HandedBack>(at.clone()) {
+            return Ok(match leases.first() {
+                Some(lease) => Outcome::Close { lease: lease.id.clone(), then: back.then },
+                None => Outcome::done(format!("handed back: {}", back.closed.unwrap_or_default())),
+            });
+        }
+        let done = Outcome::done(format!("closed {}", args.name));
+        Ok(leases.into_iter().fold(done, |done, lease| done.with(Effected::LeaseClosed { id: lease.id })))
+    }
+}
+
+struct Bench {
+    doors: Doors,
+    clock: SteppedClock,
+    journal: Arc<MemoryJournal>,
+    troubles: Arc<Mutex<Vec<String>>>,
+}
+
+impl Bench {
+    /// A door that was opened an hour ago but for a second.
+    async fn new() -> Self {
+        let bench = Bench {
+            doors: Doors::default(),
+            clock: SteppedClock::jumping("2026-11-20T22:00:00Z".parse().unwrap()),
+            journal: Arc::new(MemoryJournal::new()),
+            troubles: Arc::default(),
+        };
+        let driven = bench.carry(&bench.engine(), r#"door::open("front")"#).await;
+        assert!(matches!(driven, Driven::Ended(RunEnd::Succeeded { .. })), "{driven:?}");
+        bench.clock.advance(HOUR - Duration::from_secs(1));
+        bench.doors.tries();
+        bench
+    }
+
+    /// A new process over the same journal, which can tell that those before it are gone.
+    fn engine(&self) -> Engine {
+        self.beside(true)
+    }
+
+    fn beside(&self, alone: bool) -> Engine {
+        let close = "/*---\ntitle = \"Close\"\neffects = [\"azure:write\"]\n---*/\ndoor::close(\"front\")";
+        Engine::builder()
+            .operation(Open(self.doors.clone()))
+            .operation(Close(self.doors.clone()))
+            .library(Library::new().ship("close", close))
+            .journal(self.journal.clone())
+            .clock(Arc::new(self.clock.clone()))
+            .owner(OwnerId::fresh(), Arc::new(move |_| alone))
+            .build()
+            .unwrap()
+    }
+
+    fn request(script: &str) -> RunRequest {
+        RunRequest::new("script")
+            .text(format!("/*---\ntitle = \"s\"\neffects = [\"azure:write\"]\n---*/\n{script}"))
+    }
+
+    async fn carry(&self, engine: &Engine, script: &str) -> Driven {
+        let run = engine.prepare(&Self::request(script)).await.unwrap();
+        engine.run(&run).await.unwrap()
+    }
+
+    fn keeper(&self, engine: &Engine) -> Keeper {
+        let told = self.troubles.clone();
+        Keeper::new(engine, move |what, error| told.lock().unwrap().push(format!("{what}: {error}")))
+    }
+
+    /// Keeps everything going for a while, a step at a time.
+    async fn keep(&self, keeper: &mut Keeper, length: Duration, step: Duration) {
+        let end = self.clock.now() + length;
+        while self.clock.now() < end && !self.is_closed().await {
+            keeper.look().await.unwrap();
+            keeper.settle().await;
+            self.clock.advance(step);
+        }
+    }
+
+    async fn is_closed(&self) -> bool {
+        self.journal.leases().await.unwrap().is_empty()
+    }
+
+    async fn closings(&self) -> Vec<Summary> {
+        let mut runs = self.journal.runs(&RunFilter::default()).await.unwrap();
+        runs.retain(|run| run.runbook.starts_with("close/"));
+        runs
+    }
+}
+
+#[tokio::test]
+async fn whoever_asks_at_the_same_time_there_is_one_request() {
+    for round in 0..10 {
+        let bench = Bench::new().await;
+        bench.clock.advance(Duration::from_secs(1));
+        let (serve, one, two) = (bench.beside(false), bench.beside(false), bench.beside(false));
+        let mut keeper = bench.keeper(&serve);
+        let lease = bench.journal.leases().await.unwrap().remove(0);
+        let by_hand = async |engine: &Engine| {
+            let run = engine.close_lease(&lease.id).await.unwrap();
+            engine.run(&run).await.unwrap()
+        };
+        let (_, left, right, by_one, by_two) = tokio::join!(
+            keeper.look(),
+            bench.carry(&one, r#"door::close("front")"#),
+            bench.carry(&two, r#"door::close("front")"#),
+            by_hand(&one),
+            by_hand(&two),
+        );
+        keeper.settle().await;
+        bench.keep(&mut keeper, HOUR, MINUTE).await;
+        assert_eq!(bench.doors.closed(), 1, "round {round}: {left:?} {right:?} {by_one:?} {by_two:?}");
+        assert_eq!(bench.closings().await.len(), 1, "round {round}");
+        assert!(bench.is_closed().await, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_and_a_deadline_in_the_same_second_close_once() {
+    for round in 0..10 {
+        let bench = Bench::new().await;
+        let due = bench.clock.now() + SignedDuration::from_secs(1);
+        let schedule = relight_engine::event::Appointment {
+            id: "s".into(),
+            runbook: "close".into(),
+            params: json!({}),
+            due,
+            repeats: None,
+            run: None,
+            workdir: ".".into(),
+            granted: None,
+        };
+        bench.journal.schedule(&schedule).await.unwrap();
+        bench.clock.set(due);
+        // Two services at once, half of the time.
+        let (engine, other) = (bench.beside(false), bench.beside(false));
+        let (mut keeper, mut second) = (bench.keeper(&engine), bench.keeper(&other));
+        if round % 2 == 0 {
+            let (one, two) = tokio::join!(keeper.look(), second.look());
+            assert_eq!(one.unwrap().closing.len() + two.unwrap().closing.len(), 1);
+            second.settle().await;
+        }
+        bench.keep(&mut keeper, HOUR, MINUTE).await;
+        assert_eq!((bench.doors.closed(), bench.closings().await.len()), (1, 1), "round {round}");
+        let runs = bench.journal.runs(&RunFilter { open: true, limit: 0 }).await.unwrap();
+        bench.clock.advance(MINUTE);
+        keeper.look().await.unwrap();
+        keeper.settle().await;
+        let open = bench.journal.runs(&RunFilter { open: true, limit: 0 }).await.unwrap();
+        assert!(open.is_empty(), "round {round}: {runs:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_closing_comes_back_whatever_it_is_parked_for() {
+    use ErrorKind::{Denied, Invalid, Rejected, Transient, Unsent};
+    let cases: [(&str, Vec<ErrorKind>); 6] = [
+        ("rejected", vec![Rejected]),
+        ("invalid", vec![Invalid]),
+        ("denied", vec![Denied, Denied]),
+        ("exhausted", vec![Unsent; 7]),
+        ("undecided", vec![Transient]),
+        ("all of it", vec![Rejected, Denied, Transient, Unsent, Unsent, Unsent, Denied]),
+    ];
+    for (why, errors) in cases {
+        let bench = Bench::new().await;
+        let engine = bench.engine();
+        let mut keeper = bench.keeper(&engine);
+        bench.clock.advance(MINUTE);
+        bench.doors.fail_with(&errors);
+        bench.keep(&mut keeper, 2 * HOUR, Duration::from_secs(15)).await;
+        assert!(bench.is_closed().await, "{why}: {:?}", bench.closings().await);
+        assert_eq!(bench.closings().await.len(), 1, "{why}: one run does it");
+        assert_eq!(*bench.troubles.lock().unwrap(), Vec::<String>::new(), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_closing_that_a_person_interrupted_or_stopped_is_taken_up_again() {
+    let bench = Bench::new().await;
+    let engine = bench.engine();
+    let lease = bench.journal.leases().await.unwrap().remove(0);
+    let run = engine.close_lease(&lease.id).await.unwrap();
+    engine.interrupt();
+    engine.run(&run).await.unwrap();
+    assert!(!bench.is_closed().await);
+
+    let engine = bench.engine();
+    engine.stop(&run, "ann").await.unwrap();
+    assert!(matches!(engine.run(&run).await.unwrap(), Driven::Ended(RunEnd::Stopped { .. })));
+    let mut keeper = bench.keeper(&engine);
+    bench.clock.advance(MINUTE);
+    bench.keep(&mut keeper, HOUR, Duration::from_secs(15)).await;
+    assert!(bench.is_closed().await);
+    assert_eq!((bench.doors.closed(), bench.closings().await.len()), (1, 2));
+}
+
+#[tokio::test]
+async fn days_of_outage_cost_one_run_and_a_look_every_quarter_of_an_hour() {
+    let bench = Bench::new().await;
+    let engine = bench.engine();
+    let mut keeper = bench.keeper(&engine);
+    bench.doors.outage(Some(ErrorKind::Unsent));
+    bench.clock.advance(MINUTE);
+    bench.keep(&mut keeper, 2 * 24 * HOUR, 5 * MINUTE).await;
+    let (runs, tries) = (bench.closings().await.len(), bench.doors.tries());
+    println!("two days of outage: {runs} run, {tries} attempts");
+    assert_eq!(runs, 1);
+    // Four an hour, and the few before the pauses are that long.
+    assert!((180..=205).contains(&tries), "{tries} attempts in two days");
+
+    let state = engine.leases().await.unwrap().remove(0);
+    assert!(state.is_late);
+    let closing = state.closing.unwrap();
+    assert!(closing.failed > 180 && closing.again.is_some());
+    let (at, why) = closing.trouble.unwrap();
+    assert!(bench.clock.now().duration_since(at) <= SignedDuration::from_mins(16));
+    assert_eq!(why.message, "the cloud is away");
+
+    bench.doors.outage(None);
+    let back = bench.clock.now();
+    bench.keep(&mut keeper, HOUR, MINUTE).await;
+    assert!(bench.is_closed().await);
+    let late = bench.clock.now().duration_since(back);
+    assert!(late <= SignedDuration::from_mins(17), "closed {late} after the cloud came back");
+}
+
+#[tokio::test]
+async fn a_scheduled_closing_that_meets_an_outage_is_done_once_it_is_over() {
+    let bench = Bench::new().await;
+    let engine = bench.engine();
+    let mut keeper = bench.keeper(&engine);
+    let run = engine.prepare(&RunRequest::new("close")).await.unwrap();
+    bench.doors.outage(Some(ErrorKind::Unsent));
+    // Hours before its deadline nobody else asks for it.
+    bench.keep(&mut keeper, 5 * HOUR, MINUTE).await;
+    assert!(!bench.is_closed().await);
+    bench.doors.outage(None);
+    for _ in 0..40 {
+        bench.clock.advance(MINUTE);
+        keeper.look().await.unwrap();
+        keeper.settle().await;
+    }
+    assert!(bench.is_closed().await);
+    assert_eq!((bench.doors.closed(), bench.closings().await.len()), (1, 1));
+    let asked = bench.journal.run(&run).await.unwrap().unwrap();
+    assert_eq!(asked.status, Status::Succeeded, "{asked:?}");
+}
+
+#[tokio::test]
+async fn whoever_asks_learns_why_it_is_not_closed_and_may_leave() {
+    let bench = Bench::new().await;
+    let engine = bench.engine();
+    bench.doors.outage(Some(ErrorKind::Denied));
+    let run = engine.prepare(&Bench::request(r#"door::close("front")"#)).await.unwrap();
+    let driven = engine.run(&run).await.unwrap();
+    let Driven::Parked(Park::Denied { failure }, Some(again)) = &driven else { panic!("{driven:?}") };
+    assert_eq!(failure.message, "the cloud is away");
+    assert!(*again <= bench.clock.now() + SignedDuration::from_secs(30));
+
+    engine.stop(&run, "ann").await.unwrap();
+    assert!(matches!(engine.run(&run).await.unwrap(), Driven::Ended(RunEnd::Stopped { .. })));
+    let closing = bench.closings().await.remove(0);
+    assert_eq!(closing.status, Status::Parked, "the duty stays: {closing:?}");
+    bench.doors.outage(None);
+    let mut keeper = bench.keeper(&engine);
+    bench.keep(&mut keeper, HOUR, Duration::from_secs(15)).await;
+    assert!(bench.is_closed().await, "before its deadline, since somebody asked for it");
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_left_alone_and_told() {
+    let bench = Bench::new().await;
+    let engine = bench.engine();
+    let lease = bench.journal.leases().await.unwrap().remove(0);
+    assert_eq!(engine.forget_lease(&lease.id, "ann", " ").await.unwrap_err().kind(), ErrorKind::Invalid);
+    engine.forget_lease(&lease.id, "ann", "the node is gone").await.unwrap();
+    assert_eq!(engine.close_lease(&lease.id).await.unwrap_err().kind(), ErrorKind::Invalid);
+    bench.clock.advance(HOUR);
+    let mut keeper = bench.keeper(&engine);
+    assert!(keeper.look().await.unwrap().closing.is_empty());
+    assert_eq!(bench.doors.closed(), 0);
+    let told = engine.forgotten_leases().await.unwrap().remove(0);
+    assert_eq!((told.by.as_str(), told.because.as_str()), ("ann", "the node is gone"));
+}
+
+#[tokio::test]
+async fn a_closing_goes_on_though_the_clock_is_set_back() {
+    let bench =
+        Bench { clock: SteppedClock::new("2026-11-20T22:00:00Z".parse().unwrap()), ..Bench::new().await };
+    bench.clock.advance(2 * HOUR);
+    let engine = bench.engine();
+    let lease = bench.journal.leases().await.unwrap().remove(0);
+    let run = engine.close_lease(&lease.id).await.unwrap();
+    let driving = tokio::spawn({
+        let (engine, run) = (engine.clone(), run.clone());
+        async move { engine.run(&run).await }
+    });
+    while !sent(&bench, &run).await {
+        tokio::task::yield_now().await;
+    }
+    // It looks again in two seconds, and somebody sets the clock back by an hour.
+    bench.clock.set(bench.clock.now() - SignedDuration::from_hours(1));
+    for _ in 0..600 {
+        if driving.is_finished() {
+            break;
+        }
+        bench.clock.advance(Duration::from_millis(100));
+        // The script has a thread of its own.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(driving.is_finished(), "it waits for the hour: {:?}", bench.journal.run(&run).await);
+    assert!(bench.is_closed().await);
+}
+
+async fn sent(bench: &Bench, run: &RunId) -> bool {
+    let records = bench.journal.records(run, 0).await.unwrap();
+    records.iter().any(|record| matches!(record.event().unwrap(), Event::StepAccepted { .. }))
+}
+
+#[tokio::test]
+async fn a_closing_says_for_which_lease_it_is() {
+    let bench = Bench::new().await;
+    let engine = bench.engine();
+    let lease = bench.journal.leases().await.unwrap().remove(0);
+    assert_eq!(engine.leases().await.unwrap()[0].closing, None, "nobody asked yet");
+    let run = engine.close_lease(&lease.id).await.unwrap();
+    assert_eq!(engine.close_lease(&lease.id).await.unwrap(), run);
+    let history = engine.history(&run).await.unwrap();
+    assert_eq!(history.prepared.cause, Cause::Lease { id: lease.id });
+    assert_eq!(engine.leases().await.unwrap()[0].closing.as_ref().unwrap().run, run);
+}
