@@ -48,7 +48,7 @@ async fn the_lease_ends_when_the_schedule_is_due() {
     assert!(apart.abs() < SignedDuration::from_secs(5), "{} and {}", lease.deadline, schedule.due);
     // What it took to open does not count.
     assert!(lease.deadline > before + SignedDuration::from_mins(30), "{}", lease.deadline);
-    assert_eq!(ran.value()["closes_at"], serde_json::json!(format!("{:.0}", lease.deadline)));
+    assert_eq!(ran.value()["closes_at"], serde_json::json!({ "$time": format!("{:.0}", lease.deadline) }));
 
     world.keep_until(lease.deadline + SignedDuration::from_mins(20)).await;
     assert_eq!((world.leases().await, world.open_ports()), (vec![], vec![]));

@@ -54,6 +54,11 @@ impl Interval {
         Interval { until, elapsed: clock.elapsed().saturating_add(length) }
     }
 
+    /// Returns the moment at which it ends.
+    pub fn end(&self) -> Timestamp {
+        self.until
+    }
+
     /// Returns how much of it is left; zero when it is over.
     pub fn left(&self, clock: &dyn Clock) -> Duration {
         let wall = time_left(clock.now(), self.until).unwrap_or_default();

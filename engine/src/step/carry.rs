@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::child::{CHILD, child_of};
 use super::closing::Closer;
 use super::{Steps, Unwind, since, without_retry};
+use crate::clock::Interval;
 use crate::cx::Cx;
 use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Effected, Event, Lease, Park, Progress, StepEnd};
@@ -230,7 +231,9 @@ impl Steps {
         if let Some(progress) = pending.progress {
             self.core.notice(&self.tenure.run, None, Event::Progress { step, progress });
         }
-        let check_at = self.core.after(pending.check_after);
+        let look = Interval::of(&*self.core.clock, pending.check_after);
+        let check_at = look.end();
+        self.line().next_look = Some(look);
         let known = match &past.state {
             StepState::Accepted { continuation, deadline, .. } => Some((continuation, *deadline)),
             _ => None,

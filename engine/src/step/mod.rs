@@ -96,6 +96,8 @@ struct Line {
     /// Whether a word from outside may be waiting.
     signalled: bool,
     unwind: Option<Unwind>,
+    /// The interval to the next look, begun when the look was fixed.
+    next_look: Option<Interval>,
 }
 
 impl Steps {
@@ -125,6 +127,7 @@ impl Steps {
                 deferring: false,
                 signalled: true,
                 unwind: None,
+                next_look: None,
             }),
         })
     }
@@ -267,7 +270,8 @@ impl Steps {
     /// Waits, looking for words from outside; gives up at once when it would take too long.
     async fn wait_until(&self, until: Timestamp, patience: Duration) -> Result<(), Unwind> {
         let clock = &*self.core.clock;
-        let interval = Interval::until(clock, until);
+        let fixed = self.line().next_look.filter(|look| look.end() == until);
+        let interval = fixed.unwrap_or_else(|| Interval::until(clock, until));
         let left = interval.left(clock);
         if left.is_zero() {
             return Ok(());

@@ -43,6 +43,7 @@ struct OpenLease {
     /// Run that opened it.
     run: String,
     /// When it is closed at the latest.
+    #[schemars(extend("format" = "date-time"))]
     deadline: String,
 }
 
@@ -58,6 +59,7 @@ struct KnownJob {
     /// running, succeeded, failed or deleting.
     state: String,
     /// When it ended.
+    #[schemars(extend("format" = "date-time"))]
     ended: Option<String>,
 }
 
