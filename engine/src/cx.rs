@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -56,27 +56,30 @@ pub(crate) struct SendPermit(Arc<Mutex<Permitted>>, Duration, Extend);
 
 struct Permitted {
     until: Timestamp,
-    /// On this process's own clock, which nobody sets back.
-    since: Instant,
+    /// On the clock's second hand, which nobody sets back.
+    since: Duration,
 }
 
 impl SendPermit {
-    /// Makes a permit that ends at `until`, and in any case `within` from now.
-    pub(crate) fn new(until: Timestamp, within: Duration, extend: Extend) -> Self {
-        SendPermit(Arc::new(Mutex::new(Permitted { until, since: Instant::now() })), within, extend)
+    /// Makes a permit that ends at `until`, and in any case `within` from `since`, which is when its
+    /// record was made: writing it may have taken any time.
+    pub(crate) fn new(until: Timestamp, since: Duration, within: Duration, extend: Extend) -> Self {
+        SendPermit(Arc::new(Mutex::new(Permitted { until, since })), within, extend)
     }
 
-    async fn check(&self, now: Timestamp) -> Result<()> {
-        {
-            let permitted = self.permitted();
-            if now < permitted.until && permitted.since.elapsed() < self.1 {
-                return Ok(());
+    async fn check(&self, clock: &dyn Clock) -> Result<()> {
+        loop {
+            let since = clock.elapsed();
+            {
+                let permitted = self.permitted();
+                if clock.now() < permitted.until && since.saturating_sub(permitted.since) < self.1 {
+                    return Ok(());
+                }
             }
+            // Asking may take any time, too.
+            let until = (self.2)().await?;
+            *self.permitted() = Permitted { until, since };
         }
-        let since = Instant::now();
-        let until = (self.2)().await?;
-        *self.permitted() = Permitted { until, since };
-        Ok(())
     }
 
     fn permitted(&self) -> std::sync::MutexGuard<'_, Permitted> {
@@ -154,7 +157,7 @@ impl Cx {
     /// `Stopped` when another process has the run: nothing may be sent. `Storage`.
     pub async fn may_send(&self) -> Result<()> {
         match &self.permit {
-            Some(permit) => permit.check(self.now()).await,
+            Some(permit) => permit.check(&*self.clock).await,
             None => Ok(()),
         }
     }
@@ -240,5 +243,38 @@ impl Cx {
     /// `Storage`.
     pub async fn leases_on(&self, door: &str) -> Result<Vec<Lease>> {
         self.journal.leases_where(&LeaseFilter::Door(door.to_owned())).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::clock::SteppedClock;
+
+    #[tokio::test]
+    async fn a_permit_is_over_although_the_clock_was_set_back() {
+        let within = Duration::from_secs(30);
+        let clock = SteppedClock::new("2026-11-20T08:00:00Z".parse().unwrap());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let extend: Extend = {
+            let (asked, clock) = (asked.clone(), clock.clone());
+            Arc::new(move || {
+                asked.fetch_add(1, Ordering::SeqCst);
+                let until = clock.now().saturating_add(within).unwrap();
+                Box::pin(async move { Ok(until) })
+            })
+        };
+        let until = clock.now().saturating_add(within).unwrap();
+        let permit = SendPermit::new(until, clock.elapsed(), within, extend);
+        permit.check(&clock).await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+        clock.advance(Duration::from_secs(300));
+        clock.set("2026-11-20T07:00:00Z".parse().unwrap());
+        permit.check(&clock).await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "the journal was asked");
+        permit.check(&clock).await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
     }
 }

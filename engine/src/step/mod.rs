@@ -91,6 +91,8 @@ struct Line {
     reached: u32,
     /// Whether the script has been evaluated since this drive began: only then is it known what `deferring` says.
     replayed: bool,
+    /// When the last record that permits to send was made, on the clock's second hand.
+    intended: Duration,
     /// Whether the script is over and what it deferred runs.
     deferring: bool,
     /// Whether a word from outside may be waiting.
@@ -109,6 +111,7 @@ impl Steps {
         tenure: Tenure,
         history: History,
     ) -> Arc<Self> {
+        let intended = core.clock.elapsed();
         Arc::new_cyclic(|me| Steps {
             me: me.clone(),
             core,
@@ -124,6 +127,7 @@ impl Steps {
                 history,
                 reached: 0,
                 replayed: false,
+                intended,
                 deferring: false,
                 signalled: true,
                 unwind: None,
@@ -408,7 +412,7 @@ impl Steps {
                     steps.extend_permit(step).await
                 })
             };
-            SendPermit::new(*until, SEND_WITHIN, Arc::new(extend))
+            SendPermit::new(*until, self.line().intended, SEND_WITHIN, Arc::new(extend))
         });
         let core = self.core.clone();
         let run = self.tenure.run.clone();
@@ -433,6 +437,7 @@ impl Steps {
     /// Returns until when a record that is written now permits its writer to send, if it is about
     /// something that changes the world.
     fn send_before(&self, operation: &Registered) -> Option<Timestamp> {
+        self.line().intended = self.core.clock.elapsed();
         (!operation.declaration.is_read_only()).then(|| self.core.after(SEND_WITHIN))
     }
 
