@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::History;
 use crate::clock::ProcessClock;
 use crate::disk::Disk;
-use crate::gates::Pass;
+use crate::gates::{Pass, Waiting};
 use crate::world::Reach;
 use crate::{CANARY, operations};
 
@@ -227,6 +227,17 @@ impl History {
         for number in self.alive() {
             if self.processes[number].is_dead() {
                 self.fault("killed while writing or sending");
+                self.kill(number).await;
+            }
+        }
+        for number in self.alive() {
+            // A program that dropped what it drove and was told to end does so when nothing is under way any more.
+            let process = &self.processes[number];
+            let is_busy = |w: &Waiting| w.process == number && w.nap.is_none();
+            if process.told_to_end
+                && process.tasks.is_empty()
+                && self.gates.waiting(|w| is_busy(w).then_some(())).is_empty()
+            {
                 self.kill(number).await;
             }
         }

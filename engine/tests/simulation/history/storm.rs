@@ -47,7 +47,7 @@ impl History {
             of(sort.terms, 5),
             6, // a worker comes back
             of(sort.freezes, 4),
-            4, // and wakes up
+            2, // and wakes up
             of(sort.people, 5),
             of(sort.people || sort.terms, 6),
             of(sort.drops, 4),
@@ -134,6 +134,12 @@ impl History {
             // A request that is under way cannot be held back; its maker can.
             Pass::HoldAfter => ready.into_iter().filter(|(_, (_, kind, _))| *kind == Kind::Write).collect(),
             _ => ready,
+        };
+        // Between an intent and its request is where it hurts.
+        let is_intent = |(_, (_, _, what)): &(u64, (usize, Kind, String))| what.contains(" started ");
+        let ready: Vec<_> = match ready.iter().any(is_intent) && self.chance.per_mille(700) {
+            true => ready.into_iter().filter(is_intent).collect(),
+            false => ready,
         };
         if ready.is_empty() {
             return;
