@@ -64,7 +64,7 @@ const FAULTS: [&str; 17] = [
 ];
 
 /// The longest that a door may stay open after its deadline while a service stands and the site is well.
-const RETRY: SignedDuration = SignedDuration::from_mins(10);
+const RETRY: SignedDuration = SignedDuration::from_mins(20);
 
 #[derive(Default)]
 struct Report {

@@ -32,9 +32,9 @@ const STORM: usize = 160;
 const CALM: usize = 50_000;
 /// How long nothing may happen at the end: longer than any pause of a run that goes on by itself.
 const PATIENCE: SignedDuration = minutes(150);
-/// The longest that a door may stay open after its deadline while nothing keeps anybody from closing it: the pause
+/// The longest that a door may stay open after its deadline while nothing keeps anybody from closing it: the longest pause
 /// between two attempts, and some minutes for the requests themselves.
-const RETRY: SignedDuration = minutes(10);
+const RETRY: SignedDuration = minutes(20);
 /// By how much the clock is set back, once at most.
 const SET_BACK: SignedDuration = minutes(60);
 
