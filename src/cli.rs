@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::commands::{
     check, completions, docs, doctor, lab, leases, list, new, run, runs, schedule, serve, show,
 };
+use crate::terminal;
 
 /// Run durable runbooks for Azure Local and Azure Arc
 ///
@@ -78,7 +79,14 @@ pub(crate) enum Command {
 
 /// Parses the arguments, or prints help or what is wrong with them and exits with 0 or 2.
 pub(crate) fn parse() -> Cli {
-    let matches = command().get_matches();
+    let matches = command().try_get_matches().unwrap_or_else(|wrong| match wrong.use_stderr() {
+        true => {
+            // It repeats what was typed, or what a program passed on.
+            terminal::say(wrong.render().to_string().trim_end());
+            std::process::exit(wrong.exit_code())
+        }
+        false => wrong.exit(),
+    });
     Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit())
 }
 

@@ -23,6 +23,7 @@ mod secrets;
 mod serving;
 mod setup;
 mod terminal;
+mod visible;
 mod words;
 
 use std::process::ExitCode;

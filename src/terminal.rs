@@ -4,11 +4,12 @@ use std::fmt;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use relight_engine::{Error, ErrorCode};
 
 use crate::cli::{Cli, Command};
 use crate::platform;
+use crate::visible::{Log, Visible, hung, one_line, visible};
 use crate::words::wrapped;
 
 /// The widest text that is still easy to read.
@@ -36,6 +37,18 @@ impl Look {
         }
     }
 
+    /// Returns the mark in front of a step that is over.
+    pub(crate) fn mark(self, mark: Mark) -> &'static str {
+        match (mark, self.unicode, self.colour) {
+            (Mark::Done, true, true) => "\x1b[32m✓\x1b[0m",
+            (Mark::Done, true, false) => "✓",
+            (Mark::Done, false, _) => "done",
+            (Mark::Failed, true, true) => "\x1b[31m✗\x1b[0m",
+            (Mark::Failed, true, false) => "✗",
+            (Mark::Failed, false, _) => "failed",
+        }
+    }
+
     fn theme(self) -> GraphicalTheme {
         match (self.colour, self.unicode) {
             (true, true) => GraphicalTheme::unicode(),
@@ -44,6 +57,13 @@ impl Look {
             (false, false) => GraphicalTheme::none(),
         }
     }
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Mark {
+    Done,
+    Failed,
 }
 
 /// Returns the value of an environment variable that is not empty.
@@ -72,14 +92,30 @@ pub(crate) fn read_line() -> Option<String> {
     }
 }
 
+/// Returns standard output, for results.
+pub(crate) fn out() -> Visible<io::StdoutLock<'static>> {
+    Visible::new(io::stdout().lock())
+}
+
 /// Writes a line to standard error. Nobody there to read it is no reason to stop a run.
 pub(crate) fn say(line: impl AsRef<str>) {
-    let _ = writeln!(io::stderr().lock(), "{}", line.as_ref());
+    put(&visible(line.as_ref()));
+}
+
+/// Writes a line to standard error that has passed the border and is painted now.
+pub(crate) fn put(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Writes a question to standard error and stays on its line.
+pub(crate) fn prompt(question: &str) {
+    let mut err = io::stderr().lock();
+    let _ = write!(err, "{} ", hung(question)).and_then(|()| err.flush());
 }
 
 /// Shows an error: what failed, where, why, and what to do next.
 pub(crate) fn complain(error: &Error) {
-    say(report(error).trim_end());
+    put(report(error).trim_end());
 }
 
 /// Returns an error as a report for standard error.
@@ -90,13 +126,13 @@ fn report(error: &Error) -> String {
         .with_links(false)
         .with_context_lines(1);
     let mut text = String::new();
-    if handler.render_report(&mut text, &Unhelped(error)).is_err() {
-        return format!("{error:?}");
+    if handler.render_report(&mut text, &Shown::of(error)).is_err() {
+        return visible(&format!("{error:?}")).into_owned();
     }
     let mut margin = "  help: ";
     let request = error.service_error().and_then(|service| service.request_id.as_ref());
     let hints = error.hints().iter().cloned().chain(request.map(|id| format!("request id: {id}")));
-    for line in hints.flat_map(|hint| advice(&hint, width - margin.len())) {
+    for line in hints.flat_map(|hint| advice(&visible(&hint), width - margin.len())) {
         text.push_str(&format!("{margin}{line}\n"));
         margin = "        ";
     }
@@ -109,35 +145,69 @@ fn advice(hint: &str, width: usize) -> Vec<String> {
     if is_command { vec![hint.to_owned()] } else { wrapped(hint, width) }
 }
 
-/// An error without its hints, which `miette` would break in the middle of ids and commands.
+/// An error behind the border, without its hints, which `miette` would break in the middle of ids and commands.
 #[derive(Debug)]
-struct Unhelped<'a>(&'a Error);
+struct Shown {
+    message: String,
+    cause: Option<Box<Shown>>,
+    code: Option<String>,
+    source: Option<NamedSource<String>>,
+    labels: Vec<LabeledSpan>,
+}
 
-impl fmt::Display for Unhelped<'_> {
+impl Shown {
+    fn of(error: &Error) -> Self {
+        let kind = error.kind().as_str();
+        let code = error.error_code().map(ErrorCode::as_str).or(error.service_code());
+        let code = code.map_or_else(|| kind.to_owned(), |code| format!("{kind}: {code}"));
+        let mut shown = Shown::cause(error);
+        shown.code = Some(one_line(&code).into_owned());
+        if let Some(snippet) = error.points_at() {
+            // Before and under the mark, each as long as it is shown.
+            let length = |end: usize| snippet.text.get(..end).map_or(0, |text| visible(text).len());
+            let start = length(snippet.offset);
+            let marked = length(snippet.offset + snippet.len).saturating_sub(start);
+            shown.labels = vec![LabeledSpan::new(Some(visible(&snippet.label).into_owned()), start, marked)];
+            shown.source =
+                Some(NamedSource::new(one_line(&snippet.name), visible(&snippet.text).into_owned()));
+        }
+        shown
+    }
+
+    fn cause(error: &(dyn std::error::Error + 'static)) -> Self {
+        Shown {
+            message: visible(&error.to_string()).into_owned(),
+            cause: error.source().map(|cause| Box::new(Shown::cause(cause))),
+            code: None,
+            source: None,
+            labels: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Unhelped<'_> {
+impl std::error::Error for Shown {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
+        self.cause.as_deref().map(|cause| cause as _)
     }
 }
 
-impl Diagnostic for Unhelped<'_> {
+impl Diagnostic for Shown {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let kind = self.0.kind().as_str();
-        let code = self.0.error_code().map(ErrorCode::as_str).or(self.0.service_code());
-        Some(Box::new(code.map_or_else(|| kind.to_owned(), |code| format!("{kind}: {code}"))))
+        self.code.as_ref().map(|code| Box::new(code) as _)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.0.source_code()
+        self.source.as_ref().map(|source| source as _)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        self.0.labels()
+        (!self.labels.is_empty()).then(|| Box::new(self.labels.iter().cloned()) as _)
     }
 }
 
@@ -156,8 +226,8 @@ pub(crate) fn log(cli: &Cli) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(Look::here().colour)
+        .with_writer(|| Log(io::stderr()))
+        .with_ansi(false)
         .with_target(false);
     LOGGING.store(subscriber.try_init().is_ok(), Ordering::Relaxed);
 }

@@ -7,6 +7,8 @@ use jiff::tz::TimeZone;
 use relight_engine::recorded;
 use serde_json::Value;
 
+use crate::visible::one_line;
+
 /// Returns a length of time in at most two units: `0.4s`, `58s`, `3m58s`, `2h05m`, `3d4h`.
 pub(crate) fn length(length: Duration) -> String {
     let seconds = length.as_secs();
@@ -122,7 +124,7 @@ impl Table {
 
     /// Adds a row.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
+        self.rows.push(cells.iter().map(|cell| one_line(cell).into_owned()).collect());
     }
 
     /// Returns the lines, each behind `indent` spaces.

@@ -106,6 +106,11 @@ fn needles(stage: &Stage) -> Vec<(&'static str, String)> {
         ("the client secret", secret.clone()),
         ("the client secret, encoded", secret.replace('~', "%7E")),
         ("the parameter", CANARY.to_owned()),
+        ("the parameter in base64", "Y2FuYXJ5LTdmM2E5YzUxZT".to_owned()),
+        ("the parameter in base64, moved by one", "NhbmFyeS03ZjNhOWM1MWUy".to_owned()),
+        ("the parameter in base64, moved by two", "jYW5hcnktN2YzYTljNTFlM".to_owned()),
+        ("the parameter in hexadecimal", CANARY.bytes().map(|byte| format!("{byte:02x}")).collect()),
+        ("the parameter behind percent signs", CANARY.bytes().map(|byte| format!("%{byte:02X}")).collect()),
         ("the parameter from a file", FILE_CANARY.to_owned()),
     ]
 }
@@ -222,6 +227,71 @@ async fn a_tag_that_looks_like_a_secret_is_written_back_as_it_was() {
     assert_eq!(*ran.value(), serde_json::json!("env:X"));
     let lab = world.lab.snapshot().to_string();
     assert!(lab.contains(r#""tags":{"$secret":"env:X"}"#) && !lab.contains(CANARY), "{lab}");
+}
+
+/// Uses a secret, asks, and then hears it again: in a process that never used it, and in a child.
+const RESUMED: &str = r#"/*---
+title   = "Use a secret before a question"
+effects = ["azure:write", "secret"]
+[params.token]
+type = "secret"
+---*/
+let vm = local::vm("web-01");
+let group = "/subscriptions/" + vm.id.split("/")[2] + "/resourceGroups/rg-edge";
+arm::patch(group, "2022-09-01", #{ tags: #{ token: params.token } });
+vmconnect::enable(vm);
+ask("go on?");
+let seen = arm::get(group, "2022-09-01").tags;
+note(`azure says ${seen}`);
+[seen, run("reader")]
+"#;
+
+const READER: &str = r#"/*---
+title   = "Read the tags"
+effects = ["azure:read"]
+---*/
+arm::get("/subscriptions/" + local::vm("web-01").id.split("/")[2] + "/resourceGroups/rg-edge", "2022-09-01").tags
+"#;
+
+/// A process that takes a run up knows none of its secrets, until it asks for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_secret_is_left_by_a_resumed_run() {
+    let stage = Stage::new(SPEED).await;
+    tokio::task::block_in_place(|| {
+        let book = stage.sealed.write("work/resumed.rhai", RESUMED);
+        let book = book.to_string_lossy().into_owned();
+        stage.sealed.runbook("reader", READER);
+        let mut hay = Haystack::new();
+        let knowing =
+            |args: &[&str]| ended(stage.command(args).env("CANARY", CANARY).spawn().expect("relight starts"));
+        let asked = knowing(&["run", &book, "token=env:CANARY"]);
+        assert_eq!(asked.code, Some(3), "{asked:?}");
+        let id = stage.newest("resumed").expect("the run")["id"].as_str().expect("an id").to_owned();
+        let without = stage.relight(&["runs", "answer", &id, "yes"]);
+        assert_eq!(without.code, Some(3), "{without:?}");
+        assert!(without.err.contains("there is no secret `env:CANARY`"), "{without:?}");
+        let done = knowing(&["runs", "resume", &id]);
+        assert_eq!(done.code, Some(0), "{done:?}");
+        // It was said and heard again, or there was nothing to lose.
+        assert_eq!(done.out.matches("secret(env:CANARY)").count(), 2, "{done:?}");
+        // The door is closed by a process that knows nothing of it.
+        let leases = stage.relight(&["leases", "--json"]);
+        let lease: serde_json::Value = serde_json::from_str(leases.out.trim()).expect("one lease");
+        let closed = stage.relight(&["leases", "close", lease["id"].as_str().expect("an id")]);
+        assert_eq!(closed.code, Some(0), "{closed:?}");
+        for (by, said) in [("asked", &asked), ("without", &without), ("done", &done), ("closed", &closed)] {
+            hay.said(by, said);
+        }
+        for run in ["resumed", "reader"] {
+            let id = stage.newest(run).expect("the run")["id"].as_str().expect("an id").to_owned();
+            hay.said(run, &stage.relight(&["runs", "export", &id]));
+            hay.said(run, &stage.relight(&["runs", "show", &id, "--json"]));
+        }
+        hay.files(files_below(&stage.sealed.path("state")));
+        let found: Vec<String> =
+            needles(&stage).iter().flat_map(|(what, needle)| hay.find(what, needle)).collect();
+        assert!(found.is_empty(), "{} found:\n{}", found.len(), found.join("\n"));
+    });
 }
 
 /// The address of a status is signed. It is kept, because whoever resumes needs it; nobody else is told.

@@ -73,7 +73,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     world.runbook("web/ask", ASKS);
     world.runbook("broken", "let x = 1;");
     assert_snapshot!(world.relight(["list"]).run(), @r"
-    broken                 (cannot be read: see `relight check broken`)
+    broken                 (broken: `broken` has no front matter)
     disable-vm-connect     Disable VM Connect
     recover-unbootable-vm  Recover a VM that does not boot
     restart-vm             Restart a VM

@@ -19,3 +19,4 @@ mod simulation;
 mod specs;
 mod storage;
 mod support;
+mod terminal;

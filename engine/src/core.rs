@@ -87,11 +87,9 @@ impl Core {
         }
     }
 
-    pub(crate) fn notice(&self, run: &RunId, seq: Option<u64>, event: Event) {
-        // An event that cannot be cleaned is not shown.
-        if let Ok(event) = self.revealed.clean(event) {
-            self.show(Notice { run: run.clone(), seq, at: self.clock.now(), event });
-        }
+    pub(crate) fn notice(&self, run: &RunId, seq: Option<u64>, mut event: Event) {
+        self.revealed.clean(&mut event, &|_| false);
+        self.show(Notice { run: run.clone(), seq, at: self.clock.now(), event });
     }
 
     /// Returns the time `after` from now.

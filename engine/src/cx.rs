@@ -12,9 +12,10 @@ use serde_json::Value;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Lease, Progress, RunId, digest};
+use crate::file::RunFile;
 use crate::journal::{Journal, LeaseFilter};
 use crate::recorded::unescaped;
-use crate::redact::Revealed;
+use crate::redact::{RedactStream, Revealed, dressed, hidden_parts, reference};
 use crate::value::{Secret, SecretRef};
 
 /// Where the values behind secret references are kept. The engine reads no environment itself.
@@ -165,12 +166,12 @@ impl Cx {
     /// Returns the value of a secret, at the moment of use.
     ///
     /// # Errors
-    /// `Denied` when nobody provides it.
+    /// `Denied` when nobody provides it, or when it is too short to be kept out of the record.
     pub async fn secret(&self, secret: &SecretRef) -> Result<Secret> {
         match &self.secrets {
             Some(source) => {
                 let value = source.reveal(&secret.name).await?;
-                self.revealed.learn(&secret.name, &value);
+                self.revealed.learn(&secret.name, &value)?;
                 Ok(value)
             }
             None => {
@@ -210,15 +211,54 @@ impl Cx {
         }
     }
 
+    /// Returns what takes the secrets that were revealed by now out of a text that arrives in pieces.
+    ///
+    /// What an operation returns, reports or fails with is cleaned without it.
+    pub fn redact(&self) -> RedactStream {
+        RedactStream::new(self.revealed.clone())
+    }
+
+    /// Returns an operation's state with its secrets in their place again.
+    ///
+    /// # Errors
+    /// `Denied` when nobody provides one of them.
+    pub(crate) async fn unhidden(&self, state: &Value) -> Result<Value> {
+        let Some(parts) = hidden_parts(state) else { return Ok(state.clone()) };
+        let mut text = String::new();
+        for part in parts {
+            match reference(part) {
+                Some((secret, form)) => {
+                    text.push_str(&dressed(&self.secret(&secret).await?, form).unwrap_or_default());
+                }
+                None => text.push_str(part.as_str().unwrap_or_default()),
+            }
+        }
+        serde_json::from_str(&text).map_err(|e| {
+            Error::new(ErrorKind::Denied, "a secret that the step's state refers to has another value now")
+                .because(e)
+                .hint("provide the value that it had when the step began, then resume the run")
+        })
+    }
+
+    /// Returns the run's folder.
+    pub fn workdir(&self) -> &Path {
+        &self.workdir
+    }
+
     /// Returns the file that a script means: below the run's folder, or one that a `path` parameter named.
     ///
     /// # Errors
-    /// `Invalid` for anything else.
-    pub fn file(&self, path: &str) -> Result<PathBuf> {
+    /// `Invalid` for anything else, `Rejected` when its folder cannot be opened.
+    pub fn file(&self, path: &str) -> Result<RunFile> {
         let named = Path::new(path);
         let whole = self.workdir.join(named);
+        let failed = |e| {
+            Error::rejected(format!("failed to open the folder of `{path}`"))
+                .because(e)
+                .hint("check that the folder exists and can be entered")
+        };
         if self.paths.iter().any(|allowed| allowed == path) {
-            return Ok(whole);
+            return RunFile::anywhere(whole).map_err(failed);
         }
         let inside = !path.is_empty()
             && named.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
@@ -226,7 +266,7 @@ impl Cx {
             return Err(Error::invalid(format!("`{path}` is outside the run's folder {}", self.workdir.display()))
                 .hint("let the runbook take the file as a parameter of type `path`, so that whoever runs it names it"));
         }
-        Ok(whole)
+        RunFile::below(&self.workdir, named).map_err(failed)
     }
 
     /// Returns the open leases for a subject, compared without case.

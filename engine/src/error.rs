@@ -218,6 +218,11 @@ impl Error {
         self
     }
 
+    /// Returns the source text that the error is about.
+    pub fn points_at(&self) -> Option<&Snippet> {
+        self.0.snippet.as_ref()
+    }
+
     /// Points at the source text, unless an inner caller already did.
     #[must_use]
     pub fn snippet(mut self, snippet: Snippet) -> Self {

@@ -169,7 +169,7 @@ pub struct Prepared {
     pub cause: Cause,
     /// The folder below which the run may touch files.
     pub workdir: String,
-    /// Files outside that folder which a `path` parameter named.
+    /// What whoever started the run gave for `path` parameters, also outside that folder. A default gives no such right.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
     /// How many runs stand above this one, each the child of the next.

@@ -189,7 +189,13 @@ impl Keeper {
         let due = appointment.due;
         let next = schedule::next_after(appointment, now)?;
         let given = if appointment.run.is_some() { Given::Recorded } else { Given::Value };
+        // What a script scheduled may name what its own run may name.
+        let may_name = match &appointment.run {
+            Some(run) => Some(self.core.paths_of(run).await?),
+            None => None,
+        };
         let request = RunRequest {
+            may_name,
             id: RunId::derived(&["schedule", &appointment.id, &due.to_string()]),
             params: by_name(&appointment.params, given),
             granted: appointment.granted.clone(),

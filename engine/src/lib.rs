@@ -25,6 +25,7 @@ mod effect;
 mod engine;
 mod error;
 pub mod event;
+mod file;
 pub mod journal;
 pub mod keeper;
 mod lease;
@@ -52,6 +53,7 @@ pub use effect::{Effect, Effects};
 pub use engine::{Engine, Plan};
 pub use error::{Error, ErrorKind, Failure, Result, ServiceError, Snippet};
 pub use event::{Event, RunId};
+pub use file::{Found, RunFile};
 pub use lease::{ClosingState, OpenLease};
 pub use library::Library;
 pub use operation::{
@@ -59,6 +61,7 @@ pub use operation::{
 };
 pub use params::{Given, ParamReader};
 pub use prepare::RunRequest;
+pub use redact::RedactStream;
 pub use retry::{Exhausted, RetryOptions, RetryPolicy};
 pub use run::Driven;
 pub use runbook::{Param, ParamKind, Runbook};

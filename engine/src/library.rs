@@ -1,6 +1,7 @@
 //! The runbook library: a folder, usually a git checkout, in front of what ships with the program.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -42,12 +43,16 @@ impl Library {
 
     /// Returns the names of all runbooks, in order.
     ///
+    /// An entry that cannot be one (a broken link, a link that leads out of the library, a folder named like a
+    /// runbook) has a name too, and [`source`](Self::source) says what is wrong with it. A folder that cannot be read
+    /// is named with a `/` behind it.
+    ///
     /// # Errors
-    /// `Invalid` when the folder cannot be read.
+    /// `Invalid` when the library's own folder cannot be read.
     pub fn names(&self) -> Result<Vec<String>> {
         let mut names: Vec<String> = self.shipped.keys().cloned().collect();
         if let Some(folder) = &self.folder {
-            collect(folder, folder, DEPTH, &mut names)?;
+            collect(folder, "", DEPTH, &mut names).map_err(|e| unreadable(folder, e))?;
         }
         names.sort();
         names.dedup();
@@ -60,18 +65,21 @@ impl Library {
     /// `Invalid` when there is none of that name, with the nearest names, or when it cannot be read.
     pub fn source(&self, name: &str) -> Result<Source> {
         let name = name.strip_suffix(".rhai").unwrap_or(name);
-        let is_plain = !name.is_empty()
-            && name
-                .split('/')
-                .all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', ':']));
-        if !is_plain {
+        if let (Some(folder), Some(inside)) = (&self.folder, name.strip_suffix('/'))
+            && is_plain(inside)
+            && let Err(error) = std::fs::read_dir(folder.join(inside))
+        {
+            return Err(unreadable(&folder.join(inside), error));
+        }
+        if !is_plain(name) {
             return Err(Error::invalid(format!("`{name}` cannot be the name of a runbook"))
                 .hint("a name is letters, digits and -, with / between folders of the library"));
         }
-        if let Some(path) = self.folder.as_ref().map(|folder| folder.join(format!("{name}.rhai")))
-            && path.is_file()
+        let file = self.folder.as_ref().map(|folder| (folder, folder.join(format!("{name}.rhai"))));
+        if let Some((folder, path)) = file
+            && path.symlink_metadata().is_ok()
         {
-            return read(name, &path);
+            return read(name, folder, &path);
         }
         match self.shipped.get(name) {
             Some(text) => Ok(Source { name: name.to_owned(), text: text.clone() }),
@@ -127,40 +135,58 @@ impl Library {
     }
 }
 
-fn collect(root: &Path, folder: &Path, depth: usize, names: &mut Vec<String>) -> Result<()> {
-    let unreadable = |e: std::io::Error| {
-        Error::invalid(format!("failed to read the runbook folder {}", folder.display())).because(e)
-    };
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        if hidden {
-            continue;
-        }
-        if path.is_dir() {
-            if depth > 0 {
-                collect(root, &path, depth - 1, names)?;
+/// Returns whether a name stays below the library's folder.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .split('/')
+            .all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', ':']))
+}
+
+/// Adds the runbooks of a folder, and what looks like one. `inside` names the folder, with a `/` behind it.
+fn collect(folder: &Path, inside: &str, depth: usize, names: &mut Vec<String>) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let file = entry.file_name().to_string_lossy().into_owned();
+        // Links to folders are not followed: they may lead out, or round in circles.
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        match file.strip_suffix(".rhai") {
+            _ if file.starts_with('.') => {}
+            Some(name) => names.push(format!("{inside}{name}")),
+            None if is_folder && depth > 0 => {
+                let inside = format!("{inside}{file}/");
+                if collect(&entry.path(), &inside, depth - 1, names).is_err() {
+                    names.push(inside);
+                }
             }
-        } else if path.extension().is_some_and(|ending| ending == "rhai")
-            && let Ok(inside) = path.with_extension("").strip_prefix(root)
-        {
-            let parts: Vec<_> = inside.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-            names.push(parts.join("/"));
+            None => {}
         }
     }
     Ok(())
 }
 
-fn read(name: &str, path: &Path) -> Result<Source> {
-    let failed = |e: std::io::Error| Error::invalid(format!("failed to read {}", path.display())).because(e);
-    let size = std::fs::metadata(path).map_err(failed)?.len();
-    if size > LARGEST {
-        return Err(Error::invalid(format!(
-            "{} is {size} bytes; a runbook has at most {LARGEST}",
-            path.display()
-        )));
+fn unreadable(folder: &Path, error: io::Error) -> Error {
+    Error::invalid(format!("failed to read the runbook folder {}", folder.display())).because(error)
+}
+
+fn read(name: &str, library: &Path, path: &Path) -> Result<Source> {
+    let shown = path.display();
+    let failed = |e: io::Error| Error::invalid(format!("failed to read {shown}")).because(e);
+    let (root, target) = (library.canonicalize().map_err(failed)?, path.canonicalize().map_err(failed)?);
+    if !target.starts_with(root) {
+        return Err(Error::invalid(format!("{shown} is a link that leads out of the library"))
+            .hint("copy the runbook into the library, or give another one with --library"));
     }
-    let text = std::fs::read_to_string(path).map_err(failed)?;
+    // Asked before it is opened: opening a pipe waits for whoever writes to it.
+    if !std::fs::metadata(&target).map_err(failed)?.is_file() {
+        return Err(Error::invalid(format!("{shown} is not a file")));
+    }
+    let mut text = String::new();
+    let file = std::fs::File::open(&target).map_err(failed)?;
+    file.take(LARGEST + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > LARGEST {
+        return Err(Error::invalid(format!("{shown} is larger than {LARGEST} bytes, the most of a runbook")));
+    }
     Ok(Source { name: name.to_owned(), text })
 }
 
@@ -202,6 +228,44 @@ mod tests {
         for outside in ["../a", "/a", "web/../a", "", "c:a", "web//up"] {
             assert!(library.source(outside).is_err(), "{outside}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn one_bad_entry_does_not_hide_the_others() {
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::fs::symlink;
+
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (root, secret) = (folder.path(), elsewhere.path().join("secret.rhai"));
+        std::fs::write(&secret, "theirs").unwrap();
+        std::fs::write(root.join("good.rhai"), "own").unwrap();
+        symlink("good.rhai", root.join("inside.rhai")).unwrap();
+        symlink(&secret, root.join("leads-out.rhai")).unwrap();
+        symlink(elsewhere.path(), root.join("folder")).unwrap();
+        symlink("nowhere", root.join("broken.rhai")).unwrap();
+        symlink(".", root.join("circle")).unwrap();
+        std::fs::create_dir(root.join("dir.rhai")).unwrap();
+        std::fs::write(root.join("binary.rhai"), b"\xff\xfe").unwrap();
+        std::fs::write(root.join("huge.rhai"), vec![b' '; LARGEST as usize + 1]).unwrap();
+        std::fs::write(root.join(std::ffi::OsStr::from_bytes(b"b\xffd.rhai")), "own").unwrap();
+        let library = Library::new().folder(root);
+        let names = library.names().unwrap();
+        assert_eq!(names, ["binary", "broken", "b\u{fffd}d", "dir", "good", "huge", "inside", "leads-out"]);
+        for (name, why) in [
+            ("binary", "valid UTF-8"),
+            ("broken", "No such file"),
+            ("dir", "is not a file"),
+            ("huge", "larger than"),
+            ("leads-out", "leads out of the library"),
+            ("folder/secret", "leads out of the library"),
+            ("b\u{fffd}d", "there is no runbook"),
+        ] {
+            let error = format!("{:?}", library.source(name).unwrap_err());
+            assert!(error.contains(why), "{name}: {error}");
+        }
+        assert_eq!(library.source("good").unwrap().text, "own");
+        assert_eq!(library.source("inside").unwrap().text, "own");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(crate) struct Surroundings<'a> {
 pub(crate) struct Bound {
     /// The values by name; a parameter that is not given is null.
     pub values: Value,
-    /// What `path` parameters named.
+    /// What was given for `path` parameters. A default names nothing: it is the runbook's word, not a person's.
     pub paths: Vec<String>,
 }
 
@@ -59,13 +59,14 @@ pub(crate) fn bind(runbook: &Runbook, given: &[(String, Given)], around: &Surrou
     let mut values = Map::new();
     let mut paths = Vec::new();
     for param in &runbook.params {
-        let value = match given.iter().find(|(name, _)| *name == param.name) {
+        let given = given.iter().find(|(name, _)| *name == param.name);
+        let value = match given {
             Some((_, value)) => read(param, value, around)
                 .and_then(|read| within_bounds(param, &read).map(|()| read))
                 .map_err(|why| wrong(param, value, &why))?,
             None => default(runbook, param, &values, around)?,
         };
-        if let (ParamKind::Path, Value::String(path)) = (&param.kind, &value) {
+        if let (Some(_), ParamKind::Path, Value::String(path)) = (given, &param.kind, &value) {
             paths.push(path.clone());
         }
         values.insert(param.name.clone(), value);
@@ -351,7 +352,9 @@ required = false
         assert_eq!(bound.values["after"], json!({ "$duration": "2h" }));
         assert_eq!(bound.values["rdp"], "web-01.rdp");
         assert_eq!(bound.values["size"], Value::Null);
-        assert_eq!(bound.paths, ["web-01.rdp"]);
+        assert_eq!(bound.paths, [""; 0]);
+        let bound = demo(&[("vm", "web-01"), ("rdp", "/tmp/x.rdp")]).expect("binds");
+        assert_eq!(bound.paths, ["/tmp/x.rdp"]);
     }
 
     #[test]

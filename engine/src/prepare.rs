@@ -47,6 +47,8 @@ pub struct RunRequest {
     pub(crate) depth: u32,
     /// What whatever causes the run may do; the run may do no more. Nothing limits a run that a person starts.
     pub granted: Option<Effects>,
+    /// The paths that may be named, when a script asks for the run; any when a person does.
+    pub(crate) may_name: Option<Vec<String>>,
     /// Texts that stand before those of the library: one that is not in it, or what a parent pinned.
     pub(crate) pinned: Vec<Source>,
 }
@@ -64,6 +66,7 @@ impl RunRequest {
             wake: None,
             depth: 0,
             granted: None,
+            may_name: None,
             pinned: Vec::new(),
         }
     }
@@ -95,6 +98,8 @@ pub(crate) struct Parent<'a> {
     pub(crate) mended: Option<Vec<Source>>,
     /// Its folder.
     pub(crate) workdir: &'a Path,
+    /// The files that it may name.
+    pub(crate) paths: &'a [String],
 }
 
 impl Core {
@@ -116,8 +121,11 @@ impl Core {
         let sources = bundle.sources();
         let environment = |name: &str| self.environment.as_ref().and_then(|lookup| lookup(name));
         let reader = |kind: &str| self.readers.iter().find(|(name, _)| name == kind).map(|(_, r)| r.clone());
-        let bound =
+        let mut bound =
             bind(&runbook, &request.params, &Surroundings { environment: &environment, reader: &reader })?;
+        if let Some(may_name) = &request.may_name {
+            bound.paths.retain(|path| may_name.contains(path));
+        }
         // Where the text of a pinned child comes from is said by its parent.
         let provenance = match !request.pinned.is_empty() || self.library.is_shipped(&runbook.name) {
             true => Provenance::default(),
@@ -161,6 +169,15 @@ impl Core {
         Ok(id)
     }
 
+    /// Returns the paths that whoever started a run named.
+    pub(crate) async fn paths_of(&self, run: &RunId) -> Result<Vec<String>> {
+        let records = self.journal.records(run, 0).await?;
+        match records.first().map(|first| first.event()).transpose()? {
+            Some(Event::Prepared(prepared)) => Ok(prepared.paths),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// Prepares the child of a step. The same step always has the same child. It does no more than its parent
     /// may, and its text is the one that is pinned with the parent, if there is one.
     pub(crate) async fn prepare_child(
@@ -192,6 +209,8 @@ impl Core {
                 id: id.clone(),
                 params: by_name(params, Given::Recorded),
                 granted: Some(granted),
+                // A script cannot give another more than it was given.
+                may_name: Some(parent.paths.to_vec()),
                 pinned: texts,
                 workdir: parent.workdir.to_owned(),
                 cause: Cause::Run { id: parent.run.clone(), step: parent.step },

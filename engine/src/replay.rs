@@ -69,6 +69,16 @@ pub struct PastStep {
     pub send_before: Option<(String, Timestamp)>,
 }
 
+impl PastStep {
+    /// Returns what the step came to, once it has.
+    pub fn end(&self) -> Option<&StepEnd> {
+        match &self.state {
+            StepState::Finished(end) => Some(end),
+            _ => None,
+        }
+    }
+}
+
 /// How far a step came.
 #[derive(Clone, Debug)]
 pub enum StepState {

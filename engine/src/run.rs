@@ -29,6 +29,7 @@ use crate::drive::{Drive, Ending, Halt, pauses};
 use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Event, Park, Record, RunEnd, RunId, Source};
 use crate::journal::{Claim, OwnerId, Presence};
+use crate::redact::Public;
 use crate::replay::History;
 use crate::runbook::Runbook;
 use crate::script::{self, Door, Program};
@@ -182,7 +183,8 @@ impl Core {
         history.extend(&self.journal.records(run, seq).await?)?;
         let deaths = history.deaths;
         let params = Arc::new(history.prepared.params.clone());
-        let steps = Steps::new(self.clone(), drive.clone(), way.clone(), place, tenure, history);
+        let public = Public::new(&sources);
+        let steps = Steps::new(self.clone(), drive.clone(), way.clone(), place, tenure, public, history);
         steps.give_up_mending().await?;
         let driven = match text {
             _ if deaths >= DEATHS => Err(deadly(deaths)),

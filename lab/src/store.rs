@@ -83,7 +83,14 @@ impl Store {
 
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), LabError> {
         let (path, new) = (self.0.join(name), self.0.join(format!("{name}.new")));
-        fs::write(&new, bytes).map_err(|source| failed(&new, source))?;
+        // The keys of the authority and of the sign-in are inside.
+        let _ = fs::remove_file(&new);
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let written = options.open(&new).and_then(|mut file| io::Write::write_all(&mut file, bytes));
+        written.map_err(|source| failed(&new, source))?;
         fs::rename(&new, &path).map_err(|source| failed(&path, source))
     }
 }

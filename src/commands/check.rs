@@ -1,6 +1,6 @@
 //! `relight check`: what is wrong with runbooks, as far as it can be seen without running them.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 use clap::Args;
@@ -48,7 +48,7 @@ impl Check {
             terminal::say(format!("{wrong} of {all} {runbooks} cannot run."));
             return Ok(Exit::Invalid);
         }
-        writeln!(io::stdout().lock(), "{all} {runbooks} checked, nothing found.")?;
+        writeln!(terminal::out(), "{all} {runbooks} checked, nothing found.")?;
         Ok(Exit::Done)
     }
 }

@@ -1,12 +1,13 @@
 //! `relight completions`: for the shell.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::Args;
 use clap_complete::Shell;
 
 use crate::cli;
 use crate::exit::{Exit, Result};
+use crate::terminal;
 
 /// Print a completion script for a shell
 ///
@@ -21,7 +22,7 @@ impl Completions {
     pub(crate) fn run(self) -> Result {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut cli::command(), "relight", &mut script);
-        io::stdout().lock().write_all(&script)?;
+        terminal::out().write_all(&script)?;
         Ok(Exit::Done)
     }
 }

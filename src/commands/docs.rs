@@ -1,6 +1,6 @@
 //! `relight docs`: what scripts can call.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::Args;
 use relight_engine::{Declaration, Error, Field, Redo};
@@ -32,7 +32,7 @@ impl Docs {
         let operations = home.engine()?.operations();
         let mut operations: Vec<&Declaration> = operations.iter().map(AsRef::as_ref).collect();
         operations.sort_by_key(|operation| operation.split_name());
-        let mut out = io::stdout().lock();
+        let mut out = terminal::out();
         let Some(name) = self.name else { return overview(&mut out, &operations) };
         if let Some(operation) = operations.iter().find(|operation| operation.name == name) {
             return page(&mut out, operation);

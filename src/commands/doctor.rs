@@ -14,7 +14,7 @@ use crate::platform;
 use crate::report::Audience;
 use crate::serving::is_served;
 use crate::setup::{self, Home};
-use crate::terminal::variable;
+use crate::terminal::{self, variable};
 use crate::words::{brief, when};
 
 /// How long signing in and reaching the cloud may take.
@@ -45,7 +45,7 @@ impl Doctor {
                     ("fail", line(&error), error.hints().to_vec())
                 }
             };
-            let mut out = io::stdout().lock();
+            let mut out = terminal::out();
             writeln!(out, "{word:<5} {what:<10} {said}")?;
             for next in next {
                 writeln!(out, "                 -> {next}")?;

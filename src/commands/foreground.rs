@@ -1,7 +1,7 @@
 //! Carrying a run in the foreground: questions, interrupts, and what is said when it is put away
 //! or over.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::exit::{Exit, Result};
 use crate::interrupt::{Interrupts, Means};
 use crate::report::Reporter;
 use crate::setup::Session;
+use crate::visible::hung;
 use crate::words::{plain, relative, when};
 use crate::{platform, terminal};
 
@@ -68,11 +69,9 @@ impl relight_engine::Answers for AtTerminal {
         self.reporter.clear();
         let hint = if choices.is_empty() { String::new() } else { format!(" [{}]", choices.join("/")) };
         loop {
-            let prompt = format!("{question}{hint} ");
+            let prompt = format!("{question}{hint}");
             let line = tokio::task::spawn_blocking(move || {
-                let mut err = io::stderr().lock();
-                let _ = write!(err, "{prompt}").and_then(|()| err.flush());
-                drop(err);
+                terminal::prompt(&prompt);
                 terminal::read_line()
             });
             match understood(&line.await.ok().flatten()?, choices) {
@@ -135,7 +134,10 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
                     let answer = choices.first().map_or("ANSWER", String::as_str);
                     let choices =
                         if choices.is_empty() { String::new() } else { format!(" [{}]", choices.join("/")) };
-                    terminal::say(format!("{text}{choices}\nrun {run} is parked until somebody answers:"));
+                    terminal::say(format!(
+                        "{}{choices}\nrun {run} is parked until somebody answers:",
+                        hung(text)
+                    ));
                     terminal::say(format!("  relight runs answer {run} {answer}{place}"));
                 }
                 Park::Undecided { .. } => {
@@ -184,7 +186,7 @@ async fn in_need(engine: &Engine, run: &RunId, park: Park) -> Result<(RunId, Par
 /// Prints the files that a run wrote, then the script's last value. A file that the value names is not
 /// printed twice.
 async fn print_results(engine: &Engine, run: &RunId, end: &RunEnd) -> Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = terminal::out();
     let history = engine.history(run).await?;
     let value = match end {
         RunEnd::Succeeded { value } => recorded::plain(value),

@@ -1,6 +1,6 @@
 //! `relight lab`: a local Azure that stays, for many commands and for other tools.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -69,7 +69,7 @@ impl LabServer {
         let about = &card.descriptor;
         let file = dir.join(CARD);
         // A program that waits for this line finds everything in the file.
-        writeln!(io::stdout().lock(), "{}", file.display())?;
+        writeln!(terminal::out(), "{}", file.display())?;
         let lab_flag = match self.dir {
             None => "--lab".to_owned(),
             Some(_) => format!("--lab={}", crate::words::quoted(&file.to_string_lossy())),

@@ -87,7 +87,7 @@ impl List {
         let is_served = is_served(&home.state()?);
         let late = open.iter().filter(|open| open.is_late).count();
         let exit = if late > 0 { Exit::Parked } else { Exit::Done };
-        let mut out = io::stdout().lock();
+        let mut out = terminal::out();
         if self.json {
             let open = open.iter().map(|open| as_json(open, is_served));
             let forgotten = forgotten.iter().map(|forgotten| json!({ "forgotten": forgotten }));

@@ -1,14 +1,15 @@
 //! `relight list`: the runbooks and what each is for.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::Args;
+use relight_engine::Error;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Result};
 use crate::setup::Home;
 use crate::terminal;
-use crate::words::Table;
+use crate::words::{Table, brief};
 
 /// List the runbooks
 ///
@@ -25,13 +26,13 @@ impl List {
     pub(crate) fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
         let library = home.library();
-        let mut out = io::stdout().lock();
+        let mut out = terminal::out();
         let mut table = Table::default();
         for name in library.names()? {
             match library.runbook(&name) {
                 _ if self.names => writeln!(out, "{name}")?,
                 Ok(runbook) => table.row([name, runbook.title]),
-                Err(_) => table.row([name.clone(), format!("(cannot be read: see `relight check {name}`)")]),
+                Err(error) => table.row([name, format!("(broken: {})", brief(&reason(&error), 100))]),
             }
         }
         for line in table.lines(0) {
@@ -44,4 +45,11 @@ impl List {
         }
         Ok(Exit::Done)
     }
+}
+
+/// Returns an error with its innermost cause, on one line.
+fn reason(error: &Error) -> String {
+    let failure = error.to_failure();
+    let cause = failure.causes.last().map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{}{cause}", failure.message)
 }

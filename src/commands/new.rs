@@ -62,7 +62,7 @@ impl New {
         }
         let mut file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
         file.write_all(TEMPLATE.replace("TITLE", &title(name)).as_bytes()).map_err(failed)?;
-        writeln!(io::stdout().lock(), "{}", path.display())?;
+        writeln!(terminal::out(), "{}", path.display())?;
         terminal::say(format!(
             "Change it, then: relight check {name}\nTry it:          relight run {name} vm=web-01 --lab\nLook up calls:   relight docs"
         ));

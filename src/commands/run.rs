@@ -1,6 +1,6 @@
 //! `relight run`: starts a runbook and carries it to its end, or says what it would do.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::Args;
 use relight_engine::{Changes, Plan, RunRequest};
@@ -76,14 +76,14 @@ impl Run {
 /// Leaves a run to whoever serves.
 async fn detach(home: &Home, request: &RunRequest) -> Result {
     let run = home.desk_for_new_runs().await?.prepare(request).await?;
-    writeln!(io::stdout().lock(), "{run}")?;
+    writeln!(terminal::out(), "{run}")?;
     let place = home.same_place();
     terminal::say(format!("`relight serve{place}` drives it; look with `relight runs show {run}{place}`"));
     Ok(Exit::Done)
 }
 
 fn print_plan(plan: &Plan, json: bool) -> Result {
-    let mut out = io::stdout().lock();
+    let mut out = terminal::out();
     if json {
         let plan = json!({
             "runbook": plan.runbook.name,

@@ -89,7 +89,7 @@ impl List {
     async fn run(self, home: &Home) -> Result {
         let engine = home.desk()?;
         let schedules = engine.journal().schedules().await?;
-        let mut out = io::stdout().lock();
+        let mut out = terminal::out();
         if self.json {
             for schedule in &schedules {
                 writeln!(out, "{}", serde_json::to_string(schedule).map_err(io::Error::from)?)?;
@@ -150,7 +150,7 @@ impl Add {
             granted: None,
         };
         engine.journal().schedule(&appointment).await?;
-        writeln!(io::stdout().lock(), "{id}")?;
+        writeln!(terminal::out(), "{id}")?;
         terminal::say(format!(
             "{} runs {} if `relight serve{}` runs then.",
             appointment.runbook,

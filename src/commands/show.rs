@@ -1,6 +1,6 @@
 //! `relight show`: what a runbook does, needs and takes.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::Args;
 use relight_engine::{Param, Runbook};
@@ -10,6 +10,7 @@ use crate::cli::Global;
 use crate::exit::{Exit, Result};
 use crate::setup::Home;
 use crate::terminal;
+use crate::visible::one_line;
 use crate::words::{Table, plain, wrapped};
 
 /// Show what a runbook does, what it may touch and which parameters it takes
@@ -27,13 +28,13 @@ impl Show {
     pub(crate) fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
         let library = home.library();
-        let mut out = io::stdout().lock();
+        let mut out = terminal::out();
         if self.source {
             out.write_all(library.source(&self.runbook)?.text.as_bytes())?;
             return Ok(Exit::Done);
         }
         let runbook = library.runbook(&self.runbook)?;
-        writeln!(out, "{}: {}", runbook.name, runbook.title)?;
+        writeln!(out, "{}: {}", runbook.name, one_line(&runbook.title))?;
         if !runbook.summary.is_empty() {
             writeln!(out)?;
             for line in wrapped(&runbook.summary, terminal::width()) {

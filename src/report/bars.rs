@@ -13,6 +13,7 @@ use relight_engine::replay::History;
 
 use super::narrator::{Key, Told};
 use crate::terminal::Look;
+use crate::visible::one_line;
 use crate::words::{between, length};
 
 const TICK: Duration = Duration::from_millis(120);
@@ -36,7 +37,7 @@ impl Bars {
         self.clock = clock;
         // Added first: a bar of its own would draw itself where the others are.
         let bar = self.all.add(self.bar("{spinner} {prefix}  {since}  {msg}", history.created));
-        let title = history.prepared.runbook.clone();
+        let title = one_line(&history.prepared.runbook).into_owned();
         bar.set_prefix(title.clone());
         bar.set_message(run.to_string());
         self.run = Some((bar, title));
@@ -63,11 +64,11 @@ impl Bars {
                     bar.set_message(text);
                 }
             }
-            Told::Ended { key, line } => {
+            Told::Ended { key, mark, line } => {
                 if let Some(bar) = self.steps.remove(&key) {
                     bar.finish_and_clear();
                 }
-                self.line(&line);
+                self.line(&format!("{} {line}", self.look.mark(mark)));
             }
         }
         if let Some((run, _)) = &self.run {

@@ -10,12 +10,14 @@
 //! The other fields are the event's own, as the journal keeps them, but for a step's `continuation`: it
 //! may hold a signed address, which is nobody's but the journal's. Fields are added, never renamed.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use jiff::Timestamp;
 use relight_engine::{Event, Notice, RunId};
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::terminal;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -39,7 +41,7 @@ pub(crate) fn line(notice: &Notice) -> String {
 
 /// Prints an event. A reader that went away is no reason to stop the run.
 pub(super) fn print(notice: &Notice) {
-    let _ = writeln!(io::stdout().lock(), "{}", line(notice));
+    let _ = writeln!(terminal::out(), "{}", line(notice));
 }
 
 #[cfg(test)]

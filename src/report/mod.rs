@@ -21,6 +21,7 @@ use self::bars::Bars;
 pub(crate) use self::json::line as json_line;
 use self::narrator::{Narrator, Told};
 use crate::terminal::{self, Look};
+use crate::visible::{one_line, visible};
 
 /// Who is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +86,7 @@ impl Reporter {
     /// Writes a line for a person, above the bars.
     pub(crate) fn say(&self, line: impl AsRef<str>) {
         match &self.inner().bars {
-            Some(bars) => bars.line(line.as_ref()),
+            Some(bars) => bars.line(&visible(line.as_ref())),
             None => terminal::say(line),
         }
     }
@@ -110,11 +111,13 @@ impl Inner {
     }
 
     fn show(&mut self, told: Told) {
-        match (&mut self.bars, told) {
+        match (&mut self.bars, told.visible()) {
             (Some(bars), told) => bars.show(told),
-            (None, Told::Line(line)) => terminal::say(line),
-            (None, Told::Ended { line, .. }) => terminal::say(line),
-            (None, Told::Said { title, text, .. }) => terminal::say(format!("  {title}: {text}")),
+            (None, Told::Line(line)) => terminal::put(&line),
+            (None, Told::Ended { mark, line, .. }) => {
+                terminal::put(&format!("{} {line}", self.narrator.look().mark(mark)));
+            }
+            (None, Told::Said { title, text, .. }) => terminal::put(&format!("  {title}: {text}")),
             (None, Told::Began { .. }) => {}
         }
     }
@@ -124,7 +127,7 @@ impl Inner {
 pub(crate) fn why(park: &Park) -> String {
     match park {
         Park::Waiting => "it waits".to_owned(),
-        Park::Question { text, .. } => format!("it asks: {text}"),
+        Park::Question { text, .. } => format!("it asks: {}", one_line(text)),
         Park::Undecided { failure } => failure.message.clone(),
         Park::Exhausted { failure }
         | Park::Denied { failure }

@@ -9,7 +9,8 @@ use relight_engine::replay::{History, PastStep, StepState};
 use relight_engine::{Event, Failure, Notice, RunId};
 use serde_json::Value;
 
-use crate::terminal::Look;
+use crate::terminal::{Look, Mark};
+use crate::visible::hung;
 use crate::words::{between, brief, length, plain};
 
 /// Calls that are over at once and say nothing by themselves.
@@ -36,7 +37,20 @@ pub(super) enum Told {
     /// What is known about it by now.
     Said { key: Key, title: String, text: String },
     /// It is no longer under way; the line stays.
-    Ended { key: Key, line: String },
+    Ended { key: Key, mark: Mark, line: String },
+}
+
+impl Told {
+    /// Returns the same with nothing in it that a terminal obeys.
+    pub(super) fn visible(self) -> Self {
+        let clean = |text: String| hung(&text).into_owned();
+        match self {
+            Told::Line(line) => Told::Line(clean(line)),
+            Told::Began { key, title, since } => Told::Began { key, title: clean(title), since },
+            Told::Said { key, title, text } => Told::Said { key, title: clean(title), text: clean(text) },
+            Told::Ended { key, mark, line } => Told::Ended { key, mark, line: clean(line) },
+        }
+    }
 }
 
 struct Step {
@@ -156,33 +170,17 @@ impl Narrator {
         let Some(step) = self.steps.remove(&key) else { return Vec::new() };
         let took = between(step.since, at);
         let took = if took < WORTH_TELLING { String::new() } else { format!("  {}", length(took)) };
-        let line = match end {
-            StepEnd::Ok(value) => {
-                format!("{} {}{took}{}", self.mark(Mark::Done), step.title, answer(&step.title, value))
-            }
-            StepEnd::Err(failure) => {
-                format!("{} {}{took}  {}", self.mark(Mark::Failed), step.title, headline(failure))
-            }
+        let (mark, line) = match end {
+            StepEnd::Ok(value) => (Mark::Done, format!("{}{took}{}", step.title, answer(&step.title, value))),
+            StepEnd::Err(failure) => (Mark::Failed, format!("{}{took}  {}", step.title, headline(failure))),
         };
-        vec![Told::Ended { key, line }]
+        vec![Told::Ended { key, mark, line }]
     }
 
-    fn mark(&self, mark: Mark) -> &'static str {
-        match (mark, self.look.unicode, self.look.colour) {
-            (Mark::Done, true, true) => "\x1b[32m✓\x1b[0m",
-            (Mark::Done, true, false) => "✓",
-            (Mark::Done, false, _) => "done",
-            (Mark::Failed, true, true) => "\x1b[31m✗\x1b[0m",
-            (Mark::Failed, true, false) => "✗",
-            (Mark::Failed, false, _) => "failed",
-        }
+    /// Returns what the place where it is told can show.
+    pub(super) fn look(&self) -> Look {
+        self.look
     }
-}
-
-#[derive(Clone, Copy)]
-enum Mark {
-    Done,
-    Failed,
 }
 
 fn is_silent(operation: &str) -> bool {
@@ -285,7 +283,7 @@ mod tests {
             [
                 Told::Began { key: ("r".into(), 1), title: title.clone(), since: Timestamp::UNIX_EPOCH },
                 Told::Said { key: ("r".into(), 1), title, text: "opening 40%".into() },
-                Told::Ended { key, line: "done vmconnect::enable  3m58s".into() },
+                Told::Ended { key, mark: Mark::Done, line: "vmconnect::enable  3m58s".into() },
             ]
         );
     }

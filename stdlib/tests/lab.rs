@@ -404,3 +404,58 @@ async fn a_certificate_that_is_not_trusted_says_so() {
     let asked = Cloud::discover("own", &lab.descriptor().url, None).await.expect_err("unknown here too");
     assert_eq!(asked.message(), error.message());
 }
+
+#[tokio::test]
+async fn a_file_that_somebody_else_wrote_is_not_replaced() {
+    const WRITE: &str = r#"
+        try { rdp::write("x.rdp", #{ vm_id: "0a1b", addresses: ["192.0.2.10"] }) } catch (e) { e.message }"#;
+    let world = World::with(&[]).await;
+    let path = world.folder.path().join("x.rdp");
+    let head = "/*---\ntitle = \"Write\"\neffects = [\"file:write\"]\n---*/\n";
+    let write = async |script: &str| {
+        let mut request = RunRequest::new("write");
+        request.workdir = world.folder.path().to_owned();
+        let run = world.engine.prepare(&request.text(format!("{head}{script}"))).await.expect("prepares");
+        match world.engine.run(&run).await.expect("runs") {
+            Driven::Ended(RunEnd::Succeeded { value }) => value,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (before, is_replaced) in [
+        ("my notes", false),
+        ("full address:s:10.0.0.5\r\nscreen mode id:i:2\r\n", false),
+        (
+            "full address:s:10.0.0.5\r\nserver port:i:2179\r\npcb:s:0a1b;EnhancedMode=0\r\nnegotiate security layer:i:0\r\n",
+            true,
+        ),
+    ] {
+        std::fs::write(&path, before).expect("a file");
+        let said = write(WRITE).await;
+        let is = std::fs::read_to_string(&path).expect("a file") != before;
+        assert_eq!(is, is_replaced, "{said}");
+        assert_eq!(said == json!("x.rdp"), is_replaced, "{said}");
+    }
+    std::fs::write(&path, "my notes").expect("a file");
+    write(&WRITE.replace("] })", "] }, #{ overwrite: true })")).await;
+    assert!(std::fs::read_to_string(&path).expect("a file").starts_with("full address"));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&path).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "for its owner alone");
+    }
+    // A script cannot hand a child the right to a file that nobody named, and a default names nothing.
+    let outside = world.folder.path().parent().expect("a folder").join("outside.rdp");
+    let head = format!(
+        "/*---\ntitle = \"Write\"\neffects = [\"file:write\"]\n[params.to]\ntype = \"path\"\ndefault = {:?}\n---*/\n",
+        outside.display().to_string()
+    );
+    let mut request = RunRequest::new("write");
+    request.workdir = world.folder.path().to_owned();
+    let script =
+        WRITE.replace("\"x.rdp\"", "params.to").replace("try {", "").replace("} catch (e) { e.message }", "");
+    let run = world.engine.prepare(&request.text(format!("{head}{script}"))).await.expect("prepares");
+    let driven = world.engine.run(&run).await;
+    assert!(format!("{driven:?}").contains("outside the run's folder"), "{driven:?}");
+    assert!(!outside.exists());
+}

@@ -187,6 +187,11 @@ pub(crate) struct Output<'a> {
 }
 
 impl Output<'_> {
+    /// Returns standard output and standard error as they are.
+    pub(crate) fn raw(&self) -> String {
+        format!("{}\n{}", self.out, self.err)
+    }
+
     /// Returns standard output.
     #[track_caller]
     pub(crate) fn succeeds(self) -> String {

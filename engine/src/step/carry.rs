@@ -59,6 +59,9 @@ impl Steps {
             let operation = self.operation(&past.operation)?;
             let args = without_retry(&past.args);
             let cx = self.cx(step, &past);
+            if !fresh && !matches!(past.state, StepState::Finished(_)) {
+                self.remember_secrets(&operation).await?;
+            }
             let outcome = match &past.state {
                 StepState::Finished(end) => return Ok(end.clone()),
                 StepState::Clean { attempt, until, .. } => {
@@ -104,8 +107,12 @@ impl Steps {
                         continue;
                     }
                     self.outwait_its_maker(&past, patience).await?;
-                    let outcome = match self.learn_secrets(&cx, &args).await {
-                        Ok(()) => operation.resume(&cx, &args, back.as_ref().unwrap_or(continuation)).await,
+                    let state = match back {
+                        Some(back) => Ok(back),
+                        None => cx.unhidden(continuation).await,
+                    };
+                    let outcome = match state {
+                        Ok(state) => operation.resume(&cx, &args, &state).await,
                         Err(error) => Err(error),
                     };
                     if matches!(outcome, Ok(Outcome::Pending(_))) && self.core.clock.now() >= *deadline {
@@ -206,7 +213,8 @@ impl Steps {
                     let history = &self.line().history;
                     (history.prepared.depth, history.mended.clone())
                 };
-                let parent = Parent { run: &self.tenure.run, step, depth, mended, workdir: &self.workdir };
+                let (run, workdir, paths) = (&self.tenure.run, &self.workdir, &self.paths);
+                let parent = Parent { run, step, depth, mended, workdir, paths };
                 match self.core.prepare_child(parent, &runbook, &params).await {
                     Ok(child) => {
                         let pending = Pending {
@@ -234,16 +242,17 @@ impl Steps {
         let look = Interval::of(&*self.core.clock, pending.check_after);
         let check_at = look.end();
         self.line().next_look = Some(look);
+        let continuation = self.core.revealed.hide(pending.continuation);
         let known = match &past.state {
             StepState::Accepted { continuation, deadline, .. } => Some((continuation, *deadline)),
             _ => None,
         };
-        if let Some((continuation, deadline)) = known
-            && *continuation == pending.continuation
+        if let Some((past, deadline)) = known
+            && *past == continuation
             && pending.effected.is_empty()
         {
             // The same state: nothing to write, only to wait.
-            let state = StepState::Accepted { continuation: pending.continuation, check_at, deadline };
+            let state = StepState::Accepted { continuation, check_at, deadline };
             if let Some(past) = self.line().history.steps.last_mut() {
                 past.state = state;
             }
@@ -252,7 +261,7 @@ impl Steps {
         let deadline = known.map_or_else(|| self.core.after(pending.within), |(_, deadline)| deadline);
         let event = Event::StepAccepted {
             step,
-            continuation: pending.continuation,
+            continuation,
             check_at,
             deadline,
             send_before: self.send_before(&self.operation(&past.operation)?),
@@ -462,7 +471,7 @@ impl Steps {
     }
 
     /// Parks for a person. A run that closes a lease comes back by itself until it is closed.
-    async fn put_away(&self, park: Park) -> Unwind {
+    pub(super) async fn put_away(&self, park: Park) -> Unwind {
         let until = self.closes_a_lease().then(|| self.core.after(self.next_pause()));
         self.park(park, until).await
     }

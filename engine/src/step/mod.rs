@@ -8,6 +8,7 @@
 mod carry;
 mod child;
 mod closing;
+mod secrets;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
@@ -29,7 +30,7 @@ use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Cause, Effected, Event, Park, Place, Progress, RunEnd, RunId, Signal, StepEnd, digest};
 use crate::journal::{OwnerId, Presence, Sync, Tenure};
 use crate::operation::Registered;
-use crate::redact::secrets_in;
+use crate::redact::{Public, secrets_in};
 use crate::replay::{History, PastStep, StepState, diverged, ended_early};
 use crate::run::Way;
 use crate::runbook::{MEND_WITHIN, Runbook};
@@ -81,6 +82,7 @@ pub(crate) struct Steps {
     place: Mutex<Option<OwnedSemaphorePermit>>,
     workdir: PathBuf,
     paths: Arc<[String]>,
+    public: Public,
     bridge: Bridge,
     line: Mutex<Line>,
 }
@@ -95,6 +97,8 @@ struct Line {
     intended: Duration,
     /// Whether the script is over and what it deferred runs.
     deferring: bool,
+    /// Whether the secrets of earlier processes are known.
+    remembers: bool,
     /// Whether a word from outside may be waiting.
     signalled: bool,
     unwind: Option<Unwind>,
@@ -109,6 +113,7 @@ impl Steps {
         way: Way,
         place: Option<OwnedSemaphorePermit>,
         tenure: Tenure,
+        public: Public,
         history: History,
     ) -> Arc<Self> {
         let intended = core.clock.elapsed();
@@ -122,6 +127,7 @@ impl Steps {
             place: Mutex::new(place),
             workdir: PathBuf::from(&history.prepared.workdir),
             paths: history.prepared.paths.clone().into(),
+            public,
             bridge: Bridge::here(),
             line: Mutex::new(Line {
                 history,
@@ -129,6 +135,7 @@ impl Steps {
                 replayed: false,
                 intended,
                 deferring: false,
+                remembers: false,
                 signalled: true,
                 unwind: None,
                 next_look: None,
@@ -196,11 +203,10 @@ impl Steps {
 
     /// Returns an operation's error without the secrets that it may repeat.
     fn cleaned(&self, error: Error) -> Error {
-        let event = Event::Parked { park: Park::Halted { failure: error.to_failure() }, until: None };
-        match self.core.revealed.clean(event) {
-            Ok(Event::Parked { park: Park::Halted { failure }, .. }) => failure.to_error(),
-            _ => Error::new(error.kind(), "the operation failed, and its error cannot be told"),
-        }
+        let mut failure = error.to_failure();
+        let is_public = |value: &str| self.public.holds(value, &self.line().history);
+        self.core.revealed.clean_failure(&mut failure, &is_public);
+        failure.to_error()
     }
 
     /// Puts the run away because driving it ends: for a person who interrupted it, or for the next
@@ -351,10 +357,10 @@ impl Steps {
     }
 
     /// Appends events, folds them into the past, and shows them.
-    async fn record(&self, events: Vec<Event>, sync: Sync) -> Result<()> {
+    async fn record(&self, mut events: Vec<Event>, sync: Sync) -> Result<()> {
         let at = self.core.clock.now();
-        let events =
-            events.into_iter().map(|event| self.core.revealed.clean(event)).collect::<Result<Vec<_>>>()?;
+        let is_public = |value: &str| self.public.holds(value, &self.line().history);
+        events.iter_mut().for_each(|event| self.core.revealed.clean(event, &is_public));
         let appended = self.core.journal.append(&self.tenure, &events, at, sync).await?;
         {
             let mut line = self.line();
@@ -365,17 +371,6 @@ impl Steps {
         }
         for (event, record) in events.into_iter().zip(&appended.records) {
             self.core.show(Notice { run: self.tenure.run.clone(), seq: Some(record.seq), at, event });
-        }
-        Ok(())
-    }
-
-    /// Learns the secrets that a step refers to before it hears from the service: the process that sent
-    /// them may have been another.
-    async fn learn_secrets(&self, cx: &Cx, args: &Value) -> Result<()> {
-        for secret in secrets_in(args) {
-            if !self.core.revealed.knows(&secret.name) {
-                cx.secret(&secret).await?;
-            }
         }
         Ok(())
     }
@@ -400,7 +395,6 @@ impl Steps {
     }
 
     fn cx(&self, step: u32, past: &PastStep) -> Cx {
-        let attempt = past.attempt;
         let permit = past.send_before.as_ref().map(|(_, until)| {
             let steps = self.me.clone();
             let extend = move || -> BoxFuture<'static, Result<Timestamp>> {
@@ -414,6 +408,11 @@ impl Steps {
             };
             SendPermit::new(*until, self.line().intended, SEND_WITHIN, Arc::new(extend))
         });
+        Cx { permit, ..self.surroundings(step, past.attempt) }
+    }
+
+    /// Returns what a step knows, without a permit to send.
+    fn surroundings(&self, step: u32, attempt: u32) -> Cx {
         let core = self.core.clone();
         let run = self.tenure.run.clone();
         Cx {
@@ -427,7 +426,7 @@ impl Steps {
             revealed: self.core.revealed.clone(),
             workdir: self.workdir.clone(),
             paths: self.paths.clone(),
-            permit,
+            permit: None,
             on_progress: Arc::new(move |progress| {
                 core.notice(&run, None, Event::Progress { step, progress })
             }),
@@ -539,7 +538,11 @@ impl Steps {
             if known {
                 return self.carry_for(step, false, KEEP_THREAD).await;
             }
-            if let Err(unwind) = self.attend().await {
+            let ready = match self.attend().await {
+                Ok(()) => self.remember_secrets(operation).await,
+                stopped => stopped,
+            };
+            if let Err(unwind) = ready {
                 // What never became a step takes no number.
                 self.line().reached -= 1;
                 return Err(unwind);

@@ -28,6 +28,12 @@ async fn an_operation_goes_on_across_a_restart_under_the_same_address() {
         (site.about.clone(), site.token.clone(), site.lab.ledger(), site.vm("lin-02").await);
     // Nothing is written on the way out: what counts is what was saved with the write.
     site.lab.stop().await;
+    #[cfg(unix)]
+    for file in std::fs::read_dir(dir.path()).expect("the folder").map(|file| file.expect("a file").path()) {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&file).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} holds keys", file.display());
+    }
 
     clock.step(300);
     let mut site = Site::start(config(&clock, dir.path()), clock.clone()).await;

@@ -1,6 +1,6 @@
 //! `relight runs export`: a run as one file that anybody can verify without us.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::Args;
 use relight_engine::event::{Record, Source};
@@ -11,6 +11,7 @@ use super::Which;
 use crate::cli::Global;
 use crate::exit::{Exit, Result};
 use crate::setup::Home;
+use crate::terminal;
 
 /// The version of the format.
 pub(super) const FORMAT: u32 = 1;
@@ -49,7 +50,7 @@ impl Export {
         };
         let text = serde_json::to_string_pretty(&exported)
             .map_err(|e| Error::storage("failed to write the run as JSON").because(e))?;
-        writeln!(io::stdout().lock(), "{text}")?;
+        writeln!(terminal::out(), "{text}")?;
         Ok(Exit::Done)
     }
 }

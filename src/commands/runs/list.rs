@@ -33,7 +33,7 @@ impl List {
         let home = Home::find(global)?;
         let engine = home.desk()?;
         let runs = engine.journal().runs(&RunFilter { open: self.open, limit: self.limit }).await?;
-        let mut out = io::stdout().lock();
+        let mut out = terminal::out();
         if self.json {
             for run in &runs {
                 writeln!(out, "{}", serde_json::to_string(run).map_err(io::Error::from)?)?;

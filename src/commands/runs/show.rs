@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -44,7 +44,7 @@ impl Show {
                 event: record.event()?,
             });
         }
-        let mut out = io::stdout().lock();
+        let mut out = terminal::out();
         if self.json {
             for event in &events {
                 writeln!(out, "{}", json_line(event))?;

@@ -1,6 +1,6 @@
 //! `relight runs verify`: whether an exported run is what was recorded.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,6 +11,7 @@ use relight_engine::replay::History;
 use super::export::{Exported, FORMAT};
 use crate::exit::{Exit, Result};
 use crate::report;
+use crate::terminal;
 
 /// Check an exported run: no record is changed, missing or out of order, and the texts are those that ran
 ///
@@ -52,7 +53,7 @@ impl Verify {
         }
         let state = history.end.as_ref().map_or_else(|| "not over".to_owned(), report::outcome);
         let seal = exported.records.last().map(|record| record.hash.as_str()).unwrap_or_default();
-        let mut out = io::stdout().lock();
+        let mut out = terminal::out();
         writeln!(
             out,
             "intact: run {} of {}, {} records, {state}",

@@ -29,6 +29,7 @@ use super::arc::{ARC, ArcAgent, CliOrArc};
 use super::cloud::Cloud;
 use super::error;
 use super::http::Http;
+use super::transport::SignInTransport;
 use super::wire::shortened;
 
 /// A token is renewed this long before it ends.
@@ -234,7 +235,7 @@ fn client_options(cloud: &Cloud, http: &reqwest::Client) -> ClientOptions {
     ClientOptions {
         // Whether to try again is the engine's decision.
         retry: RetryOptions::none(),
-        transport: Some(Transport::new(Arc::new(http.clone()))),
+        transport: Some(Transport::new(Arc::new(SignInTransport(http.clone())))),
         cloud: Some(Arc::new(CloudConfiguration::Custom(custom))),
         ..ClientOptions::default()
     }

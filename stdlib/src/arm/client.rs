@@ -512,9 +512,9 @@ impl Arm {
 
     fn url(&self, path: &str, version: &str) -> Result<Url> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        if !path.starts_with('/') || path.split('/').any(|part| matches!(part, "." | "..")) {
-            return Err(Error::invalid(format!("`{path}` is not a path below {}", self.0.cloud.arm))
-                .hint("a path starts with /subscriptions/ or /providers/"));
+        if let Some(why) = not_a_path(path, query) {
+            return Err(Error::invalid(format!("`{path}` is not a path below {}: {why}", self.0.cloud.arm))
+                .hint("a path starts with /subscriptions/ or /providers/; write names as they are"));
         }
         let mut url = self.0.cloud.arm.clone();
         url.set_path(path);
@@ -522,6 +522,29 @@ impl Arm {
         url.query_pairs_mut().append_pair("api-version", version);
         Ok(url)
     }
+}
+
+/// Returns why a text cannot be the path of a request, or mean another one than it seems to.
+fn not_a_path(path: &str, query: &str) -> Option<&'static str> {
+    // An escape may stand for what is refused below, and what it stands for may be an escape again.
+    let escapes = ["%2e", "%2f", "%5c", "%25", "%3f", "%23", "%7f", "%0", "%1"];
+    let lower = path.to_ascii_lowercase();
+    if !path.starts_with('/') {
+        return Some("it does not start with `/`");
+    }
+    if path.split('/').any(|part| matches!(part, "." | "..")) {
+        return Some("it has a part that leads elsewhere");
+    }
+    if path.contains(['\\', '#']) || escapes.iter().any(|escape| lower.contains(escape)) {
+        return Some("it holds a sign that cannot stand in a name");
+    }
+    if path.chars().chain(query.chars()).any(char::is_control) {
+        return Some("it holds a character that cannot be seen");
+    }
+    if query.contains('#') {
+        return Some("`#` ends a query");
+    }
+    None
 }
 
 /// A body as it is shown and as it is sent.

@@ -16,6 +16,7 @@ pub mod lro;
 pub mod pacer;
 #[cfg(test)]
 mod recordings;
+mod transport;
 pub mod wire;
 
 pub use arc::{ArcAgent, CliOrArc};

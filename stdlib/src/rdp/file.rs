@@ -42,6 +42,15 @@ impl RdpFile {
             .then_some(file)
     }
 
+    /// Returns whether it is a console's file to which nobody added anything.
+    pub(super) fn is_ours(&self) -> bool {
+        let ours = ["full address", "server port", "pcb", "negotiate security layer", "username"];
+        let name = |line: &String| line.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        !self.is_utf16
+            && self.get("pcb").is_some_and(|pcb| pcb.ends_with(";EnhancedMode=0"))
+            && self.lines.iter().all(|line| ours.contains(&name(line).as_str()))
+    }
+
     /// Returns the value of a setting.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.lines.iter().find_map(|line| value(line, name))
@@ -92,10 +101,14 @@ mod tests {
         let text = "full address:s:10.0.0.5\r\nserver port:i:2179\r\npcb:s:0a1b;EnhancedMode=0\r\nnegotiate security layer:i:0\r\n";
         assert_eq!(file.bytes(), text.as_bytes());
         assert_eq!(RdpFile::parse(text.as_bytes()), Some(file.clone()));
+        assert!(file.is_ours());
         file.set("full address", "10.0.0.6");
         file.set("username", "HOST\\admin");
         assert_eq!(file.get("Full Address"), Some("10.0.0.6"));
         assert!(file.bytes().ends_with(b"username:s:HOST\\admin\r\n"));
+        assert!(file.is_ours());
+        file.set("audiomode", "1");
+        assert!(!file.is_ours(), "somebody added a line");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `rdp::set_address`: makes a Remote Desktop file lead to another address of the host.
 
 use super::write::check_address;
-use super::{read_file, write_whole};
+use super::{read_file, write_file};
 use crate::prelude::*;
 
 /// Puts another address into a Remote Desktop file and leaves the rest as it is. For a host with several networks,
@@ -45,7 +45,7 @@ impl Operation for SetAddress {
         let path = cx.file(&args.path)?;
         let mut file = read_file(&path)?;
         file.set("full address", check_address(&args.address)?);
-        write_whole(&path, &file.bytes())?;
+        write_file(&path, &file)?;
         Ok(Outcome::done(args.path.clone()))
     }
 }

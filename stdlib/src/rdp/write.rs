@@ -1,11 +1,15 @@
 //! `rdp::write`: writes the file with which Remote Desktop opens a VM's console.
 
 use super::file::RdpFile;
-use super::write_whole;
+use super::{LARGEST, write_file};
+use relight_engine::{Found, RunFile};
+
 use crate::prelude::*;
 
 /// Writes a Remote Desktop file for a console. It holds no password. Whoever opens it is asked twice: first for an
 /// administrator of the host, then by the guest.
+///
+/// A file that is there already is replaced only when it holds nothing but what this operation writes.
 ///
 /// Inferred: the four lines, which are those that Microsoft publishes for the same console service elsewhere.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -22,6 +26,9 @@ pub(crate) struct Args {
     /// Administrator of the host to propose at the first prompt.
     #[serde(default)]
     username: Option<String>,
+    /// Whether to replace whatever file is there.
+    #[serde(default)]
+    overwrite: Option<bool>,
 }
 
 /// The part of a console that the file needs.
@@ -79,9 +86,33 @@ impl Operation for WriteRdp {
         if let Some(username) = args.username.as_deref().filter(|name| !name.is_empty()) {
             file.set("username", check_line("user name", username)?);
         }
-        write_whole(&path, &file.bytes())?;
+        if !args.overwrite.unwrap_or_default() {
+            check_replaceable(&path)?;
+        }
+        write_file(&path, &file)?;
         Ok(Outcome::done(args.path.clone()))
     }
+}
+
+/// Checks that nobody loses anything when a file is replaced: there is none, or it holds nothing but what we write.
+fn check_replaceable(path: &RunFile) -> Result<()> {
+    let is_ours = match path.look() {
+        Ok(None) => true,
+        Ok(Some(Found::File)) => path
+            .read(LARGEST)
+            .ok()
+            .and_then(|bytes| RdpFile::parse(&bytes))
+            .is_some_and(|file| file.is_ours()),
+        Ok(Some(Found::Other)) => false,
+        // Writing says what is wrong with the folder.
+        Err(_) => true,
+    };
+    if is_ours {
+        return Ok(());
+    }
+    let shown = path.path().display();
+    Err(Error::rejected(format!("{shown} is there already, and Relight did not write all that it holds"))
+        .hint("name another file, or replace it with #{ overwrite: true }"))
 }
 
 /// Checks that a text is an address or a host name, and so cannot bring a second line into the file.

@@ -30,7 +30,7 @@ fn appoint(cx: &Cx, due: Timestamp, runbook: &str, params: &Value) -> Result<Out
         return Err(Error::invalid("the name of the runbook is missing"));
     }
     // Its runs may touch the files that this run may.
-    let workdir: std::path::PathBuf = cx.file(".")?.components().collect();
+    let workdir: std::path::PathBuf = cx.workdir().components().collect();
     let appointment = Appointment {
         id: cx.key(12),
         runbook: runbook.to_owned(),

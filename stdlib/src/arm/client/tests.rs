@@ -245,3 +245,41 @@ fn paths_stay_below_azure() {
     let plain = Cloud { arm: "http://arm.private".parse().unwrap(), ..Cloud::public() };
     assert!(Arm::builder(plain, Credential::AzureCli { tenant: None }).build().is_err());
 }
+
+#[tokio::test]
+async fn a_path_means_what_it_says() {
+    let fixed = Fixed::new(vec![]).await;
+    for path in [
+        "subscriptions/s",
+        "/subscriptions/s/../t",
+        "/subscriptions/s/%2e%2e/t",
+        "/subscriptions/s/%2E%2e/t",
+        "/subscriptions/s/.%2e/t",
+        "/subscriptions/s/%252e%252e/t",
+        "/subscriptions/s%2f..%2ft",
+        "/subscriptions/s/..\\..\\t",
+        "/subscriptions/s\\t",
+        "/subscriptions/s%5Ct",
+        "/subscriptions/s#t",
+        "/subscriptions/s%23t",
+        "/subscriptions/s%3Ft",
+        "/subscriptions/s?a=b#c",
+        "/subscriptions/s/.\t./t",
+        "/subscriptions/s\r\nt",
+        "/subscriptions/s%0d%0at",
+    ] {
+        let error = fixed.arm.url(path, "1").expect_err(path);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{path}");
+    }
+    for (path, sent) in [
+        ("/subscriptions/s/resourceGroups/r%20g", "/subscriptions/s/resourceGroups/r%20g?api-version=1"),
+        ("/subscriptions/s/a..b/c.d", "/subscriptions/s/a..b/c.d?api-version=1"),
+        (
+            "/subscriptions/s?$filter=a%20eq%20'b%2e'",
+            "/subscriptions/s?$filter=a%20eq%20%27b%2e%27&api-version=1",
+        ),
+    ] {
+        let url = fixed.arm.url(path, "1").unwrap();
+        assert!(url.as_str().ends_with(sent), "{url}");
+    }
+}

@@ -1,0 +1,149 @@
+//! The one way from a step to a file.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions};
+use uuid::Uuid;
+
+/// A file that a step may touch: below the run's folder, or where whoever started the run pointed.
+///
+/// Below the folder no link leads out of it, whoever puts one there and whenever.
+pub struct RunFile {
+    folder: Dir,
+    /// Inside the folder.
+    name: PathBuf,
+    whole: PathBuf,
+}
+
+impl RunFile {
+    /// Points at a file below a folder.
+    pub(crate) fn below(folder: &Path, name: &Path) -> io::Result<Self> {
+        let whole = folder.join(name);
+        Ok(RunFile {
+            folder: Dir::open_ambient_dir(folder, ambient_authority())?,
+            name: name.to_owned(),
+            whole,
+        })
+    }
+
+    /// Points at a file anywhere.
+    pub(crate) fn anywhere(whole: PathBuf) -> io::Result<Self> {
+        let named = whole.parent().zip(whole.file_name());
+        let (folder, name) = named.ok_or_else(|| io::Error::from(io::ErrorKind::IsADirectory))?;
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        RunFile::below(folder, Path::new(name)).map(|file| RunFile { whole, ..file })
+    }
+
+    /// Returns the path, for people.
+    pub fn path(&self) -> &Path {
+        &self.whole
+    }
+
+    /// Returns whether something is there, and whether it is a link. A link is not followed.
+    ///
+    /// # Errors
+    /// Whatever keeps the folder from being looked at, and a link that leads out of it.
+    pub fn look(&self) -> io::Result<Option<Found>> {
+        match self.folder.symlink_metadata(&self.name) {
+            Ok(found) if found.is_file() => Ok(Some(Found::File)),
+            Ok(_) => Ok(Some(Found::Other)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns what the file holds.
+    ///
+    /// # Errors
+    /// `FileTooLarge` when that is more than `most` bytes, and whatever keeps it from being read.
+    pub fn read(&self, most: u64) -> io::Result<Vec<u8>> {
+        let file = self.folder.open(&self.name)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 > most {
+            true => {
+                Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {most} bytes")))
+            }
+            false => Ok(bytes),
+        }
+    }
+
+    /// Replaces the file as a whole with one that only its owner can read. A reader sees the old text or the new
+    /// one, never half of it.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being written; it is as it was then.
+    pub fn replace(&self, bytes: &[u8]) -> io::Result<()> {
+        let name = self.name.file_name().unwrap_or_default().to_string_lossy();
+        let beside = self.name.with_file_name(format!(".{name}.{}", Uuid::new_v4().simple()));
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        cap_std::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let written = self
+            .folder
+            .open_with(&beside, &options)
+            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+            .and_then(|()| self.folder.rename(&beside, &self.folder, &self.name));
+        written.inspect_err(|_| {
+            // Nothing is lost when even this fails: the file beside has a name of its own.
+            let _ = self.folder.remove_file(&beside);
+        })
+    }
+}
+
+/// What stands where a file is meant to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A file.
+    File,
+    /// A folder, a link or something else.
+    Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = RunFile::below(folder.path(), Path::new("web-01.rdp")).unwrap();
+        assert_eq!(file.look().unwrap(), None);
+        file.replace(b"one").unwrap();
+        file.replace(b"two").unwrap();
+        assert_eq!((file.read(3).unwrap(), file.look().unwrap()), (b"two".to_vec(), Some(Found::File)));
+        assert_eq!(file.read(2).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let nowhere = RunFile::below(folder.path(), Path::new("missing/x.rdp")).unwrap();
+        assert!(nowhere.replace(b"x").is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn no_link_leads_out_and_nobody_else_reads() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(elsewhere.path().join("x"), "theirs").unwrap();
+        symlink(elsewhere.path(), folder.path().join("out")).unwrap();
+        symlink(elsewhere.path().join("x"), folder.path().join("x")).unwrap();
+        let through = RunFile::below(folder.path(), Path::new("out/x")).unwrap();
+        assert!(through.read(99).is_err() && through.replace(b"ours").is_err() && through.look().is_err());
+        let link = RunFile::below(folder.path(), Path::new("x")).unwrap();
+        assert!(link.read(99).is_err());
+        assert_eq!(link.look().unwrap(), Some(Found::Other));
+        // A link is replaced, not followed.
+        link.replace(b"ours").unwrap();
+        assert_eq!(fs::read(elsewhere.path().join("x")).unwrap(), b"theirs");
+        let mode = fs::metadata(folder.path().join("x")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
