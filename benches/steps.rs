@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Put, Table, Times, between, folder, is_quick, middle, puts, runtime, show, spread};
+use common::{Put, Table, Times, between, cpu, folder, is_quick, middle, puts, runtime, show, spread};
 use futures::future::join_all;
 use jiff::Timestamp;
 use relight_engine::event::{Event, Place, RunEnd, StepEnd};
@@ -22,7 +22,9 @@ use rusqlite::Connection;
 use serde_json::json;
 
 const GOAL_STEP: f64 = 1.5;
-const GOAL_MANY: f64 = 3.0;
+/// In raw rates, by what a raw commit takes: where the disk is slow, sharing it wins more.
+const GOAL_MANY: [(Duration, f64); 2] = [(Duration::from_micros(150), 3.0), (Duration::ZERO, 2.0)];
+const GOAL_PROCESSOR: Duration = Duration::from_micros(20);
 const AT_ONCE: u32 = 100;
 
 /// As many bytes as the two records of a step have, hashes and times included.
@@ -30,7 +32,7 @@ const PAYLOAD: usize = 640;
 
 fn main() {
     let quick = is_quick();
-    let rounds = if quick { 1 } else { 7 };
+    let rounds: u32 = if quick { 1 } else { 7 };
     let commits = if quick { 100 } else { 1_500 };
     let steps = if quick { 100 } else { 2_000 };
     let each = if quick { 5 } else { 60 };
@@ -47,18 +49,21 @@ fn main() {
     let (mut step_ratios, mut bare_ratios, mut many_ratios) = (Vec::new(), Vec::new(), Vec::new());
     let (mut many_rates, mut raw_rates, mut step_rates) = (Vec::new(), Vec::new(), Vec::new());
     let (mut per_step, mut per_many) = (Vec::new(), Vec::new());
+    let (mut one_cpu, mut many_cpu) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..rounds {
         let mut plain = raw.commits(commits);
 
-        let before = journal.commits();
+        let (before, used) = (journal.commits(), cpu());
         let one = runtime.block_on(one_run(&engine, &put, steps));
+        one_cpu += cpu().zip(used).map_or(Duration::ZERO, |(after, before)| after - before);
         per_step.push((journal.commits() - before) as f64 / f64::from(steps));
 
         let bare = runtime.block_on(bare(&journal, steps));
         let computed = runtime.block_on(one_run(&in_memory, &put_in_memory, steps));
 
-        let before = journal.commits();
+        let (before, used) = (journal.commits(), cpu());
         let took = runtime.block_on(many_runs(&engine, each));
+        many_cpu += cpu().zip(used).map_or(Duration::ZERO, |(after, before)| after - before);
         put.take();
         let made = f64::from(AT_ONCE * each);
         per_many.push((journal.commits() - before) as f64 / made);
@@ -87,6 +92,7 @@ fn main() {
     table.note("(b) a step of one run", both(one));
     table.note("    steps per second", format!("{:.0}", middle(&step_rates)));
     table.note("    commits per step", format!("{:.3}", middle(&per_step)));
+    table.note("    processor time per step", show(one_cpu / (rounds * steps)));
     let ratio = middle(&step_ratios);
     table.goal("    p50 in raw commits", spread(&step_ratios), "<= 1.5", ratio <= GOAL_STEP);
     table.note("    the journal alone (start Now, finish Soon)", both(bare));
@@ -94,8 +100,11 @@ fn main() {
     table.note("    the engine alone (journal in memory)", both(computed));
     table.note(format!("(c) {AT_ONCE} runs: steps per second"), format!("{:.0}", middle(&many_rates)));
     table.note("    commits per step", format!("{:.3}", middle(&per_many)));
+    let used = many_cpu / (rounds * AT_ONCE * each);
+    table.goal("    processor time per step", show(used), "<= 20 us", used <= GOAL_PROCESSOR);
     let ratio = middle(&many_ratios);
-    table.goal("    rate in raw rates", spread(&many_ratios), ">= 3", ratio >= GOAL_MANY);
+    let goal = GOAL_MANY.iter().find(|(slow, _)| plain.median() >= *slow).map_or(0.0, |(_, goal)| *goal);
+    table.goal("    rate in raw rates", spread(&many_ratios), format!(">= {goal}"), ratio >= goal);
     table.note("rounds", rounds.to_string());
     table.print();
 }

@@ -6,7 +6,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use crate::builtin;
 use crate::clock::{Clock, SystemClock};
-use crate::core::{Core, Environment, Liveness, Observer};
+use crate::core::{Core, Environment, Liveness, Observer, THREADS};
 use crate::cx::SecretSource;
 use crate::drive::{Cancel, Drives};
 use crate::engine::Engine;
@@ -161,6 +161,7 @@ impl EngineBuilder {
             cancel: Cancel::default(),
             drives: Drives::default(),
             suspects: Arc::new(Semaphore::new(1)),
+            threads: Semaphore::new(THREADS),
             answers: Mutex::default(),
             alive_until: Mutex::new(None),
             entered: OnceCell::new(),

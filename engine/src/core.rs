@@ -24,6 +24,10 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(180);
 /// How often, in real time, the heartbeat is looked after.
 const PULSE: Duration = Duration::from_secs(1);
 
+/// How many scripts keep their threads while they wait. A script that unwinds is replayed from the top
+/// after its wait, which costs the more the longer it is; a thread costs the stack that it has touched.
+pub(crate) const THREADS: usize = 256;
+
 /// One event as observers see it: durable ones with their number, progress without.
 #[derive(Clone, Debug)]
 pub struct Notice {
@@ -74,6 +78,8 @@ pub(crate) struct Core {
     pub(crate) drives: Drives,
     /// The one place for runs of which more than one driver has died.
     pub(crate) suspects: Arc<Semaphore>,
+    /// For scripts that keep their threads through long waits.
+    pub(crate) threads: Semaphore,
     pub(crate) answers: Mutex<Option<Arc<dyn Answers>>>,
     pub(crate) alive_until: Mutex<Option<Timestamp>>,
     /// Set once the process is known to the journal.

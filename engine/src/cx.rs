@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -223,7 +223,7 @@ impl Cx {
     /// # Errors
     /// `Denied` when nobody provides one of them.
     pub(crate) async fn unhidden(&self, state: &Value) -> Result<Value> {
-        let Some(parts) = hidden_parts(state) else { return Ok(state.clone()) };
+        let Some(parts) = state.get("at").and_then(hidden_parts) else { return Ok(state.clone()) };
         let mut text = String::new();
         for part in parts {
             match reference(part) {
@@ -233,11 +233,12 @@ impl Cx {
                 None => text.push_str(part.as_str().unwrap_or_default()),
             }
         }
-        serde_json::from_str(&text).map_err(|e| {
+        let at: Value = serde_json::from_str(&text).map_err(|e| {
             Error::new(ErrorKind::Denied, "a secret that the step's state refers to has another value now")
                 .because(e)
                 .hint("provide the value that it had when the step began, then resume the run")
-        })
+        })?;
+        Ok(json!({ "v": state.get("v"), "at": at }))
     }
 
     /// Returns the run's folder.

@@ -245,8 +245,8 @@ impl Engine {
         if let Some(summary) = self.0.journal.run(&RunId::from(id)).await? {
             return Ok(summary);
         }
-        let runs = self.0.journal.runs(&crate::journal::RunFilter::default()).await?;
-        let mut fitting = runs.into_iter().filter(|run| !id.is_empty() && run.id.as_str().starts_with(id));
+        let found = if id.is_empty() { Vec::new() } else { self.0.journal.find(id, 2).await? };
+        let mut fitting = found.into_iter();
         match (fitting.next(), fitting.next()) {
             (Some(run), None) => Ok(run),
             (Some(a), Some(b)) => {

@@ -180,6 +180,14 @@ impl Error {
         Error::new(ErrorKind::Storage, message)
     }
 
+    /// Makes an error about something recorded that this version of the program does not understand.
+    /// Nothing may be written to the run then, so that the version that does can go on with it.
+    pub fn unreadable(message: impl Into<String>) -> Self {
+        Error::storage(message).hint(
+            "another version of the program wrote it: go on with the run there; nothing was written or sent",
+        )
+    }
+
     /// Says by a stable word what went wrong, so that a script can decide on it.
     #[must_use]
     pub fn code(mut self, code: ErrorCode) -> Self {

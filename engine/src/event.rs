@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::effect::Effects;
 use crate::error::{Error, Failure, Result};
+use crate::limits;
 
 /// The version of the event format that this build writes.
 pub const FORMAT: u32 = 1;
@@ -83,8 +84,27 @@ pub fn fingerprint(text: &str) -> String {
 /// Returns bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// Reads the lower-case hexadecimal of 32 bytes.
+pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
+    let digit = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
 }
 
 /// One source text that a run uses: the runbook itself, something it imports, or a child.
@@ -300,6 +320,13 @@ pub enum Effected {
 pub enum StepEnd {
     /// It gave a value.
     Ok(Value),
+    /// It gave a value that lies out of line, as JSON text under its fingerprint.
+    Large {
+        /// SHA-256 of the text, in hexadecimal.
+        sha256: String,
+        /// Its length.
+        bytes: u64,
+    },
     /// It failed in a way that the script may catch.
     Err(Failure),
 }
@@ -596,10 +623,11 @@ impl Record {
     /// Makes the record that follows `previous` (its hash, or [`GENESIS`]).
     ///
     /// # Errors
-    /// `Storage` when the event cannot be written as JSON.
+    /// `Storage` when the event cannot be written as JSON, `Invalid` when it would not read back.
     pub fn follow(previous: &str, seq: u64, at: Timestamp, event: &Event) -> Result<Self> {
         let body = serde_json::to_string(event)
             .map_err(|e| Error::storage(format!("failed to write event {seq}")).because(e))?;
+        limits::check(&body)?;
         let hash = link(previous, seq, at, &body);
         Ok(Record { seq, at, body, hash })
     }
@@ -610,8 +638,11 @@ impl Record {
     /// `Storage` when the body is no event that this version knows.
     pub fn event(&self) -> Result<Event> {
         serde_json::from_str(&self.body).map_err(|e| {
-            Error::storage(format!("record {} of the journal is no event that this version knows", self.seq))
-                .because(e)
+            Error::unreadable(format!(
+                "record {} of the journal is no event that this version knows",
+                self.seq
+            ))
+            .because(e)
         })
     }
 }

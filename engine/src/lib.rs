@@ -30,6 +30,7 @@ pub mod journal;
 pub mod keeper;
 mod lease;
 mod library;
+pub mod limits;
 mod mend;
 mod operation;
 mod params;
@@ -44,6 +45,7 @@ pub mod schedule;
 mod script;
 mod step;
 mod value;
+mod versions;
 
 pub use builder::EngineBuilder;
 pub use code::ErrorCode;

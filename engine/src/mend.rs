@@ -20,7 +20,7 @@ impl Core {
     /// Lets a parked run go on with the text that its runbook has now, or with the one given.
     pub(crate) async fn mend(self: &Arc<Self>, run: &RunId, text: Option<String>, by: &str) -> Result<()> {
         let summary = self.parked(run).await?;
-        let history = History::read(&self.journal.records(run, 0).await?)?;
+        let mut history = History::read(&self.journal.records(run, 0).await?)?;
         if history.stop.is_some() {
             return Err(Error::invalid(format!("run {run} is being stopped")));
         }
@@ -45,6 +45,7 @@ impl Core {
             return Err(Error::invalid(format!("run {run} has no parameter `{}`", new.name))
                 .hint(format!("begin anew with it: `relight run {name}`")));
         }
+        self.bring_in_line(&mut history).await?;
         self.rehearse(&sources, program, params, history).await?;
         let tenure = self.claim_parked(&summary).await?;
         // The run is due at once: whoever comes first goes on with the new text.
@@ -54,6 +55,18 @@ impl Core {
             Event::Parked { park: Park::Waiting, until: Some(now) },
         ];
         self.journal.append(&tenure, &events, now, Sync::Now).await?;
+        Ok(())
+    }
+
+    /// Puts the results that lie out of line where a rehearsal finds them.
+    async fn bring_in_line(&self, history: &mut History) -> Result<()> {
+        for step in &mut history.steps {
+            if let StepState::Finished(end) = &mut step.state
+                && let StepEnd::Large { sha256, .. } = end
+            {
+                *end = StepEnd::Ok(self.large(sha256).await?);
+            }
+        }
         Ok(())
     }
 
@@ -216,7 +229,8 @@ impl Door for Rehearsal {
         match result {
             Some(StepEnd::Ok(value)) => Ok(value),
             Some(StepEnd::Err(failure)) => Err(Raise::Throw(failure.to_error())),
-            None => {
+            // Nothing lies out of line any more.
+            Some(StepEnd::Large { .. }) | None => {
                 line.is_over = true;
                 Err(Raise::Unwind)
             }

@@ -12,7 +12,7 @@ use futures::FutureExt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::code::ErrorCode;
 use crate::cx::Cx;
@@ -245,6 +245,16 @@ pub trait Operation: Send + Sync + 'static {
     const REDO: Redo;
     /// Which codes its errors may have that a script can decide on.
     const CODES: &'static [ErrorCode] = &[];
+
+    /// The version of the states that it waits with, which is stored with each of them. Raise it when
+    /// this code cannot read, or would misread, what the code before has stored.
+    const STATE_VERSION: u32 = 1;
+
+    /// Turns a state that an older version stored into one of this version. When there is none, the
+    /// run is left to the version that stored it.
+    fn upgrade(_version: u64, _at: &Value) -> Option<Value> {
+        None
+    }
 
     /// Returns examples; each runs as a test.
     fn examples() -> Vec<Example> {
@@ -488,6 +498,19 @@ impl Registered {
         }
     }
 
+    /// Checks that what was recorded of a call reads as this version's: its arguments, and the state
+    /// with which it waits.
+    ///
+    /// # Errors
+    /// `Storage` when another version has to go on with it.
+    pub(crate) fn understands(&self, args: &Value, state: Option<&Value>) -> Result<()> {
+        self.inner.check(args).map_err(|e| {
+            let name = self.declaration.name;
+            Error::unreadable(format!("the recorded arguments of `{name}` cannot be read")).because(e)
+        })?;
+        state.map_or(Ok(()), |state| self.inner.restored(state).map(drop))
+    }
+
     pub(crate) fn begin<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Outcome<Value>> {
         self.guarded(self.inner.begin(cx, args))
     }
@@ -526,6 +549,7 @@ impl std::fmt::Debug for Registered {
 
 trait Erased: Send + Sync {
     fn check(&self, args: &Value) -> Result<()>;
+    fn restored(&self, stored: &Value) -> Result<Value>;
     fn begin<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Outcome<Value>>;
     fn resume<'a>(&'a self, cx: &'a Cx, args: &'a Value, at: &'a Value) -> Boxed<'a, Outcome<Value>>;
     fn probe<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Probe<Value>>;
@@ -542,12 +566,19 @@ impl<O: Operation> Erased for Typed<O> {
         self.read(args).map(drop)
     }
 
+    fn restored(&self, stored: &Value) -> Result<Value> {
+        restored::<O>(stored)
+    }
+
     fn begin<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Outcome<Value>> {
         Box::pin(async move { self.written(self.operation.begin(cx, &self.read(args)?).await?) })
     }
 
     fn resume<'a>(&'a self, cx: &'a Cx, args: &'a Value, at: &'a Value) -> Boxed<'a, Outcome<Value>> {
-        Box::pin(async move { self.written(self.operation.resume(cx, &self.read(args)?, at).await?) })
+        Box::pin(async move {
+            let at = restored::<O>(at)?;
+            self.written(self.operation.resume(cx, &self.read(args)?, &at).await?)
+        })
     }
 
     fn probe<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Probe<Value>> {
@@ -570,10 +601,18 @@ impl<O: Operation> Typed<O> {
     }
 
     /// Returns a value in the recorded form. What a script could not read back is refused before it is
-    /// recorded.
+    /// recorded. A state carries the version of the operation that reads it.
     fn written(&self, outcome: Outcome<O::Output>) -> Result<Outcome<Value>> {
-        let Outcome::Done(done) = outcome else {
-            return Ok(outcome.map(|_| Value::Null));
+        let done = match outcome {
+            Outcome::Done(done) => done,
+            Outcome::Pending(pending) => {
+                let continuation = json!({ "v": O::STATE_VERSION, "at": pending.continuation });
+                return Ok(Outcome::Pending(Pending { continuation, ..pending }));
+            }
+            Outcome::Close { lease, then } => {
+                return Ok(Outcome::Close { lease, then: json!({ "v": O::STATE_VERSION, "at": then }) });
+            }
+            other => return Ok(other.map(|_| Value::Null)),
         };
         let value = serde_json::to_value(&done.value).map_err(|e| {
             let output = type_name::<O::Output>();
@@ -584,4 +623,22 @@ impl<O: Operation> Typed<O> {
         let value = recorded::typed(value, self.declaration.output.as_value());
         Ok(Outcome::Done(Done { value, effected: done.effected }))
     }
+}
+
+/// Returns the state of this version that a stored one stands for.
+fn restored<O: Operation>(stored: &Value) -> Result<Value> {
+    let (version, at) = (stored.get("v").and_then(Value::as_u64), stored.get("at"));
+    let restored = match (version, at) {
+        (Some(version), Some(at)) if version == u64::from(O::STATE_VERSION) => Some(at.clone()),
+        (Some(version), Some(at)) if version < u64::from(O::STATE_VERSION) => O::upgrade(version, at),
+        _ => None,
+    };
+    restored.ok_or_else(|| {
+        let stored = version.map_or_else(|| "of no version".to_owned(), |v| format!("of version {v}"));
+        Error::unreadable(format!(
+            "`{}` waits with a state {stored}, and this program has version {}",
+            O::NAME,
+            O::STATE_VERSION
+        ))
+    })
 }

@@ -8,7 +8,8 @@
 //!
 //! A run is driven by one process at a time, and there by one task ([`drive`](crate::drive)): it reads
 //! the run, claims it, replays the script from the top, and carries on from the first step that has no
-//! result. While a step waits, no script is held: the step is carried to its result alone, and then the
+//! result. Through a wait, a few hundred scripts keep their threads, so that a run of many waits is not
+//! replayed for each; any other is let go of: its step is carried to its result alone, and then the
 //! script is replayed once.
 //!
 //! Every way out of a drive ends the run, parks it with a reason, or leaves it to be tried again: by a
@@ -218,6 +219,7 @@ impl Core {
         if let Some(end) = history.end {
             return Ok(Err(end));
         }
+        self.understands(&history)?;
         let seq = records.last().map_or(0, |last| last.seq);
         let sources: Arc<[Source]> = self.sources(run, &history).await?.into();
         let main = sources.first().ok_or_else(|| Error::storage(format!("run {run} has no source text")))?;

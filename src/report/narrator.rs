@@ -172,6 +172,9 @@ impl Narrator {
         let took = if took < WORTH_TELLING { String::new() } else { format!("  {}", length(took)) };
         let (mark, line) = match end {
             StepEnd::Ok(value) => (Mark::Done, format!("{}{took}{}", step.title, answer(&step.title, value))),
+            StepEnd::Large { bytes, .. } => {
+                (Mark::Done, format!("{}{took}  {} KiB", step.title, bytes >> 10))
+            }
             StepEnd::Err(failure) => (Mark::Failed, format!("{}{took}  {}", step.title, headline(failure))),
         };
         vec![Told::Ended { key, mark, line }]
@@ -228,7 +231,9 @@ pub(super) fn log(notice: &Notice) {
         Event::Progress { step, progress } => {
             tracing::debug!(run, step, percent = progress.percent, "{}", progress.message)
         }
-        Event::StepFinished { step, end: StepEnd::Ok(_), .. } => tracing::info!(run, step, "done"),
+        Event::StepFinished { step, end: StepEnd::Ok(_) | StepEnd::Large { .. }, .. } => {
+            tracing::info!(run, step, "done")
+        }
         Event::StepFinished { step, end: StepEnd::Err(failure), .. } => {
             tracing::warn!(run, step, "failed: {}", headline(failure));
         }

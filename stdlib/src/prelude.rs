@@ -29,11 +29,8 @@ pub(crate) fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item =
 /// Reads back what an operation stored before it waited.
 ///
 /// # Errors
-/// `Invalid` when it was stored by a version that this one does not understand.
+/// `Storage` when it was stored by a version that this one does not understand.
 pub(crate) fn restored<T: serde::de::DeserializeOwned>(name: &str, at: &Value) -> Result<T> {
-    serde_json::from_value(at.clone()).map_err(|e| {
-        Error::invalid(format!("the stored state of `{name}` cannot be read"))
-            .because(e)
-            .hint("resume the run with the version of Relight that started it")
-    })
+    serde_json::from_value(at.clone())
+        .map_err(|e| Error::unreadable(format!("the stored state of `{name}` cannot be read")).because(e))
 }

@@ -80,6 +80,16 @@ pub trait Around: Send + std::marker::Sync + 'static {
         self.behind().sources(run).await
     }
 
+    async fn keep(&self, text: &str) -> Result<()> {
+        self.allow()?;
+        self.behind().keep(text).await
+    }
+
+    async fn kept(&self, fingerprint: &str) -> Result<String> {
+        self.allow()?;
+        self.behind().kept(fingerprint).await
+    }
+
     async fn run(&self, run: &RunId) -> Result<Option<Summary>> {
         self.allow()?;
         self.behind().run(run).await
@@ -88,6 +98,11 @@ pub trait Around: Send + std::marker::Sync + 'static {
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
         self.allow()?;
         self.behind().runs(filter).await
+    }
+
+    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<Summary>> {
+        self.allow()?;
+        self.behind().find(beginning, limit).await
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
@@ -206,12 +221,24 @@ impl<T: Around> Journal for T {
         Around::sources(self, run).await
     }
 
+    async fn keep(&self, text: &str) -> Result<()> {
+        Around::keep(self, text).await
+    }
+
+    async fn kept(&self, fingerprint: &str) -> Result<String> {
+        Around::kept(self, fingerprint).await
+    }
+
     async fn run(&self, run: &RunId) -> Result<Option<Summary>> {
         Around::run(self, run).await
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
         Around::runs(self, filter).await
+    }
+
+    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<Summary>> {
+        Around::find(self, beginning, limit).await
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {

@@ -374,6 +374,18 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// `Storage`, also when a text does not match its fingerprint; `Invalid` when there is no such run.
     async fn sources(&self, run: &RunId) -> Result<Vec<Source>>;
 
+    /// Keeps a text that a record is going to name by its fingerprint. Afterwards it is on the disk.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn keep(&self, text: &str) -> Result<()>;
+
+    /// Returns the text of a fingerprint.
+    ///
+    /// # Errors
+    /// `Storage`, also when there is none or it is not the one that was kept.
+    async fn kept(&self, fingerprint: &str) -> Result<String>;
+
     /// Returns one line about a run, or nothing when there is no such run.
     ///
     /// # Errors
@@ -385,6 +397,12 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// # Errors
     /// `Storage`.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>>;
+
+    /// Returns runs whose id begins with a text, in the order of ids, at most `limit`.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<Summary>>;
 
     /// Returns runs that should be driven now: parked or prepared ones whose time has come, and
     /// running ones whose owner's heartbeat is over. The longest due first, at most `limit`.

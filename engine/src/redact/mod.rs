@@ -110,6 +110,8 @@ impl Revealed {
             Event::StepFinished { end, effected, .. } => {
                 match end {
                     StepEnd::Ok(value) => cleaner.value(value),
+                    // It was cleaned before it was put out of line.
+                    StepEnd::Large { .. } => {}
                     StepEnd::Err(failure) => cleaner.failure(failure),
                 }
                 cleaner.effected(effected);

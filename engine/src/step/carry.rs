@@ -242,7 +242,10 @@ impl Steps {
         let look = Interval::of(&*self.core.clock, pending.check_after);
         let check_at = look.end();
         self.line().next_look = Some(look);
-        let continuation = self.core.revealed.hide(pending.continuation);
+        let mut continuation = pending.continuation;
+        if let Some(at) = continuation.get_mut("at") {
+            *at = self.core.revealed.hide(at.take());
+        }
         let known = match &past.state {
             StepState::Accepted { continuation, deadline, .. } => Some((continuation, *deadline)),
             _ => None,

@@ -21,7 +21,7 @@ const CHILD_AGAIN: Duration = Duration::from_secs(15 * 60);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The word under which a step's continuation names a child run.
-pub(super) const CHILD: &str = "$child";
+pub(crate) const CHILD: &str = "$child";
 
 /// Returns the child run that a step waits for.
 pub(super) fn child_of(past: &PastStep) -> Option<RunId> {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{KEEP_THREAD, Steps, Unwind};
 use crate::error::{Error, ErrorKind};
@@ -41,6 +41,12 @@ impl Closer {
         continuation.get("$closing")?;
         serde_json::from_value(continuation.clone()).ok()
     }
+}
+
+/// Returns what an operation that handed a closing over goes on with, if that is what a step waits for.
+pub(crate) fn handed_over(continuation: &Value) -> Option<&Value> {
+    continuation.get("$closing")?;
+    continuation.get("then")
 }
 
 impl Steps {
@@ -102,9 +108,10 @@ impl Steps {
             Some(run) => self.end_of_closing(run, patience).await?,
             None => None,
         };
-        let back = HandedBack { then: closer.then.clone(), closed };
-        serde_json::to_value(back)
-            .map_err(|e| Error::storage("failed to write the state of a step").because(e).into())
+        let then = closer.then.get("at").cloned().unwrap_or_default();
+        let back = serde_json::to_value(HandedBack { then, closed })
+            .map_err(|e| Error::storage("failed to write the state of a step").because(e))?;
+        Ok(json!({ "v": closer.then.get("v"), "at": back }))
     }
 
     async fn end_of_closing(&self, run: &RunId, patience: Duration) -> Result<Option<Value>, Unwind> {

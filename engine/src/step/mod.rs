@@ -8,7 +8,11 @@
 mod carry;
 mod child;
 mod closing;
+mod large;
 mod secrets;
+
+pub(crate) use child::CHILD;
+pub(crate) use closing::handed_over;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
@@ -36,7 +40,7 @@ use crate::run::Way;
 use crate::runbook::{MEND_WITHIN, Runbook};
 use crate::script::{Door, Raise};
 
-/// The longest wait for which a script keeps its thread.
+/// The longest wait for which a script keeps its thread when many do.
 const KEEP_THREAD: Duration = Duration::from_secs(1);
 /// How often a waiting run looks for words from outside.
 const NAP: Duration = Duration::from_secs(5);
@@ -361,6 +365,7 @@ impl Steps {
         let at = self.core.clock.now();
         let is_public = |value: &str| self.public.holds(value, &self.line().history);
         events.iter_mut().for_each(|event| self.core.revealed.clean(event, &is_public));
+        let events = self.stow(events).await?;
         let appended = self.core.journal.append(&self.tenure, &events, at, sync).await?;
         {
             let mut line = self.line();
@@ -534,9 +539,11 @@ impl Steps {
                 Some(_) => (step, true),
             }
         };
+        let kept = self.core.threads.try_acquire().ok();
+        let patience = if kept.is_some() { self.way.patience } else { KEEP_THREAD };
         self.bridge.wait(async {
             if known {
-                return self.carry_for(step, false, KEEP_THREAD).await;
+                return self.carry_for(step, false, patience).await;
             }
             let ready = match self.attend().await {
                 Ok(()) => self.remember_secrets(operation).await,
@@ -555,21 +562,21 @@ impl Steps {
                 Event::StepStarted { step, operation: name.to_owned(), args, at, attempt: 1, send_before };
             let sync = if operation.declaration.is_read_only() { Sync::Soon } else { Sync::Now };
             self.record(vec![event], sync).await?;
-            self.carry_for(step, true, KEEP_THREAD).await
+            self.carry_for(step, true, patience).await
         })
     }
 }
 
 impl Door for Steps {
     fn call(&self, operation: &Registered, args: Value, at: Place) -> Result<Value, Raise> {
-        match self.take(operation, args, at) {
-            Ok(StepEnd::Ok(value)) => Ok(value),
+        match self.take(operation, args, at).and_then(|end| self.value_of(end)) {
+            Ok(Ok(value)) => Ok(value),
             Err(Unwind::Mistake(error)) => {
                 // What is no step takes no number.
                 self.line().reached -= 1;
                 Err(Raise::Throw(error))
             }
-            Ok(StepEnd::Err(failure)) => Err(Raise::Throw(failure.to_error())),
+            Ok(Err(failure)) => Err(Raise::Throw(failure.to_error())),
             Err(unwind) => {
                 self.line().unwind = Some(unwind);
                 Err(Raise::Unwind)
@@ -628,7 +635,7 @@ impl Rest<'_> {
 }
 
 /// The policy of a call is the engine's business; the operation does not see it.
-fn without_retry(args: &Value) -> Value {
+pub(crate) fn without_retry(args: &Value) -> Value {
     match args {
         Value::Object(map) if map.contains_key("retry") => Value::Object(
             map.iter().filter(|(name, _)| *name != "retry").map(|(n, v)| (n.clone(), v.clone())).collect(),

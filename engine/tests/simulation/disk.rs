@@ -213,6 +213,7 @@ fn named(events: &[Event]) -> String {
             Event::StepAccepted { step, .. } => format!("accepted {step}"),
             Event::StepFinished { step, end, .. } => match end {
                 relight_engine::event::StepEnd::Ok(_) => format!("finished {step}"),
+                relight_engine::event::StepEnd::Large { bytes, .. } => format!("finished {step} ({bytes} B)"),
                 relight_engine::event::StepEnd::Err(failure) => {
                     format!("failed {step} ({})", failure.message)
                 }

@@ -1,9 +1,11 @@
 //! `relight runs export`: a run as one file that anybody can verify without us.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use clap::Args;
-use relight_engine::event::{Record, Source};
+use relight_engine::event::{Record, Source, StepEnd};
+use relight_engine::replay::{History, PastStep, StepState};
 use relight_engine::{Error, RunId};
 use serde::{Deserialize, Serialize};
 
@@ -34,20 +36,36 @@ pub(super) struct Exported {
     pub(super) run: RunId,
     /// The texts that it ran, the runbook itself first.
     pub(super) sources: Vec<Source>,
+    /// The large results that its records name by their fingerprints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) results: Vec<String>,
     /// Its records, from the first.
     pub(super) records: Vec<Record>,
+}
+
+/// Returns the fingerprints of a run's large results, each once.
+pub(super) fn large(history: &History) -> BTreeSet<&str> {
+    fn of(step: &PastStep) -> Option<&str> {
+        match &step.state {
+            StepState::Finished(StepEnd::Large { sha256, .. }) => Some(sha256),
+            _ => None,
+        }
+    }
+    history.steps.iter().filter_map(of).collect()
 }
 
 impl Export {
     pub(super) async fn run(self, global: &Global) -> Result {
         let engine = Home::find(global)?.desk()?;
         let run = engine.find(&self.which.run).await?.id;
-        let exported = Exported {
-            relight_export: FORMAT,
-            sources: engine.journal().sources(&run).await?,
-            records: engine.journal().records(&run, 0).await?,
-            run,
-        };
+        let journal = engine.journal();
+        let records = journal.records(&run, 0).await?;
+        let mut results = Vec::new();
+        for print in large(&History::read(&records)?) {
+            results.push(journal.kept(print).await?);
+        }
+        let sources = journal.sources(&run).await?;
+        let exported = Exported { relight_export: FORMAT, run, sources, results, records };
         let text = serde_json::to_string_pretty(&exported)
             .map_err(|e| Error::storage("failed to write the run as JSON").because(e))?;
         writeln!(terminal::out(), "{text}")?;

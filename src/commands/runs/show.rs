@@ -174,7 +174,7 @@ fn steps(events: &[Notice], now: Timestamp) -> Vec<String> {
                 if let Some(known) = steps.get_mut(step) {
                     known.took = length(between(known.began, *at));
                     match end {
-                        StepEnd::Ok(_) => known.state = "done",
+                        StepEnd::Ok(_) | StepEnd::Large { .. } => known.state = "done",
                         StepEnd::Err(failure) => {
                             let wrong = failure.kind == ErrorKind::Script;
                             known.state = if wrong { "wrong" } else { "failed" };

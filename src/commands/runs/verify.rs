@@ -8,7 +8,7 @@ use relight_engine::Error;
 use relight_engine::event::{GENESIS, fingerprint, verify};
 use relight_engine::replay::History;
 
-use super::export::{Exported, FORMAT};
+use super::export::{Exported, FORMAT, large};
 use crate::exit::{Exit, Result};
 use crate::report;
 use crate::terminal;
@@ -48,6 +48,12 @@ impl Verify {
                 .all(|(pin, source)| pin.name == source.name && pin.fingerprint == fingerprint(&source.text));
         if !fits {
             return Err(Error::storage("a runbook's text is not the one that the run pinned")
+                .hint("the file was changed; nothing in it can be trusted")
+                .into());
+        }
+        let results: Vec<String> = exported.results.iter().map(|text| fingerprint(text)).collect();
+        if let Some(lost) = large(&history).into_iter().find(|print| !results.iter().any(|r| r == print)) {
+            return Err(Error::storage(format!("the large result {lost} is not the one that was recorded"))
                 .hint("the file was changed; nothing in it can be trusted")
                 .into());
         }

@@ -7,7 +7,9 @@ use serde_json::json;
 use self::sample::*;
 use super::{Appended, Claim, Journal, LeaseFilter, MemoryJournal, NewRun, RunFilter, Status, Sync, Tenure};
 use crate::error::ErrorKind;
-use crate::event::{self, Effected, Event, GENESIS, Lease, Park, Progress, RunId, Signal};
+use crate::event::{
+    self, Effected, Event, GENESIS, Lease, Park, Progress, RunId, Signal, StepEnd, fingerprint,
+};
 
 /// Makes each function a test of each journal.
 macro_rules! promises {
@@ -53,6 +55,9 @@ promises! {
     sources_are_what_the_run_pinned
     records_are_chained_and_read_from_anywhere
     runs_are_listed_newest_first
+    a_run_is_found_by_the_beginning_of_its_id
+    a_text_is_kept_under_its_fingerprint
+    what_would_not_read_back_is_not_written
     what_can_wait_is_in_order_with_what_cannot
     an_empty_append_asks_whether_the_tenure_holds
 }
@@ -448,6 +453,49 @@ async fn runs_are_listed_newest_first(journal: &dyn Journal) {
     assert_eq!(ids(RunFilter { open: true, limit: 0 }).await, ["c", "b", "a"]);
     assert_eq!(ids(RunFilter { open: true, limit: 2 }).await, ["c", "b"]);
     assert_eq!(ids(RunFilter { open: false, limit: 1 }).await, ["d"]);
+}
+
+async fn a_run_is_found_by_the_beginning_of_its_id(journal: &dyn Journal) {
+    for id in ["ab1", "ab2", "b", "aa", "abz", "ac"] {
+        journal.prepare(new_run(id), t(0)).await.unwrap();
+    }
+    let found = async |beginning, limit| -> Vec<String> {
+        let runs = journal.find(beginning, limit).await.unwrap();
+        runs.into_iter().map(|run| run.id.to_string()).collect()
+    };
+    assert_eq!(found("ab", 9).await, ["ab1", "ab2", "abz"]);
+    assert_eq!(found("ab", 2).await, ["ab1", "ab2"]);
+    assert_eq!(found("ab2", 2).await, ["ab2"]);
+    assert_eq!(found("ab3", 2).await, [""; 0]);
+    assert_eq!(found("a%", 2).await, [""; 0]);
+    assert_eq!(found("", 1).await, ["aa"]);
+}
+
+async fn a_text_is_kept_under_its_fingerprint(journal: &dyn Journal) {
+    let text = "[1, 2, 3]".repeat(100_000);
+    assert_eq!(kind(journal.kept(&fingerprint(&text)).await), ErrorKind::Storage);
+    for _ in 0..2 {
+        journal.keep(&text).await.unwrap();
+    }
+    assert_eq!(journal.kept(&fingerprint(&text)).await.unwrap(), text);
+}
+
+async fn what_would_not_read_back_is_not_written(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    journal.append(&tenure, &[started(1)], t(2), Sync::Now).await.unwrap();
+    let deep = (0..130).fold(json!(1), |inner, _| json!([inner]));
+    let large = json!("x".repeat(crate::limits::RECORD));
+    for value in [deep, large] {
+        for sync in [Sync::Soon, Sync::Now] {
+            let end = StepEnd::Ok(value.clone());
+            let finished = Event::StepFinished { step: 1, end, effected: vec![] };
+            assert_eq!(kind(journal.append(&tenure, &[finished], t(3), sync).await), ErrorKind::Invalid);
+        }
+    }
+    // The run goes on from where it was.
+    journal.append(&tenure, &[note(1)], t(3), Sync::Now).await.unwrap();
+    assert_eq!(journal.records(&"a".into(), 0).await.unwrap().len(), 4);
 }
 
 async fn what_can_wait_is_in_order_with_what_cannot(journal: &dyn Journal) {

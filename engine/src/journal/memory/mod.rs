@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use self::state::State;
 use super::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{self, Appointment, Event, ForgottenLease, GENESIS, Lease, Record, RunId, Signal, Source};
 
 /// A journal that is gone with the process.
@@ -149,6 +149,15 @@ impl Journal for MemoryJournal {
         Ok(self.lock().state.line(run)?.sources.clone())
     }
 
+    async fn keep(&self, text: &str) -> Result<()> {
+        self.perform(Command::Keep(text.to_owned())).map(drop)
+    }
+
+    async fn kept(&self, fingerprint: &str) -> Result<String> {
+        let found = self.lock().state.texts.get(fingerprint).cloned();
+        found.ok_or_else(|| Error::storage(format!("the journal has no text {fingerprint}")))
+    }
+
     async fn run(&self, run: &RunId) -> Result<Option<Summary>> {
         Ok(self.lock().state.lines.get(run).map(|line| line.summary.clone()))
     }
@@ -163,6 +172,12 @@ impl Journal for MemoryJournal {
             found.truncate(filter.limit);
         }
         Ok(found)
+    }
+
+    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<Summary>> {
+        let inner = self.lock();
+        let runs = inner.state.lines.iter().filter(|(id, _)| id.as_str().starts_with(beginning));
+        Ok(runs.take(limit).map(|(_, line)| line.summary.clone()).collect())
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
@@ -238,6 +253,7 @@ enum Command {
     Append { tenure: Tenure, events: Vec<Event>, at: Timestamp, sync: Sync },
     Signal { run: RunId, signal: Signal, at: Timestamp },
     Forget { id: String, by: String, because: String, at: Timestamp },
+    Keep(String),
     Schedule(Appointment),
     Unschedule(String),
     Fire { id: String, due: Timestamp, run: NewRun, next: Option<Timestamp>, at: Timestamp },
@@ -252,6 +268,7 @@ impl Command {
             Command::Append { tenure, .. } => Some(&tenure.run),
             Command::Heartbeat { .. }
             | Command::Forget { .. }
+            | Command::Keep(_)
             | Command::Schedule(_)
             | Command::Unschedule(_) => None,
         }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Answer, Command};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    Appointment, Effected, Event, ForgottenLease, Lease, Record, RunId, Signal, Source, StepEnd,
+    Appointment, Effected, Event, ForgottenLease, Lease, Record, RunId, Signal, Source, StepEnd, fingerprint,
 };
 use crate::journal::derive::{self, Verdict};
 use crate::journal::{Appended, Claim, NewRun, OwnerId, Summary, Tenure, unknown};
@@ -17,6 +17,8 @@ use crate::journal::{Appended, Claim, NewRun, OwnerId, Summary, Tenure, unknown}
 pub(super) struct State {
     pub(super) lines: BTreeMap<RunId, Line>,
     pub(super) owners: HashMap<OwnerId, Timestamp>,
+    /// What records name by its fingerprint.
+    pub(super) texts: HashMap<String, String>,
     pub(super) leases: BTreeMap<String, Lease>,
     pub(super) forgotten: Vec<ForgottenLease>,
     pub(super) schedules: BTreeMap<String, Appointment>,
@@ -55,6 +57,10 @@ impl State {
                 }
                 None => false,
             })),
+            Command::Keep(text) => {
+                self.texts.insert(fingerprint(text), text.clone());
+                Ok(Answer::Done)
+            }
             Command::Schedule(appointment) => {
                 self.schedules.insert(appointment.id.clone(), appointment.clone());
                 Ok(Answer::Done)

@@ -19,9 +19,10 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::lock;
+use super::runs::{self, Place, Stored};
 use super::schema::Site;
 use super::writer::{Job, Work, Writer, again, outcome};
-use super::{lock, rows};
 use crate::error::{Error, Failure, Result};
 use crate::event::{Event, Record, RunId};
 use crate::journal::{Appended, Status, Summary, Sync, Tenure, derive};
@@ -40,6 +41,8 @@ pub(super) struct Line {
     before: Summary,
     /// The run as it will be when everything in line is written.
     after: Summary,
+    /// Where its rows are, when everything that a writer has taken is written.
+    place: Place,
     /// What leads from one to the other, if its job is still to be taken.
     next: Option<Batch>,
     /// Whether a word was waiting at the last write.
@@ -77,11 +80,12 @@ impl Lines {
     }
 
     /// Starts the line of a run anew from what was just written.
-    pub(super) fn follow(&self, summary: &Summary, signalled: bool) {
+    pub(super) fn follow(&self, run: &Stored, signalled: bool) {
+        let Stored { summary, place } = run;
         let mut known = lock(&self.known);
         if summary.status == Status::Running {
             let (before, after) = (summary.clone(), summary.clone());
-            let line = Line { before, after, next: None, signalled, failed: None };
+            let line = Line { before, after, place: *place, next: None, signalled, failed: None };
             known.insert(summary.id.clone(), Arc::new(Mutex::new(line)));
         } else {
             known.remove(&summary.id);
@@ -123,7 +127,7 @@ impl Lines {
         let appended = Appended { records, signalled: known.signalled };
         let fresh = known.next.is_none();
         let batch = known.next.get_or_insert_default();
-        batch.events.extend(events.iter().filter(|event| rows::has_consequences(event)).cloned());
+        batch.events.extend(events.iter().filter(|event| runs::has_consequences(event)).cloned());
         batch.records.extend_from_slice(&appended.records);
         let written = match sync {
             Sync::Now => {
@@ -158,6 +162,7 @@ struct Turn {
 struct Taken {
     before: Summary,
     after: Summary,
+    place: Place,
     batch: Batch,
 }
 
@@ -166,7 +171,7 @@ impl Turn {
     fn take(line: &mut Line) -> Taken {
         let after = line.after.clone();
         let before = std::mem::replace(&mut line.before, after.clone());
-        Taken { before, after, batch: line.next.take().unwrap_or_default() }
+        Taken { before, after, place: line.place, batch: line.next.take().unwrap_or_default() }
     }
 }
 
@@ -175,21 +180,31 @@ impl Work for Turn {
         let (taken, failed) = {
             let mut line = lock(&self.line);
             let failed = line.failed.as_ref().map(|(_, failure)| failure.to_error());
-            (self.taken.insert(Turn::take(&mut line)), failed)
+            (self.taken.get_or_insert_with(|| Turn::take(&mut line)), failed)
         };
-        let Taken { before, after, batch } = taken;
+        let Taken { before, after, place, batch } = taken;
+        let mut place = *place;
         let written = match failed {
             Some(error) => Err(error),
-            None => rows::move_run(db, before, after, &batch.events, &batch.records).map_err(|fault| {
+            None => {
+                let written = runs::advance(db, &mut place, before, after, &batch.events, &batch.records);
+                let mut line = lock(&self.line);
                 // Noted at once: the next batch of the line may be in the same transaction.
-                let error = site.explain("write", fault);
-                lock(&self.line).fail(before.seq, &error);
-                error
-            }),
+                line.place = place;
+                written.map_err(|fault| {
+                    let error = site.explain("write", fault);
+                    line.fail(before.seq, &error);
+                    error
+                })
+            }
         };
         let outcome = written.as_ref().map(|_| ()).map_err(again);
         self.written = Some(written);
         outcome
+    }
+
+    fn can_repeat(&self) -> bool {
+        true
     }
 
     fn end(self: Box<Self>, failed: Option<&Error>) {
@@ -207,7 +222,7 @@ impl Work for Turn {
             };
             (taken, first)
         };
-        let Taken { before, after, batch } = taken;
+        let Taken { before, after, batch, .. } = taken;
         lines.ahead.fetch_sub(batch.ahead, Ordering::AcqRel);
         // The callers of `Now` know of a failure and may go on from what the disk holds. That of
         // `Soon` does not, so there the failure stays for whatever it appends next.

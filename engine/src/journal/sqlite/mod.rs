@@ -1,7 +1,7 @@
 //! The journal in an SQLite database: one file, many processes.
 //!
 //! Owns: what each call comes to, and the readers. Does not own: the file (`schema`), its rows
-//! (`rows`), the lines that let an append go ahead before it is on the disk (`lines`), the queue
+//! (`runs`, `log`, `rows`), the lines that let an append go ahead before it is on the disk (`lines`), the queue
 //! and the transactions (`writer`).
 //!
 //! Every write is checked again inside its transaction. What is kept in memory only makes it
@@ -9,9 +9,12 @@
 
 mod duties;
 mod lines;
+mod log;
+mod mark;
 mod platform;
 mod presence;
 mod rows;
+mod runs;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -28,6 +31,7 @@ use tokio::sync::oneshot;
 
 use self::lines::Lines;
 use self::presence::Processes;
+use self::runs::Stored;
 use self::schema::Site;
 use self::values::{Fault, Rows};
 use self::writer::{Job, Writer};
@@ -146,13 +150,13 @@ impl SqliteJournal {
     async fn append_unknown(&self, tenure: &Tenure, events: &[Event], at: Timestamp) -> Result<Appended> {
         let (tenure, events, lines) = (tenure.clone(), events.to_vec(), self.lines.clone());
         let write = move |db: &Connection| {
-            let before = rows::known_run(db, &tenure.run)?;
+            let Stored { summary: before, mut place } = runs::known(db, &tenure.run)?;
             let mut after = before.clone();
             let records = derive::proceed(&mut after, &tenure, &events, at)?;
-            let signalled = rows::move_run(db, &before, &mut after, &events, &records)?;
-            Ok((Appended { records, signalled }, after))
+            let signalled = runs::advance(db, &mut place, &before, &mut after, &events, &records)?;
+            Ok((Appended { records, signalled }, Stored { summary: after, place }))
         };
-        let end = move |result: &Result<(Appended, Summary)>| {
+        let end = move |result: &Result<(Appended, Stored)>| {
             if let Ok((appended, after)) = result {
                 lines.follow(after, appended.signalled);
             }
@@ -172,7 +176,7 @@ impl Drop for SqliteJournal {
 impl Journal for SqliteJournal {
     async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
         let (summary, first) = derive::born(&run, at)?;
-        self.write(move |db| rows::add_run(db, &summary, &first, &run.sources)).await
+        self.write(move |db| runs::add(db, &summary, &first, &run.sources)).await
     }
 
     fn enter(&self, owner: &OwnerId) -> Result<()> {
@@ -209,19 +213,19 @@ impl Journal for SqliteJournal {
             if rows::owner(db, &owner)?.is_none() {
                 return Err(Fault::Said(derive::lifeless(&owner)));
             }
-            let before = rows::known_run(db, &run)?;
+            let Stored { summary: before, mut place } = runs::known(db, &run)?;
             let heartbeat = before.owner.as_ref().map(|by| rows::owner(db, by)).transpose()?.flatten();
             let mut after = before.clone();
             Ok(match derive::judge(&mut after, heartbeat, &owner, dead.as_ref(), at)? {
                 Verdict::Over => (Claim::Over, None),
                 Verdict::Held { by, until } => (Claim::Held { by, until }, None),
                 Verdict::Grant(record, tenure) => {
-                    let signalled = rows::move_run(db, &before, &mut after, &[], &[record])?;
-                    (Claim::Granted(tenure), Some((after, signalled)))
+                    let signalled = runs::advance(db, &mut place, &before, &mut after, &[], &[record])?;
+                    (Claim::Granted(tenure), Some((Stored { summary: after, place }, signalled)))
                 }
             })
         };
-        let end = move |result: &Result<(Claim, Option<(Summary, bool)>)>| {
+        let end = move |result: &Result<(Claim, Option<(Stored, bool)>)>| {
             if let Ok((_, Some((after, signalled)))) = result {
                 lines.follow(after, *signalled);
             }
@@ -242,25 +246,39 @@ impl Journal for SqliteJournal {
 
     async fn records(&self, run: &RunId, after: u64) -> Result<Vec<Record>> {
         let run = run.clone();
-        self.read(move |db| rows::records(db, &run, after)).await
+        self.read(move |db| runs::records(db, &run, after)).await
     }
 
     async fn sources(&self, run: &RunId) -> Result<Vec<Source>> {
         let run = run.clone();
-        self.read(move |db| rows::sources(db, &run)).await
+        self.read(move |db| runs::sources(db, &run)).await
+    }
+
+    async fn keep(&self, text: &str) -> Result<()> {
+        let text = text.to_owned();
+        self.write(move |db| log::add_text(db, &text)).await
+    }
+
+    async fn kept(&self, fingerprint: &str) -> Result<String> {
+        let fingerprint = fingerprint.to_owned();
+        self.read(move |db| log::text(db, &fingerprint, &format!("the text {fingerprint}"))).await
     }
 
     async fn run(&self, run: &RunId) -> Result<Option<Summary>> {
-        self.glance(|db| rows::run(db, run)).await
+        self.glance(|db| Ok(runs::find(db, run)?.map(|found| found.summary))).await
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
         let filter = filter.clone();
-        self.read(move |db| rows::runs(db, &filter)).await
+        self.read(move |db| runs::list(db, &filter)).await
+    }
+
+    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<Summary>> {
+        self.glance(|db| runs::beginning(db, beginning, limit)).await
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
-        self.read(move |db| rows::due(db, now, limit)).await
+        self.read(move |db| runs::due(db, now, limit)).await
     }
 
     async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
@@ -330,7 +348,7 @@ impl Journal for SqliteJournal {
                     duties::remove_schedule(db, &id)?;
                 }
             }
-            rows::add_run(db, &summary, &first, &run.sources)?;
+            runs::add(db, &summary, &first, &run.sources)?;
             Ok(true)
         })
         .await

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
+use super::mark::Mark;
 use super::platform::{Identity, identity, is_listed, make_file};
 use super::values::Fault;
 use crate::error::{Error, Result};
@@ -31,7 +32,8 @@ const CHECKED: u64 = 4 << 20;
 ///
 /// Times are RFC 3339 texts in UTC with nine decimals, so that their order is their order as text.
 /// `sum` is over all that the row says: SQLite itself does not notice a flipped bit in a value.
-/// Records need none, they are chained; nor do sources, which lie under their fingerprint.
+/// Records need none, they are chained; nor do texts, which lie under their fingerprint. What a step
+/// writes has no index and no foreign key: a row at the end of `log`, and one of `heads` in place.
 const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE owners (
         id TEXT PRIMARY KEY NOT NULL,
@@ -39,17 +41,13 @@ const MIGRATIONS: [&str; 1] = ["
         sum TEXT NOT NULL
     ) STRICT;
     CREATE TABLE runs (
-        id TEXT PRIMARY KEY NOT NULL,
+        n INTEGER PRIMARY KEY NOT NULL,
+        id TEXT UNIQUE NOT NULL,
         runbook TEXT NOT NULL,
         status TEXT NOT NULL,
         created TEXT NOT NULL,
-        updated TEXT NOT NULL,
         wake TEXT,
         park TEXT,
-        step INTEGER NOT NULL,
-        seq INTEGER NOT NULL,
-        hash TEXT NOT NULL,
-        epoch INTEGER NOT NULL,
         owner TEXT REFERENCES owners (id),
         sum TEXT NOT NULL
     ) STRICT;
@@ -57,15 +55,26 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE INDEX runs_owner ON runs (owner, id) WHERE owner IS NOT NULL;
     CREATE INDEX runs_created ON runs (created, id);
     CREATE INDEX runs_open ON runs (created, id) WHERE status IN ('prepared', 'running', 'parked');
-    CREATE TABLE records (
-        run TEXT NOT NULL REFERENCES runs (id),
+    CREATE TABLE heads (
+        run INTEGER PRIMARY KEY NOT NULL,
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
         seq INTEGER NOT NULL,
-        at TEXT NOT NULL,
-        hash TEXT NOT NULL,
-        body TEXT NOT NULL,
-        PRIMARY KEY (run, seq)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE sources (
+        epoch INTEGER NOT NULL,
+        step INTEGER NOT NULL,
+        second INTEGER NOT NULL,
+        nanosecond INTEGER NOT NULL,
+        hash BLOB NOT NULL,
+        sum INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE log (
+        n INTEGER PRIMARY KEY NOT NULL,
+        run INTEGER NOT NULL,
+        prev INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        body BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE texts (
         fingerprint TEXT PRIMARY KEY NOT NULL,
         text TEXT NOT NULL
     ) STRICT;
@@ -140,7 +149,8 @@ impl Site {
     pub(super) fn find(path: &Path) -> Result<(Site, Connection)> {
         let mut site = Site::at(path)?;
         let db = site.reader().map_err(|fault| site.explain("open", fault))?;
-        site.recognise(&db).map_err(|fault| site.explain("open", fault))?;
+        let known = site.recognise(&db).and_then(|()| site.mark().check(Some(&db)));
+        known.map_err(|fault| site.explain("open", fault))?;
         site.file = identity(&site.path);
         Ok((site, db))
     }
@@ -156,6 +166,32 @@ impl Site {
     /// What SQLite says.
     pub(super) fn reader(&self) -> Result<Connection, Fault> {
         self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)
+    }
+
+    /// Opens the connection for writing again, after a failure of which nobody knows what it left on
+    /// the disk. Whatever can be read afterwards is there.
+    ///
+    /// # Errors
+    /// `Storage` when the file is gone or the disk still fails.
+    pub(super) fn open_again(&self) -> Result<Connection> {
+        self.check_present()?;
+        let open = || -> Result<Connection, Fault> {
+            let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            db.execute_batch(WRITING)?;
+            // After an fsync that failed, the next may succeed without the data having arrived. From
+            // the log everything is written once more into the file, which is synced by itself.
+            let busy: bool = db.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get(0))?;
+            let left =
+                Error::storage(format!("the journal `{}` cannot be brought in order", self.path.display()))
+                    .hint("another process reads it: try again when that has ended");
+            if busy { Err(Fault::Said(left)) } else { Ok(db) }
+        };
+        open().map_err(|fault| self.explain("open", fault))
+    }
+
+    /// Returns the note beside the file of how far the log had come.
+    pub(super) fn mark(&self) -> Mark {
+        Mark::of(&self.path)
     }
 
     /// Checks that the file under the path is still the one that was opened.
@@ -268,20 +304,21 @@ impl Site {
 
     fn prepare(&self, db: &mut Connection) -> Result<(), Fault> {
         let fresh = is_empty(db)?;
-        if !fresh {
+        if fresh {
+            self.mark().check(None)?;
+        } else {
             self.recognise_version(db)?;
         }
         // Kept in the file; two processes may set it at the same time.
         db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-        db.execute_batch(
-            "PRAGMA synchronous = FULL; PRAGMA cache_size = -16384; PRAGMA journal_size_limit = 67108864;",
-        )?;
+        db.execute_batch(WRITING)?;
         self.migrate(db)?;
         if fresh {
             // From the log into the file: a log that is torn later must not take the tables along.
             db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         }
         self.recognise(db)?;
+        self.mark().check(Some(db))?;
         if fs::metadata(&self.path).is_ok_and(|file| file.len() <= CHECKED) {
             self.check_pages(db)?;
         }
@@ -349,6 +386,9 @@ impl Site {
         }
     }
 }
+
+const WRITING: &str =
+    "PRAGMA synchronous = FULL; PRAGMA cache_size = -16384; PRAGMA journal_size_limit = 67108864;";
 
 const RESTORE: &str =
     "the file was changed or the disk is failing: restore it from a backup; nothing was sent";

@@ -24,11 +24,12 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 
+use super::mark::Mark;
 use super::schema::Site;
 use super::values::{Fault, Rows};
 use super::{gone, lock};
 use crate::bridge;
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, Result};
 
 /// How long a job that can wait is held back for one that cannot. Tests run on busy machines and
 /// want to see the rule, not the moment.
@@ -68,7 +69,7 @@ impl Writer {
             jobs: Vec::new(),
             since: Instant::now(),
             urgent: false,
-            desk: Some(Desk { site, db, broken: None }),
+            desk: Some(Desk { mark: site.mark(), site, db, broken: false }),
             idle: false,
             stirred: false,
             closed: false,
@@ -210,18 +211,19 @@ impl Office {
 struct Desk {
     site: Arc<Site>,
     db: Connection,
+    mark: Mark,
     /// Set by a failure after which nobody knows what is on the disk: an `fsync` that failed once
     /// may well succeed the next time without the data having arrived.
-    broken: Option<Failure>,
+    broken: bool,
 }
 
 impl Desk {
     /// Commits a group and answers each of its jobs. Never panics, whatever they do: a script's
     /// thread is not the place for the panics of others, and the desk has to be brought back.
     fn serve(&mut self, mut group: Vec<Job>, commits: &AtomicU64) {
-        let committed = catch_unwind(AssertUnwindSafe(|| match &self.broken {
-            Some(failure) => Err(failure.to_error()),
-            None => self.commit(&mut group, commits),
+        let committed = catch_unwind(AssertUnwindSafe(|| {
+            self.mend()?;
+            self.commit(&mut group, commits)
         }));
         let end = committed.unwrap_or_else(|_| {
             self.roll_back();
@@ -241,6 +243,7 @@ impl Desk {
         }
         end.and_then(|()| {
             commits.fetch_add(1, Ordering::Relaxed);
+            self.mark.note(&self.db);
             self.site.check_present().map_err(|error| self.give_up(error))
         })
     }
@@ -252,6 +255,15 @@ impl Desk {
         // A job that is alone needs no savepoint: it takes nobody along.
         let alone = group.len() == 1;
         say("BEGIN IMMEDIATE").map_err(failed)?;
+        // A savepoint copies every page that is touched after it. Jobs that can be done again do
+        // without, until one of them fails.
+        if !alone && group.iter().all(|job| job.0.can_repeat()) {
+            if group.iter_mut().all(|job| job.0.write(&self.db, &site).is_ok()) {
+                return self.finish();
+            }
+            self.roll_back();
+            say("BEGIN IMMEDIATE").map_err(failed)?;
+        }
         for job in group {
             if !alone {
                 say("SAVEPOINT job").map_err(failed)?;
@@ -268,10 +280,15 @@ impl Desk {
                 say("RELEASE job").map_err(failed)?;
             }
         }
-        say("COMMIT").map(drop).map_err(|fault| {
+        self.finish()
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let done = self.db.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        done.map(drop).map_err(|fault| {
             let sure =
                 matches!(fault.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy));
-            let error = site.explain("write", Fault::Sql(fault));
+            let error = self.site.explain("write", Fault::Sql(fault));
             if sure { error } else { self.give_up(error) }
         })
     }
@@ -282,10 +299,25 @@ impl Desk {
         }
     }
 
-    /// Refuses everything from now on.
+    /// Notes that nothing may follow on this connection.
     fn give_up(&mut self, error: Error) -> Error {
-        self.broken = Some(error.to_failure());
+        self.broken = true;
         error
+    }
+
+    /// Opens the database again if that is needed. Whose write had an unknown end reads what came of it.
+    fn mend(&mut self) -> Result<()> {
+        if self.broken {
+            self.db = self.site.open_again()?;
+            self.broken = false;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.mark.note_now(&self.db);
     }
 }
 
@@ -293,6 +325,10 @@ impl Desk {
 pub(super) trait Work: Send {
     /// Writes inside a transaction; an error undoes what was written.
     fn write(&mut self, db: &Connection, site: &Site) -> Result<()>;
+    /// Returns whether `write` may be called again after the transaction was rolled back.
+    fn can_repeat(&self) -> bool {
+        false
+    }
     /// Hears that the transaction is on the disk, or why it is not. It may have failed before
     /// `write` was called.
     fn end(self: Box<Self>, failed: Option<&Error>);

@@ -8,17 +8,22 @@ async fn a_damaged_row_is_an_error_that_names_it() {
     story(&place.open()).await;
     let whole = fs::read(place.path()).unwrap();
     for (sql, names) in [
-        ("UPDATE records SET body = replace(body, 'hello', 'hallo') WHERE run = 'a' AND seq = 5", "record 5"),
-        ("UPDATE records SET at = '2026-01-01T00:00:00.000000000Z' WHERE run = 'a' AND seq = 6", "record 6"),
-        ("UPDATE records SET at = 'soon' WHERE run = 'a' AND seq = 6", "record 6 of run a"),
-        ("UPDATE records SET seq = 99 WHERE run = 'a' AND seq = 7", "records 1 to 32"),
-        ("DELETE FROM records WHERE run = 'a' AND seq = 32", "records 1 to 32"),
-        ("UPDATE records SET hash = 'x' WHERE run = 'a' AND seq = 32", "records 1 to 32"),
+        ("UPDATE log SET body = zeroblob(length(body)) WHERE run = 1 AND first = 5", "record 5 of run a"),
+        ("UPDATE log SET body = substr(body, 1, 100) WHERE run = 1 AND first = 5", "record 5 of run a"),
+        ("UPDATE log SET first = 6 WHERE run = 1 AND first = 5", "record 5"),
+        ("UPDATE log SET run = 2 WHERE run = 1 AND first = 7", "records 1 to 32"),
+        ("UPDATE log SET prev = prev - 1 WHERE run = 1 AND first = 31", "record 29"),
+        ("UPDATE log SET prev = n WHERE run = 1 AND first = 31", "records 1 to 32"),
+        ("DELETE FROM log WHERE run = 1 AND first = 31", "records 1 to 32"),
+        ("UPDATE heads SET last = last - 1 WHERE run = 1", "the row of run a"),
+        ("UPDATE heads SET hash = zeroblob(32) WHERE run = 1", "the row of run a"),
+        ("UPDATE heads SET step = -1 WHERE run = 1", "the row of run a"),
+        ("DELETE FROM heads WHERE run = 1", "the row of run a"),
+        ("UPDATE runs SET n = 99 WHERE id = 'a'", "the row of run a"),
         ("UPDATE runs SET wake = NULL, status = 'parked' WHERE id = 'a'", "the row of run a"),
-        ("UPDATE runs SET step = -1 WHERE id = 'a'", "the row of run a"),
         ("UPDATE runs SET status = 'odd' WHERE id = 'a'", "the row of run a"),
-        ("UPDATE sources SET text = text || ' '", "the text of `book` in run a"),
-        ("DELETE FROM sources", "the text of `book` in run a"),
+        ("UPDATE texts SET text = text || ' '", "the text of `book` in run a"),
+        ("DELETE FROM texts", "the text of `book` in run a"),
         ("UPDATE leases SET body = replace(body, '1970', '1971') WHERE id = 'l3'", "the lease `l3`"),
         ("UPDATE leases SET id = 'l99' WHERE id = 'l3'", "the lease `l99`"),
         ("UPDATE leases SET deadline = '2999-01-01T00:00:00.000000000Z' WHERE id = 'l3'", "the lease `l3`"),
@@ -31,7 +36,7 @@ async fn a_damaged_row_is_an_error_that_names_it() {
             "the heartbeat of process one",
         ),
     ] {
-        fs::write(place.path(), &whole).unwrap();
+        place.put(&whole);
         assert!(place.raw().execute(sql, []).unwrap() > 0, "{sql}");
         let journal = place.open();
         journal.heartbeat(&owner("three"), t(1000)).await.unwrap();
@@ -48,6 +53,26 @@ async fn a_damaged_row_is_an_error_that_names_it() {
         let said: Vec<Error> = errors.into_iter().flatten().map(|error| place.says(error)).collect();
         assert!(said.iter().any(|error| error.message().contains(names)), "{sql}: {said:?}");
     }
+}
+
+#[tokio::test]
+async fn every_changed_byte_of_a_record_is_named() {
+    let place = Place::new();
+    story(&place.open()).await;
+    let db = place.raw();
+    let row = "SELECT body FROM log WHERE run = 1 AND first = 5";
+    let whole: Vec<u8> = db.query_row(row, [], |row| row.get(0)).unwrap();
+    let journal = place.open();
+    for at in 0..whole.len() {
+        let mut body = whole.clone();
+        body[at] ^= 1;
+        db.execute("UPDATE log SET body = ?1 WHERE run = 1 AND first = 5", [body]).unwrap();
+        let error = place.says(journal.records(&"a".into(), 0).await.unwrap_err());
+        let named = ["record 5 ", "record 6 "].iter().any(|name| error.message().contains(name));
+        assert!(named, "byte {at}: {error:?}");
+    }
+    db.execute("UPDATE log SET body = ?1 WHERE run = 1 AND first = 5", [whole]).unwrap();
+    assert_eq!(journal.records(&"a".into(), 0).await.unwrap().len(), 32);
 }
 
 /// Numbers that look random and are the same every time.
@@ -74,8 +99,7 @@ async fn a_flipped_bit_is_an_error_or_makes_no_difference() {
         for spot in spots {
             let mut bytes = whole.clone();
             bytes[page * 4096 + spot] ^= 1 << dice.below(8);
-            fs::write(place.path(), &bytes).unwrap();
-            let _ = fs::remove_file(place.log());
+            place.put(&bytes);
             tried += 1;
             let journal = match SqliteJournal::open(&place.path()) {
                 Ok(journal) => journal,
@@ -134,7 +158,7 @@ async fn a_torn_log_leaves_what_was_committed_before() {
             if let (true, Some(byte)) = (flip, log.get_mut(length)) {
                 *byte ^= 1 << (n % 8);
             }
-            fs::write(torn.path(), &file).unwrap();
+            torn.put(&file);
             fs::write(torn.log(), &log).unwrap();
             let journal = torn.open();
             let Some(run) = journal.run(&"a".into()).await.unwrap() else {

@@ -36,6 +36,17 @@ impl Place {
         self.folder.path().join("state").join("journal.db-wal")
     }
 
+    fn mark(&self) -> PathBuf {
+        self.folder.path().join("state").join("journal.db-mark")
+    }
+
+    /// Puts other bytes in the place of the database, as if there had never been more.
+    fn put(&self, bytes: &[u8]) {
+        let _ = fs::remove_file(self.log());
+        let _ = fs::remove_file(self.mark());
+        fs::write(self.path(), bytes).unwrap();
+    }
+
     fn open(&self) -> SqliteJournal {
         SqliteJournal::open(&self.path()).unwrap()
     }
@@ -244,7 +255,7 @@ async fn a_failure_of_one_is_not_that_of_its_neighbours() {
     }
     let a = claim(&journal, "a", "one", 1).await;
     let b = claim(&journal, "b", "one", 1).await;
-    place.raw().execute("UPDATE runs SET step = 7, sum = 'x' WHERE id = 'a'", []).unwrap();
+    place.raw().execute("UPDATE heads SET step = 7 WHERE run = 1", []).unwrap();
     let (first, second, damaged, word) = (both(1), both(2), a.run.clone(), answer(1));
     let (x, y, z) = tokio::join!(
         journal.append(&b, &first, t(2), Sync::Now),
@@ -264,11 +275,12 @@ async fn a_failure_of_one_append_is_that_of_the_next() {
     let journal = place.open();
     journal.prepare(new_run("a"), t(0)).await.unwrap();
     let tenure = claim(&journal, "a", "one", 1).await;
-    // In the way of record 4, so that only the transaction finds out.
-    place.raw().execute("INSERT INTO records VALUES ('a', 4, '', '', '')", []).unwrap();
+    // So that only the transaction finds out.
+    let wall = "CREATE TRIGGER wall BEFORE INSERT ON log BEGIN SELECT RAISE(ABORT, 'in the way'); END";
+    place.raw().execute_batch(wall).unwrap();
     journal.append(&tenure, &both(1), t(2), Sync::Soon).await.unwrap();
     let error = place.says(journal.append(&tenure, &both(2), t(3), Sync::Now).await.unwrap_err());
-    assert!(format!("{error:?}").contains("UNIQUE"), "{error:?}");
+    assert!(format!("{error:?}").contains("in the way"), "{error:?}");
     assert_eq!(journal.run(&"a".into()).await.unwrap().unwrap().seq, 2);
 }
 
@@ -296,7 +308,7 @@ async fn a_database_that_may_not_be_written_is_named() {
 }
 
 #[tokio::test]
-async fn after_a_failed_commit_nothing_more_is_written() {
+async fn after_a_failed_commit_the_database_is_opened_again() {
     let place = Place::new();
     let journal = place.open();
     journal.prepare(new_run("a"), t(0)).await.unwrap();
@@ -304,15 +316,59 @@ async fn after_a_failed_commit_nothing_more_is_written() {
     // Checked only by COMMIT itself, which makes it fail there.
     let broken =
         "PRAGMA defer_foreign_keys = ON; INSERT INTO signals (run, body, sum) VALUES ('none', '', '')";
-    let first = place.says(journal.sql(broken).await.unwrap_err());
-    for _ in 0..2 {
-        let error = place.says(journal.append(&tenure, &both(1), t(2), Sync::Now).await.unwrap_err());
-        assert_eq!(format!("{error:?}"), format!("{first:?}"));
-        assert_eq!(kind(journal.heartbeat(&owner("one"), t(2000)).await), ErrorKind::Storage);
+    for step in 1..=3 {
+        place.says(journal.sql(broken).await.unwrap_err());
+        journal.append(&tenure, &both(step), t(2), Sync::Now).await.unwrap();
     }
-    assert_eq!(journal.run(&"a".into()).await.unwrap().unwrap().seq, 2);
+    // Not while another file lies there, however often it is tried.
+    place.says(journal.sql(broken).await.unwrap_err());
+    let aside = place.path().with_extension("aside");
+    fs::rename(place.path(), &aside).unwrap();
+    for _ in 0..2 {
+        place.says(journal.append(&tenure, &both(4), t(2), Sync::Now).await.unwrap_err());
+    }
+    fs::rename(&aside, place.path()).unwrap();
+    journal.append(&tenure, &both(4), t(2), Sync::Now).await.unwrap();
+    let records = journal.records(&"a".into(), 0).await.unwrap();
     drop(journal);
-    place.open().append(&tenure, &both(1), t(2), Sync::Now).await.unwrap();
+    assert_eq!(place.open().records(&"a".into(), 0).await.unwrap(), records);
+    assert_eq!(records.len(), 10);
+}
+
+#[tokio::test]
+async fn a_database_that_lost_what_was_written_is_an_error() {
+    let place = Place::new();
+    let journal = place.open();
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let (first, log) = (fs::read(place.path()).unwrap(), fs::read(place.log()).unwrap());
+    let tenure = claim(&journal, "a", "one", 1).await;
+    journal.append(&tenure, &both(1), t(2), Sync::Now).await.unwrap();
+    drop(journal);
+    let whole = fs::read(place.path()).unwrap();
+    let lost = || {
+        let error = place.refused();
+        assert!(error.message().contains("lost records"), "{error:?}");
+        assert!(error.hints()[1].contains("journal.db-mark"), "{error:?}");
+        assert!(SqliteJournal::open_read_only(&place.path()).is_err());
+    };
+    // The file is gone, is empty, or comes without the log that held the rest.
+    fs::remove_file(place.path()).unwrap();
+    lost();
+    fs::write(place.path(), b"").unwrap();
+    lost();
+    fs::write(place.path(), &first).unwrap();
+    lost();
+    // An older moment of both is a loss as well.
+    fs::write(place.path(), &first).unwrap();
+    fs::write(place.log(), &log).unwrap();
+    lost();
+    // Whole again, or said to be all that there is.
+    let _ = fs::remove_file(place.log());
+    fs::write(place.path(), &whole).unwrap();
+    assert_eq!(place.open().records(&"a".into(), 0).await.unwrap().len(), 4);
+    fs::remove_file(place.mark()).unwrap();
+    fs::write(place.path(), b"").unwrap();
+    assert_eq!(place.open().run(&"a".into()).await.unwrap(), None);
 }
 
 #[cfg(unix)]
@@ -325,6 +381,7 @@ async fn a_file_that_was_deleted_takes_nothing_more() {
     place.says(journal.prepare(new_run("b"), t(0)).await.unwrap_err());
     place.says(journal.run(&"a".into()).await.unwrap_err());
     // Not even when another file takes its place.
+    fs::remove_file(place.mark()).unwrap();
     drop(place.open());
     place.says(journal.prepare(new_run("b"), t(0)).await.unwrap_err());
 
@@ -336,14 +393,14 @@ async fn a_file_that_was_deleted_takes_nothing_more() {
 }
 
 #[tokio::test]
-async fn a_writer_that_is_gone_keeps_nobody_waiting() {
+async fn a_panic_keeps_nobody_waiting() {
     let place = Place::new();
     let journal = place.open();
     let panics = journal.write(|_| -> Rows<()> { panic!("on purpose, in a test") });
     assert_eq!(kind(panics.await), ErrorKind::Storage);
-    assert_eq!(kind(journal.prepare(new_run("a"), t(0)).await), ErrorKind::Storage);
+    assert!(journal.prepare(new_run("a"), t(0)).await.unwrap());
     drop(journal);
-    assert!(place.open().prepare(new_run("a"), t(0)).await.unwrap());
+    assert!(!place.open().prepare(new_run("a"), t(0)).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

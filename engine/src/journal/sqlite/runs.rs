@@ -1,0 +1,381 @@
+//! The rows of runs: what a run is about, how it stands, and where its records end.
+//!
+//! A run has two rows. The one in `runs` changes when its state does; the one in `heads` moves with
+//! every record and is small and of fixed size, so that those of many runs lie on one page.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+use sha2::{Digest, Sha256};
+
+use super::values::{
+    Fault, Rows, column, damaged, json, parse, parse_status, parse_time, seal, signed, text, unsigned,
+};
+use super::{duties, log, rows};
+use crate::error::Error;
+use crate::event::{Effected, Event, Record, RunId, Source, hex, unhex};
+use crate::journal::{OwnerId, RunFilter, Status, Summary, derive, fenced, unknown};
+
+/// A run, and where its rows are.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) summary: Summary,
+    pub(super) place: Place,
+}
+
+/// Where the rows of a run are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    /// The number of the run in this database.
+    run: i64,
+    /// The row of its first record in the log.
+    first: i64,
+    /// The row of its last.
+    last: i64,
+}
+
+const RUN: &str = "
+    SELECT id, runbook, status, created, wake, park, owner, runs.sum,
+           n, first, last, seq, epoch, step, second, nanosecond, hash, heads.sum
+    FROM runs LEFT JOIN heads ON run = n";
+
+/// Returns one run, if there is one.
+pub(super) fn find(db: &Connection, id: &RunId) -> Rows<Option<Stored>> {
+    let mut statement = db.prepare_cached(&format!("{RUN} WHERE id = ?1"))?;
+    let mut rows = statement.query([id.as_str()])?;
+    rows.next()?.map(read).transpose()
+}
+
+/// Returns one run.
+pub(super) fn known(db: &Connection, id: &RunId) -> Rows<Stored> {
+    find(db, id)?.ok_or_else(|| Fault::Said(unknown(id)))
+}
+
+/// Returns runs, newest first.
+pub(super) fn list(db: &Connection, filter: &RunFilter) -> Rows<Vec<Summary>> {
+    // The condition is word for word that of the index `runs_open`.
+    let open = if filter.open { "WHERE status IN ('prepared', 'running', 'parked')" } else { "" };
+    let mut statement =
+        db.prepare_cached(&format!("{RUN} {open} ORDER BY created DESC, id DESC LIMIT ?1"))?;
+    let limit = if filter.limit == 0 { -1 } else { i64::try_from(filter.limit).unwrap_or(-1) };
+    statement.query_and_then([limit], |row| Ok(read(row)?.summary))?.collect()
+}
+
+/// Returns runs whose id begins with a text, in the order of ids.
+pub(super) fn beginning(db: &Connection, with: &str, limit: usize) -> Rows<Vec<Summary>> {
+    let mut statement = db.prepare_cached(&format!("{RUN} WHERE id >= ?1 ORDER BY id LIMIT ?2"))?;
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut found = statement
+        .query_and_then(params![with, most], |row| Ok(read(row)?.summary))?
+        .collect::<Rows<Vec<Summary>>>()?;
+    found.retain(|run| run.id.as_str().starts_with(with));
+    Ok(found)
+}
+
+/// Returns runs that should be driven, the longest due first.
+pub(super) fn due(db: &Connection, now: Timestamp, limit: usize) -> Rows<Vec<RunId>> {
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let id = |row: &Row<'_>, n: usize| column::<String>(row, n, &"the name of a run").map(RunId::from);
+
+    // Two short walks along two indexes: first those that wake by the time,
+    let mut due = db
+        .prepare_cached(
+            "SELECT wake, id FROM runs WHERE wake IS NOT NULL AND wake <= ?1 ORDER BY wake, id LIMIT ?2",
+        )?
+        .query_and_then(params![text(now), most], |row| -> Rows<(Timestamp, RunId)> {
+            let what = "the wake time of a run";
+            Ok((parse_time(&column::<String>(row, 0, &what)?, &what)?, id(row, 1)?))
+        })?
+        .collect::<Rows<Vec<_>>>()?;
+
+    // then those that somebody drives, a few owners with all their runs.
+    let owners = db
+        .prepare_cached("SELECT DISTINCT owner FROM runs WHERE owner IS NOT NULL")?
+        .query_and_then([], |row| column::<String>(row, 0, &"the owner of a run").map(OwnerId::from))?
+        .collect::<Rows<Vec<_>>>()?;
+    let mut driven = db.prepare_cached("SELECT id FROM runs WHERE owner = ?1 ORDER BY id LIMIT ?2")?;
+    for by in owners {
+        let until = rows::owner(db, &by)?
+            .ok_or_else(|| damaged(&format!("the heartbeat of process {}", by.as_str())))?;
+        if until <= now {
+            for row in driven.query_and_then(params![by.as_str(), most], |row| id(row, 0))? {
+                due.push((until, row?));
+            }
+        }
+    }
+    due.sort();
+    due.truncate(limit);
+    Ok(due.into_iter().map(|(_, id)| id).collect())
+}
+
+/// Returns the records of a run after number `after`, checked up to the last one.
+///
+/// Wants a transaction around it, so that the run and its records are of one moment.
+pub(super) fn records(db: &Connection, id: &RunId, after: u64) -> Rows<Vec<Record>> {
+    let Stored { summary, place } = known(db, id)?;
+    log::records(db, id, (place.run, place.last), (summary.seq, &summary.hash), after)
+}
+
+/// Returns the texts of a run in the order in which its first record names them.
+pub(super) fn sources(db: &Connection, id: &RunId) -> Rows<Vec<Source>> {
+    log::sources(db, id, known(db, id)?.place.first)
+}
+
+/// Adds a run with its first record and its texts. Returns whether it is new.
+pub(super) fn add(db: &Connection, summary: &Summary, first: &Record, sources: &[Source]) -> Rows<bool> {
+    let park = summary.park.as_ref().map(json).transpose()?;
+    let run: i64 =
+        db.prepare_cached("SELECT coalesce(max(n), 0) + 1 FROM runs")?.query_row([], |row| row.get(0))?;
+    let added = db
+        .prepare_cached(
+            "INSERT INTO runs (n, id, runbook, status, created, wake, park, owner, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute(params![
+            run,
+            summary.id.as_str(),
+            summary.runbook,
+            summary.status.as_str(),
+            text(summary.created),
+            summary.wake.map(text),
+            park,
+            summary.owner.as_ref().map(OwnerId::as_str),
+            seal_state(run, summary, park.as_deref()),
+        ])?;
+    if added == 0 {
+        return Ok(false);
+    }
+    let row = log::add(db, run, 0, std::slice::from_ref(first))?;
+    let place = Place { run, first: row, last: row };
+    let head = Head::of(summary, place)?;
+    db.prepare_cached(
+        "INSERT INTO heads (run, first, last, seq, epoch, step, second, nanosecond, hash, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?
+    .execute(params![
+        run,
+        row,
+        row,
+        head.seq,
+        head.epoch,
+        head.step,
+        head.second,
+        head.nanosecond,
+        head.hash,
+        head.sum
+    ])?;
+    for source in sources {
+        log::add_text(db, &source.text)?;
+    }
+    Ok(true)
+}
+
+/// Returns whether [`advance`] has to know an event: more follows from it than the run's next state.
+pub(super) fn has_consequences(event: &Event) -> bool {
+    matches!(event, Event::Signalled { .. } | Event::Finished { parent: Some(_), .. })
+        || !event.effected().is_empty()
+}
+
+/// Moves a run on from `before` to `after`, and writes the records and what follows from them.
+///
+/// Returns whether a word from outside still waits. This is where a void tenure is found out: the
+/// row is changed only if it is still the one that the caller knows.
+pub(super) fn advance(
+    db: &Connection,
+    place: &mut Place,
+    before: &Summary,
+    after: &mut Summary,
+    events: &[Event],
+    records: &[Record],
+) -> Rows<bool> {
+    for event in events {
+        rows::consume(db, &after.id, event)?;
+    }
+    let waiting = rows::has_signal(db, &after.id)?;
+    if let (true, Some(last)) = (waiting && after.status == Status::Parked, records.last()) {
+        derive::summon(after, rows::signals(db, &after.id)?.iter(), last.at);
+    }
+    if !records.is_empty() {
+        place.last = log::add(db, place.run, place.last, records)?;
+    }
+    if !move_head(db, *place, before, after)? {
+        let now = known(db, &after.id)?.summary;
+        return Err(Fault::Said(if now.epoch == before.epoch {
+            let next = before.seq + 1;
+            Error::storage(format!(
+                "record {next} of run {} may not follow: the journal has {}",
+                now.id, now.seq
+            ))
+        } else {
+            fenced(&now.id)
+        }));
+    }
+    change(db, *place, before, after)?;
+    for event in events {
+        if let Some((parent, signal)) = derive::told(&after.id, event) {
+            match rows::add_signal(db, parent, &signal, after.updated) {
+                // A parent that is over waits for nothing.
+                Ok(()) | Err(Fault::Said(_)) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+    for effect in events.iter().flat_map(Event::effected) {
+        match effect {
+            Effected::LeaseOpened(lease) => duties::put_lease(db, lease)?,
+            Effected::LeaseClosed { id } => {
+                duties::remove_lease(db, id)?;
+            }
+            Effected::Scheduled(appointment) => duties::put_schedule(db, appointment)?,
+            Effected::Unscheduled { id } => {
+                duties::remove_schedule(db, id)?;
+            }
+        }
+    }
+    Ok(waiting)
+}
+
+/// Writes the state of a run over, if it differs. Whoever calls it has seen that the row is `before`.
+pub(super) fn change(db: &Connection, place: Place, before: &Summary, after: &Summary) -> Rows<()> {
+    let same = before.status == after.status
+        && before.owner == after.owner
+        && before.wake == after.wake
+        && before.park == after.park;
+    if same {
+        return Ok(());
+    }
+    let park = after.park.as_ref().map(json).transpose()?;
+    db.prepare_cached(
+        "UPDATE runs SET status = ?2, wake = ?3, park = ?4, owner = ?5, sum = ?6 WHERE n = ?1",
+    )?
+    .execute(params![
+        place.run,
+        after.status.as_str(),
+        after.wake.map(text),
+        park,
+        after.owner.as_ref().map(OwnerId::as_str),
+        seal_state(place.run, after, park.as_deref()),
+    ])?;
+    Ok(())
+}
+
+/// Moves the head of a run, if it still is what it was before. Returns whether it was.
+fn move_head(db: &Connection, place: Place, before: &Summary, after: &Summary) -> Rows<bool> {
+    let head = Head::of(after, place)?;
+    let changed = db
+        .prepare_cached(
+            "UPDATE heads SET last = ?5, seq = ?6, epoch = ?7, step = ?8, second = ?9, nanosecond = ?10,
+                 hash = ?11, sum = ?12
+             WHERE run = ?1 AND epoch = ?2 AND seq = ?3 AND hash = ?4",
+        )?
+        .execute(params![
+            place.run,
+            signed(before.epoch)?,
+            signed(before.seq)?,
+            raw(&before.hash),
+            place.last,
+            head.seq,
+            head.epoch,
+            head.step,
+            head.second,
+            head.nanosecond,
+            head.hash,
+            head.sum,
+        ])?;
+    Ok(changed == 1)
+}
+
+/// The columns of a head that come from the run.
+struct Head {
+    seq: i64,
+    epoch: i64,
+    step: u32,
+    second: i64,
+    nanosecond: i32,
+    hash: [u8; 32],
+    /// SQLite itself does not notice a flipped bit in a value.
+    sum: i64,
+}
+
+impl Head {
+    fn of(summary: &Summary, place: Place) -> Rows<Head> {
+        let mut head = Head {
+            seq: signed(summary.seq)?,
+            epoch: signed(summary.epoch)?,
+            step: summary.step,
+            second: summary.updated.as_second(),
+            nanosecond: summary.updated.subsec_nanosecond(),
+            hash: raw(&summary.hash),
+            sum: 0,
+        };
+        head.sum = head.seal(place);
+        Ok(head)
+    }
+
+    fn seal(&self, place: Place) -> i64 {
+        let mut sum = Sha256::new();
+        for number in [place.run, place.first, place.last, self.seq, self.epoch, i64::from(self.step)] {
+            sum.update(number.to_le_bytes());
+        }
+        sum.update(self.second.to_le_bytes());
+        sum.update(self.nanosecond.to_le_bytes());
+        sum.update(self.hash);
+        let sum = sum.finalize();
+        sum.iter().take(8).fold(0, |all, byte| all << 8 | i64::from(*byte))
+    }
+}
+
+/// Returns the bytes of a hash. One that is not 64 digits fits nothing.
+fn raw(hash: &str) -> [u8; 32] {
+    unhex(hash).unwrap_or_default()
+}
+
+fn read(row: &Row<'_>) -> Rows<Stored> {
+    let id: String = column(row, 0, &"the name of a run")?;
+    let what = format!("the row of run {id}");
+    let time = |text: String| parse_time(&text, &what);
+    let park: Option<String> = column(row, 5, &what)?;
+    let place =
+        Place { run: column(row, 8, &what)?, first: column(row, 9, &what)?, last: column(row, 10, &what)? };
+    let head = Head {
+        seq: column(row, 11, &what)?,
+        epoch: column(row, 12, &what)?,
+        step: column(row, 13, &what)?,
+        second: column(row, 14, &what)?,
+        nanosecond: column(row, 15, &what)?,
+        hash: column(row, 16, &what)?,
+        sum: column(row, 17, &what)?,
+    };
+    let summary = Summary {
+        id: RunId::from(id),
+        runbook: column(row, 1, &what)?,
+        status: parse_status(&column::<String>(row, 2, &what)?).ok_or_else(|| damaged(&what))?,
+        created: time(column(row, 3, &what)?)?,
+        updated: Timestamp::new(head.second, head.nanosecond).map_err(|_| damaged(&what))?,
+        wake: column::<Option<String>>(row, 4, &what)?.map(time).transpose()?,
+        // Damage is noticed by the sum. What is whole and yet no reason is one of a newer version.
+        park: park.as_deref().and_then(|text| parse(text, &what).ok()),
+        step: head.step,
+        seq: unsigned(head.seq, &what)?,
+        hash: hex(&head.hash),
+        epoch: unsigned(head.epoch, &what)?,
+        owner: column::<Option<String>>(row, 6, &what)?.map(OwnerId::from),
+    };
+    let sound = column::<String>(row, 7, &what)? == seal_state(place.run, &summary, park.as_deref())
+        && head.sum == head.seal(place);
+    if sound { Ok(Stored { summary, place }) } else { Err(damaged(&what)) }
+}
+
+/// Returns the sum over the state of a run. `park` is the text in its column: JSON that is read and
+/// written again need not be the same text.
+fn seal_state(run: i64, summary: &Summary, park: Option<&str>) -> String {
+    seal(&[
+        &run.to_string(),
+        summary.id.as_str(),
+        &summary.runbook,
+        summary.status.as_str(),
+        &text(summary.created),
+        &summary.wake.map(text).unwrap_or_default(),
+        park.unwrap_or_default(),
+        summary.owner.as_ref().map_or("", OwnerId::as_str),
+    ])
+}
