@@ -213,41 +213,69 @@ fn has_open_ports(stage: &Stage) -> bool {
     !crate::support::world::open_ports(&stage.lab.snapshot()).is_empty()
 }
 
-/// A service that is stopped in good order while it closes a port, by the schedule or by the lease, leaves that to the
-/// next one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_service_that_stops_while_it_closes_leaves_that_to_the_next() {
-    for (name, by_hand) in [("TERM", false), ("HUP", false), ("INT", true)] {
-        // A closing takes two seconds.
-        let stage = Stage::new(30).await;
-        tokio::task::block_in_place(|| {
-            let opened = stage.relight(&["run", FLAGSHIP, "vm=web-01", "disable_after=5m"]);
-            assert_eq!(opened.code, Some(0), "{opened:?}");
-            let run = stage.newest(FLAGSHIP).expect("the run")["id"].as_str().expect("an id").to_owned();
-            let lease = format!("{run}-3");
-            let closer = match by_hand {
-                false => stage.command(&["serve"]).spawn(),
-                true => stage.command(&["leases", "close", &lease]).spawn(),
-            };
-            let closer = closer.expect("relight starts");
-            until("the port is being closed", || removes(&stage.lab.ledger()) == 1);
-            signal(closer.id(), name);
-            let stopped = ended(closer);
-            println!("leases: SIG{name} ended it with {:?}", stopped.code);
-            let serve = stage.command(&["serve"]).spawn().expect("relight starts");
-            until("nothing is open", || {
-                !has_open_ports(&stage) && stage.relight(&["leases", "--json"]).out.is_empty()
-            });
-            until("every run is over", || {
-                stage.relight(&["runs", "list", "--open", "--json"]).out.is_empty()
-            });
-            signal(serve.id(), "TERM");
-            let served = ended(serve);
-            assert_eq!(served.code, Some(0), "{served:?}");
-            assert_eq!(removes(&stage.lab.ledger()), 1, "{name}");
-            assert_eq!(stage.complaints(), Vec::<String>::new());
+/// Stops, with a signal, a process that is closing a port; the next service must close it, with no second request.
+async fn stopped_while_it_closes(name: &str, open: &str, closer: impl Fn(&str) -> Vec<String>) {
+    // A closing takes eight seconds.
+    let stage = Stage::new(30).await;
+    tokio::task::block_in_place(|| {
+        let text = crate::support::world::runbook(&["azure:write"], open);
+        let file = stage.sealed.write("work/open.rhai", &text).to_string_lossy().into_owned();
+        let opened = stage.relight(&["run", &file]);
+        assert_eq!(opened.code, Some(0), "{opened:?}");
+        let listed = stage.relight(&["leases", "--json"]);
+        let lease: serde_json::Value = serde_json::from_str(listed.out.trim()).expect("one open lease");
+        let args = closer(lease["id"].as_str().expect("an id"));
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let closer = stage.command(&args).spawn().expect("relight starts");
+        until("the port is being closed", || removes(&stage.lab.ledger()) == 1);
+        signal(closer.id(), name);
+        let stopped = ended(closer);
+        assert!(has_open_ports(&stage), "it was stopped too late: {stopped:?}");
+        println!("leases: SIG{name} ended {args:?} with {:?}", stopped.code);
+
+        let serve = stage.command(&["serve"]).spawn().expect("relight starts");
+        until("nothing is open", || {
+            !has_open_ports(&stage) && stage.relight(&["leases", "--json"]).out.is_empty()
         });
-    }
+        until("every run is over", || stage.relight(&["runs", "list", "--open", "--json"]).out.is_empty());
+        signal(serve.id(), "TERM");
+        let served = ended(serve);
+        assert_eq!(served.code, Some(0), "{served:?}");
+        assert_eq!(removes(&stage.lab.ledger()), 1);
+        assert_eq!(stage.complaints(), Vec::<String>::new());
+    });
+}
+
+fn serve(_lease: &str) -> Vec<String> {
+    vec!["serve".to_owned()]
+}
+
+/// Open for five minutes, and nobody planned to close it.
+const LEASED: &str = r#"vmconnect::enable("web-01", #{ open_for: "5m" })"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_service_that_is_stopped_during_a_scheduled_disable_leaves_it_to_the_next() {
+    let scheduled = r#"
+        let console = vmconnect::enable("web-01");
+        schedule::after("5m", "disable-vm-connect", #{ vm: console.vm })
+    "#;
+    stopped_while_it_closes("TERM", scheduled, serve).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_service_that_is_stopped_during_the_closing_of_a_lease_leaves_it_to_the_next() {
+    stopped_while_it_closes("TERM", LEASED, serve).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_service_that_is_hung_up_on_while_it_closes_leaves_that_to_the_next() {
+    stopped_while_it_closes("HUP", LEASED, serve).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_person_who_interrupts_a_closing_leaves_it_to_the_service() {
+    let close = |lease: &str| ["leases", "close", lease].map(str::to_owned).to_vec();
+    stopped_while_it_closes("INT", LEASED, close).await;
 }
 
 /// What is open too long is told by every command that is asked, and by the service unasked.
