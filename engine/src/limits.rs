@@ -11,14 +11,17 @@ use crate::error::{Error, Result};
 /// A result with more JSON than this lies out of line.
 pub const INLINE: usize = 64 << 10;
 
-/// The largest result, as JSON.
-pub const RESULT: usize = 8 << 20;
+/// The largest value that a step takes or gives, as JSON.
+pub const VALUE: usize = 8 << 20;
 
 /// The largest record.
 pub const RECORD: usize = 16 << 20;
 
-/// How deep a result may be nested; a script's own values may be as deep.
+/// How deep a value that a step takes or gives may be nested.
 pub const DEPTH: usize = 64;
+
+/// The most parts of a value that a script reads: the items of lists, the entries of maps.
+pub const PARTS: usize = 250_000;
 
 /// How deep the JSON of a record may be nested: less than what its reader takes, which is 128.
 const RECORD_DEPTH: usize = 120;
@@ -45,8 +48,8 @@ pub(crate) fn fit(value: &Value) -> Result<Fit> {
     if depth(&text) > DEPTH {
         return Err(Error::rejected(format!("the result is nested more than {DEPTH} deep")));
     }
-    if text.len() > RESULT {
-        let (size, most) = (text.len() >> 20, RESULT >> 20);
+    if text.len() > VALUE {
+        let (size, most) = (text.len() >> 20, VALUE >> 20);
         return Err(Error::rejected(format!("the result has {size} MiB, and at most {most} MiB are kept"))
             .hint("ask for less, such as with a filter or a page size"));
     }
@@ -137,7 +140,7 @@ mod tests {
         };
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!(vec!["machine"; 7_000]));
         assert_eq!(fit(&nested(DEPTH + 1)).unwrap_err().kind(), ErrorKind::Rejected);
-        assert_eq!(fit(&json!("x".repeat(RESULT))).unwrap_err().kind(), ErrorKind::Rejected);
+        assert_eq!(fit(&json!("x".repeat(VALUE))).unwrap_err().kind(), ErrorKind::Rejected);
     }
 
     #[test]

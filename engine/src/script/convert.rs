@@ -7,15 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use rhai::{Array, Dynamic, Map};
 use serde_json::{Number, Value};
 
+use crate::limits::{DEPTH, PARTS, VALUE};
 use crate::recorded::{Special, escaped, unescaped};
 use crate::value::SecretRef;
-
-/// How deep values may be nested.
-pub(crate) const DEPTH: usize = 64;
-/// The longest value, in bytes of JSON.
-pub(crate) const SIZE: usize = 8 << 20;
-/// The most parts of a value: the items of lists, the entries of maps.
-pub(crate) const PARTS: usize = 250_000;
 
 /// Turns a script's value into JSON of the recorded form.
 ///
@@ -42,7 +36,7 @@ struct Room {
 
 impl Default for Room {
     fn default() -> Self {
-        Room { bytes: SIZE, parts: PARTS }
+        Room { bytes: VALUE, parts: PARTS }
     }
 }
 
@@ -65,7 +59,7 @@ impl Room {
 
     fn take_bytes(&mut self, bytes: usize) -> Result<(), String> {
         self.bytes =
-            self.bytes.checked_sub(bytes).ok_or_else(|| format!("a value may have {} MiB", SIZE >> 20))?;
+            self.bytes.checked_sub(bytes).ok_or_else(|| format!("a value may have {} MiB", VALUE >> 20))?;
         Ok(())
     }
 }
@@ -301,7 +295,7 @@ mod tests {
             deep = json!([deep]);
         }
         let many = Value::from(vec![0; PARTS + 1]);
-        let long = Value::from("\u{1}".repeat(SIZE / 6 + 1));
+        let long = Value::from("\u{1}".repeat(VALUE / 6 + 1));
         for (value, says) in [(deep, "64 deep"), (many, "250000 parts"), (long, "8 MiB")] {
             assert!(check(&value).expect_err(says).contains(says));
             let there = from_json(&value).unwrap();

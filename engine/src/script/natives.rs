@@ -11,9 +11,10 @@ use rhai::{
 };
 use serde_json::Value;
 
-use super::convert::{self, DEPTH, SIZE};
+use super::convert;
 use super::raise::{mistake, raised};
 use crate::error::Error;
+use crate::limits::{DEPTH, VALUE};
 use crate::recorded;
 
 type Result<T> = std::result::Result<T, Box<EvalAltResult>>;
@@ -138,7 +139,7 @@ fn show(context: &NativeCallContext<'_>, write: impl FnOnce(&mut Page)) -> Strin
     let mut page = Page::default();
     write(&mut page);
     if page.is_full {
-        let error = Error::script(format!("a text of a list or a map may have {} MiB", SIZE >> 20));
+        let error = Error::script(format!("a text of a list or a map may have {} MiB", VALUE >> 20));
         // It is noted that the script is over; the error itself would be lost.
         let _ = raised(&error.hint(format!("and show values that are nested {DEPTH} deep")), context);
     }
@@ -155,7 +156,7 @@ pub(super) fn shown(value: &Dynamic) -> String {
     page.text
 }
 
-/// A text that does not grow beyond [`SIZE`].
+/// A text that does not grow beyond [`VALUE`].
 #[derive(Default)]
 struct Page {
     text: String,
@@ -164,7 +165,7 @@ struct Page {
 
 impl Page {
     fn push(&mut self, text: &str) {
-        match self.text.len() + text.len() <= SIZE {
+        match self.text.len() + text.len() <= VALUE {
             true => self.text.push_str(text),
             false => self.is_full = true,
         }
@@ -182,7 +183,7 @@ impl Page {
         }
         if let Ok(text) = value.as_immutable_string_ref() {
             // Quoting may make a text six times as long.
-            match text.len() <= SIZE / 6 {
+            match text.len() <= VALUE / 6 {
                 true => return self.push(&format!("{:?}", text.as_str())),
                 false => self.is_full = true,
             }
@@ -295,7 +296,7 @@ fn same_maps(context: &NativeCallContext<'_>, a: &Map, b: &Map, depth: usize) ->
 }
 
 fn parse_json(json: &str) -> Result<Dynamic> {
-    bounded(Some(json.len()), SIZE, "JSON text")?;
+    bounded(Some(json.len()), VALUE, "JSON text")?;
     let value: Value = serde_json::from_str(json).map_err(|e| wrong(format!("this is no JSON: {e}")))?;
     convert::check(&value).and_then(|()| convert::from_json(&recorded::data(value))).map_err(wrong)
 }
