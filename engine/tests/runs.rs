@@ -11,8 +11,8 @@ use relight_engine::event::{Effected, Event, Lease, Park, RunEnd};
 use relight_engine::journal::{Journal, MemoryJournal, OwnerId, Status};
 use relight_engine::keeper::Keeper;
 use relight_engine::{
-    Cx, Driven, Effect, Engine, Error, ErrorKind, Library, Notice, Operation, Outcome, Probe, Redo, Result,
-    RunRequest,
+    Cx, Driven, Effect, Engine, Error, ErrorCode, ErrorKind, Library, Notice, Operation, Outcome, Probe,
+    Redo, Result, RunRequest,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -423,6 +423,8 @@ async fn no_script_swallows_a_stop_a_park_or_a_wrong_call() {
 async fn an_overdue_step_gets_more_time_once_for_every_resume() {
     let bench = Bench::new().with("a", r#"box::long("never")"#);
     let (run, first) = bench.run("a").await;
+    let Driven::Parked(Park::Exhausted { failure }, None) = &first else { panic!("{first:?}") };
+    assert_eq!(failure.code, Some(ErrorCode::TIMED_OUT), "{failure:?}");
     let engine = bench.engine();
     for round in 1..=3 {
         let before = bench.clock.now();

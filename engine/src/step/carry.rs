@@ -19,6 +19,7 @@ use super::child::{CHILD, child_of};
 use super::closing::Closer;
 use super::{Steps, Unwind, since, without_retry};
 use crate::clock::Interval;
+use crate::code::ErrorCode;
 use crate::cx::Cx;
 use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Effected, Event, Lease, Park, Progress, StepEnd};
@@ -461,6 +462,7 @@ impl Steps {
             ErrorKind::Transient,
             format!("`{operation}` is still under way after its deadline {deadline:.0}"),
         )
+        .code(ErrorCode::TIMED_OUT)
         .hint("it was not given up: resume the run to go on waiting, or stop it")
         .hint(format!("step {step} of run {}", self.tenure.run));
         if let Some(last) = last {
