@@ -278,6 +278,62 @@ async fn a_step_inside_sort_leaves_a_history_that_reads() {
     }
 }
 
+/// Every function that takes a function, each with one that calls for two items at least.
+const TAKING_A_FUNCTION: [&str; 22] = [
+    "[3, 1, 2].sort(|a, b| { CALL; a - b })",
+    "let l = [3, 1, 2]; l.sort_by(|a, b| { CALL; a - b })",
+    "[3, 1, 2].order(|a, b| { CALL; a - b })",
+    "[3, 1, 2].order_by(|a, b| { CALL; a - b })",
+    "[3, 3, 2].dedup(|a, b| { CALL; true })",
+    "[3, 1, 2].for_each(|| { CALL })",
+    "[3, 1, 2].map(|x| { CALL; x })",
+    "[3, 1, 2].filter(|x| { CALL; true })",
+    "[3, 1, 2].index_of(|x| { CALL; false })",
+    "[3, 1, 2].find(|x| { CALL; false })",
+    "[3, 1, 2].find_map(|x| { CALL; () })",
+    "[3, 1, 2].some(|x| { CALL; false })",
+    "[3, 1, 2].all(|x| { CALL; true })",
+    "[3, 1, 2].reduce(|sum, x| { CALL; x }, 0)",
+    "[3, 1, 2].reduce_rev(|sum, x| { CALL; x }, 0)",
+    "[3, 1, 2].drain(|x| { CALL; true })",
+    "[3, 1, 2].retain(|x| { CALL; true })",
+    "#{ a: 1, b: 2 }.map(|k, v| { CALL; v })",
+    "#{ a: 1, b: 2 }.filter(|k, v| { CALL; true })",
+    "#{ a: 1, b: 2 }.drain(|k, v| { CALL; true })",
+    "#{ a: 1, b: 2 }.retain(|k, v| { CALL; true })",
+    "let f = || { CALL }; f.call(); f.call()",
+];
+
+#[tokio::test]
+async fn an_error_inside_sort_is_the_error_of_sort() {
+    for shape in TAKING_A_FUNCTION {
+        for error in [r#"throw "nobody""#, r#"box::send("nobody")"#] {
+            // The error itself, and the error after a step that went well.
+            for (call, sent) in [
+                (error.to_owned(), vec!["caught"]),
+                (format!("box::send(\"x\"); {error}"), vec!["x", "caught"]),
+            ] {
+                let shape = shape.replace("CALL", &call);
+                let script = format!("try {{ {shape} }} catch {{ box::send(\"caught\"); }}");
+                let bench = Bench::with(&script);
+                let (run, driven) = bench.run().await;
+                assert!(matches!(driven, Driven::Ended(RunEnd::Succeeded { .. })), "{shape}: {driven:?}");
+                assert_eq!(bench.sent(), sent, "{shape}");
+                bench.engine().history(&run).await.unwrap();
+
+                // Nobody catches it: it is the error of the run.
+                let bench = Bench::with(&format!("{shape};\nbox::send(\"after\")"));
+                let (_, driven) = bench.run().await;
+                let Driven::Ended(RunEnd::Failed { failure, .. }) = driven else {
+                    panic!("{shape}: {driven:?}")
+                };
+                assert_eq!(failure.kind, ErrorKind::Rejected, "{shape}");
+                assert!(!bench.sent().contains(&"after".to_owned()), "{shape}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_stopped_mistake_runs_what_was_deferred() {
     let script =
