@@ -93,7 +93,7 @@ pub(crate) fn attempts(engine: &Engine, open: &OpenLease) -> String {
     let next = match (closing.is_driven, closing.again) {
         (true, _) => "; being closed now".to_owned(),
         (false, Some(again)) if again > now => format!("; tried again {}", relative(now, again)),
-        (false, _) => String::new(),
+        (false, _) => "; its closing was begun and put down, and `relight serve` goes on with it".to_owned(),
     };
     format!("{last}{next}")
 }

@@ -232,6 +232,9 @@ async fn stopped_while_it_closes(name: &str, open: &str, closer: impl Fn(&str) -
         let stopped = ended(closer);
         assert!(has_open_ports(&stage), "it was stopped too late: {stopped:?}");
         println!("leases: SIG{name} ended {args:?} with {:?}", stopped.code);
+        let between = stage.relight(&["leases"]);
+        assert!(between.out.contains("its closing was begun and put down"), "{between:?}");
+        assert!(between.err.contains("Nobody closes it"), "{between:?}");
 
         let serve = stage.command(&["serve"]).spawn().expect("relight starts");
         until("nothing is open", || {
@@ -250,14 +253,14 @@ fn serve(_lease: &str) -> Vec<String> {
     vec!["serve".to_owned()]
 }
 
-/// Open for five minutes, and nobody planned to close it.
-const LEASED: &str = r#"vmconnect::enable("web-01", #{ open_for: "5m" })"#;
+/// Open for one minute, and nobody planned to close it.
+const LEASED: &str = r#"vmconnect::enable("web-01", #{ open_for: "1m" })"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_service_that_is_stopped_during_a_scheduled_disable_leaves_it_to_the_next() {
     let scheduled = r#"
         let console = vmconnect::enable("web-01");
-        schedule::after("5m", "disable-vm-connect", #{ vm: console.vm })
+        schedule::after("1m", "disable-vm-connect", #{ vm: console.vm })
     "#;
     stopped_while_it_closes("TERM", scheduled, serve).await;
 }
@@ -270,6 +273,11 @@ async fn a_service_that_is_stopped_during_the_closing_of_a_lease_leaves_it_to_th
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_service_that_is_hung_up_on_while_it_closes_leaves_that_to_the_next() {
     stopped_while_it_closes("HUP", LEASED, serve).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_service_that_is_killed_while_it_closes_leaves_that_to_the_next() {
+    stopped_while_it_closes("KILL", LEASED, serve).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

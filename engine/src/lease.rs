@@ -22,7 +22,7 @@ use crate::core::Core;
 use crate::engine::Engine;
 use crate::error::{Error, Failure, Result};
 use crate::event::{Cause, Event, ForgottenLease, Lease, Park, RunEnd, RunId};
-use crate::journal::{LeaseFilter, Status, Summary};
+use crate::journal::{LeaseFilter, Presence, Status, Summary};
 use crate::operation::Declaration;
 use crate::prepare::RunRequest;
 
@@ -67,7 +67,7 @@ pub struct OpenLease {
 pub struct ClosingState {
     /// The run that closes it.
     pub run: RunId,
-    /// Whether a process drives that run.
+    /// Whether a process drives that run. One that died does not.
     pub is_driven: bool,
     /// When it tries again.
     pub again: Option<Timestamp>,
@@ -177,7 +177,7 @@ impl Engine {
         let Some(first) = self.0.first_on(&lease.door).await? else { return Ok(None) };
         let Some(run) = self.0.last_closing(&first).await?.run else { return Ok(None) };
         let mut state = ClosingState {
-            is_driven: run.status == Status::Running,
+            is_driven: self.driver(&run).is_some_and(|driver| driver != Presence::Gone),
             again: run.wake,
             failed: 0,
             trouble: None,

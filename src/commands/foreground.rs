@@ -127,8 +127,11 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
                 terminal::complain(&error);
             }
             let now = engine.clock().now();
-            let until =
-                until.map(|until| format!(" and goes on {}", relative(now, until))).unwrap_or_default();
+            let until = match until {
+                Some(until) if until > now => format!(" and goes on {}", relative(now, until)),
+                Some(_) => " until a `relight serve` takes it up".to_owned(),
+                None => String::new(),
+            };
             match park {
                 Park::Question { text, choices } => {
                     let answer = choices.first().map_or("ANSWER", String::as_str);
