@@ -11,7 +11,7 @@ use std::time::Duration;
 use relight_engine::clock::Interval;
 use relight_engine::{Engine, Error, Failure, OpenLease, Result};
 
-use crate::words::{brief, relative};
+use crate::words::{WHOLE, brief, relative};
 
 /// How often the leases are looked at.
 const LOOK: Duration = Duration::from_secs(30);
@@ -100,7 +100,7 @@ pub(crate) fn attempts(engine: &Engine, open: &OpenLease) -> String {
 
 /// Says why something failed in a line that a person may look up.
 fn why(failure: &Failure) -> String {
-    let message = brief(&failure.message, 300);
+    let message = brief(&failure.message, WHOLE);
     match failure.to_error().service_code() {
         Some(code) if !message.contains(code) => format!("{message} ({code})"),
         _ => message,

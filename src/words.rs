@@ -75,6 +75,10 @@ pub(crate) fn quoted(text: &str) -> String {
     }
 }
 
+/// How long an error is in a line that nobody may have to look further than: Azure names the action that
+/// is not allowed after four hundred characters.
+pub(crate) const WHOLE: usize = 600;
+
 /// Returns the first line of a text, shortened to `most` characters.
 pub(crate) fn brief(text: &str, most: usize) -> String {
     let line = text.lines().next().unwrap_or_default();

@@ -800,7 +800,9 @@ fn a_question_parks_a_run_that_nobody_watches() {
     let run = newest_run(&world);
     assert_snapshot!(world.relight(["runs", "--lab"]).run(), @r"
     RUN                   RUNBOOK  STATE   STEPS  CHANGED
-    [id1]  ask  parked  2  now  it asks: Restart web-01?  relight runs answer [id1] yes --lab
+    [id1]  ask  parked  2  now
+      it asks: Restart web-01?
+      relight runs answer [id1] yes --lab
     ");
     assert_snapshot!(world.in_lab(["runs", "answer", &run, "perhaps"]).run(), @r"
     --- stderr
@@ -988,7 +990,8 @@ fn a_detached_run_is_driven_by_whoever_serves() {
     let run = run.trim();
     assert_snapshot!(world.relight(["runs", "--lab"]).run(), @r"
     RUN                   RUNBOOK      STATE     STEPS  CHANGED
-    [id1]  site-report  prepared  0  now  relight serve --lab
+    [id1]  site-report  prepared  0  now
+      relight serve --lab
     ");
     let mut serve = world.in_lab(["serve"]).spawn();
     serve.wait_for("succeeded");

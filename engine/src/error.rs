@@ -186,6 +186,7 @@ impl Error {
         Error::storage(message).hint(
             "another version of the program wrote it: go on with the run there; nothing was written or sent",
         )
+        .hint("or give the run up: `relight runs abandon`")
     }
 
     /// Says by a stable word what went wrong, so that a script can decide on it.

@@ -396,6 +396,22 @@ impl Park {
         matches!(self, Park::Waiting | Park::Child { .. } | Park::HandedBack)
     }
 
+    /// Returns the error for which it is put away, if it is for one.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Park::Undecided { failure }
+            | Park::Exhausted { failure }
+            | Park::Denied { failure }
+            | Park::Halted { failure }
+            | Park::Mistake { failure, .. } => Some(failure),
+            Park::Waiting
+            | Park::Question { .. }
+            | Park::Interrupted
+            | Park::HandedBack
+            | Park::Child { .. } => None,
+        }
+    }
+
     /// Returns whether a word from outside makes the run go on. Any does while it waits or asks. What
     /// a person has to look at first hears only that it shall stop, or every answer and every child
     /// that comes late would wake it for nothing.

@@ -184,23 +184,20 @@ impl Engine {
             run: run.id,
         };
         for record in self.journal().records(&state.run, 0).await? {
-            let failure = match record.event()? {
-                Event::Prepared(prepared) if prepared.cause != (Cause::Lease { id: lease.id.clone() }) => {
+            let failure = match record.event() {
+                // One that another version closes is open all the same.
+                Err(error) => Some(error.to_failure()),
+                Ok(Event::Prepared(prepared)) if prepared.cause != Cause::Lease { id: lease.id.clone() } => {
                     return Ok(None);
                 }
-                Event::StepRetrying { failure, .. }
-                | Event::Parked {
-                    park:
-                        Park::Exhausted { failure }
-                        | Park::Denied { failure }
-                        | Park::Undecided { failure }
-                        | Park::Halted { failure }
-                        | Park::Mistake { failure, .. },
-                    ..
-                }
-                | Event::Finished { end: RunEnd::Failed { failure, .. }, .. } => failure,
-                _ => continue,
+                Ok(
+                    Event::StepRetrying { failure, .. }
+                    | Event::Finished { end: RunEnd::Failed { failure, .. }, .. },
+                ) => Some(failure),
+                Ok(Event::Parked { park, .. }) => park.failure().cloned(),
+                Ok(_) => None,
             };
+            let Some(failure) = failure else { continue };
             // An attempt that fails and then parks the run is one attempt.
             if state.trouble.as_ref().is_none_or(|(at, last)| *at != record.at || *last != failure) {
                 state.failed += 1;
@@ -226,7 +223,8 @@ impl Engine {
         Err(no_lease(id))
     }
 
-    /// Takes a lease off the list although nobody saw it closed. Who, when and why are kept.
+    /// Takes a lease off the list although nobody saw it closed. Who, when and why are kept. The run that
+    /// closes it is stopped: what it has sent it has sent, and it sends nothing more.
     ///
     /// # Errors
     /// `Invalid` when there is no such lease, or no reason is given; `Storage`.
@@ -234,9 +232,18 @@ impl Engine {
         if because.trim().is_empty() {
             return Err(Error::invalid("the reason for which the lease is forgotten is missing"));
         }
-        match self.journal().forget_lease(id, by, because.trim(), self.clock().now()).await? {
-            true => Ok(()),
-            false => Err(no_lease(id)),
+        let found = self.journal().leases_where(&LeaseFilter::Id(id.to_owned())).await?.pop();
+        let closing = match &found {
+            Some(lease) => self.closing_of(lease).await?,
+            None => None,
+        };
+        if !self.journal().forget_lease(id, by, because.trim(), self.clock().now()).await? {
+            return Err(no_lease(id));
+        }
+        // After that, or the next one would begin.
+        match closing {
+            Some(closing) => self.stop(&closing.run, by).await,
+            None => Ok(()),
         }
     }
 

@@ -8,14 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use relight_engine::clock::{Clock, SteppedClock};
-use relight_engine::event::{Call, Cause, Effected, Event, Lease, Park, RunEnd};
+use relight_engine::event::{Call, Cause, Effected, Event, Lease, Park, Record, RunEnd};
 use relight_engine::journal::{
     Appended, Around, Journal, MemoryJournal, OwnerId, RunFilter, Status, Summary, Sync, Tenure,
 };
 use relight_engine::keeper::Keeper;
 use relight_engine::{
     Cx, Driven, Effect, Engine, Error, ErrorKind, HandedBack, Library, Operation, Outcome, Redo, Result,
-    RunRequest,
+    RunId, RunRequest,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -409,6 +409,61 @@ async fn what_is_forgotten_is_left_alone_and_told() {
     assert_eq!(bench.doors.closed(), 0);
     let told = engine.forgotten_leases().await.unwrap().remove(0);
     assert_eq!((told.by.as_str(), told.because.as_str()), ("ann", "the node is gone"));
+}
+
+#[tokio::test]
+async fn whoever_closes_what_is_forgotten_stops() {
+    let bench = Bench::new().await;
+    let engine = bench.engine();
+    let mut keeper = bench.keeper(&engine);
+    bench.doors.outage(Some(ErrorKind::Unsent));
+    let asks = engine.prepare(&RunRequest::new("close")).await.unwrap();
+    bench.keep(&mut keeper, HOUR, MINUTE).await;
+    let lease = bench.journal.leases().await.unwrap().remove(0);
+    engine.forget_lease(&lease.id, "ann", "the node is gone").await.unwrap();
+    bench.doors.outage(None);
+    for _ in 0..40 {
+        bench.clock.advance(MINUTE);
+        keeper.look().await.unwrap();
+        keeper.settle().await;
+    }
+    assert_eq!(bench.doors.closed(), 0);
+    let closing = bench.closings().await.remove(0);
+    assert_eq!(closing.status, Status::Stopped, "{closing:?}");
+    let asks = bench.journal.run(&asks).await.unwrap().unwrap();
+    assert_eq!(asks.status, Status::Succeeded, "{asks:?}");
+}
+
+/// A journal whose last record of a run is an event that only a newer version knows.
+struct Newer(Arc<MemoryJournal>);
+
+#[async_trait]
+impl Around for Newer {
+    fn behind(&self) -> &dyn Journal {
+        &*self.0
+    }
+
+    async fn records(&self, run: &RunId, after: u64) -> Result<Vec<Record>> {
+        let mut records = self.0.records(run, after).await?;
+        if let Some(last) = records.last_mut() {
+            last.body = json!({ "event": "teleported" }).to_string();
+        }
+        Ok(records)
+    }
+}
+
+#[tokio::test]
+async fn what_a_newer_version_closes_is_listed_all_the_same() {
+    let bench = Bench::new().await;
+    let lease = bench.journal.leases().await.unwrap().remove(0);
+    let run = bench.engine().close_lease(&lease.id).await.unwrap();
+    bench.doors.outage(Some(ErrorKind::Denied));
+    bench.engine().run(&run).await.unwrap();
+    bench.clock.advance(HOUR);
+    let older = bench.over(Arc::new(Newer(bench.journal.clone())), true);
+    let open = older.leases().await.unwrap().remove(0);
+    let (_, why) = open.closing.unwrap().trouble.unwrap();
+    assert!(open.is_late && why.message.contains("no event that this version knows"), "{why:?}");
 }
 
 /// A journal that takes a moment, in which somebody sets the clock back by an hour: just when it is on

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use relight_engine::clock::SteppedClock;
 use relight_engine::event::{Record, RunEnd};
-use relight_engine::journal::{Around, Journal, MemoryJournal};
+use relight_engine::journal::{Around, Journal, MemoryJournal, Status};
 use relight_engine::{
     Cx, Driven, Effect, Engine, EngineBuilder, ErrorKind, Library, Operation, Outcome, Redo, Result, RunId,
     RunRequest,
@@ -163,7 +163,16 @@ impl Around for Newer {
 async fn an_event_of_a_newer_version_is_left_to_it() {
     let bench = Bench::new();
     let run = bench.waiting(First).await;
-    let newer = bench.builder().operation(First).journal(Arc::new(Newer(bench.journal.clone())));
-    bench.left_alone(&run, newer, "no event that this version knows").await;
+    let older = || bench.builder().operation(First).journal(Arc::new(Newer(bench.journal.clone())));
+    bench.left_alone(&run, older(), "no event that this version knows").await;
     bench.ends_with(&run, bench.builder().operation(First), json!("full")).await;
+
+    // Whoever has only the older version can give it up.
+    let run = bench.waiting(First).await;
+    let engine = older().build().unwrap();
+    engine.stop(&run, "ada").await.unwrap();
+    let error = engine.run(&run).await.unwrap_err();
+    assert!(error.hints().iter().any(|hint| hint.contains("relight runs abandon")), "{error:?}");
+    engine.abandon(&run, "ada", "the newer version is gone").await.unwrap();
+    assert_eq!(bench.journal.run(&run).await.unwrap().unwrap().status, Status::Abandoned);
 }

@@ -129,7 +129,9 @@ async fn leases(home: &Home) -> Found {
             let due = when(now, late.lease.deadline);
             let said = format!("LATE: {} was due {due} and is still open", late.lease.title);
             let close = format!("close it now: relight leases close {}{place}", late.lease.id);
-            return Ok(Found::Fail(Error::rejected(said).hint(close).hint("see why: relight leases")));
+            return Ok(Found::Fail(
+                Error::rejected(said).hint(close).hint(format!("see why: relight leases{place}")),
+            ));
         }
         let said = format!("{} open, the first until {}", open.len(), when(now, first.lease.deadline));
         Ok(match is_served(&home.state()?) {

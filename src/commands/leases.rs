@@ -57,7 +57,8 @@ struct Close {
 
 /// Take something off the list that was closed by other means, or is gone
 ///
-/// Nothing is sent. Who did so, when and why are kept, and shown by `relight leases --all`.
+/// Nothing is sent, and a closing that is under way stops. Who did so, when and why are kept, and shown by
+/// `relight leases --all`.
 #[derive(Args, Debug)]
 struct Forget {
     /// Id of the lease
@@ -125,6 +126,9 @@ impl List {
         }
         if late > 0 {
             terminal::say(format!("LATE: {late} of {} should have been closed by now.", open.len()));
+        }
+        for closing in open.iter().filter(|open| open.is_late).filter_map(|open| open.closing.as_ref()) {
+            terminal::say(format!("  relight runs show {}{place}    # what went wrong", closing.run));
         }
         Ok(exit)
     }

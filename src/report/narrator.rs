@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::terminal::{Look, Mark};
 use crate::visible::hung;
-use crate::words::{between, brief, length, plain};
+use crate::words::{WHOLE, between, brief, length, plain};
 
 /// Calls that are over at once and say nothing by themselves.
 const SILENT: [&str; 3] = ["now", "random", "secret"];
@@ -205,9 +205,13 @@ fn answer(title: &str, value: &Value) -> String {
 
 /// Returns an error's message and its innermost cause on one line.
 pub(crate) fn headline(failure: &Failure) -> String {
+    shortened(failure, 2 * LONGEST)
+}
+
+fn shortened(failure: &Failure, most: usize) -> String {
     match failure.causes.last() {
-        Some(cause) => brief(&format!("{}: {cause}", failure.message), 2 * LONGEST),
-        None => brief(&failure.message, 2 * LONGEST),
+        Some(cause) => brief(&format!("{}: {cause}", failure.message), most),
+        None => brief(&failure.message, most),
     }
 }
 
@@ -224,7 +228,7 @@ pub(super) fn log(notice: &Notice) {
             tracing::info!(run, step, attempt, "{operation}")
         }
         Event::StepRetrying { step, failure, until, .. } => {
-            tracing::warn!(run, step, %until, "again: {}", headline(failure));
+            tracing::warn!(run, step, until = second(*until), "again: {}", shortened(failure, WHOLE));
         }
         Event::StepExtended { step, .. } => tracing::debug!(run, step, "sends late"),
         Event::StepAccepted { step, check_at, .. } => tracing::debug!(run, step, %check_at, "under way"),
@@ -235,15 +239,21 @@ pub(super) fn log(notice: &Notice) {
             tracing::info!(run, step, "done")
         }
         Event::StepFinished { step, end: StepEnd::Err(failure), .. } => {
-            tracing::warn!(run, step, "failed: {}", headline(failure));
+            tracing::warn!(run, step, "failed: {}", shortened(failure, WHOLE));
         }
         Event::Signalled { .. } => tracing::info!(run, "a word from outside"),
         Event::Mended { by, .. } => tracing::info!(run, by, "goes on with a mended text"),
         Event::Parked { park, until } => {
-            tracing::info!(run, until = until.map(tracing::field::display), "parked: {}", super::why(park));
+            let why = park.failure().map_or_else(|| super::why(park), |failure| shortened(failure, WHOLE));
+            tracing::info!(run, until = until.map(second), "parked: {why}");
         }
         Event::Finished { end, .. } => tracing::info!(run, "{}", super::outcome(end)),
     }
+}
+
+/// Returns a moment to the second.
+fn second(at: Timestamp) -> String {
+    format!("{at:.0}")
 }
 
 #[cfg(test)]

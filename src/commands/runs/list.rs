@@ -45,7 +45,7 @@ impl List {
             return Ok(Exit::Done);
         }
         let (now, place) = (engine.clock().now(), home.same_place());
-        let mut table = Table::headed(&["RUN", "RUNBOOK", "STATE", "STEPS", "CHANGED", "", ""]);
+        let mut table = Table::headed(&["RUN", "RUNBOOK", "STATE", "STEPS", "CHANGED"]);
         for run in &runs {
             table.row([
                 run.id.to_string(),
@@ -53,12 +53,18 @@ impl List {
                 state(&engine, run).to_owned(),
                 run.step.to_string(),
                 relative(now, run.updated),
-                why(&engine, run),
-                next(&engine, run, &place).unwrap_or_default(),
             ]);
         }
-        for line in table.lines(0) {
+        let mut lines = table.lines(0).into_iter();
+        for heading in lines.by_ref().take(1) {
+            writeln!(out, "{heading}")?;
+        }
+        // What is to be done about a run stands below it: a terminal may be narrow.
+        for (line, run) in lines.zip(&runs) {
             writeln!(out, "{line}")?;
+            for below in why(&engine, run).into_iter().chain(next(&engine, run, &place)) {
+                writeln!(out, "  {below}")?;
+            }
         }
         if self.limit > 0 && runs.len() == self.limit {
             terminal::say(format!("The newest {}; more with --limit.", self.limit));

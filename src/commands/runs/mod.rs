@@ -18,6 +18,7 @@ use relight_engine::{Engine, RunId};
 
 use crate::cli::Global;
 use crate::exit::Result;
+use crate::visible::one_line;
 use crate::words::brief;
 use crate::{report, terminal};
 
@@ -118,10 +119,10 @@ pub(super) fn tell_mistake(run: &RunId, stops: Option<String>, place: &str) {
     }
 }
 
-/// Returns why a run is put away, if it is, on part of a line.
-fn why(engine: &Engine, run: &Summary) -> String {
+/// Returns why a run is put away, if it is, on one line.
+fn why(engine: &Engine, run: &Summary) -> Option<String> {
     if engine.driver(run) == Some(Presence::Gone) {
-        return "the process that drove it died; `relight serve` goes on with it".to_owned();
+        return Some("the process that drove it died; `relight serve` goes on with it".to_owned());
     }
-    run.park.as_ref().map(|park| brief(&report::why(park), 60)).unwrap_or_default()
+    run.park.as_ref().map(|park| one_line(&brief(&report::why(park), 120)).into_owned())
 }

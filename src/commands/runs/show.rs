@@ -61,7 +61,10 @@ impl Show {
         let state = match (&history.end, &summary.park) {
             (Some(end), _) => report::outcome(end),
             (None, Some(park)) => format!("{state}: {}", report::why(park)),
-            _ => state.to_owned(),
+            (None, None) => match super::why(&engine, &summary) {
+                Some(why) => format!("{state}: {why}"),
+                None => state.to_owned(),
+            },
         };
         table.row(["state".into(), state]);
         if let Some(wake) = summary.wake.filter(|_| !summary.status.is_over()) {
@@ -69,7 +72,10 @@ impl Show {
         }
         table.row(["began".into(), format!("{}{}", when(now, history.created), cause(&prepared.cause))]);
         table.row(["changed".into(), when(now, summary.updated)]);
-        table.row(["with".into(), assignments(&prepared.params)]);
+        let given = assignments(&prepared.params);
+        if !given.is_empty() {
+            table.row(["with".into(), given]);
+        }
         table.row(["in".into(), prepared.workdir.clone()]);
         for line in table.lines(0) {
             writeln!(out, "{line}")?;
