@@ -32,14 +32,27 @@ use crate::support::world::{FLAGSHIP, SHIPPED, World, minutes};
 /// A secret that must not turn up anywhere but in the request that needs it.
 const CANARY: &str = "c4nary+/Zq9=secret";
 
+/// Writes a secret to a place where it can be read again. `{}` is the resource group.
+const SECRETLY: &str = r#"/*---
+title = "Use a secret"
+effects = ["azure:write", "secret"]
+---*/
+let group = "{}";
+let tags = #{ location: "eastus", tags: #{ word: secret("env:CANARY") } };
+defer(|| note(arm::get(group, "2022-09-01").tags));
+note(arm::put(group, "2022-09-01", tags));
+arm::get(group, "2022-09-01").tags
+"#;
+
 /// What people want done: each at most once in a history, so that each request is wanted once.
-const WISHES: [(&str, &[(&str, &str)]); 6] = [
+const WISHES: [(&str, &[(&str, &str)]); 7] = [
     (FLAGSHIP, &[("vm", "web-01")]),
     (FLAGSHIP, &[("vm", "db-01"), ("disable_after", "30m")]),
     ("disable-vm-connect", &[("vm", "web-01")]),
     ("restart-vm", &[("vm", "db-01")]),
     ("restart-vm", &[("vm", "file-01")]),
     ("site-report", &[]),
+    ("secretly", &[]),
 ];
 
 /// What may be wrong with the site, and clears up in the end.
@@ -162,7 +175,14 @@ impl Story {
     /// more. A run goes by the texts that it was prepared with.
     fn library(&mut self) -> Library {
         let is_later = self.chance.per_mille(300);
-        SHIPPED.into_iter().fold(Library::new(), |library, (name, text)| {
+        let group = format!(
+            "/subscriptions/{}/resourceGroups/{}",
+            self.world.lab.descriptor().subscription,
+            self.world.lab.descriptor().resource_group
+        );
+        let texts = SHIPPED.map(|(name, text)| (name, text.to_owned()));
+        let own = ("secretly", SECRETLY.replace("{}", &group));
+        texts.into_iter().chain([own]).fold(Library::new(), |library, (name, text)| {
             let more = if is_later { "---*/\nnote(\"a later version\");" } else { "---*/" };
             library.ship(name, &text.replacen("---*/", more, 1))
         })
