@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Lease, Progress, RunId, digest};
 use crate::file::RunFile;
 use crate::journal::{Journal, LeaseFilter};
+use crate::lease;
 use crate::recorded::unescaped;
 use crate::redact::{RedactStream, Revealed, dressed, hidden_parts, reference};
 use crate::value::{Secret, SecretRef};
@@ -45,6 +46,8 @@ pub struct Cx {
     pub(crate) workdir: PathBuf,
     pub(crate) paths: Arc<[String]>,
     pub(crate) permit: Option<SendPermit>,
+    /// The lease that the step held when its operation was asked.
+    pub(crate) lease: Option<Lease>,
     pub(crate) on_progress: OnProgress,
 }
 
@@ -116,7 +119,7 @@ impl Cx {
 
     /// Returns the id of the lease that this step opens.
     pub fn lease_id(&self) -> String {
-        format!("{}-{}", self.run, self.step)
+        lease::id_of(&self.run, self.step)
     }
 
     /// Returns the lease that this step's run is there to close, when it is. The operation does the work
@@ -152,13 +155,18 @@ impl Cx {
     /// A process may be suspended between the record of an intent and its request, and lose the run to
     /// another one meanwhile. So an intent permits its writer to send for 30 seconds; who comes later asks
     /// the journal here, and whoever finds the step open waits until the permit and what may be on its
-    /// way are over.
+    /// way are over. What opens something is held to its lease as well: once somebody closes it, the step
+    /// sends nothing any more, and the closing waits for what is on its way.
     ///
     /// # Errors
-    /// `Stopped` when another process has the run: nothing may be sent. `Storage`.
+    /// `Stopped` when another process has the run: nothing may be sent. `Unsent` when the step's lease is
+    /// being closed, or was: the operation is asked again, and sees what became of it. `Storage`.
     pub async fn may_send(&self) -> Result<()> {
-        match &self.permit {
-            Some(permit) => permit.check(&*self.clock).await,
+        if let Some(permit) = &self.permit {
+            permit.check(&*self.clock).await?;
+        }
+        match &self.lease {
+            Some(lease) => lease::check_wanted(&*self.journal, lease).await,
             None => Ok(()),
         }
     }

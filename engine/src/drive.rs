@@ -167,6 +167,11 @@ impl Drives {
         }
     }
 
+    /// Returns whether a run is driven here.
+    pub(crate) fn is_driven(&self, run: &RunId) -> bool {
+        self.table().driven.contains_key(run)
+    }
+
     /// Returns the runs that failed and are due again.
     pub(crate) fn due_again(&self, now: Duration) -> Vec<RunId> {
         let table = self.table();

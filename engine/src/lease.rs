@@ -20,9 +20,9 @@ use jiff::Timestamp;
 
 use crate::core::Core;
 use crate::engine::Engine;
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Cause, Event, ForgottenLease, Lease, Park, RunEnd, RunId};
-use crate::journal::{LeaseFilter, Presence, Status, Summary};
+use crate::journal::{Journal, LeaseFilter, Presence, Status, Summary};
 use crate::operation::Declaration;
 use crate::prepare::RunRequest;
 
@@ -77,6 +77,34 @@ pub struct ClosingState {
     pub trouble: Option<(Timestamp, Failure)>,
 }
 
+/// Returns the id of the lease that a step opens.
+pub(crate) fn id_of(run: &RunId, step: u32) -> String {
+    format!("{run}-{step}")
+}
+
+/// Makes sure that a step which holds a lease may still open what the lease is about: the lease is there,
+/// and nobody closes it.
+///
+/// To be asked right before the request leaves: a closing, once it is written down, waits only for what is
+/// on its way by then.
+///
+/// # Errors
+/// `Unsent` when it may not: the operation is asked again, and sees what became of its lease. `Storage`.
+pub(crate) async fn check_wanted(journal: &dyn Journal, lease: &Lease) -> Result<()> {
+    let refused = |why: &str| Err(Error::new(ErrorKind::Unsent, format!("{} {why}", lease.title)));
+    let on_the_door = journal.leases_where(&LeaseFilter::Door(lease.door.clone())).await?;
+    if !on_the_door.iter().any(|open| open.id == lease.id) {
+        return refused("was closed meanwhile");
+    }
+    let Some(first) = first_of(&on_the_door) else { return Ok(()) };
+    let closing = last_closing(journal, first).await?.run.filter(|run| !is_over(run));
+    let is_closed = closing.is_some_and(|run| {
+        let own = |open: &&Lease| run.runbook == runbook_of(&open.id);
+        on_the_door.iter().find(own).is_some_and(|closed| end_together(closed, lease))
+    });
+    if is_closed { refused("is being closed") } else { Ok(()) }
+}
+
 impl Core {
     /// Returns the run that closes a lease, and writes it down when there is none. `now` asks for the
     /// next one without the pause after one that ended badly.
@@ -84,7 +112,7 @@ impl Core {
         loop {
             // The door's first lease names its closings, so that all who ask agree on the name.
             let Some(first) = self.first_on(&lease.door).await? else { return Ok(Closing::Over) };
-            let last = self.last_closing(&first).await?;
+            let last = last_closing(&*self.journal, &first).await?;
             if let Some(run) = &last.run
                 && !is_over(run)
             {
@@ -111,24 +139,7 @@ impl Core {
 
     async fn first_on(&self, door: &str) -> Result<Option<Lease>> {
         let leases = self.journal.leases_where(&LeaseFilter::Door(door.to_owned())).await?;
-        Ok(leases.into_iter().min_by(|a, b| (a.opened, &a.id).cmp(&(b.opened, &b.id))))
-    }
-
-    /// Returns the last run that closed the door of `first`, the first lease on it.
-    async fn last_closing(&self, first: &Lease) -> Result<LastClosing> {
-        let opened = first.opened.to_string();
-        let mut last = LastClosing { run: None, failed: 0, next: RunId::from("") };
-        for n in 0u32.. {
-            last.next = RunId::derived(&["close", &first.id, &opened, &first.door, &n.to_string()]);
-            let Some(run) = self.journal.run(&last.next).await? else { break };
-            last.failed += u32::from(run.status != Status::Succeeded);
-            let is_the_last = !is_over(&run);
-            last.run = Some(run);
-            if is_the_last {
-                break;
-            }
-        }
-        Ok(last)
+        Ok(first_of(&leases).cloned())
     }
 
     fn closing_request(&self, lease: &Lease, id: RunId) -> Result<RunRequest> {
@@ -136,10 +147,40 @@ impl Core {
             let name = &lease.close.operation;
             Error::invalid(format!("this program has no operation `{name}`, which closes {}", lease.title))
         })?;
-        let request = RunRequest::new(format!("close/{}", lease.id))
-            .text(closing_script(&operation.declaration, lease));
+        let request =
+            RunRequest::new(runbook_of(&lease.id)).text(closing_script(&operation.declaration, lease));
         Ok(RunRequest { cause: Cause::Lease { id: lease.id.clone() }, id, ..request })
     }
+}
+
+/// Returns whether whoever closes one of two leases on one door ends the other as well.
+pub(crate) fn end_together(one: &Lease, other: &Lease) -> bool {
+    one.subject.eq_ignore_ascii_case(&other.subject)
+}
+
+fn runbook_of(lease: &str) -> String {
+    format!("close/{lease}")
+}
+
+fn first_of(leases: &[Lease]) -> Option<&Lease> {
+    leases.iter().min_by(|a, b| (a.opened, &a.id).cmp(&(b.opened, &b.id)))
+}
+
+/// Returns the last run that closed the door of `first`, the first lease on it.
+async fn last_closing(journal: &dyn Journal, first: &Lease) -> Result<LastClosing> {
+    let opened = first.opened.to_string();
+    let mut last = LastClosing { run: None, failed: 0, next: RunId::from("") };
+    for n in 0u32.. {
+        last.next = RunId::derived(&["close", &first.id, &opened, &first.door, &n.to_string()]);
+        let Some(run) = journal.run(&last.next).await? else { break };
+        last.failed += u32::from(run.status != Status::Succeeded);
+        let is_the_last = !is_over(&run);
+        last.run = Some(run);
+        if is_the_last {
+            break;
+        }
+    }
+    Ok(last)
 }
 
 /// The last of the runs that closed one door.
@@ -175,7 +216,7 @@ impl Engine {
 
     async fn closing_of(&self, lease: &Lease) -> Result<Option<ClosingState>> {
         let Some(first) = self.0.first_on(&lease.door).await? else { return Ok(None) };
-        let Some(run) = self.0.last_closing(&first).await?.run else { return Ok(None) };
+        let Some(run) = last_closing(&**self.journal(), &first).await?.run else { return Ok(None) };
         let mut state = ClosingState {
             is_driven: self.driver(&run).is_some_and(|driver| driver != Presence::Gone),
             again: run.wake,

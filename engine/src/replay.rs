@@ -213,18 +213,15 @@ impl History {
                 let begun = self.unfinished().is_some();
                 let step = self.steps.len() as u32 + u32::from(!begun);
                 self.stop.get_or_insert(Stop { step, begun, by });
+                self.give_up_permit();
             }
             Event::Signalled { signal: Signal::ChildEnded { .. } } => {}
             Event::Parked { park, .. } => {
                 // A person had a look: the attempts count from one again.
-                if let Some(past) = self.steps.last_mut() {
-                    if !park.is_waiting() {
-                        past.failed = 0;
-                    }
-                    // Whoever puts a run away sends nothing more for it.
-                    past.send_before =
-                        past.send_before.take().filter(|(maker, _)| Some(maker) != self.driver.as_ref());
+                if let Some(past) = self.steps.last_mut().filter(|_| !park.is_waiting()) {
+                    past.failed = 0;
                 }
+                self.give_up_permit();
                 self.parks += u32::from(!park.is_waiting());
                 self.park = Some(park);
                 self.driver = None;
@@ -304,6 +301,14 @@ impl History {
         let maker = self.driver.clone().unwrap_or_default();
         self.open_step(step)?.send_before = until.map(|until| (maker, until));
         Ok(())
+    }
+
+    /// Whoever leaves a step, by putting the run away or because of a stop, sends nothing more for it.
+    fn give_up_permit(&mut self) {
+        if let Some(past) = self.steps.last_mut() {
+            past.send_before =
+                past.send_before.take().filter(|(maker, _)| Some(maker) != self.driver.as_ref());
+        }
     }
 
     fn open_step(&mut self, step: u32) -> Result<&mut PastStep> {

@@ -236,6 +236,10 @@ impl Core {
         params: Arc<serde_json::Value>,
     ) -> Result<Driven> {
         let program = Arc::new(program);
+        match steps.outwait_openers().await {
+            Ok(()) | Err(Unwind::Stop(_)) => {}
+            Err(unwind) => return parked(unwind),
+        }
         loop {
             if let Some(step) = steps.unfinished() {
                 match steps.carry(step, false).await {

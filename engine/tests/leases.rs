@@ -20,6 +20,7 @@ use relight_engine::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -36,6 +37,19 @@ struct State {
     /// How all of them do.
     outage: Option<ErrorKind>,
     tries: u32,
+    /// Where the request that opens is held back, if it is.
+    held: Option<Held>,
+    /// What one waits for that has come there.
+    waits: Option<Arc<Semaphore>>,
+}
+
+/// A place at which a request is held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// Before its maker asks whether it may send.
+    BeforePermit,
+    /// On the wire.
+    OnItsWay,
 }
 
 impl Doors {
@@ -47,6 +61,38 @@ impl Doors {
             state.sent.push(what);
         }
         error.map_or(Ok(()), |kind| Err(Error::new(kind, "the cloud is away")))
+    }
+
+    async fn open(&self, cx: &Cx, name: &str) -> Result<()> {
+        self.pass(Held::BeforePermit).await;
+        cx.may_send().await?;
+        self.pass(Held::OnItsWay).await;
+        self.send(format!("open {name}"))
+    }
+
+    async fn pass(&self, place: Held) {
+        let release = {
+            let mut state = self.0.lock().unwrap();
+            if state.held != Some(place) {
+                return;
+            }
+            state.waits.get_or_insert_with(|| Arc::new(Semaphore::new(0))).clone()
+        };
+        release.acquire().await.unwrap().forget();
+    }
+
+    fn hold(&self, place: Held) {
+        self.0.lock().unwrap().held = Some(place);
+    }
+
+    fn release(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.held = None;
+        state.waits.iter().for_each(|held| held.add_permits(1));
+    }
+
+    fn sent(&self) -> Vec<String> {
+        self.0.lock().unwrap().sent.clone()
     }
 
     fn fail_with(&self, kinds: &[ErrorKind]) {
@@ -94,8 +140,11 @@ impl Operation for Open {
         };
         Ok(Outcome::pending(&json!("intent"), Duration::ZERO)?.with(Effected::LeaseOpened(lease)))
     }
-    async fn resume(&self, _: &Cx, args: &Named, _: &Value) -> Result<Outcome<()>> {
-        self.0.send(format!("open {}", args.name))?;
+    async fn resume(&self, cx: &Cx, args: &Named, _: &Value) -> Result<Outcome<()>> {
+        if cx.leases_for(&args.name).await?.is_empty() {
+            return Err(Error::rejected("it was closed before it was open"));
+        }
+        self.0.open(cx, &args.name).await?;
         Ok(Outcome::done(()))
     }
 }
@@ -142,14 +191,18 @@ struct Bench {
 }
 
 impl Bench {
-    /// A door that was opened an hour ago but for a second.
-    async fn new() -> Self {
-        let bench = Bench {
+    fn before() -> Self {
+        Bench {
             doors: Doors::default(),
             clock: SteppedClock::jumping("2026-11-20T22:00:00Z".parse().unwrap()),
             journal: Arc::new(MemoryJournal::new()),
             troubles: Arc::default(),
-        };
+        }
+    }
+
+    /// A door that was opened an hour ago but for a second.
+    async fn new() -> Self {
+        let bench = Bench::before();
         let driven = bench.carry(&bench.engine(), r#"door::open("front")"#).await;
         assert!(matches!(driven, Driven::Ended(RunEnd::Succeeded { .. })), "{driven:?}");
         bench.clock.advance(HOUR - Duration::from_secs(1));
@@ -204,6 +257,19 @@ impl Bench {
         }
     }
 
+    /// Lets time pass, a second at a time, until something is over.
+    async fn ticking<F: Future>(&self, something: F) -> F::Output {
+        tokio::select! {
+            output = something => output,
+            () = async {
+                loop {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    self.clock.advance(Duration::from_secs(1));
+                }
+            } => unreachable!("time does not end"),
+        }
+    }
+
     async fn is_closed(&self) -> bool {
         self.journal.leases().await.unwrap().is_empty()
     }
@@ -239,6 +305,61 @@ async fn whoever_asks_at_the_same_time_there_is_one_request() {
         assert_eq!(bench.doors.closed(), 1, "round {round}: {left:?} {right:?} {by_one:?} {by_two:?}");
         assert_eq!(bench.closings().await.len(), 1, "round {round}");
         assert!(bench.is_closed().await, "round {round}");
+    }
+}
+
+/// A person closes a door while the request that opens it is held back, and stops the run that opens it.
+/// Returns what was sent in the end.
+async fn closed_while_it_opens(place: Held, beside: bool) -> Vec<String> {
+    let mut bench = Bench::before();
+    bench.clock = SteppedClock::new(bench.clock.now());
+    bench.doors.hold(place);
+    let (opener, other) = (bench.beside(false), bench.beside(false));
+    let other = if beside { other } else { opener.clone() };
+    let run = opener.prepare(&Bench::request(r#"door::open("front")"#)).await.unwrap();
+    let opening = tokio::spawn({
+        let (opener, run) = (opener.clone(), run.clone());
+        async move { opener.run(&run).await }
+    });
+    while bench.doors.0.lock().unwrap().waits.is_none() {
+        tokio::task::yield_now().await;
+    }
+    let lease = bench.journal.leases().await.unwrap().remove(0);
+    let closing = other.close_lease(&lease.id).await.unwrap();
+    other.stop(&run, "ann").await.unwrap();
+    let closing = tokio::spawn(async move { other.run(&closing).await });
+    match place {
+        Held::OnItsWay => bench.ticking(tokio::time::sleep(Duration::from_millis(40))).await,
+        // Nobody hears of the opener until the door is closed.
+        Held::BeforePermit => {
+            let closed = async {
+                while !bench.is_closed().await {
+                    tokio::task::yield_now().await;
+                }
+            };
+            bench.ticking(closed).await;
+        }
+    }
+    bench.doors.release();
+    bench.ticking(opening).await.unwrap().unwrap();
+    bench.ticking(closing).await.unwrap().unwrap();
+    assert!(bench.is_closed().await, "{:?}", bench.closings().await);
+    bench.doors.sent()
+}
+
+#[tokio::test]
+async fn a_closing_outwaits_the_request_that_opens() {
+    for beside in [true, false] {
+        let sent = closed_while_it_opens(Held::OnItsWay, beside).await;
+        assert_eq!(sent, ["open front", "close front"], "in another process: {beside}");
+    }
+}
+
+#[tokio::test]
+async fn what_opens_is_not_sent_once_its_lease_is_over() {
+    for beside in [true, false] {
+        let sent = closed_while_it_opens(Held::BeforePermit, beside).await;
+        assert_eq!(sent, ["close front"], "in another process: {beside}");
     }
 }
 
@@ -507,6 +628,26 @@ async fn a_closing_goes_on_though_the_clock_is_set_back() {
     assert!(bench.is_closed().await && sets_back.was_set_back.load(Ordering::Relaxed));
     let took = bench.clock.elapsed() - before;
     assert!(took < MINUTE, "it waited for the hour: {took:?}");
+}
+
+#[tokio::test]
+async fn looks_that_fail_keep_their_pauses_though_the_clock_is_set_back() {
+    let mut bench = Bench::before();
+    bench.clock = SteppedClock::new(bench.clock.now());
+    bench.doors.outage(Some(ErrorKind::Unsent));
+    let engine = bench.engine();
+    let run = engine.prepare(&Bench::request(r#"door::open("front")"#)).await.unwrap();
+    let opening = tokio::spawn(async move { engine.run(&run).await });
+    while bench.doors.tries() == 0 {
+        tokio::task::yield_now().await;
+    }
+    bench.clock.set(bench.clock.now() - SignedDuration::from_hours(1));
+    bench.ticking(tokio::time::sleep(Duration::from_millis(60))).await;
+    // Pauses grow, and time stands still.
+    tokio::time::sleep(Duration::from_millis(40)).await;
+    let tries = bench.doors.tries();
+    assert!((1..=12).contains(&tries), "{tries} attempts in a minute");
+    opening.abort();
 }
 
 #[tokio::test]

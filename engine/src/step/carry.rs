@@ -98,7 +98,10 @@ impl Steps {
                         continue;
                     }
                     // The service says when to look; a deadline in between can wait for that look.
-                    self.wait_until(trouble.not_before(*check_at), patience).await?;
+                    self.wait_until(*check_at, patience).await?;
+                    if let Some(pause) = trouble.pause {
+                        self.wait(pause, patience).await?;
+                    }
                     let back = match Closer::of(continuation) {
                         Some(closer) => Some(self.await_closing(&closer, patience).await?),
                         None => None,
@@ -113,7 +116,10 @@ impl Steps {
                         None => cx.unhidden(continuation).await,
                     };
                     let outcome = match state {
-                        Ok(state) => operation.resume(&cx, &args, &state).await,
+                        Ok(state) => {
+                            let cx = self.holding(cx).await?;
+                            operation.resume(&cx, &args, &state).await
+                        }
                         Err(error) => Err(error),
                     };
                     if matches!(outcome, Ok(Outcome::Pending(_))) && self.core.clock.now() >= *deadline {
@@ -426,7 +432,7 @@ impl Steps {
                 let message = format!("no answer ({error}); looking again");
                 let progress = Progress { message, percent: None };
                 self.core.notice(&self.tenure.run, None, Event::Progress { step, progress });
-                trouble.until = Some(self.core.after(delay));
+                trouble.pause = Some(Interval::of(&*self.core.clock, delay));
                 trouble.last = Some(error);
                 Ok(())
             }
@@ -521,14 +527,8 @@ enum Decision {
 struct Trouble {
     failed: u32,
     since: Option<Timestamp>,
-    until: Option<Timestamp>,
+    pause: Option<Interval>,
     last: Option<Error>,
-}
-
-impl Trouble {
-    fn not_before(&self, check_at: Timestamp) -> Timestamp {
-        self.until.map_or(check_at, |until| until.max(check_at))
-    }
 }
 
 fn is_mistake(error: &Error) -> bool {

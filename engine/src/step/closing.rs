@@ -6,16 +6,19 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{KEEP_THREAD, Steps, Unwind};
-use crate::error::{Error, ErrorKind};
-use crate::event::{Cause, Park, RunEnd, RunId};
-use crate::journal::LeaseFilter;
+use super::{KEEP_THREAD, SEND_MARGIN, Steps, Unwind};
+use crate::clock::Interval;
+use crate::cx::Cx;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Cause, Lease, Park, RunEnd, RunId};
+use crate::journal::{LeaseFilter, OwnerId, Presence};
 use crate::lease::{self, Closing};
 use crate::operation::{HandedBack, Pending};
-use crate::replay::{PastStep, StepState};
+use crate::replay::{History, PastStep, StepState};
 use crate::run::{Driven, Way};
 
 /// A closing is not given up; a year is for ever.
@@ -68,6 +71,62 @@ impl Steps {
     /// Returns how long a closing that is about to be put away stays so.
     pub(super) fn next_pause(&self) -> Duration {
         lease::pause(self.line().history.parks + 1)
+    }
+
+    /// Has a step send only while the lease that it holds now is there, and nobody closes it.
+    pub(super) async fn holding(&self, cx: Cx) -> Result<Cx, Unwind> {
+        let lease = match cx.permit {
+            Some(_) => self.core.journal.leases_where(&LeaseFilter::Id(cx.lease_id())).await?.pop(),
+            None => None,
+        };
+        Ok(Cx { lease, ..cx })
+    }
+
+    /// Waits, before a closing does anything, until what opens the door has arrived: it would find the
+    /// door closed, end the lease, and leave behind what is opened a moment later. Since the closing was
+    /// written down nobody sends such a request any more: see [`check_wanted`](lease::check_wanted).
+    pub(crate) async fn outwait_openers(&self) -> Result<(), Unwind> {
+        let Some(id) = self.closes().filter(|_| self.is_untouched()) else { return Ok(()) };
+        let clock = &*self.core.clock;
+        let created = self.line().history.created;
+        let sent = created.saturating_add(SEND_MARGIN).unwrap_or(Timestamp::MAX);
+        let on_its_way = Interval::until(clock, sent.min(self.core.after(SEND_MARGIN)));
+        while !on_its_way.is_over(clock) && self.is_being_opened(&id).await? {
+            self.wait_until(on_its_way.end().min(self.core.after(LOOK)), Duration::MAX).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether somebody may be at the step that opens what a lease, or one that ends with it, is
+    /// about.
+    async fn is_being_opened(&self, id: &str) -> Result<bool> {
+        let journal = &self.core.journal;
+        let Some(own) = journal.leases_where(&LeaseFilter::Id(id.to_owned())).await?.pop() else {
+            return Ok(false);
+        };
+        for lease in journal.leases_where(&LeaseFilter::Door(own.door.clone())).await? {
+            if lease::end_together(&own, &lease) && self.has_opener(&lease).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn has_opener(&self, lease: &Lease) -> Result<bool> {
+        // A newer version may have written it.
+        let Ok(history) = History::read(&self.core.journal.records(&lease.run, 0).await?) else {
+            return Ok(true);
+        };
+        let opens = |(n, _): &(u32, &PastStep)| lease::id_of(&lease.run, *n) == lease.id;
+        let step = (1..).zip(&history.steps).find(opens).filter(|(_, step)| step.end().is_none());
+        let Some((maker, _)) = step.and_then(|(_, step)| step.send_before.as_ref()) else {
+            return Ok(false);
+        };
+        let maker = OwnerId::from(maker.clone());
+        Ok(match maker == self.core.owner {
+            true => self.core.drives.is_driven(&lease.run),
+            false => self.core.presence(&maker) != Presence::Gone,
+        })
     }
 
     /// Hands the closing of a lease over to the one run that does it.

@@ -283,15 +283,19 @@ impl Steps {
 
     /// Waits, looking for words from outside; gives up at once when it would take too long.
     async fn wait_until(&self, until: Timestamp, patience: Duration) -> Result<(), Unwind> {
-        let clock = &*self.core.clock;
         let fixed = self.line().next_look.filter(|look| look.end() == until);
-        let interval = fixed.unwrap_or_else(|| Interval::until(clock, until));
+        let interval = fixed.unwrap_or_else(|| Interval::until(&*self.core.clock, until));
+        self.wait(interval, patience).await
+    }
+
+    async fn wait(&self, interval: Interval, patience: Duration) -> Result<(), Unwind> {
+        let clock = &*self.core.clock;
         let left = interval.left(clock);
         if left.is_zero() {
             return Ok(());
         }
         if left > patience {
-            return Err(Unwind::Wait(until));
+            return Err(Unwind::Wait(interval.end()));
         }
         let rest = self.rest();
         while !interval.is_over(clock) {
@@ -432,6 +436,7 @@ impl Steps {
             workdir: self.workdir.clone(),
             paths: self.paths.clone(),
             permit: None,
+            lease: None,
             on_progress: Arc::new(move |progress| {
                 core.notice(&run, None, Event::Progress { step, progress })
             }),
