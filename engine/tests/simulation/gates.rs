@@ -6,7 +6,10 @@
 //! system) waits. How many threads there are is asked of the system; where it cannot tell, some time is given instead,
 //! and a seed repeats only approximately.
 
-use std::collections::{BTreeMap, HashSet};
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
@@ -48,7 +51,10 @@ pub(crate) struct Waiting {
     /// For whoever waits for a time: how long.
     pub(crate) nap: Option<Nap>,
     is_script: bool,
+    /// What its script's thread did last: two threads of one process may want the same.
+    behind: String,
     thread: ThreadId,
+    runs: Option<Arc<Runs>>,
     go: oneshot::Sender<Pass>,
 }
 
@@ -85,6 +91,11 @@ impl Gates {
     /// Must be called on the thread of the runtime, while there is no script's thread.
     pub(crate) fn new() -> Self {
         let threads = Threads::new();
+        // The last threads of the history before are about to end. Counted here, one would be missed in this one.
+        let patience = Instant::now() + Duration::from_secs(5);
+        while threads.count().is_some() && states().is_none() && Instant::now() < patience {
+            std::thread::yield_now();
+        }
         let inner = Inner {
             waiting: BTreeMap::new(),
             next: 0,
@@ -116,7 +127,16 @@ impl Gates {
             let id = inner.next;
             let thread = std::thread::current().id();
             let is_script = thread != inner.own;
-            inner.waiting.insert(id, Waiting { process, kind, what, nap, is_script, thread, go });
+            let (behind, runs) = match is_script {
+                true => (LAST.take(), OWN.with(|own| own.get_or_init(Runs::here).clone())),
+                false => Default::default(),
+            };
+            if is_script {
+                LAST.set(if what.contains(' ') { what.clone() } else { behind.clone() });
+            }
+            inner
+                .waiting
+                .insert(id, Waiting { process, kind, what, nap, is_script, behind, thread, runs, go });
             id
         };
         let _leave = Leave(self, id);
@@ -128,13 +148,8 @@ impl Gates {
         let inner = self.lock();
         let mut all: Vec<(&u64, &Waiting)> = inner.waiting.iter().collect();
         all.sort_by(|(a, one), (b, other)| {
-            (one.process, one.kind, &one.what, one.nap, a).cmp(&(
-                other.process,
-                other.kind,
-                &other.what,
-                other.nap,
-                b,
-            ))
+            let key = |w: &'_ Waiting| (w.process, w.kind, w.nap);
+            (key(one), &one.what, &one.behind, a).cmp(&(key(other), &other.what, &other.behind, b))
         });
         all.into_iter().filter_map(|(id, waiting)| Some((*id, look(waiting)?))).collect()
     }
@@ -163,17 +178,27 @@ impl Gates {
             }
             let (others, standing) = {
                 let inner = self.lock();
-                let standing: HashSet<ThreadId> =
-                    inner.waiting.values().filter(|w| w.is_script).map(|w| w.thread).collect();
-                (inner.others, standing.len() as u64)
+                let standing: HashMap<ThreadId, Option<Arc<Runs>>> = inner
+                    .waiting
+                    .values()
+                    .filter(|w| w.is_script)
+                    .map(|w| (w.thread, w.runs.clone()))
+                    .collect();
+                (inner.others, standing)
             };
             match self.1.count() {
-                Some(all) if all == others + standing => {
+                Some(all) if all == others + standing.len() as u64 => {
+                    // Whoever stands at a gate may have been told to leave it, and be on its way.
+                    let slept = Runs::slept(standing.values());
                     // A thread that has just ended left its result to a task of the runtime.
                     for _ in 0..2 {
                         tokio::task::yield_now().await;
                     }
-                    if came == self.lock().next && self.1.count() == Some(all) {
+                    if slept.is_some()
+                        && slept == Runs::slept(standing.values())
+                        && came == self.lock().next
+                        && self.1.count() == Some(all)
+                    {
                         return;
                     }
                 }
@@ -191,12 +216,47 @@ impl Gates {
     }
 }
 
+thread_local! {
+    static LAST: RefCell<String> = const { RefCell::new(String::new()) };
+    static OWN: OnceCell<Option<Arc<Runs>>> = const { OnceCell::new() };
+}
+
+/// How often a thread has run, as the system tells.
+struct Runs {
+    state: File,
+    times: File,
+}
+
+impl Runs {
+    fn here() -> Option<Arc<Self>> {
+        let own = std::path::Path::new("/proc").join(std::fs::read_link("/proc/thread-self").ok()?);
+        let (state, times) = (File::open(own.join("stat")).ok()?, File::open(own.join("schedstat")).ok()?);
+        Some(Arc::new(Runs { state, times }))
+    }
+
+    /// Returns how often some threads have run, when all of them sleep.
+    fn slept<'a>(threads: impl Iterator<Item = &'a Option<Arc<Runs>>>) -> Option<Vec<String>> {
+        threads.flatten().map(|thread| thread.slept_once()).collect()
+    }
+
+    fn slept_once(&self) -> Option<String> {
+        let told = |mut file: &File| {
+            let mut text = String::new();
+            file.rewind().ok()?;
+            file.read_to_string(&mut text).ok()?;
+            Some(text)
+        };
+        told(&self.state)?.rsplit_once(") ")?.1.starts_with('S').then_some(())?;
+        told(&self.times)
+    }
+}
+
 /// How many threads the process has: the number of links of the folder that lists them.
-struct Threads(Option<std::fs::File>);
+struct Threads(Option<File>);
 
 impl Threads {
     fn new() -> Self {
-        Threads(std::fs::File::open("/proc/self/task").ok())
+        Threads(File::open("/proc/self/task").ok())
     }
 
     #[cfg(target_os = "linux")]

@@ -196,7 +196,6 @@ fn one() {
 }
 
 #[test]
-#[ignore = "open: records that two processes write in the same instant may swap, because scripts run on threads of their own"]
 fn the_same_seed_is_the_same_history() {
     let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     quiet();

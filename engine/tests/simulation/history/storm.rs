@@ -60,7 +60,7 @@ impl History {
         let now = self.time.now();
         match self.chance.weighed(&weights) {
             0 => self.begin_run().await,
-            1 if !alive.is_empty() => self.strike(Pass::DieAfter, "killed while writing or sending"),
+            1 if !alive.is_empty() => self.strike(Pass::DieAfter, "killed while writing or sending").await,
             2 if !alive.is_empty() => {
                 let number = *self.chance.one_of(&alive);
                 self.fault("killed");
@@ -72,7 +72,7 @@ impl History {
                 self.tell_to_end(number);
             }
             5 if self.workers().len() < 2 => self.start_worker(),
-            6 => self.freeze(),
+            6 => self.freeze().await,
             7 => self.unfreeze(),
             8 => self.meddle().await,
             9 => {
@@ -124,7 +124,7 @@ impl History {
     }
 
     /// Lets somebody go on who does not live to see, or is held before it sees, what came of it.
-    pub(super) fn strike(&mut self, pass: Pass, kind: &'static str) {
+    pub(super) async fn strike(&mut self, pass: Pass, kind: &'static str) {
         let processes = &self.processes;
         let ready = self.gates.waiting(|w| {
             let is_at_work = matches!(w.kind, Kind::Write | Kind::Request);
@@ -148,17 +148,28 @@ impl History {
         self.say(|_| format!("{process} {what}: {pass:?}"));
         if pass == Pass::HoldAfter {
             self.fault(kind);
+            self.silence(process).await;
             self.processes[process].is_frozen = true;
             self.unclear = true;
         }
         self.gates.open(id, pass);
     }
 
-    pub(super) fn freeze(&mut self) {
+    /// Ends a heartbeat early, half of the time: its last beats did not come through. Then somebody takes over while the
+    /// one that stands still may send.
+    async fn silence(&mut self, process: usize) {
+        let owner = self.disk().entered.get(&process).cloned();
+        if let Some(owner) = owner.filter(|_| self.chance.per_mille(500)) {
+            self.say(|_| format!("{process} is not heard of"));
+            self.journal.heartbeat(&owner, self.time.now()).await.expect("a heartbeat");
+        }
+    }
+
+    pub(super) async fn freeze(&mut self) {
         if self.processes.iter().any(|p| p.is_frozen && !p.is_over) {
             return;
         }
-        self.strike(Pass::HoldAfter, "suspended");
+        self.strike(Pass::HoldAfter, "suspended").await;
     }
 
     pub(super) fn unfreeze(&mut self) {
