@@ -2,6 +2,11 @@
 //! the operation that their scripts call.
 #![allow(dead_code, reason = "every bench uses a part of it")]
 
+/// As in the command.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -210,7 +210,7 @@ impl Door for Rehearsal {
         let (mut line, name) = (self.line(), operation.declaration.name);
         let step = line.reached + 1;
         let result = match line.history.step(step) {
-            Some(past) if past.operation != name || past.args != args => {
+            Some(past) if past.operation != name || *past.args != args => {
                 line.refused = Some((step, name.to_owned(), args));
                 line.at = Some(at);
                 None

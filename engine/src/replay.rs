@@ -4,6 +4,8 @@
 //! handed back; the first step that it does not know, or knows as unfinished, is where the run goes
 //! on. Nothing here touches the world.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -52,7 +54,7 @@ pub struct PastStep {
     /// The operation.
     pub operation: String,
     /// Its arguments by name.
-    pub args: Value,
+    pub args: Arc<Value>,
     /// Where the script called it.
     pub at: Place,
     /// How far it came.
@@ -268,7 +270,7 @@ impl History {
         if step == last + 1 && self.unfinished().is_none() {
             self.steps.push(PastStep {
                 operation,
-                args,
+                args: Arc::new(args),
                 at: place,
                 state,
                 attempt,
@@ -280,7 +282,7 @@ impl History {
             return Ok(());
         }
         let past = self.open_step(step)?;
-        if past.operation != operation || past.args != args {
+        if past.operation != operation || *past.args != args {
             return Err(Error::storage(format!("step {step} was started as `{}`", past.operation)));
         }
         if past.failed == 0 {

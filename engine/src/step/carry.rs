@@ -56,11 +56,14 @@ impl Steps {
                 let child = child_of(&self.past(step)?);
                 self.attend_with(child.as_ref()).await?;
             }
+            if let Some(end) = self.end_of(step) {
+                return Ok(end);
+            }
             let past = self.past(step)?;
             let operation = self.operation(&past.operation)?;
             let args = without_retry(&past.args);
             let cx = self.cx(step, &past);
-            if !fresh && !matches!(past.state, StepState::Finished(_)) {
+            if !fresh {
                 self.remember_secrets(&operation).await?;
             }
             let outcome = match &past.state {
@@ -153,7 +156,7 @@ impl Steps {
         let event = Event::StepStarted {
             step,
             operation: past.operation.clone(),
-            args: past.args.clone(),
+            args: Value::clone(&past.args),
             at: past.at.clone(),
             attempt,
             send_before: self.send_before(operation),

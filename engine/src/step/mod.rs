@@ -14,6 +14,7 @@ mod secrets;
 pub(crate) use child::CHILD;
 pub(crate) use closing::handed_over;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
@@ -388,6 +389,11 @@ impl Steps {
         self.line.lock().expect("no panic while the line is held")
     }
 
+    /// Returns what a step came to, if it is over.
+    fn end_of(&self, step: u32) -> Option<StepEnd> {
+        self.line().history.step(step).and_then(PastStep::end).cloned()
+    }
+
     fn past(&self, step: u32) -> Result<PastStep, Unwind> {
         let past = self.line().history.step(step).cloned();
         past.ok_or_else(|| Unwind::Halt(Error::storage(format!("step {step} is not in the journal"))))
@@ -537,7 +543,7 @@ impl Steps {
             }
             match line.history.step(step) {
                 None => (step, false),
-                Some(past) if past.operation != name || past.args != args => {
+                Some(past) if past.operation != name || *past.args != args => {
                     return Err(Unwind::Halt(diverged(step, past, name, &args)));
                 }
                 Some(PastStep { state: StepState::Finished(end), .. }) => return Ok(end.clone()),
@@ -640,12 +646,12 @@ impl Rest<'_> {
 }
 
 /// The policy of a call is the engine's business; the operation does not see it.
-pub(crate) fn without_retry(args: &Value) -> Value {
+pub(crate) fn without_retry(args: &Value) -> Cow<'_, Value> {
     match args {
-        Value::Object(map) if map.contains_key("retry") => Value::Object(
+        Value::Object(map) if map.contains_key("retry") => Cow::Owned(Value::Object(
             map.iter().filter(|(name, _)| *name != "retry").map(|(n, v)| (n.clone(), v.clone())).collect(),
-        ),
-        plain => plain.clone(),
+        )),
+        plain => Cow::Borrowed(plain),
     }
 }
 

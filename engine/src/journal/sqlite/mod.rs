@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use self::lines::Lines;
 use self::presence::Processes;
@@ -62,7 +62,7 @@ impl SqliteJournal {
         let (site, db) = Site::create(path)?;
         let site = Arc::new(site);
         let writer = Writer::start(site.clone(), db)?;
-        Ok(SqliteJournal::new(Readers { site, idle: Mutex::default() }, Some(writer)))
+        Ok(SqliteJournal::new(Readers::new(site, Vec::new()), Some(writer)))
     }
 
     /// Opens a journal that exists for reading only: every write is refused.
@@ -71,7 +71,7 @@ impl SqliteJournal {
     /// `Storage` when it cannot be opened or is of a newer format.
     pub fn open_read_only(path: &Path) -> Result<SqliteJournal> {
         let (site, db) = Site::find(path)?;
-        Ok(SqliteJournal::new(Readers { site: Arc::new(site), idle: Mutex::new(vec![db]) }, None))
+        Ok(SqliteJournal::new(Readers::new(Arc::new(site), vec![db]), None))
     }
 
     fn new(readers: Readers, writer: Option<Writer>) -> Self {
@@ -125,6 +125,9 @@ impl SqliteJournal {
     ) -> Result<T> {
         self.catch_up().await?;
         let readers = self.readers.clone();
+        // Opening a connection reads the whole schema: whoever comes when all are in use waits for one.
+        let _turn = readers.turns.acquire().await.map_err(|_| gone())?;
+        let readers = readers.clone();
         tokio::task::spawn_blocking(move || readers.read(read))
             .await
             .map_err(|e| Error::storage("a read of the journal was cut short").because(e))?
@@ -359,10 +362,20 @@ impl Journal for SqliteJournal {
 struct Readers {
     site: Arc<Site>,
     idle: Mutex<Vec<Connection>>,
+    /// How many may read on threads of their own at the same time.
+    turns: Semaphore,
 }
 
-/// More connections than this are closed after use.
-const IDLE_READERS: usize = 4;
+/// How many read at the same time.
+const READERS: usize = 4;
+/// How many connections are kept: a glance takes one without waiting for its turn.
+const IDLE_READERS: usize = 2 * READERS;
+
+impl Readers {
+    fn new(site: Arc<Site>, idle: Vec<Connection>) -> Self {
+        Readers { site, idle: Mutex::new(idle), turns: Semaphore::new(READERS) }
+    }
+}
 
 impl Readers {
     /// Reads one moment of the database.
