@@ -25,6 +25,8 @@ use relight_engine::journal::{Journal, SqliteJournal};
 use relight_engine::keeper::Keeper;
 use relight_engine::{Driven, Engine, Library, Notice, RunId, RunRequest};
 
+/// What a person waits for who names a run.
+const GOAL_FIND: Duration = Duration::from_millis(20);
 const GOAL_LATE: Duration = Duration::from_secs(1);
 const GOAL_MEMORY: u64 = 150 * 1024;
 /// So many become due at one moment, and as many one by one.
@@ -130,6 +132,11 @@ fn keep(path: &Path) {
             looks.push(timed(keeper.look()).await);
         }
         drop(keeper);
+        let one = journal.due(due, 1).await.unwrap().remove(0);
+        let mut found = Times::default();
+        for _ in 0..100 {
+            found.push(timed(journal.find(&one.as_str()[..6], 10)).await);
+        }
 
         let keeping = {
             let engine = engine.clone();
@@ -195,6 +202,12 @@ fn keep(path: &Path) {
         table.note("one due(), nothing due", both(&none));
         table.note(format!("one due(), {DUE} due"), both(&full));
         table.note("one look of the keeper, nothing due", both(&looks));
+        table.goal(
+            "a run by the beginning of its id",
+            both(&found),
+            "p99 <= 20 ms",
+            found.at(99) <= GOAL_FIND,
+        );
         assert_eq!(late[0].0.count(), DUE);
         for ((first, last), how) in late.iter().zip(["at one moment", "one by one"]) {
             let met = first.at(99) <= GOAL_LATE;

@@ -3,6 +3,9 @@
 //! For each number of runs this program starts itself once more, drives that many runs to an
 //! operation that answers "not yet" every fifteen seconds, and then watches its own processor time
 //! and memory. With few runs the clock goes faster, so that there is anything to measure.
+//!
+//! At the end, what one run costs that waits many times, where a wait must not cost more because others came
+//! before it.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -12,12 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{Table, cpu, folder, is_quick, memory, option, runtime, this_program};
+use common::{Table, cpu, folder, is_quick, memory, option, runtime, show, this_program};
 use futures::future::join_all;
 use jiff::Timestamp;
-use relight_engine::clock::ScaledClock;
+use relight_engine::clock::{ScaledClock, SteppedClock};
 use relight_engine::journal::SqliteJournal;
-use relight_engine::{Cx, Effect, Engine, Library, Operation, Outcome, Redo, Result, RunRequest};
+use relight_engine::{Cx, Driven, Effect, Engine, Library, Operation, Outcome, Redo, Result, RunRequest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -26,6 +29,10 @@ use serde_json::{Value, json};
 const SIZES: [(usize, u32); 3] = [(1, 120), (100, 20), (1_000, 2)];
 /// The peers' table: a thousand waiting runs in 100 MB.
 const GOAL_MEMORY: f64 = 100.0;
+
+/// How often one run waits, and the factor by which a wait may cost more where it is one of many.
+const WAITS: [u32; 2] = [500, 5_000];
+const GOAL_WAITS: f64 = 1.5;
 
 const RUNBOOK: &str = r#"/*---
 title = "Wait for something long"
@@ -74,6 +81,45 @@ fn all() {
         }
     }
     table.print();
+    many_waits();
+}
+
+fn many_waits() {
+    let mut table = Table::new("One run of many waits");
+    let each = WAITS.map(|waits| {
+        let waits = if is_quick() { waits / 10 } else { waits };
+        let (cpu, wall) = one_run_of(waits);
+        let each = cpu / waits;
+        table.note(format!("{waits} waits"), format!("{} of processor, {} in all", show(cpu), show(wall)));
+        table.note("  processor per wait", show(each));
+        each
+    });
+    let ratio = each[1].as_secs_f64() / each[0].as_secs_f64().max(1e-9);
+    table.goal(
+        "a wait of the longer in those of the shorter",
+        format!("{ratio:.2}"),
+        "<= 1.5",
+        ratio <= GOAL_WAITS,
+    );
+    table.print();
+}
+
+/// Drives one run that waits so often, as patiently as a service does, and returns the processor time and the time that took.
+fn one_run_of(waits: u32) -> (Duration, Duration) {
+    let place = folder();
+    let script = format!("/*---\ntitle = \"Wait\"\n---*/\nfor n in 0..{waits} {{ wait(\"30s\"); }}\n");
+    let engine = Engine::builder()
+        .journal(Arc::new(SqliteJournal::open(&place.path().join("relight.db")).unwrap()))
+        .clock(Arc::new(SteppedClock::jumping(Timestamp::now())))
+        .build()
+        .unwrap();
+    runtime().block_on(async {
+        let run = engine.prepare(&RunRequest::new("wait").text(script)).await.unwrap();
+        let (began, used) = (std::time::Instant::now(), cpu().unwrap_or_default());
+        let driven = engine.drive(&run, Duration::from_secs(60)).await.unwrap();
+        assert!(matches!(driven, Driven::Ended(_)), "{driven:?}");
+        (cpu().unwrap_or_default() - used, began.elapsed())
+    })
 }
 
 /// What one process saw.
