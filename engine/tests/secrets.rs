@@ -8,10 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use relight_engine::clock::SteppedClock;
-use relight_engine::event::{Park, RunEnd};
+use relight_engine::event::{Event, Park, RunEnd};
 use relight_engine::journal::{Journal, MemoryJournal, OwnerId};
 use relight_engine::{
-    Cx, Driven, Effect, Engine, Error, ErrorKind, Library, Operation, Outcome, Redo, Result, RunId,
+    Cx, Driven, Effect, Engine, Error, ErrorKind, Library, Operation, Outcome, Probe, Redo, Result, RunId,
     RunRequest, Secret, SecretSource,
 };
 use schemars::JsonSchema;
@@ -19,6 +19,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 const CANARY: &str = "canary-7f3a9c51e2";
+/// The same in base64.
+const CANARY_BASE64: &str = "Y2FuYXJ5LTdmM2E5YzUxZTI=";
 
 /// A service that keeps what it is sent, and tells everybody.
 #[derive(Clone, Default)]
@@ -112,6 +114,35 @@ impl Operation for Slow {
     }
 }
 
+/// Is refused, or lost on its way, and repeats what it was given, plain and in base64.
+struct Fail;
+impl Fail {
+    fn repeat(secret: &Value) -> String {
+        assert_eq!(secret, CANARY, "the operation has the value itself");
+        format!("what is {CANARY}, or {CANARY_BASE64}?")
+    }
+}
+impl Operation for Fail {
+    type Args = Stored;
+    type Output = Value;
+    const NAME: &'static str = "box::fail";
+    const SUMMARY: &'static str = "Never stores anything.";
+    const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
+    const REDO: Redo = Redo::Probe;
+    async fn begin(&self, cx: &Cx, args: &Stored) -> Result<Outcome<Value>> {
+        let kind = match args.path.as_str() {
+            "denied" => ErrorKind::Denied,
+            "invalid" => ErrorKind::Invalid,
+            "unsent" => ErrorKind::Unsent,
+            _ => ErrorKind::Transient,
+        };
+        Err(Error::new(kind, Fail::repeat(&cx.reveal(&args.body).await?)))
+    }
+    async fn probe(&self, cx: &Cx, args: &Stored) -> Result<Probe<Value>> {
+        Ok(Probe::Unclear(Fail::repeat(&cx.reveal(&args.body).await?)))
+    }
+}
+
 /// The environment of one process.
 struct Kept(Vec<(&'static str, &'static str)>);
 
@@ -155,6 +186,7 @@ impl Stage {
             .operation(Store(self.service.clone()))
             .operation(Read(self.service.clone()))
             .operation(Slow(self.service.clone()))
+            .operation(Fail)
             .journal(self.journal.clone())
             .clock(Arc::new(self.clock.clone()))
             .library(library)
@@ -207,7 +239,9 @@ fn request(body: &str) -> RunRequest {
 fn assert_clean(everything: &str, secret: &str) {
     let dressed: String = secret.bytes().map(|byte| format!("%{byte:02x}")).collect();
     for line in everything.lines() {
-        assert!(!line.contains(secret) && !line.contains(&dressed), "{line}");
+        for clothes in [secret, &dressed, &CANARY_BASE64[..8]] {
+            assert!(!line.contains(clothes), "{line}");
+        }
     }
 }
 
@@ -303,4 +337,42 @@ async fn a_secret_too_short_to_be_found_is_not_used() {
     let Driven::Parked(Park::Denied { failure }, None) = engine.run(&run).await.unwrap() else { panic!() };
     assert!(failure.message.contains("shorter than 6"), "{failure:?}");
     assert_eq!(stage.service.paths(), Vec::<String>::new());
+}
+
+/// Drives a run until it parks on an error that repeats its secret, and says why it did.
+async fn parks_without_its_secret(path: &str, options: &str) -> Park {
+    let stage = Stage { clock: SteppedClock::jumping(Timestamp::UNIX_EPOCH), ..Stage::new() };
+    let engine = stage.process(&[("env:PW", CANARY)]);
+    let call = format!("note(\"first\"); box::fail(\"{path}\", params.pw{options})");
+    let run = engine.prepare(&request(&call)).await.unwrap();
+    let Driven::Parked(told, None) = engine.run(&run).await.unwrap() else { panic!("{path} does not park") };
+
+    let mut parks = Vec::new();
+    for record in stage.journal.records(&run, 0).await.unwrap() {
+        if let Event::Parked { park, .. } = record.event().unwrap() {
+            assert_clean(&record.body, CANARY);
+            assert!(record.body.contains("what is secret(env:PW), or secret(env:PW)"), "{}", record.body);
+            parks.push(park);
+        }
+    }
+    assert_eq!(parks, std::slice::from_ref(&told));
+    let summary = stage.journal.run(&run).await.unwrap().unwrap();
+    assert_clean(&format!("{:?}", summary.park), CANARY);
+    assert_eq!(summary.park.as_ref(), Some(&told));
+    assert_clean(&stage.everything(&[&run]).await, CANARY);
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_run_is_parked_tells_no_secret() {
+    let denied = parks_without_its_secret("denied", "").await;
+    assert!(matches!(denied, Park::Denied { .. }), "{denied:?}");
+    let unclear = parks_without_its_secret("lost", "").await;
+    assert!(matches!(unclear, Park::Undecided { .. }), "{unclear:?}");
+    for path in ["lost", "unsent"] {
+        let exhausted = parks_without_its_secret(path, ", #{ retry: #{ attempts: 1 } }").await;
+        assert!(matches!(exhausted, Park::Exhausted { .. }), "{exhausted:?}");
+    }
+    let mistake = parks_without_its_secret("invalid", "").await;
+    assert!(matches!(mistake, Park::Mistake { .. }), "{mistake:?}");
 }
