@@ -13,7 +13,9 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::{Call, Effected, Event, Lease, Park, RunEnd};
-use relight_engine::journal::{Around, Journal, MemoryJournal, OwnerId, RunFilter, SqliteJournal, Status};
+use relight_engine::journal::{
+    Around, Claim, Journal, MemoryJournal, OwnerId, RunFilter, SqliteJournal, Status,
+};
 use relight_engine::keeper::Keeper;
 use relight_engine::{
     Answers, Cx, Driven, Effect, Engine, Error, Library, Operation, Outcome, Probe, Redo, Result, RunId,
@@ -506,6 +508,54 @@ async fn an_operation_that_panics_is_an_error_of_its_own() {
     assert!(format!("{failure:?}").contains("the operation went wrong"), "{failure:?}");
     let other = bench.prepare(&engine, "b").await;
     assert!(ended_well(&engine.run(&other).await.unwrap()), "the engine goes on");
+}
+
+/// A journal with a bug: whoever claims this run for the first time panics.
+struct Buggy(Arc<dyn Journal>, RunId, AtomicBool);
+
+#[async_trait]
+impl Around for Buggy {
+    fn behind(&self) -> &dyn Journal {
+        &*self.0
+    }
+
+    async fn claim(
+        &self,
+        run: &RunId,
+        owner: &OwnerId,
+        dead: Option<&OwnerId>,
+        at: Timestamp,
+    ) -> Result<Claim> {
+        assert!(*run != self.1 || self.2.swap(true, Ordering::SeqCst), "the journal went wrong");
+        self.0.claim(run, owner, dead, at).await
+    }
+}
+
+#[tokio::test]
+async fn a_panic_while_driving_is_told_and_tried_again_and_keeps_nobody_else() {
+    let bench = Bench::new().standing().with("a", r#"box::put("x")"#).with("b", r#"box::put("y")"#);
+    let run = bench.prepare(&bench.stranger(), "a").await;
+    let other = bench.prepare(&bench.stranger(), "b").await;
+    let buggy = Buggy(bench.journal.clone(), run.clone(), AtomicBool::new(false));
+    let engine = bench.builder().journal(Arc::new(buggy)).build().unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let mut keeper = Keeper::new(&engine, {
+        let told = told.clone();
+        move |what, error| told.lock().unwrap().push(format!("{what}: {error}"))
+    });
+    keeper.look().await.unwrap();
+    keeper.settle().await;
+    assert_eq!(
+        *told.lock().unwrap(),
+        [format!("run {run}: driving run {run} failed: the journal went wrong")]
+    );
+    assert_eq!(bench.status(&other).await, Status::Succeeded);
+    // The same service comes back to it.
+    bench.clock.advance(Duration::from_secs(2));
+    keeper.look().await.unwrap();
+    keeper.settle().await;
+    assert_eq!(bench.status(&run).await, Status::Succeeded);
+    assert_eq!(told.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
