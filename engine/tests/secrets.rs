@@ -213,8 +213,8 @@ impl Stage {
         });
         waited.await.expect("the run comes that far");
         engine.interrupt();
-        driving.abort();
-        let _ = driving.await;
+        // Whoever comes next must find what was under way on record.
+        driving.await.unwrap().unwrap();
     }
 
     /// Everything that was recorded or shown.
