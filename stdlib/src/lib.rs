@@ -10,6 +10,7 @@ pub mod net;
 mod prelude;
 mod raw;
 mod rdp;
+mod reconcile;
 mod reference;
 mod schedule;
 mod vmconnect;

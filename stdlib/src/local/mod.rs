@@ -16,9 +16,11 @@ mod vms;
 use relight_engine::Registered;
 
 pub(crate) use cluster::Cluster;
+use power::Power;
 pub(crate) use vm::Vm;
 
 use crate::Azure;
+use crate::reconcile::register;
 
 /// Returns every address at which a VM's host may be reached: the one that the VM names, then those of its adapters.
 pub(crate) fn addresses(named: Option<&str>, adapters: Vec<String>) -> Vec<String> {
@@ -33,9 +35,9 @@ pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
         Registered::new(cluster::ReadCluster(azure.clone())),
         Registered::new(clusters::ListClusters(azure.clone())),
         Registered::new(nodes::ListNodes(azure.clone())),
-        Registered::new(start::Start(azure.clone())),
-        Registered::new(stop::Stop(azure.clone())),
-        Registered::new(restart::Restart(azure.clone())),
-        Registered::new(power_off::PowerOff(azure.clone())),
+        register(Power(azure.clone(), start::Start)),
+        register(Power(azure.clone(), stop::Stop)),
+        register(Power(azure.clone(), restart::Restart)),
+        register(Power(azure.clone(), power_off::PowerOff)),
     ]
 }

@@ -1,25 +1,16 @@
 //! `local::stop`: shuts an Azure Local VM down.
 
-use super::api;
-use super::power::{Args, Change, Powered};
+use super::power::PowerAction;
 use crate::prelude::*;
 
-fn change() -> Change {
-    Change { action: "stop", api: api::POWER, body: None, goal: Some("Stopped"), way: "Stopping" }
-}
-
 /// `local::stop`.
-pub(crate) struct Stop(pub(crate) Azure);
+pub(crate) struct Stop;
 
-impl Operation for Stop {
-    type Args = Args;
-    type Output = Powered;
-
+impl PowerAction for Stop {
     const NAME: &'static str = "local::stop";
     const SUMMARY: &'static str = "Shuts a VM down and waits until it is off.";
-    const EFFECTS: &'static [Effect] = &[Effect::AzureRead, Effect::AzureWrite];
-    const REDO: Redo = Redo::Probe;
-    const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY, ErrorCode::OUT_OF_TOUCH];
+    const ACTION: &'static str = "stop";
+    const GOAL: Option<&'static str> = Some("Stopped");
 
     fn examples() -> Vec<Example> {
         vec![
@@ -30,17 +21,5 @@ impl Operation for Stop {
                 .on("edge")
                 .gives(json!(false)),
         ]
-    }
-
-    async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Powered>> {
-        change().begin(&self.0, cx, args).await
-    }
-
-    async fn resume(&self, cx: &Cx, _args: &Args, at: &Value) -> Result<Outcome<Powered>> {
-        change().resume(&self.0, cx, at).await
-    }
-
-    async fn probe(&self, cx: &Cx, args: &Args) -> Result<Probe<Powered>> {
-        change().probe(&self.0, cx, args).await
     }
 }

@@ -1,6 +1,6 @@
 //! `arm::delete`: deletes anything.
 
-use super::Asked;
+use super::{Asked, RawWrite};
 use crate::prelude::*;
 
 /// Deletes any resource. One that is gone already counts as deleted.
@@ -17,15 +17,14 @@ pub(crate) struct Args {
 }
 
 /// `arm::delete`.
-pub(crate) struct Delete(pub(crate) Azure);
+pub(crate) struct Delete;
 
-impl Operation for Delete {
+impl RawWrite for Delete {
     type Args = Args;
-    type Output = Value;
 
     const NAME: &'static str = "arm::delete";
     const SUMMARY: &'static str = "Deletes a resource and waits until it is gone.";
-    const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
+    const METHOD: Method = Method::Delete;
     const REDO: Redo = Redo::Resend;
     const CODES: &'static [ErrorCode] = &[ErrorCode::BUSY];
 
@@ -41,23 +40,7 @@ impl Operation for Delete {
         ]
     }
 
-    async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Value>> {
-        args.asked().begin(&self.0, cx).await
-    }
-
-    async fn resume(&self, cx: &Cx, args: &Args, at: &Value) -> Result<Outcome<Value>> {
-        args.asked().resume(&self.0, cx, at).await
-    }
-}
-
-impl Args {
-    fn asked(&self) -> Asked<'_> {
-        Asked {
-            method: Method::Delete,
-            path: &self.path,
-            api_version: &self.api_version,
-            body: None,
-            wait: self.wait,
-        }
+    fn asked(args: &Args) -> Asked<'_> {
+        Asked { path: &args.path, version: &args.api_version, body: None, wait: args.wait }
     }
 }

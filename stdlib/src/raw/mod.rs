@@ -7,58 +7,89 @@ mod post;
 mod put;
 
 use relight_engine::Registered;
+use serde::de::DeserializeOwned;
 
 use crate::prelude::*;
+use crate::reconcile::{DesiredState, Known, Look, Request, ResourceOperation, register};
 
 /// Returns the operations of this area.
 pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
     vec![
         Registered::new(get::Get(azure.clone())),
-        Registered::new(put::Put(azure.clone())),
-        Registered::new(patch::Patch(azure.clone())),
-        Registered::new(post::Post(azure.clone())),
-        Registered::new(delete::Delete(azure.clone())),
+        register(Raw(azure.clone(), put::Put)),
+        register(Raw(azure.clone(), patch::Patch)),
+        register(Raw(azure.clone(), post::Post)),
+        register(Raw(azure.clone(), delete::Delete)),
     ]
 }
 
-/// How long an operation may take, unless a call says otherwise.
-const LIMIT: Duration = Duration::from_secs(3600);
+/// A request of which only the script knows what it means.
+trait RawWrite: Send + Sync + 'static {
+    type Args: DeserializeOwned + JsonSchema + Send + Sync + 'static;
 
-/// One request, as these operations describe it to each other.
+    const NAME: &'static str;
+    const SUMMARY: &'static str;
+    const METHOD: Method;
+    const REDO: Redo;
+    const CODES: &'static [ErrorCode];
+
+    fn examples() -> Vec<Example>;
+
+    fn asked(args: &Self::Args) -> Asked<'_>;
+}
+
+/// What the arguments ask for.
 struct Asked<'a> {
-    method: Method,
     path: &'a str,
-    api_version: &'a str,
+    version: &'a str,
     body: Option<&'a Value>,
     wait: Option<Span>,
 }
 
-impl Asked<'_> {
-    fn limit(&self) -> Duration {
-        self.wait.map_or(LIMIT, Span::get)
+/// The operation of a raw request: its own result is all there is to see.
+struct Raw<W>(Azure, W);
+
+impl<W: RawWrite> DesiredState for Raw<W> {
+    type Args = W::Args;
+    type Target = String;
+    type Value = Value;
+
+    const REDO: Redo = W::REDO;
+
+    fn azure(&self) -> &Azure {
+        &self.0
     }
 
-    async fn begin(&self, azure: &Azure, cx: &Cx) -> Result<Outcome<Value>> {
-        let versions = [self.api_version];
-        let write = Write {
-            method: self.method,
-            path: self.path,
-            api: Api { kind: self.path, versions: &versions },
-            body: self.body,
-            finish: FinalState::Unset,
-        };
-        match azure.arm.write(cx, write).await? {
-            Started::Done(value) => Ok(Outcome::done(value)),
-            Started::Pending(lro, wait) => Ok(Outcome::pending(&lro, wait)?.within(self.limit())),
-        }
+    async fn look(&self, _cx: &Cx, _args: &W::Args, _path: &String, known: Known) -> Result<Look<Value>> {
+        Ok(known.result.map_or(Look::Blind, Look::Reached))
     }
 
-    async fn resume(&self, azure: &Azure, cx: &Cx, at: &Value) -> Result<Outcome<Value>> {
-        match azure.arm.follow(cx, restored("arm", at)?).await? {
-            Advance::Done(value) => Ok(Outcome::done(value)),
-            Advance::Wait(lro, wait, note) => {
-                Ok(Outcome::pending(&lro, wait)?.within(self.limit()).saying(note.status, note.percent))
-            }
-        }
+    fn doing(&self, path: &String) -> String {
+        format!("{} {path}", W::METHOD)
+    }
+
+    fn request<'a>(&self, args: &'a W::Args, _path: &'a String) -> Request<'a> {
+        let Asked { path, version, body, .. } = W::asked(args);
+        Request::unknown(W::METHOD, path, version).body(body.cloned())
+    }
+}
+
+impl<W: RawWrite> ResourceOperation for Raw<W> {
+    const NAME: &'static str = W::NAME;
+    const SUMMARY: &'static str = W::SUMMARY;
+    const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
+    const CODES: &'static [ErrorCode] = W::CODES;
+    const WITHIN: Duration = Duration::from_secs(3600);
+
+    fn examples() -> Vec<Example> {
+        W::examples()
+    }
+
+    async fn target(&self, _cx: &Cx, args: &W::Args) -> Result<String> {
+        Ok(W::asked(args).path.to_owned())
+    }
+
+    fn within(&self, args: &W::Args) -> Duration {
+        W::asked(args).wait.map_or(Self::WITHIN, Span::get)
     }
 }

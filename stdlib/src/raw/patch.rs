@@ -1,6 +1,6 @@
 //! `arm::patch`: changes a part of anything.
 
-use super::Asked;
+use super::{Asked, RawWrite};
 use crate::prelude::*;
 
 /// Changes a part of any resource. Not every change is the same when made twice, so when a crash leaves it unclear
@@ -20,15 +20,14 @@ pub(crate) struct Args {
 }
 
 /// `arm::patch`.
-pub(crate) struct Patch(pub(crate) Azure);
+pub(crate) struct Patch;
 
-impl Operation for Patch {
+impl RawWrite for Patch {
     type Args = Args;
-    type Output = Value;
 
     const NAME: &'static str = "arm::patch";
     const SUMMARY: &'static str = "Changes a part of a resource and waits until that is done.";
-    const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
+    const METHOD: Method = Method::Patch;
     const REDO: Redo = Redo::Ask;
     const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY];
 
@@ -44,23 +43,7 @@ impl Operation for Patch {
         ]
     }
 
-    async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Value>> {
-        args.asked().begin(&self.0, cx).await
-    }
-
-    async fn resume(&self, cx: &Cx, args: &Args, at: &Value) -> Result<Outcome<Value>> {
-        args.asked().resume(&self.0, cx, at).await
-    }
-}
-
-impl Args {
-    fn asked(&self) -> Asked<'_> {
-        Asked {
-            method: Method::Patch,
-            path: &self.path,
-            api_version: &self.api_version,
-            body: Some(&self.body),
-            wait: self.wait,
-        }
+    fn asked(args: &Args) -> Asked<'_> {
+        Asked { path: &args.path, version: &args.api_version, body: Some(&args.body), wait: args.wait }
     }
 }

@@ -1,6 +1,6 @@
 //! `arm::post`: has anything do something.
 
-use super::Asked;
+use super::{Asked, RawWrite};
 use crate::prelude::*;
 
 /// Sends an action. When a crash leaves it unclear whether it was done, a person is asked.
@@ -20,15 +20,14 @@ pub(crate) struct Args {
 }
 
 /// `arm::post`.
-pub(crate) struct Post(pub(crate) Azure);
+pub(crate) struct Post;
 
-impl Operation for Post {
+impl RawWrite for Post {
     type Args = Args;
-    type Output = Value;
 
     const NAME: &'static str = "arm::post";
     const SUMMARY: &'static str = "Has a resource do something and waits until that is done.";
-    const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
+    const METHOD: Method = Method::Post;
     const REDO: Redo = Redo::Ask;
     const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY];
 
@@ -45,23 +44,7 @@ impl Operation for Post {
         ]
     }
 
-    async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Value>> {
-        args.asked().begin(&self.0, cx).await
-    }
-
-    async fn resume(&self, cx: &Cx, args: &Args, at: &Value) -> Result<Outcome<Value>> {
-        args.asked().resume(&self.0, cx, at).await
-    }
-}
-
-impl Args {
-    fn asked(&self) -> Asked<'_> {
-        Asked {
-            method: Method::Post,
-            path: &self.path,
-            api_version: &self.api_version,
-            body: self.body.as_ref(),
-            wait: self.wait,
-        }
+    fn asked(args: &Args) -> Asked<'_> {
+        Asked { path: &args.path, version: &args.api_version, body: args.body.as_ref(), wait: args.wait }
     }
 }

@@ -1,6 +1,6 @@
 //! `arm::put`: makes or replaces anything.
 
-use super::Asked;
+use super::{Asked, RawWrite};
 use crate::prelude::*;
 
 /// Makes or replaces any resource. A PUT replaces the whole resource: read it first and send all of it back. Sent again
@@ -21,15 +21,14 @@ pub(crate) struct Args {
 }
 
 /// `arm::put`.
-pub(crate) struct Put(pub(crate) Azure);
+pub(crate) struct Put;
 
-impl Operation for Put {
+impl RawWrite for Put {
     type Args = Args;
-    type Output = Value;
 
     const NAME: &'static str = "arm::put";
     const SUMMARY: &'static str = "Makes or replaces a resource and waits until that is done.";
-    const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
+    const METHOD: Method = Method::Put;
     const REDO: Redo = Redo::Resend;
     const CODES: &'static [ErrorCode] = &[ErrorCode::NOT_FOUND, ErrorCode::BUSY];
 
@@ -45,23 +44,7 @@ impl Operation for Put {
         ]
     }
 
-    async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Value>> {
-        args.asked().begin(&self.0, cx).await
-    }
-
-    async fn resume(&self, cx: &Cx, args: &Args, at: &Value) -> Result<Outcome<Value>> {
-        args.asked().resume(&self.0, cx, at).await
-    }
-}
-
-impl Args {
-    fn asked(&self) -> Asked<'_> {
-        Asked {
-            method: Method::Put,
-            path: &self.path,
-            api_version: &self.api_version,
-            body: Some(&self.body),
-            wait: self.wait,
-        }
+    fn asked(args: &Args) -> Asked<'_> {
+        Asked { path: &args.path, version: &args.api_version, body: Some(&args.body), wait: args.wait }
     }
 }

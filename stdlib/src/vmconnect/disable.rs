@@ -6,12 +6,13 @@
 //! What is leased is closed by the one run that closes the lease, whoever asks: in any other run this operation hands
 //! over to it, and waits.
 
-use super::job::{Job, JobRun, JobStep, Kind, State, jobs_of};
+use super::job::{Job, JobRun, Kind, Order, State, advance, jobs_of};
 use super::{OPEN_FOR, door, parse_door};
 use crate::arm::wire::shortened;
 use crate::local::Vm;
 use crate::local::find::machine_id;
 use crate::prelude::*;
+use crate::reconcile::Advanced;
 
 /// How long the whole may take. The service names minutes; a closing that takes longer than this is begun anew.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -154,17 +155,18 @@ impl Operation for Disable {
         }
         let run = closing.jobs[0].clone();
         // A lease that somebody took on this port since keeps it open.
-        if !run.is_sent() && closing.is_shared(cx, &run.cluster, &run.node).await? {
-            closing.shared.push(Place { cluster: run.cluster, node: run.node });
+        let Order { cluster, node, .. } = run.target();
+        if !run.is_begun() && closing.is_shared(cx, cluster, node).await? {
+            closing.shared.push(Place { cluster: cluster.clone(), node: node.clone() });
             closing.jobs.remove(0);
             return closing.next();
         }
-        match run.advance(&self.0, cx).await? {
-            JobStep::Done => {
-                closing.closed.push(closing.jobs.remove(0).node);
+        match advance(run, &self.0, cx).await? {
+            Advanced::Reached(()) => {
+                closing.closed.push(closing.jobs.remove(0).target().node.clone());
                 closing.next()
             }
-            JobStep::Wait { run, wait, said, percent } => {
+            Advanced::Wait { change: run, wait, said, percent } => {
                 closing.jobs[0] = run;
                 Ok(Outcome::pending(&closing, wait)?.within(LIMIT).saying(said, percent))
             }
@@ -273,7 +275,7 @@ impl Closing {
     /// Adds the closing of one node's port, unless others still need it.
     async fn plan(&mut self, cx: &Cx, place: Place) -> Result<()> {
         let Place { cluster, node } = place;
-        if self.jobs.iter().any(|job| job.cluster == cluster && job.node.eq_ignore_ascii_case(&node)) {
+        if self.jobs.iter().any(|job| job.target().is_at(&cluster, &node)) {
             return Ok(());
         }
         if self.is_shared(cx, &cluster, &node).await? {
@@ -282,7 +284,8 @@ impl Closing {
         }
         let nth = u32::try_from(self.jobs.len() + self.closed.len()).unwrap_or_default();
         let name = Kind::Remove.job_name(cx, nth + 1000 * self.attempt.saturating_sub(1));
-        self.jobs.push(JobRun::new(Kind::Remove, name, cluster, node, self.vm.clone()));
+        let vm = self.vm.clone();
+        self.jobs.push(JobRun::of(Order { kind: Kind::Remove, name, cluster, node, vm }));
         Ok(())
     }
 

@@ -8,11 +8,12 @@
 //!                          └────► Done
 //! ```
 
-use super::job::{Job, JobRun, JobStep, Kind, State, jobs_of};
+use super::job::{Job, JobRun, Kind, Order, State, advance, jobs_of};
 use super::{OPEN_FOR, PORT, ROLE, check_cluster, door};
 use crate::local::find::machine_id;
 use crate::local::{Cluster, Vm, api};
 use crate::prelude::*;
+use crate::reconcile::Advanced;
 
 /// How long the whole may take before a person is asked. The service names ten minutes.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -190,18 +191,18 @@ impl Operation for Enable {
                 opening.closes_at = cx.after(args.lasting());
                 opening.at(Phase::Clear).pending(Duration::ZERO)
             }
-            Phase::Open(run) => match run.advance(&self.0, cx).await.map_err(|e| opening.explain(e))? {
-                JobStep::Done => self.confirm(cx, args, opening).await,
-                JobStep::Wait { run, wait, said, percent } => {
+            Phase::Open(run) => match advance(run, &self.0, cx).await.map_err(|e| opening.explain(e))? {
+                Advanced::Reached(()) => self.confirm(cx, args, opening).await,
+                Advanced::Wait { change: run, wait, said, percent } => {
                     Ok(opening.at(Phase::Open(run)).pending(wait)?.saying(said, percent))
                 }
             },
-            Phase::Leave(run) => match run.advance(&self.0, cx).await? {
-                JobStep::Done => {
+            Phase::Leave(run) => match advance(run, &self.0, cx).await? {
+                Advanced::Reached(()) => {
                     opening.node = self.current_node(cx, &opening).await?;
                     opening.at(Phase::Clear).pending(Duration::ZERO)
                 }
-                JobStep::Wait { run, wait, said, percent } => {
+                Advanced::Wait { change: run, wait, said, percent } => {
                     Ok(opening.at(Phase::Leave(run)).pending(wait)?.saying(said, percent))
                 }
             },
@@ -250,7 +251,7 @@ impl Enable {
         }
         let lease = opening.lease(cx, args);
         let (vm, cluster, node) = (opening.vm.clone(), opening.cluster.clone(), opening.node.clone());
-        let run = JobRun::new(Kind::Provision, name, cluster, node, vm);
+        let run = JobRun::of(Order { kind: Kind::Provision, name, cluster, node, vm });
         // The duty to close is durable before the request to open leaves.
         Ok(opening.at(Phase::Open(run)).pending(Duration::ZERO)?.with(Effected::LeaseOpened(lease)))
     }
@@ -285,7 +286,7 @@ impl Enable {
         } else {
             let name = Kind::Remove.job_name(cx, opening.moves);
             let (vm, cluster, old) = (opening.vm.clone(), opening.cluster.clone(), opening.node.clone());
-            Phase::Leave(JobRun::new(Kind::Remove, name, cluster, old, vm))
+            Phase::Leave(JobRun::of(Order { kind: Kind::Remove, name, cluster, node: old, vm }))
         };
         Ok(opening.at(phase).pending(Duration::ZERO)?.saying(said, None))
     }

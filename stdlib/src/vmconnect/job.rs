@@ -1,9 +1,7 @@
 //! One cluster job of VM Connect: what it says, and driving one to its end exactly once.
 //!
 //! A job is a PUT under a name that the step fixes. Whoever stands before the PUT looks for the name first: when an
-//! earlier process already sent it, its job is adopted and followed by its own state.
-
-use std::error::Error as _;
+//! earlier process already sent it, its job is adopted and followed by its own state ([`reconcile`](crate::reconcile)).
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -13,9 +11,7 @@ use crate::arm::error::{ArmError, told};
 use crate::arm::wire::shortened;
 use crate::local::api;
 use crate::prelude::*;
-
-/// How often a job is read while nothing says when to look again.
-const LOOK: Duration = Duration::from_secs(15);
+use crate::reconcile::{Advanced, Change, DesiredState, Known, Look, Request};
 
 /// What a job of VM Connect does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,12 +154,6 @@ impl Job {
         let advice = items(step, "/recommendedSteps").filter_map(Value::as_str).take(5);
         advice.fold(error, |error, advice| error.hint(shortened(advice, 300)))
     }
-
-    /// Returns why the job failed, given what its operation's status said. What the job says comes first.
-    fn failure_of(&self, status: Error) -> Error {
-        let failure = self.failure();
-        if failure.source().is_some() { failure } else { failure.because(status) }
-    }
 }
 
 /// Sorts the two words of a job. Either may say that it failed; both must agree that it succeeded.
@@ -206,44 +196,25 @@ fn time(text: &str) -> Option<Timestamp> {
     zoned.or_else(plain).filter(|time| *time > Timestamp::UNIX_EPOCH)
 }
 
-/// A job to be sent, followed and checked: the state that is stored while it runs.
+/// A job that this step sends.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct JobRun {
+pub(super) struct Order {
     pub(super) kind: Kind,
     pub(super) name: String,
     pub(super) cluster: ResourceId,
     pub(super) node: String,
-    vm: ResourceId,
-    at: At,
+    pub(super) vm: ResourceId,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum At {
-    /// Before the request, or after it in a process that died: look first.
-    Put,
-    /// Accepted.
-    Sent(Box<Lro>),
-    /// Only the job itself can tell.
-    Watch,
-}
-
-/// What one look at a job led to.
-#[derive(Debug)]
-pub(super) enum JobStep {
-    Wait { run: JobRun, wait: Duration, said: String, percent: Option<f64> },
-    Done,
-}
-
-impl JobRun {
-    /// Describes a job that has not been sent.
-    pub(super) fn new(kind: Kind, name: String, cluster: ResourceId, node: String, vm: ResourceId) -> Self {
-        JobRun { kind, name, cluster, node, vm, at: At::Put }
+impl Order {
+    /// Returns whether it is about the port of a node.
+    pub(super) fn is_at(&self, cluster: &ResourceId, node: &str) -> bool {
+        self.cluster == *cluster && self.node.eq_ignore_ascii_case(node)
     }
 
-    /// Returns whether the request was certainly accepted.
-    pub(super) fn is_sent(&self) -> bool {
-        !matches!(self.at, At::Put)
+    fn gone(&self) -> Error {
+        Error::rejected(format!("job `{}` is gone from `{}`", self.name, self.cluster.name()))
+            .hint("somebody deleted it: look at the activity log of the instance")
     }
 
     fn path(&self) -> String {
@@ -262,93 +233,62 @@ impl JobRun {
             self.kind.details(): [target],
         } })
     }
+}
 
-    /// Sends the job if nobody has, else looks at it.
-    ///
-    /// # Errors
-    /// `Rejected` with the failed step when the job failed, and whatever else Azure says.
-    pub(super) async fn advance(mut self, azure: &Azure, cx: &Cx) -> Result<JobStep> {
-        match std::mem::replace(&mut self.at, At::Watch) {
-            At::Put => {
-                if let Some(job) = self.look(azure, cx).await? {
-                    tracing::info!(job = %self.name, "adopted a job that was already sent");
-                    return self.judge(&job, None);
-                }
-                let (path, body) = (self.path(), self.body());
-                let write = Write {
-                    method: Method::Put,
-                    path: &path,
-                    api: api::VM_CONNECT_JOBS,
-                    body: Some(&body),
-                    finish: FinalState::AzureAsyncOperation,
-                };
-                match azure.arm.write(cx, write).await? {
-                    Started::Done(body) => self.judge(&Job::read(&body), None),
-                    Started::Pending(lro, wait) => {
-                        self.at = At::Sent(lro);
-                        let said = self.saying("accepted");
-                        Ok(JobStep::Wait { run: self, wait, said, percent: None })
-                    }
-                }
-            }
-            At::Sent(lro) => match azure.arm.follow(cx, *lro).await {
-                // The job is asked as well: a status that never ends must not hide that the work is done. A look that
-                // fails costs nothing, and must not make us ask for the status sooner than the service wants.
-                Ok(Advance::Wait(lro, wait, _)) => {
-                    self.at = At::Sent(lro);
-                    match self.look(azure, cx).await {
-                        Ok(Some(job)) => self.judge(&job, Some(wait)),
-                        Err(error) if !error.kind().is_retryable() => Err(error),
-                        Ok(None) | Err(_) => {
-                            let said = self.saying("accepted");
-                            Ok(JobStep::Wait { run: self, wait, said, percent: None })
-                        }
-                    }
-                }
-                // Nor does a status that ends early prove that the job has.
-                Ok(Advance::Done(_)) => self.watch(azure, cx).await,
-                Err(error) if error.kind() == ErrorKind::Rejected => match self.look(azure, cx).await? {
-                    // The job knows which step failed, and what to do about it.
-                    Some(job) if job.state == State::Failed => Err(job.failure_of(error)),
-                    _ => Err(error),
-                },
-                Err(error) => Err(error),
-            },
-            At::Watch => self.watch(azure, cx).await,
-        }
+/// A job on its way.
+pub(super) type JobRun = Change<Order>;
+
+/// Sends a job if nobody has, else looks at it.
+///
+/// # Errors
+/// `Rejected` with the failed step when the job failed, and whatever else Azure says.
+pub(super) async fn advance(run: JobRun, azure: &Azure, cx: &Cx) -> Result<Advanced<Order, ()>> {
+    run.advance(&Finished(azure.clone()), cx, &()).await
+}
+
+/// A job that was ordered and has succeeded. Its name is the step's own, so that one that is seen was sent by this step.
+struct Finished(Azure);
+
+impl DesiredState for Finished {
+    type Args = ();
+    type Target = Order;
+    type Value = ();
+
+    fn azure(&self) -> &Azure {
+        &self.0
     }
 
-    async fn watch(self, azure: &Azure, cx: &Cx) -> Result<JobStep> {
-        match self.look(azure, cx).await? {
-            Some(job) => self.judge(&job, None),
-            None => {
-                Err(Error::rejected(format!("job `{}` is gone from `{}`", self.name, self.cluster.name()))
-                    .hint("somebody deleted it: look at the activity log of the instance"))
-            }
-        }
-    }
-
-    async fn look(&self, azure: &Azure, cx: &Cx) -> Result<Option<Job>> {
-        Ok(azure.arm.find(cx, &self.path(), api::VM_CONNECT_JOBS).await?.map(|body| Job::read(&body)))
-    }
-
-    fn judge(self, job: &Job, wait: Option<Duration>) -> Result<JobStep> {
+    async fn look(&self, cx: &Cx, (): &(), order: &Order, known: Known) -> Result<Look<()>> {
+        let Some(job) = self.find(cx, order).await? else {
+            // Young jobs may not be seen yet.
+            let was_seen = known.over || known.moved && !known.sent;
+            return if was_seen { Err(order.gone()) } else { Ok(Look::Away) };
+        };
         match job.state {
-            State::Succeeded => Ok(JobStep::Done),
+            State::Succeeded => Ok(Look::Reached(())),
             State::Failed => Err(job.failure()),
             State::Running | State::Deleting => {
-                let said = self.saying(&job.said);
-                Ok(JobStep::Wait { run: self, wait: wait.unwrap_or(LOOK), said, percent: job.percent })
+                Ok(Look::Moving(format!("{}: {}", self.doing(order), job.said), job.percent))
             }
         }
     }
 
-    fn saying(&self, word: &str) -> String {
-        let what = match self.kind {
+    fn doing(&self, order: &Order) -> String {
+        let what = match order.kind {
             Kind::Provision => "opening",
             Kind::Remove => "closing",
         };
-        format!("{what} the console port of {}: {word}", self.node)
+        format!("{what} the console port of {}", order.node)
+    }
+
+    fn request<'a>(&self, (): &'a (), order: &'a Order) -> Request<'a> {
+        Request::new(Method::Put, order.path(), api::VM_CONNECT_JOBS).body(order.body())
+    }
+}
+
+impl Finished {
+    async fn find(&self, cx: &Cx, order: &Order) -> Result<Option<Job>> {
+        Ok(self.0.arm.find(cx, &order.path(), api::VM_CONNECT_JOBS).await?.map(|body| Job::read(&body)))
     }
 }
 
@@ -442,20 +382,20 @@ mod tests {
 
     #[test]
     fn requests_say_who_and_where() {
-        let run = JobRun::new(
-            Kind::Remove,
-            "vmc-r-1".into(),
-            cluster(),
-            "hq-node2".into(),
-            vm("rg-apps", "web-01"),
-        );
-        assert!(run.path().ends_with("/clusters/hq/jobs/vmc-r-1"));
+        let order = Order {
+            kind: Kind::Remove,
+            name: "vmc-r-1".into(),
+            cluster: cluster(),
+            node: "hq-node2".into(),
+            vm: vm("rg-apps", "web-01"),
+        };
+        assert!(order.path().ends_with("/clusters/hq/jobs/vmc-r-1"));
         assert_eq!(
-            run.body(),
+            order.body(),
             json!({"properties": {"jobType": "VmConnectRemove", "deploymentMode": "Deploy",
             "vmConnectRemoveJobDetails": [{"vmName": "web-01", "nodeName": "hq-node2", "vmResourceGroupName": "rg-apps"}]}})
         );
-        let stored = serde_json::to_value(&run).unwrap();
-        assert_eq!(serde_json::from_value::<JobRun>(stored).unwrap().body(), run.body());
+        let stored = serde_json::to_value(JobRun::of(order.clone())).unwrap();
+        assert_eq!(serde_json::from_value::<JobRun>(stored).unwrap().target().body(), order.body());
     }
 }
