@@ -235,6 +235,8 @@ async fn every_saved_history_replays_to_its_end() {
 /// The operations that wait in a state of their own; the raw writes share theirs. Each is saved in the
 /// midst of its work.
 const WAITING: &[&str] = &[
+    "arc::extension_install",
+    "arc::extension_remove",
     "arm::delete",
     "arm::post",
     "local::power_off",
@@ -527,6 +529,8 @@ async fn save() {
         arm::put(group, "2022-09-01", #{ location: "eastus" });
         arm::patch(group, "2022-09-01", #{ tags: #{ saved: "yes" } });
         arm::delete(group, "2022-09-01");
+        arc::extension_install("db-01", "Microsoft.Azure.OpenSSH", "WindowsOpenSSH");
+        arc::extension_remove("db-01", "WindowsOpenSSH");
         try { net::wait_for_port("127.0.0.1", 9, #{ wait: "1m" }) } catch (e) {}
         try { arm::post(vm.id + "/providers/Microsoft.AzureStackHCI/virtualMachineInstances/default/restart", "2025-06-01-preview", #{}) } catch (e) { note(e.message) }
         wait("20m")"#;

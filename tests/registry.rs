@@ -123,13 +123,15 @@ async fn positional_arguments_come_first() {
 /// A verb that changes something says so, one that looks does not, and nothing writes without being able to be refused.
 #[tokio::test]
 async fn effects_fit_the_verb() {
-    const CHANGES: [(&str, Effect); 16] = [
+    const CHANGES: [(&str, Effect); 18] = [
         ("local::start", Effect::AzureWrite),
         ("local::stop", Effect::AzureWrite),
         ("local::restart", Effect::AzureWrite),
         ("local::power_off", Effect::AzureWrite),
         ("vmconnect::enable", Effect::AzureWrite),
         ("vmconnect::disable", Effect::AzureWrite),
+        ("arc::extension_install", Effect::AzureWrite),
+        ("arc::extension_remove", Effect::AzureWrite),
         ("arm::put", Effect::AzureWrite),
         ("arm::patch", Effect::AzureWrite),
         ("arm::post", Effect::AzureWrite),
@@ -156,7 +158,7 @@ async fn effects_fit_the_verb() {
         let (area, verb) = operation.split_name();
         let declares = |effect| operation.effects.contains(&effect);
         match area {
-            "local" | "arm" | "vmconnect"
+            "local" | "arc" | "arm" | "vmconnect"
                 if !declares(Effect::AzureRead) && !declares(Effect::AzureWrite) =>
             {
                 offends("talks to Azure and does not say so".to_owned());
@@ -329,4 +331,27 @@ fn sentences_are_told_apart() {
     assert!(is_one_sentence("Says so, e.g. for one."));
     assert!(!is_one_sentence("Says so. And more."));
     assert!(!is_one_sentence("Says so"));
+}
+
+/// The guide shows an operation as it is, and an operation on one resource stays that short.
+#[test]
+fn the_guides_example_is_the_real_file() {
+    let guide = include_str!("../docs/operations.md");
+    let file = include_str!("../stdlib/src/arc/extension_install.rs");
+    assert!(
+        guide.contains(&format!("```rust\n{file}```\n")),
+        "docs/operations.md shows another stdlib/src/arc/extension_install.rs: copy it there"
+    );
+    for (name, text) in [
+        ("extension_install.rs", file),
+        ("extension_remove.rs", include_str!("../stdlib/src/arc/extension_remove.rs")),
+        ("extension_status.rs", include_str!("../stdlib/src/arc/extension_status.rs")),
+        ("machine.rs", include_str!("../stdlib/src/arc/machine.rs")),
+    ] {
+        let lines = text.lines().count();
+        assert!(
+            lines <= 80,
+            "stdlib/src/arc/{name} has {lines} lines: what is common belongs into the mould"
+        );
+    }
 }

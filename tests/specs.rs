@@ -56,7 +56,7 @@ fn is_resource_manager(path: &str) -> bool {
 /// Addresses that Azure makes up and hands out, to be used as they are: those of long-running operations.
 fn is_opaque(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
-    path.contains("/operationstatuses/") || path.contains("/operationresults/")
+    path.contains("/operationstatus") || path.contains("/operationresults/")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,6 +77,9 @@ async fn every_request_is_one_that_azure_describes() {
         "GET virtualMachineInstances",
         "GET machines",
         "GET edgeDevices",
+        "PUT machines/extensions",
+        "GET machines/extensions",
+        "DELETE machines/extensions",
     ] {
         assert!(report.seen.contains(expected), "nothing sent {expected}: {:?}", report.seen);
     }
@@ -98,6 +101,8 @@ const READABLE: &[&str] = &[
     "Microsoft.HybridCompute/machines",
     "Microsoft.HybridCompute/machines/web-01",
     "Microsoft.HybridCompute/machines/hq-node1",
+    "Microsoft.HybridCompute/machines/db-01/extensions",
+    "Microsoft.HybridCompute/machines/db-01/extensions/AzureMonitorWindowsAgent",
     "Microsoft.HybridCompute/machines/hq-node1/providers/Microsoft.AzureStackHCI/edgeDevices",
     "Microsoft.HybridCompute/machines/hq-node1/providers/Microsoft.AzureStackHCI/edgeDevices/default",
     "Microsoft.HybridCompute/machines/web-01/providers/Microsoft.AzureStackHCI/virtualMachineInstances",
@@ -134,6 +139,7 @@ async fn every_answer_of_the_lab_is_one_that_azure_describes() {
         "clusters/hq",
         "deploymentSettings/default",
         "edgeDevices/default",
+        "extensions/AzureMonitorWindowsAgent",
         "virtualHardDisks",
         "virtualMachineInstances/default",
     ] {
@@ -207,6 +213,9 @@ fn what_is_wrong_is_found() {
     let mut with_query = old("GET", "", None);
     with_query.query.push(("$expand".to_owned(), "all".to_owned()));
 
+    let extension =
+        |method: &str, version: &str, body| hybrid(method, "machines/m/extensions/x", version, body);
+
     for (wrong, says) in [
         (job(details(json!([{"vmName": "web-01", "duration": 8}]))), "duration is not a known field"),
         (job(details(json!([{"nodeName": "n1"}]))), "vmName is missing"),
@@ -244,6 +253,19 @@ fn what_is_wrong_is_found() {
         (old("POST", "/start", Some(json!({}))), "there must be no body"),
         (old("PATCH", "", Some(json!({"properties": {"vmId": "x"}}))), "not a known field"),
         (old("PUT", "", Some(json!({"properties": {"provisioningState": "Succeeded"}}))), "is read-only"),
+        (
+            extension(
+                "PUT",
+                "2024-07-10",
+                Some(json!({"location": "eastus", "properties": {"version": "1"}})),
+            ),
+            "version is not a known field",
+        ),
+        (
+            extension("PUT", "2026-07-15", Some(json!({"properties": {"publisher": "p"}}))),
+            "location is missing",
+        ),
+        (extension("POST", "2024-07-10", None), "no description"),
         (with_query, "no query parameter `$expand`"),
     ] {
         let refusal = refusal(&shelf, &wrong);

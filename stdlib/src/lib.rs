@@ -4,6 +4,7 @@
 //! tests against the lab), and its code. [`arm`] is how all of them talk to Azure.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod arc;
 pub mod arm;
 mod local;
 pub mod net;
@@ -65,6 +66,7 @@ pub fn all(azure: &Azure) -> Vec<Registered> {
         rdp::all(),
         net::all(azure),
         schedule::all(),
+        arc::all(azure),
         raw::all(azure),
     ];
     areas.into_iter().flatten().collect()

@@ -67,6 +67,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Returns a yes or no that may be absent.
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, ArmError> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(self.wrong(name, "must be true or false")),
+        }
+    }
+
     /// Returns a text field that must be there and not be empty.
     pub(super) fn required_text(&self, name: &str) -> Result<&'a str, ArmError> {
         self.text(name)?.filter(|text| !text.is_empty()).ok_or_else(|| self.wrong(name, "is required"))

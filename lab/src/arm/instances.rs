@@ -106,11 +106,7 @@ fn skips_shutdown(cx: &Cx<'_>) -> Result<bool, ArmError> {
     }
     let body = cx.json_body()?;
     let fields = Fields::of(&body, "", &["skipShutdown"])?;
-    match fields.value("skipShutdown") {
-        None => Ok(false),
-        Some(Value::Bool(skip)) => Ok(*skip),
-        Some(_) => Err(fields.wrong("skipShutdown", "must be true or false")),
-    }
+    Ok(fields.flag("skipShutdown")?.unwrap_or_default())
 }
 
 fn unknown_action(version: &str, action: &str) -> ArmError {

@@ -10,6 +10,9 @@ use crate::{
 
 const MACHINES: &str = "Microsoft.HybridCompute/machines";
 
+/// When every agent last came or went: nobody in this world keeps that.
+const LAST_CHANGE: &str = "2026-11-02T06:30:00Z";
+
 pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
     if at.is_collection() {
         cx.read_only()?;
@@ -64,6 +67,20 @@ pub(super) fn edge_devices(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmEr
     Err(ArmError::resource_not_found("Microsoft.AzureStackHCI/edgeDevices", at.name(1, 0), group))
 }
 
+/// Returns the id of an Arc machine, when there is one of this name.
+pub(super) fn id_of(cx: &Cx<'_>, group: &str, name: &str) -> Option<String> {
+    let node = cx.world.node(group, name).map(|(cluster, node)| clusters::machine_id(cx, cluster, node));
+    node.or_else(|| cx.world.vm(group, name).map(|vm| vm_id(cx, vm)))
+}
+
+/// Returns whether the agent of an Arc machine talks to Azure.
+pub(super) fn is_connected(cx: &Cx<'_>, group: &str, name: &str) -> bool {
+    match cx.world.node(group, name) {
+        Some((_, node)) => clusters::connection(cx, node) == "Connected",
+        None => cx.world.vm(group, name).is_some_and(Vm::is_connected),
+    }
+}
+
 /// Returns the id of a VM's Arc machine.
 pub(super) fn vm_id(cx: &Cx<'_>, vm: &Vm) -> String {
     format!("{}/providers/{MACHINES}/{}", cx.group_id(&vm.group), vm.name)
@@ -83,6 +100,8 @@ fn show_node(cx: &Cx<'_>, cluster: &Cluster, node: &Node) -> Value {
             "osType": "windows",
             "osName": "windows",
             "osSku": "Azure Stack HCI",
+            "osVersion": "10.0.26100.2605",
+            "lastStatusChange": LAST_CHANGE,
             "vmId": cx.world.seed().uuid(&format!("node {}", node.name)),
             "machineFqdn": format!("{}.edge.contoso.com", node.name),
             "agentVersion": "1.57.03197.2747",
@@ -105,7 +124,9 @@ fn show_vm(cx: &Cx<'_>, vm: &Vm) -> Value {
         "properties": {
             "provisioningState": "Succeeded",
             "status": status,
+            "lastStatusChange": LAST_CHANGE,
             "osType": vm.os.to_ascii_lowercase(),
+            "osName": vm.os.to_ascii_lowercase(),
             "vmId": vm.guest_id,
             "vmUuid": vm.smbios_id,
             "agentVersion": "1.57.03197.2747",

@@ -8,6 +8,7 @@ mod address;
 mod body;
 mod clusters;
 pub(crate) mod errors;
+mod extensions;
 mod groups;
 mod instances;
 mod inventory;
@@ -110,7 +111,8 @@ fn route(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
     {
         return Err(ArmError::subscription_not_found(&segments[1]));
     }
-    if let Some(place) = lower.iter().position(|s| matches!(*s, "operationstatuses" | "operationresults"))
+    if let Some(place) =
+        lower.iter().position(|s| matches!(*s, "operationstatuses" | "operationstatus" | "operationresults"))
         && let Some(id) = segments.get(place + 1)
     {
         return operations::poll(cx, id, lower[place] == "operationresults");
@@ -169,6 +171,7 @@ fn resource(cx: &mut Cx<'_>, segments: &[String]) -> Result<Reply, ArmError> {
         "edgeDevices" => machines::edge_devices(cx, &address),
         "virtualMachineInstances" => instances::answer(cx, &address, action.as_deref()),
         "machines" => machines::answer(cx, &address),
+        "machines/extensions" => extensions::answer(cx, &address),
         "logicalNetworks" | "networkInterfaces" | "virtualHardDisks" => {
             inventory::guest_part(cx, &address, found.name)
         }

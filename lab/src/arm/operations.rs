@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Cx, errors::ArmError};
+use super::{Cx, errors::ArmError, extensions, machines};
 use crate::{
     http::{Body, Call, Reply},
     world::{Failure, Operation, Shape},
@@ -25,7 +25,7 @@ pub(super) fn start(
     let label = cx.world.next_label("operation");
     let seed = cx.world.seed();
     let id = match shape {
-        Shape::Group => seed.uuid(&label),
+        Shape::Group | Shape::Extension => seed.uuid(&label),
         // The part behind the star is the same for all operations of a tenant.
         _ => format!("{}*{}", seed.uuid(&label), seed.hex("operations")),
     };
@@ -62,6 +62,13 @@ pub(super) fn address(cx: &Cx<'_>, operation: &Operation, result: bool) -> Strin
             let subscription = &cx.world.subscription;
             format!(
                 "/subscriptions/{subscription}/providers/Microsoft.AzureStackHCI/locations/eastus/{word}/{id}"
+            )
+        }
+        Shape::Extension => {
+            let subscription = &cx.world.subscription;
+            let word = if result { "operationresults" } else { "operationstatus" };
+            format!(
+                "/subscriptions/{subscription}/providers/Microsoft.HybridCompute/locations/eastus/{word}/{id}"
             )
         }
         Shape::ClusterStatus | Shape::ClusterResult => {
@@ -124,7 +131,11 @@ pub(super) fn poll(cx: &mut Cx<'_>, id: &str, result: bool) -> Result<Reply, Arm
         if operation.ends_told > 2 {
             cx.violations.push(format!("poll of {id} after its end had been told twice"));
         }
-        return Ok(ended(&operation.clone(), result));
+        let operation = operation.clone();
+        return Ok(match operation.shape {
+            Shape::Extension => extension_ended(cx, &operation, result),
+            _ => ended(&operation, result),
+        });
     }
     cx.world.operations[place].asked_to_wait(cx.now);
     Ok(running(cx, &operation, result))
@@ -138,6 +149,10 @@ fn running(cx: &Cx<'_>, operation: &Operation, result: bool) -> Reply {
             body.with("Azure-AsyncOperation", again.clone()).with("Location", again)
         }
         Shape::VmAction if !result => Reply::json(200, status_body(operation, &operation.running, false)),
+        Shape::Extension if !result => {
+            let body = Reply::json(200, brief(operation, &operation.running));
+            body.with("Azure-AsyncOperation", again.clone())
+        }
         _ => Reply::empty(202).with("Location", again),
     };
     if let Some(seconds) = operation.retry_after {
@@ -150,7 +165,7 @@ fn ended(operation: &Operation, result: bool) -> Reply {
     let word = if operation.failure.is_some() { "Failed" } else { "Succeeded" };
     match operation.shape {
         Shape::Group => Reply::empty(200),
-        Shape::ClusterResult => Reply::empty(204),
+        Shape::ClusterResult | Shape::Extension => Reply::empty(204),
         Shape::ClusterStatus => Reply::json(200, status_body(operation, word, true)),
         Shape::VmAction if !result => Reply::json(200, status_body(operation, word, true)),
         Shape::VmAction => match &operation.failure {
@@ -158,6 +173,40 @@ fn ended(operation: &Operation, result: bool) -> Reply {
             None => Reply::empty(200),
         },
     }
+}
+
+/// The end of work on an extension: its status has the whole resource, or nothing once that is gone.
+fn extension_ended(cx: &Cx<'_>, operation: &Operation, result: bool) -> Reply {
+    let mut parts = operation.resource.rsplitn(3, '/');
+    let (name, _, machine) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
+    let all = || cx.world.extensions.iter().filter(|it| Some(it.name.as_str()) == name);
+    let shown = all().map(|it| {
+        let id = machines::id_of(cx, &it.group, &it.machine).unwrap_or_default();
+        (id.eq_ignore_ascii_case(machine)).then(|| extensions::show(cx, &id, it))
+    });
+    let shown = shown.flatten().next();
+    match (&operation.failure, shown, result) {
+        (Some(failure), _, true) => failed_result(failure),
+        (None, Some(shown), true) => Reply::json(200, shown),
+        (None, None, true) => Reply::empty(204),
+        (Some(failure), _, false) => {
+            let mut body = brief(operation, "Failed");
+            body["error"] = json!({"code": failure.code, "message": failure.message});
+            Reply::json(200, body)
+        }
+        (None, shown, false) => {
+            let mut body = brief(operation, "Succeeded");
+            if let Some(shown) = shown {
+                body["properties"] = shown;
+            }
+            Reply::json(200, body)
+        }
+    }
+}
+
+/// The status of work on an extension, which has no id.
+fn brief(operation: &Operation, word: &str) -> Value {
+    json!({"name": operation.id, "status": word, "startTime": operation.started.to_string()})
 }
 
 fn failed_result(failure: &Failure) -> Reply {

@@ -1,11 +1,13 @@
 //! Tags: the one thing that may be changed of a cluster and of an Arc machine.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+pub(super) use crate::world::Tags as Map;
 
 use super::{Cx, body::Fields, errors::ArmError};
 
 /// Reads the tags out of a body, when it has some.
-pub(super) fn read(fields: &Fields<'_>) -> Result<Option<Map<String, Value>>, ArmError> {
+pub(super) fn read(fields: &Fields<'_>) -> Result<Option<Map>, ArmError> {
     match fields.value("tags") {
         None => Ok(None),
         Some(Value::Object(tags)) if tags.values().all(Value::is_string) => Ok(Some(tags.clone())),
@@ -15,7 +17,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Option<Map<String, Value>>, Ar
 
 /// Returns the tags that a PUT or PATCH wishes for, as `az resource tag` and `az resource update` send it: a PUT brings
 /// the whole resource as it was read. Anything that the resource does not have is refused.
-pub(super) fn wished(cx: &Cx<'_>, shown: &Value) -> Result<Map<String, Value>, ArmError> {
+pub(super) fn wished(cx: &Cx<'_>, shown: &Value) -> Result<Map, ArmError> {
     let known = |value: &Value| -> Vec<String> {
         value.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
     };

@@ -106,6 +106,7 @@ pub(crate) const TYPES: &[ResourceType] = &[
     ResourceType { namespace: AZURE_LOCAL, name: "networkInterfaces", versions: VM_INSTANCES },
     ResourceType { namespace: AZURE_LOCAL, name: "virtualHardDisks", versions: VM_INSTANCES },
     ResourceType { namespace: "Microsoft.HybridCompute", name: "machines", versions: MACHINES },
+    ResourceType { namespace: "Microsoft.HybridCompute", name: "machines/extensions", versions: MACHINES },
     ResourceType { namespace: "Microsoft.Resources", name: "resourceGroups", versions: RESOURCES },
     ResourceType { namespace: "Microsoft.Resources", name: "subscriptions", versions: RESOURCES },
 ];

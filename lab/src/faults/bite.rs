@@ -130,6 +130,11 @@ impl Faults {
         self.has(&Fault::JobFails)
     }
 
+    /// Returns whether the installation of an extension fails on the machine.
+    pub(crate) fn fails_extensions(&self) -> bool {
+        self.has(&Fault::ExtensionFails)
+    }
+
     /// Returns, once, that the VM moves while its port is being opened.
     pub(crate) fn moves_host(&mut self) -> bool {
         self.active.iter_mut().any(|active| active.fault == Fault::HostMoves && active.is_turn(1))
@@ -228,7 +233,7 @@ impl Active {
 
 fn is_poll(call: &Call) -> bool {
     let path = call.path.to_ascii_lowercase();
-    path.contains("/operationstatuses/") || path.contains("/operationresults/")
+    path.contains("/operationstatus") || path.contains("/operationresults/")
 }
 
 fn is_azure_local(call: &Call) -> bool {

@@ -59,6 +59,8 @@ pub enum Fault {
     RoleMissing(String),
     /// `job-fails`: jobs that open a port end as Failed.
     JobFails,
+    /// `extension-fails`: what installs an extension ends as Failed.
+    ExtensionFails,
     /// `garbage[=n][,html|,truncated|,null]`: the n-th read is answered with 200 and something that is not the resource.
     Garbage {
         /// Which read, from 1.
@@ -120,6 +122,7 @@ impl fmt::Display for Fault {
             Fault::RoleMissing(part) if part.is_empty() => f.write_str("role-missing"),
             Fault::RoleMissing(part) => write!(f, "role-missing={part}"),
             Fault::JobFails => f.write_str("job-fails"),
+            Fault::ExtensionFails => f.write_str("extension-fails"),
             Fault::Garbage { nth, kind } => {
                 let kind = match kind {
                     Garbage::Html => "html",
@@ -210,6 +213,7 @@ impl FromStr for Fault {
             })),
             "role-missing" => Ok(Fault::RoleMissing(argument.unwrap_or_default().to_owned())),
             "job-fails" => alone(Fault::JobFails),
+            "extension-fails" => alone(Fault::ExtensionFails),
             "garbage" => {
                 let (mut nth, mut kind) = (1, Garbage::Html);
                 for word in words() {
@@ -248,7 +252,7 @@ impl From<Fault> for String {
 
 impl Fault {
     /// The name of every fault, for help texts and completion.
-    pub const NAMES: [&'static str; 23] = [
+    pub const NAMES: [&'static str; 24] = [
         "reply-lost",
         "reset-before",
         "throttled",
@@ -266,6 +270,7 @@ impl Fault {
         "old-api",
         "role-missing",
         "job-fails",
+        "extension-fails",
         "garbage",
         "long-poll-url",
         "conflict",

@@ -1,6 +1,6 @@
 //! The worlds a lab can start with, as data.
 
-use super::{Cluster, Group, Node, Power, Tags, Vm, World};
+use super::{Cluster, Extension, Group, Node, Power, Properties, Tags, Vm, World};
 use crate::{WorldName, seed::Seed};
 
 /// What is said about a VM when building a world; the ids follow from the seed.
@@ -42,6 +42,7 @@ impl World {
             groups: Vec::new(),
             clusters: Vec::new(),
             vms: Vec::new(),
+            extensions: Vec::new(),
             operations: Vec::new(),
             started: 0,
         }
@@ -121,6 +122,25 @@ fn edge(seed: u64) -> World {
     ] {
         world.add_vm(&VmSpec { name, group, cluster, node, power, boots, os });
     }
+    world.extensions.push(Extension {
+        name: "AzureMonitorWindowsAgent".to_owned(),
+        machine: "db-01".to_owned(),
+        group: "rg-edge".to_owned(),
+        sent: Properties {
+            publisher: "Microsoft.Azure.Monitor".to_owned(),
+            kind: "AzureMonitorWindowsAgent".to_owned(),
+            version: Some("1.31.0.0".to_owned()),
+            minor_upgrades: true,
+            upgrades: Some(true),
+            force_tag: None,
+            settings: None,
+        },
+        tags: Tags::new(),
+        work: None,
+        failure: None,
+        installs: 1,
+        reported: jiff::Timestamp::constant(1_793_000_000, 0),
+    });
     world
 }
 

@@ -4,6 +4,7 @@
 //! `advance` the world to *now*, then look at it or start something.
 
 mod build;
+mod extension;
 mod job;
 mod operation;
 mod snapshot;
@@ -14,6 +15,7 @@ use std::net::Ipv4Addr;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use extension::{Extension, Properties, Work};
 pub(crate) use job::{Failure, Job, JobKind, Mode, Target};
 pub(crate) use operation::{Operation, Shape};
 pub(crate) use vm::{Change, Power, Vm};
@@ -39,6 +41,8 @@ pub(crate) struct World {
     pub(crate) groups: Vec<Group>,
     pub(crate) clusters: Vec<Cluster>,
     pub(crate) vms: Vec<Vm>,
+    #[serde(default)]
+    pub(crate) extensions: Vec<Extension>,
     pub(crate) operations: Vec<Operation>,
     /// How many things were started so far; makes each one's label, and so its id and duration, its own.
     started: u64,
@@ -99,6 +103,7 @@ enum Due {
     JobGone { cluster: usize, job: usize },
     PortCloses { cluster: usize, node: usize },
     VmSettles { vm: usize },
+    ExtensionSettles { extension: usize },
     GroupGone { group: usize },
 }
 
@@ -142,6 +147,9 @@ impl World {
         for (v, vm) in self.vms.iter().enumerate() {
             offer(vm.change.as_ref().and_then(|change| change.at), Due::VmSettles { vm: v });
         }
+        for (e, it) in self.extensions.iter().enumerate() {
+            offer(it.work.as_ref().and_then(|work| work.ends), Due::ExtensionSettles { extension: e });
+        }
         for (g, group) in self.groups.iter().enumerate() {
             offer(group.gone, Due::GroupGone { group: g });
         }
@@ -155,6 +163,11 @@ impl World {
             Due::JobGone { cluster, job } => drop(self.clusters[cluster].jobs.remove(job)),
             Due::PortCloses { cluster, node } => self.clusters[cluster].nodes[node].port = None,
             Due::VmSettles { vm } => self.vms[vm].settle(),
+            Due::ExtensionSettles { extension } => {
+                if !self.extensions[extension].settle(at) {
+                    self.extensions.remove(extension);
+                }
+            }
             Due::GroupGone { group } => drop(self.groups.remove(group)),
         }
     }

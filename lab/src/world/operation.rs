@@ -14,6 +14,8 @@ pub(crate) enum Shape {
     ClusterResult,
     /// Subscription-level addresses of VM actions: status 200 with a body, result 202 empty, then 200.
     VmAction,
+    /// Work on an extension of an Arc machine: status 200 with a brief body, result 202 empty, then 200 or 204.
+    Extension,
     /// Resource group deletion: 202 empty with `Location` each time, then 200 empty.
     Group,
 }

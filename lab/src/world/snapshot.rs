@@ -33,10 +33,20 @@ impl World {
             jobs.sort_by_key(Value::to_string);
             json!({"name": cluster.name, "tags": cluster.tags, "nodes": nodes.collect::<Vec<_>>(), "jobs": jobs})
         });
+        let mut extensions: Vec<Value> = self
+            .extensions
+            .iter()
+            .map(|it| {
+                json!({"machine": it.machine, "group": it.group, "name": it.name, "state": it.state(),
+                    "version": it.version(), "settings": it.sent.settings, "installs": it.installs})
+            })
+            .collect();
+        extensions.sort_by_key(Value::to_string);
         json!({
             "groups": groups.collect::<Vec<_>>(),
             "clusters": clusters.collect::<Vec<_>>(),
             "vms": vms.collect::<Vec<_>>(),
+            "extensions": extensions,
         })
     }
 }

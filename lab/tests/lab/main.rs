@@ -5,6 +5,7 @@ mod support;
 mod arm;
 mod console;
 mod entra;
+mod extensions;
 mod faults;
 mod jobs;
 mod persistence;

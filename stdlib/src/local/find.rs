@@ -15,19 +15,44 @@ pub(crate) fn instance_path(machine: &ResourceId) -> String {
     format!("{machine}/providers/{INSTANCE}/default")
 }
 
+/// What a name may mean.
+#[derive(Clone, Copy)]
+pub(crate) struct Sort {
+    /// What people call one.
+    word: &'static str,
+    /// Whether an Arc machine of a list is one.
+    is: fn(&Value) -> bool,
+}
+
+/// A VM of Azure Local.
+const VM: Sort = Sort { word: "VM", is: is_azure_local_vm };
+/// Any Arc machine.
+pub(crate) const ARC_MACHINE: Sort = Sort { word: "Arc machine", is: |_| true };
+
 impl Azure {
     /// Finds and reads an Azure Local VM.
     pub(crate) async fn find_vm(&self, cx: &Cx, vm: &Ref, group: Option<&str>) -> Result<Vm> {
-        let machine = match vm {
-            Ref::Id(id) => machine_id(id)?,
-            Ref::Name(name) => match self.group(group) {
-                Some(group) => ResourceId::of_group(self.subscription()?, group)?.resource(MACHINE, name)?,
-                None => self.search_vm(cx, name).await?,
-            },
-        };
+        let machine = self.named_machine(cx, VM, vm, group).await?;
         match self.read_vm(cx, &machine).await? {
             Some(vm) => Ok(vm),
             None => Err(self.no_such_vm(cx, &machine).await),
+        }
+    }
+
+    /// Returns the id of the machine that is named. Whether it is there shows when it is read.
+    pub(crate) async fn named_machine(
+        &self,
+        cx: &Cx,
+        sort: Sort,
+        machine: &Ref,
+        group: Option<&str>,
+    ) -> Result<ResourceId> {
+        match machine {
+            Ref::Id(id) => machine_id(id),
+            Ref::Name(name) => match self.group(group) {
+                Some(group) => ResourceId::of_group(self.subscription()?, group)?.resource(MACHINE, name),
+                None => self.search(cx, sort, name).await,
+            },
         }
     }
 
@@ -59,26 +84,28 @@ impl Azure {
         self.arm.list(cx, &format!("{scope}/providers/{MACHINE}"), api::MACHINES).await
     }
 
-    /// Finds the one VM of a name in the subscription.
-    async fn search_vm(&self, cx: &Cx, name: &str) -> Result<ResourceId> {
-        let machines = self.list_machines(cx, None).await?;
-        let vms: Vec<ResourceId> =
-            machines.iter().filter(|m| is_azure_local_vm(m)).filter_map(id_of).collect();
+    /// Finds the one machine of a name in the subscription.
+    async fn search(&self, cx: &Cx, sort: Sort, name: &str) -> Result<ResourceId> {
+        let all = self.ids_of(cx, sort).await?;
         let mut same: Vec<&ResourceId> =
-            vms.iter().filter(|id| id.name().eq_ignore_ascii_case(name)).collect();
+            all.iter().filter(|id| id.name().eq_ignore_ascii_case(name)).collect();
         match (same.pop(), same.is_empty()) {
             (Some(one), true) => Ok(one.clone()),
             (Some(one), false) => {
                 same.push(one);
                 let groups: Vec<&str> = same.iter().filter_map(|id| id.group()).collect();
-                Err(Error::rejected(format!("{} VMs are called `{name}`", same.len()))
+                Err(Error::rejected(format!("{} {}s are called `{name}`", same.len(), sort.word))
                     .hint(format!("say which resource group is meant: {}", groups.join(", "))))
             }
-            (None, _) => Err(not_found(name, "in the subscription", vms.iter())),
+            (None, _) => Err(not_found(sort, name, "in the subscription", all.iter())),
         }
     }
 
-    /// Says why a machine is not there, with what was perhaps meant.
+    async fn ids_of(&self, cx: &Cx, sort: Sort) -> Result<Vec<ResourceId>> {
+        let machines = self.list_machines(cx, None).await?;
+        Ok(machines.iter().filter(|machine| (sort.is)(machine)).filter_map(id_of).collect())
+    }
+
     async fn no_such_vm(&self, cx: &Cx, machine: &ResourceId) -> Error {
         let (name, group) = (machine.name(), machine.group().unwrap_or_default());
         if self.arm.find(cx, machine.as_str(), api::MACHINES).await.is_ok_and(|found| found.is_some()) {
@@ -87,33 +114,47 @@ impl Azure {
             ))
             .code(ErrorCode::NOT_FOUND);
         }
+        self.no_such_machine(cx, VM, machine).await
+    }
+
+    /// Says that a machine is not there, with what was perhaps meant.
+    pub(crate) async fn no_such_machine(&self, cx: &Cx, sort: Sort, machine: &ResourceId) -> Error {
+        let (name, group) = (machine.name(), machine.group().unwrap_or_default());
         // Only to help: whoever may not list gets the plain answer.
-        let machines = self.list_machines(cx, None).await.unwrap_or_default();
-        let vms: Vec<ResourceId> =
-            machines.iter().filter(|m| is_azure_local_vm(m)).filter_map(id_of).collect();
-        let elsewhere: Vec<&str> = vms
+        let all = self.ids_of(cx, sort).await.unwrap_or_default();
+        let elsewhere: Vec<&str> = all
             .iter()
             .filter(|id| id.name().eq_ignore_ascii_case(name))
             .filter_map(|id| id.group())
             .collect();
         if !elsewhere.is_empty() {
-            return Error::rejected(format!("there is no VM `{name}` in resource group `{group}`"))
-                .code(ErrorCode::NOT_FOUND)
-                .hint(format!("there is one in {}: name that group", elsewhere.join(", ")));
+            return Error::rejected(format!(
+                "there is no {} `{name}` in resource group `{group}`",
+                sort.word
+            ))
+            .code(ErrorCode::NOT_FOUND)
+            .hint(format!("there is one in {}: name that group", elsewhere.join(", ")));
         }
-        not_found(name, &format!("in resource group `{group}`"), vms.iter())
+        not_found(sort, name, &format!("in resource group `{group}`"), all.iter())
     }
 }
 
-fn not_found<'a>(name: &str, place: &str, vms: impl Iterator<Item = &'a ResourceId> + Clone) -> Error {
-    let error = Error::rejected(format!("there is no VM `{name}` {place}")).code(ErrorCode::NOT_FOUND);
-    let close = near(name, vms.clone().map(ResourceId::name));
+fn not_found<'a>(
+    sort: Sort,
+    name: &str,
+    place: &str,
+    all: impl Iterator<Item = &'a ResourceId> + Clone,
+) -> Error {
+    let word = sort.word;
+    let error = Error::rejected(format!("there is no {word} `{name}` {place}")).code(ErrorCode::NOT_FOUND);
+    let close = near(name, all.clone().map(ResourceId::name));
     if !close.is_empty() {
         return error.hint(format!("did you mean {}?", close.join(" or ")));
     }
-    let some: Vec<&str> = vms.map(ResourceId::name).take(5).collect();
+    let some: Vec<&str> = all.map(ResourceId::name).take(5).collect();
     if some.is_empty() {
-        return error.hint("no VM is visible there: check the subscription and the role (Reader)");
+        return error
+            .hint(format!("no {word} is visible there: check the subscription and the role (Reader)"));
     }
     error.hint(format!("there are for example {}", some.join(", ")))
 }
@@ -160,9 +201,9 @@ mod tests {
             .iter()
             .map(|name| ResourceId::of_group("s", "g").unwrap().resource(MACHINE, name).unwrap())
             .collect();
-        assert_eq!(not_found("web-1", "here", ids.iter()).hints(), ["did you mean web-01?"]);
+        assert_eq!(not_found(VM, "web-1", "here", ids.iter()).hints(), ["did you mean web-01?"]);
         assert_eq!(
-            not_found("zzzzzzzz", "here", ids.iter()).hints(),
+            not_found(VM, "zzzzzzzz", "here", ids.iter()).hints(),
             ["there are for example web-01, db-01"]
         );
     }

@@ -2,7 +2,8 @@
 //!
 //! An operation says only what differs ([`DesiredState`]): how the resource stands, and which request changes it. What all
 //! have in common is here, once: sending, waiting for what is under way already, following Azure's status while the
-//! resource itself is read, and finding the trace of a request whose answer was lost ([`change`]).
+//! resource itself is read, and finding the trace of a request whose answer was lost ([`change`]). `docs/operations.md`
+//! shows how to write one.
 //!
 //! Owns no knowledge of any resource. An operation that takes several requests is a saga of its own, which may store a
 //! [`Change`] for each of them.
@@ -114,6 +115,13 @@ pub(crate) struct Known {
     pub(crate) over: bool,
     /// What the request came to, at the look that follows the end of its status.
     pub(crate) result: Option<Value>,
+}
+
+impl Known {
+    /// Returns whether this step's request has shown, so that a resource that rests says what it came to.
+    pub(crate) fn is_concluded(&self) -> bool {
+        self.sent && (self.moved || self.over)
+    }
 }
 
 /// A request as an operation describes it.
