@@ -29,7 +29,7 @@ use crate::core::Core;
 use crate::drive::{Drive, Ending, Halt, pauses};
 use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Event, Park, Record, RunEnd, RunId, Source};
-use crate::journal::{Claim, OwnerId, Presence};
+use crate::journal::{Claim, OwnerId, Presence, Sync, Tenure};
 use crate::redact::Public;
 use crate::replay::History;
 use crate::runbook::Runbook;
@@ -180,8 +180,10 @@ impl Core {
             Claim::Held { by, .. } => return Ok(Driven::Held { by }),
             Claim::Over => return self.how_it_ended(run).await,
         };
-        let Loaded { seq, mut history, sources, text } = loaded;
-        history.extend(&self.journal.records(run, seq).await?)?;
+        let Loaded { history, sources, text, .. } = match self.catch_up(&tenure, loaded).await? {
+            Ok(loaded) => loaded,
+            Err(end) => return Ok(Driven::Ended(end)),
+        };
         let deaths = history.deaths;
         let params = Arc::new(history.prepared.params.clone());
         let public = Public::new(&sources);
@@ -226,6 +228,25 @@ impl Core {
         let text =
             Runbook::parse(main).and_then(|runbook| Ok((runbook, self.language.compile(sources.clone())?)));
         Ok(Ok(Loaded { seq, history, sources, text }))
+    }
+
+    /// Reads what came between the reading of a run and its claim: usually that claim alone.
+    ///
+    /// Whoever wrote more may have been another version, or have mended the text. What cannot be read
+    /// now is handed back, or it would stand as driven by a process that never drives it.
+    async fn catch_up(&self, tenure: &Tenure, mut loaded: Loaded) -> Result<Result<Loaded, RunEnd>> {
+        let since = self.journal.records(&tenure.run, loaded.seq).await?;
+        if since.len() <= 1 {
+            loaded.history.extend(&since)?;
+            return Ok(Ok(loaded));
+        }
+        let again = self.load(&tenure.run).await;
+        if again.is_err() {
+            let now = self.clock.now();
+            let back = Event::Parked { park: Park::HandedBack, until: Some(now) };
+            self.journal.append(tenure, &[back], now, Sync::Now).await?;
+        }
+        again
     }
 
     /// Carries the step under way, then the script, in turn.
