@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use relight_engine::event::{Appointment, Event, RunId, Signal};
+use relight_engine::event::{Appointment, Event, Park, Record, RunId, Signal};
 use relight_engine::journal::{Appended, Around, Claim, Journal, NewRun, OwnerId, Sync, Tenure};
 use relight_engine::{Error, Result};
+use serde_json::Value;
 
 use super::clock::{Nap, Time, seconds};
 use super::gates::{Gates, Kind, Pass};
@@ -39,6 +40,21 @@ pub(crate) struct Shared {
     pub(crate) writes: u64,
     /// How many writes went wrong.
     pub(crate) failures: u64,
+    /// Whether the new version went on with a state of the old one.
+    pub(crate) was_taken_over: bool,
+    /// Whether the old version came to a state of the new one.
+    pub(crate) was_left: bool,
+    /// What the old version wrote and must not.
+    pub(crate) violations: Vec<String>,
+}
+
+/// Which versions of the program write to a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// There is one only.
+    Only,
+    Old,
+    New,
 }
 
 /// The journal as one process sees it.
@@ -48,6 +64,9 @@ pub(crate) struct Disk {
     pub(crate) gates: Gates,
     pub(crate) time: Time,
     pub(crate) process: usize,
+    pub(crate) version: Version,
+    /// How many records the process has read of each run.
+    pub(crate) read: Mutex<BTreeMap<RunId, u64>>,
     pub(crate) dead: Arc<AtomicBool>,
 }
 
@@ -111,6 +130,45 @@ impl Disk {
         result
     }
 
+    /// Returns the state with which a run waits, and the number of its record.
+    async fn state(&self, run: &RunId) -> Option<(Value, u64)> {
+        if self.version == Version::Only {
+            return None;
+        }
+        let mut state = None;
+        for record in self.journal.records(run, 0).await.ok()? {
+            match record.event().ok()? {
+                Event::StepAccepted { continuation, .. } => state = Some((continuation, record.seq)),
+                Event::StepStarted { .. } | Event::StepFinished { .. } => state = None,
+                _ => {}
+            }
+        }
+        state
+    }
+
+    /// Takes note of what was written behind a state: an old process writes nothing behind one of the new version.
+    fn wrote(&self, state: Option<(Value, u64)>, tenure: &Tenure, events: &[Event]) {
+        let Some((state, seq)) = state else { return };
+        let is_progress = |e: &Event| matches!(e, Event::StepAccepted { .. } | Event::StepFinished { .. });
+        if self.version == Version::New {
+            self.shared().was_taken_over |= is_old(&state) && events.iter().any(is_progress);
+        } else if state["v"] == 2 {
+            // It may find out only when it has claimed the run that somebody went on with it.
+            let was_read = self.read.lock().expect("no panic while reading").get(&tenure.run) >= Some(&seq);
+            let may = match events {
+                [Event::Claimed { .. }] => !was_read,
+                [Event::Parked { park: Park::HandedBack, .. }] => true,
+                _ => false,
+            };
+            if !may {
+                let (run, events) = (&tenure.run, named(events));
+                self.shared().violations.push(format!(
+                    "an old process writes `{events}` to {run}, which waits with the state {state}"
+                ));
+            }
+        }
+    }
+
     fn shared(&self) -> std::sync::MutexGuard<'_, Shared> {
         self.shared.lock().expect("no panic while the disk is held")
     }
@@ -157,19 +215,39 @@ impl Around for Disk {
         at: Timestamp,
     ) -> Result<Claim> {
         let pass = self.turn(format!("claim {run}")).await?;
+        let state = self.state(run).await;
         let result = self.journal.claim(run, owner, dead, at).await;
+        if let Ok(Claim::Granted(tenure)) = &result {
+            let claimed = Event::Claimed { owner: owner.as_str().to_owned(), epoch: tenure.epoch };
+            self.wrote(state, tenure, &[claimed]);
+        }
         self.synced();
         self.back(pass, result).await
     }
 
     async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended> {
         let pass = self.turn(format!("append {} {}", tenure.run, named(events))).await?;
+        let state = self.state(&tenure.run).await;
         let result = self.journal.append(tenure, events, at, sync).await;
+        if result.is_ok() {
+            self.wrote(state, tenure, events);
+        }
         match sync {
             Sync::Now => self.synced(),
             Sync::Soon => self.shared().unsynced.push(self.process),
         }
         self.back(pass, result).await
+    }
+
+    async fn records(&self, run: &RunId, after: u64) -> Result<Vec<Record>> {
+        self.alive()?;
+        let records = self.journal.records(run, after).await?;
+        if let (Version::Old, Some(last)) = (self.version, records.last()) {
+            self.read.lock().expect("no panic while reading").insert(run.clone(), last.seq);
+            let meets_newer = self.state(run).await.is_some_and(|(state, _)| state["v"] == 2);
+            self.shared().was_left |= meets_newer;
+        }
+        Ok(records)
     }
 
     async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
@@ -199,6 +277,11 @@ impl Around for Disk {
         self.synced();
         self.back(pass, result).await
     }
+}
+
+/// Returns whether a state is one of the old version that the new one has to take over.
+fn is_old(state: &Value) -> bool {
+    state["at"].get("looks").is_some()
 }
 
 /// Returns what events are, in a few words.

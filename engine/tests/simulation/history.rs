@@ -20,7 +20,7 @@ use self::people::Care;
 use self::processes::Process;
 use super::chance::Chance;
 use super::clock::{Time, minutes, seconds};
-use super::disk::Shared;
+use super::disk::{Shared, Version};
 use super::gates::{Gates, Kind, Pass};
 use super::scripts::{self, Grammar};
 use super::sort::Sort;
@@ -46,6 +46,8 @@ pub(crate) struct Report {
     pub(crate) decisions: u64,
     pub(crate) runs: u64,
     pub(crate) requests: u64,
+    pub(crate) was_taken_over: bool,
+    pub(crate) was_left: bool,
     pub(crate) trace: Vec<String>,
 }
 
@@ -87,6 +89,8 @@ pub(crate) struct History {
     tells: bool,
     unclear: bool,
     was_set_back: bool,
+    /// Whether the storm is over.
+    is_clear: bool,
     report: Report,
 }
 
@@ -95,7 +99,8 @@ impl History {
         let mut chance = Chance::new(seed);
         let picked = Sort::of(&mut chance);
         let sort = sort.map_or(picked, |sort| Sort { sqlite: sort.sqlite, ..picked });
-        let grammar = Grammar { panics: sort.panics, slow: sort.slow, questions: sort.people };
+        let grammar =
+            Grammar { panics: sort.panics, slow: sort.slow, long: sort.versions, questions: sort.people };
         let texts = scripts::write(&mut chance.fork(), grammar);
         let library = texts.iter().fold(Library::new(), |library, (name, text)| library.ship(name, text));
         let weather = match sort.net {
@@ -133,6 +138,7 @@ impl History {
             tells: std::env::var_os("RELIGHT_SEED").is_some(),
             unclear: sort.net || sort.outages,
             was_set_back: false,
+            is_clear: false,
             report: Report::default(),
             chance,
             seed,
@@ -330,6 +336,8 @@ impl History {
     // ---- the end --------------------------------------------------------------------------------
 
     async fn clear_up(&mut self) {
+        // Whoever was let through last is still on its way.
+        self.gates.settled().await;
         self.say(|_| "the weather clears".to_owned());
         self.disk().trouble = None;
         {
@@ -340,6 +348,13 @@ impl History {
         }
         self.unfreeze();
         self.disturbed();
+        // The old version is replaced.
+        self.is_clear = true;
+        for number in self.workers() {
+            if self.processes[number].version == Version::Old {
+                self.tell_to_end(number);
+            }
+        }
     }
 
     async fn is_finished(&self) -> bool {
@@ -382,7 +397,11 @@ impl History {
         if state.faults > 0 {
             self.report.faults.insert("requests that went wrong", state.faults);
         }
-        let failures = self.disk().failures;
+        let (failures, was_taken_over, was_left) = {
+            let disk = self.disk();
+            (disk.failures, disk.was_taken_over, disk.was_left)
+        };
+        (self.report.was_taken_over, self.report.was_left) = (was_taken_over, was_left);
         if failures > 0 {
             self.report.faults.insert("writes that failed", failures);
         }

@@ -2,9 +2,9 @@
 //!
 //! Each history has two workers and some commands over one journal; runbooks made of a grammar with children, leases,
 //! schedules, questions and secrets; a disk that fails, fills and is locked; requests that are lost; processes that are
-//! killed at any gate, told to end, suspended, or lose what was not on the disk; a clock that jumps, forward and back.
+//! killed at any gate, told to end, suspended, or lose what was not on the disk; processes of an older version beside newer ones; a clock that jumps, forward and back.
 //! After it the invariants of [`checks`] must hold: nothing was sent twice unless a person said so, no run is without a
-//! next step, no door is open for longer than promised, no secret stands anywhere.
+//! next step, no door is open for longer than promised, no secret stands anywhere, no old version writes over a newer one's state.
 //!
 //! ```text
 //! cargo test -p relight-engine --test simulation                                        thousands of histories
@@ -80,6 +80,10 @@ struct Tally {
     requests: u64,
     decisions: u64,
     faults: BTreeMap<String, u64>,
+    /// The histories in which the new version went on where the old one was.
+    taken_over: u64,
+    /// The histories in which the old version came to what the new one had begun.
+    left: u64,
     /// The seeds whose histories did not hold, with what was wrong.
     offenders: BTreeMap<u64, Vec<String>>,
 }
@@ -90,6 +94,8 @@ impl Tally {
         self.runs += other.runs;
         self.requests += other.requests;
         self.decisions += other.decisions;
+        self.taken_over += other.taken_over;
+        self.left += other.left;
         for (kind, times) in other.faults {
             *self.faults.entry(kind).or_default() += times;
         }
@@ -105,6 +111,8 @@ impl From<(u64, Report)> for Tally {
             runs: report.runs,
             requests: report.requests,
             decisions: report.decisions,
+            taken_over: report.was_taken_over.into(),
+            left: report.was_left.into(),
             faults: report.faults.into_iter().map(|(kind, times)| (kind.to_owned(), times)).collect(),
             offenders: is_wrong.then_some((seed, report.violations)).into_iter().collect(),
         }
@@ -160,11 +168,11 @@ fn many(test: &str, count: u64, sort: Option<Sort>) {
         let line = told.lines().find(|line| line.starts_with('{'));
         tally.add(serde_json::from_str(line.unwrap_or_else(|| panic!("a part broke off: {told}"))).unwrap());
     }
-    let Tally { histories, runs, requests, decisions, faults, offenders } = tally;
+    let Tally { histories, runs, requests, decisions, faults, taken_over, left, offenders } = tally;
     let all: u64 = faults.values().sum();
     let took = began.elapsed();
     println!(
-        "{test}: {histories} histories, {runs} runs, {requests} requests, {decisions} decisions, {all} faults in {took:.1?}: {faults:?}"
+        "{test}: {histories} histories, {runs} runs, {requests} requests, {decisions} decisions, {taken_over} taken over by a newer version and {left} left to one, {all} faults in {took:.1?}: {faults:?}"
     );
     assert_eq!(histories, count);
     assert!(

@@ -51,27 +51,36 @@ one_request!(Put, "box::put", Redo::Resend);
 one_request!(Find, "box::find", Redo::Probe);
 one_request!(Post, "box::post", Redo::Ask);
 
-/// Is accepted at once and done after some looks.
-struct Long(Reach);
+/// Is accepted at once and done after some looks. Its two versions count them under different names.
+struct Long<const VERSION: u32>(Reach);
 
-impl Operation for Long {
+impl<const VERSION: u32> Long<VERSION> {
+    const COUNT: &'static str = if VERSION == 1 { "looks" } else { "seen" };
+}
+
+impl<const VERSION: u32> Operation for Long<VERSION> {
     type Args = Named;
     type Output = String;
     const NAME: &'static str = "box::long";
     const SUMMARY: &'static str = "Takes its time.";
     const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
     const REDO: Redo = Redo::Ask;
+    const STATE_VERSION: u32 = VERSION;
+
+    fn upgrade(_: u64, at: &Value) -> Option<Value> {
+        Some(json!({ "seen": at["looks"] }))
+    }
 
     async fn begin(&self, cx: &Cx, _: &Named) -> Result<Outcome<String>> {
         self.0.send(cx, Self::NAME, |_| {}).await?;
-        Outcome::pending(&json!({ "looks": 0 }), Duration::from_secs(20))
+        Outcome::pending(&json!({ (Self::COUNT): 0 }), Duration::from_secs(20))
     }
 
     async fn resume(&self, cx: &Cx, args: &Named, at: &Value) -> Result<Outcome<String>> {
         self.0.look(cx, Self::NAME, |_| ()).await?;
-        match at["looks"].as_u64().unwrap_or_default() {
+        match at[Self::COUNT].as_u64().unwrap_or_default() {
             2.. => Ok(Outcome::done(format!("{} is over", args.name))),
-            looks => Outcome::pending(&json!({ "looks": looks + 1 }), Duration::from_secs(20)),
+            count => Outcome::pending(&json!({ (Self::COUNT): count + 1 }), Duration::from_secs(20)),
         }
     }
 }
@@ -258,13 +267,16 @@ pub(crate) fn redo(operation: &str) -> Redo {
     }
 }
 
-/// Adds all of them.
-pub(crate) fn add(builder: EngineBuilder, reach: &Reach) -> EngineBuilder {
+/// Adds all of them, as the old or the new version of the program has them.
+pub(crate) fn add(builder: EngineBuilder, reach: &Reach, is_old: bool) -> EngineBuilder {
+    let builder = match is_old {
+        true => builder.operation(Long::<1>(reach.clone())),
+        false => builder.operation(Long::<2>(reach.clone())),
+    };
     builder
         .operation(Put(reach.clone()))
         .operation(Find(reach.clone()))
         .operation(Post(reach.clone()))
-        .operation(Long(reach.clone()))
         .operation(Slow(reach.clone()))
         .operation(Panics(reach.clone()))
         .operation(SignIn(reach.clone()))

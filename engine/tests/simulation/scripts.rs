@@ -14,6 +14,8 @@ pub(crate) struct Grammar {
     pub(crate) panics: bool,
     /// Operations that take longer than a heartbeat.
     pub(crate) slow: bool,
+    /// Many operations whose state two versions write differently.
+    pub(crate) long: bool,
     /// Questions to a person.
     pub(crate) questions: bool,
 }
@@ -66,7 +68,7 @@ impl Author<'_> {
         let has_child = u64::from(self.children > 0);
         let weights = [
             6, // one request
-            2, // a long operation
+            2 + 5 * u64::from(self.grammar.long),
             3, // a wait
             1, // a note
             u64::from(self.grammar.questions),

@@ -16,6 +16,8 @@ pub(crate) struct Sort {
     pub(crate) drops: bool,
     pub(crate) panics: bool,
     pub(crate) slow: bool,
+    /// Whether some processes are of an older version of the program.
+    pub(crate) versions: bool,
     /// Whether processes are told which others are dead; else only heartbeats tell.
     pub(crate) told: bool,
     /// Whether the journal is a database on the disk.
@@ -46,6 +48,7 @@ impl Sort {
             drops: chance.per_mille(150),
             panics: chance.per_mille(200),
             slow: chance.per_mille(200),
+            versions: chance.per_mille(300),
             told,
             sqlite: false,
         }

@@ -1,7 +1,7 @@
 //! The processes of a history: how they start, and the two ways in which they end.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use relight_engine::event::RunId;
 use relight_engine::journal::{Journal, OwnerId};
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::History;
 use crate::clock::ProcessClock;
-use crate::disk::Disk;
+use crate::disk::{Disk, Version};
 use crate::gates::{Pass, Waiting};
 use crate::world::Reach;
 use crate::{CANARY, operations};
@@ -31,6 +31,7 @@ pub(super) struct Process {
     pub(super) engine: Option<Engine>,
     pub(super) tasks: JoinSet<Result<Option<Driven>>>,
     pub(super) dead: Arc<AtomicBool>,
+    pub(super) version: Version,
     pub(super) is_frozen: bool,
     pub(super) told_to_end: bool,
     pub(super) is_over: bool,
@@ -46,6 +47,7 @@ impl Process {
             engine: None,
             tasks: JoinSet::new(),
             dead: Arc::default(),
+            version: Version::Only,
             is_frozen: false,
             told_to_end: true,
             is_over: true,
@@ -69,10 +71,16 @@ impl SecretSource for Pocket {
 impl History {
     pub(super) fn build(&self, number: usize, owner: Option<&str>) -> Engine {
         let dead = Arc::<AtomicBool>::default();
-        self.build_with(number, owner, &dead)
+        self.build_with(number, owner, Version::Only, &dead)
     }
 
-    pub(super) fn build_with(&self, number: usize, owner: Option<&str>, dead: &Arc<AtomicBool>) -> Engine {
+    pub(super) fn build_with(
+        &self,
+        number: usize,
+        owner: Option<&str>,
+        version: Version,
+        dead: &Arc<AtomicBool>,
+    ) -> Engine {
         let reach = Reach {
             world: self.world.clone(),
             gates: self.gates.clone(),
@@ -89,10 +97,12 @@ impl History {
                 gates: self.gates.clone(),
                 time: self.time.clone(),
                 process: number,
+                version,
+                read: Mutex::default(),
                 dead: dead.clone(),
             }),
         };
-        let builder: EngineBuilder = operations::add(Engine::builder(), &reach)
+        let builder: EngineBuilder = operations::add(Engine::builder(), &reach, version == Version::Old)
             .journal(journal)
             .clock(Arc::new(clock))
             .library(self.library.clone())
@@ -123,8 +133,13 @@ impl History {
         let number = self.processes.len();
         let dead = Arc::<AtomicBool>::default();
         let owner = format!("process-{number}");
-        let engine = self.build_with(number, Some(&owner), &dead);
-        self.say(|_| format!("process {number} starts: {role:?}"));
+        let version = match (self.sort.versions, self.is_clear) {
+            (false, _) => Version::Only,
+            (true, false) if self.chance.per_mille(500) => Version::Old,
+            _ => Version::New,
+        };
+        let engine = self.build_with(number, Some(&owner), version, &dead);
+        self.say(|_| format!("process {number} starts: {role:?} {version:?}"));
         self.processes.push(Process {
             number,
             role,
@@ -132,6 +147,7 @@ impl History {
             engine: Some(engine),
             tasks: JoinSet::new(),
             dead,
+            version,
             is_frozen: false,
             told_to_end: false,
             is_over: false,
@@ -288,7 +304,8 @@ impl History {
             self.disturbed();
         }
         self.watch_doors().await;
-        let told = std::mem::take(&mut self.world.state().violations);
+        let mut told = std::mem::take(&mut self.world.state().violations);
+        told.append(&mut self.disk().violations);
         let leaks = std::mem::take(&mut *self.leaks.lock().expect("no panic while leaking"));
         for violation in told.into_iter().chain(leaks.into_iter().take(3)) {
             self.violated(violation);
