@@ -976,9 +976,9 @@ fn an_unknown_fault_is_refused() {
 
       x unknown fault `gremlins`
       help: the faults are reply-lost, reset-before, throttled, slow, flaps, stuck, never-ends,
-            succeeded-but-updating, other-spelling, host-moves, wrong-address, host-unreachable,
-            token-expires, cae-challenge, old-api, role-missing, job-fails, extension-fails, garbage,
-            long-poll-url, conflict, location-only, async-only, agent-offline
+            status-gone, succeeded-but-updating, other-spelling, host-moves, wrong-address,
+            host-unreachable, token-expires, cae-challenge, old-api, role-missing, job-fails,
+            extension-fails, garbage, long-poll-url, conflict, location-only, async-only, agent-offline
     --- exit 2
     ");
 }

@@ -81,6 +81,7 @@ async fn what_only_costs_time_changes_nothing() {
         &["async-only"],
         &["conflict=10"],
         &["never-ends"],
+        &["status-gone"],
         &["reply-lost"],
         &["reset-before"],
         &["garbage=1,html"],

@@ -160,6 +160,7 @@ async fn a_console_is_opened_and_closed_once_whatever_happens() {
     for (fault, wanted) in [
         ("flaps", &here),
         ("never-ends", &here),
+        ("status-gone", &here),
         ("succeeded-but-updating", &here),
         ("other-spelling", &here),
         ("host-moves", &moved),
@@ -281,6 +282,7 @@ async fn a_power_change_whose_answer_is_lost_is_not_repeated() {
     for fault in [
         "reply-lost=1",
         "never-ends",
+        "status-gone",
         "succeeded-but-updating",
         "location-only",
         "async-only",
@@ -315,6 +317,7 @@ async fn an_extension_is_installed_and_removed_once_whatever_happens() {
         "slow",
         "flaps",
         "never-ends",
+        "status-gone",
         "succeeded-but-updating",
         "other-spelling",
         "token-expires",

@@ -82,12 +82,12 @@ fn put(
     }
 
     let label = cx.world.next_label("extension");
-    let duration = cx.world.seed().seconds(&label, 100, 160);
-    let failure = match machines::is_connected(cx, &group, &machine) {
-        true => cx.faults.fails_extensions().then(|| failed(&name)),
-        false => Some(queued_in_vain(&machine)),
+    let (duration, failure) = if machines::is_connected(cx, &group, &machine) {
+        let failure = cx.faults.fails_extensions().then(|| failed(&name));
+        (cx.world.seed().seconds(&label, 100, 160), failure)
+    } else {
+        (QUEUED, Some(queued_in_vain(&machine)))
     };
-    let duration = if machines::is_connected(cx, &group, &machine) { duration } else { QUEUED };
     let timing = cx.faults.timing(Kind::Other, cx.now, duration);
     let word = if found.is_some() { "Updating" } else { "Creating" };
     let work = Some(Work { word: word.to_owned(), ends: timing.done, failure: failure.clone() });
@@ -114,9 +114,10 @@ fn delete(cx: &mut Cx<'_>, id: &str, extension: &Extension) -> Result<Reply, Arm
     check_free(extension)?;
     let Extension { group, machine, name, .. } = extension;
     let label = cx.world.next_label("extension");
-    let connected = machines::is_connected(cx, group, machine);
-    let duration = if connected { cx.world.seed().seconds(&label, 40, 80) } else { QUEUED };
-    let failure = (!connected).then(|| queued_in_vain(machine));
+    let (duration, failure) = match machines::is_connected(cx, group, machine) {
+        true => (cx.world.seed().seconds(&label, 40, 80), None),
+        false => (QUEUED, Some(queued_in_vain(machine))),
+    };
     let timing = cx.faults.timing(Kind::Other, cx.now, duration);
     let work = Work { word: "Deleting".to_owned(), ends: timing.done, failure: failure.clone() };
     if let Some(it) = cx.world.extensions.iter_mut().find(|it| it.is(group, machine, name)) {

@@ -103,7 +103,8 @@ fn is_poll_of(call: &Call, id: &str) -> bool {
 /// Answers a poll.
 pub(super) fn poll(cx: &mut Cx<'_>, id: &str, result: bool) -> Result<Reply, ArmError> {
     cx.read_only()?;
-    let Some(place) = cx.world.operations.iter().position(|operation| operation.id == id) else {
+    let known = |operation: &Operation| operation.id == id && !cx.faults.forgets_operations();
+    let Some(place) = cx.world.operations.iter().position(known) else {
         let message = format!("The operation '{id}' could not be found.");
         return Err(ArmError::service(404, "NotFound", message));
     };

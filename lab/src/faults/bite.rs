@@ -130,6 +130,11 @@ impl Faults {
         self.has(&Fault::JobFails)
     }
 
+    /// Returns whether operations cannot be asked for their status.
+    pub(crate) fn forgets_operations(&self) -> bool {
+        self.has(&Fault::StatusGone)
+    }
+
     /// Returns whether the installation of an extension fails on the machine.
     pub(crate) fn fails_extensions(&self) -> bool {
         self.has(&Fault::ExtensionFails)

@@ -35,6 +35,8 @@ pub enum Fault {
     Stuck,
     /// `never-ends`: the work gets done, but the status address never says so.
     NeverEnds,
+    /// `status-gone`: the work gets done, but nobody knows the status address any more.
+    StatusGone,
     /// `succeeded-but-updating`: the status address says Succeeded while the resource is still being worked on.
     SucceededButUpdating,
     /// `other-spelling`: ids, types and status words come in another letter case, cancelled with two l.
@@ -110,6 +112,7 @@ impl fmt::Display for Fault {
             Fault::Flaps => f.write_str("flaps"),
             Fault::Stuck => f.write_str("stuck"),
             Fault::NeverEnds => f.write_str("never-ends"),
+            Fault::StatusGone => f.write_str("status-gone"),
             Fault::SucceededButUpdating => f.write_str("succeeded-but-updating"),
             Fault::OtherSpelling => f.write_str("other-spelling"),
             Fault::HostMoves => f.write_str("host-moves"),
@@ -196,6 +199,7 @@ impl FromStr for Fault {
             "flaps" => alone(Fault::Flaps),
             "stuck" => alone(Fault::Stuck),
             "never-ends" => alone(Fault::NeverEnds),
+            "status-gone" => alone(Fault::StatusGone),
             "succeeded-but-updating" => alone(Fault::SucceededButUpdating),
             "other-spelling" => alone(Fault::OtherSpelling),
             "host-moves" => alone(Fault::HostMoves),
@@ -252,7 +256,7 @@ impl From<Fault> for String {
 
 impl Fault {
     /// The name of every fault, for help texts and completion.
-    pub const NAMES: [&'static str; 24] = [
+    pub const NAMES: [&'static str; 25] = [
         "reply-lost",
         "reset-before",
         "throttled",
@@ -260,6 +264,7 @@ impl Fault {
         "flaps",
         "stuck",
         "never-ends",
+        "status-gone",
         "succeeded-but-updating",
         "other-spelling",
         "host-moves",

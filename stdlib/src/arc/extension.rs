@@ -74,7 +74,7 @@ impl Extension {
     pub(super) fn failure(&self) -> Error {
         let said = if self.message.is_empty() { "it does not say why" } else { &self.message };
         Error::rejected(format!("extension `{}` is {}: {said}", self.name, self.state))
-            .hint("on the machine: look below the logs of the Guest Configuration agent, or `azcmagent logs`")
+            .hint("on the machine: `azcmagent logs` collects what the extension wrote")
     }
 }
 

@@ -15,19 +15,19 @@ pub(crate) fn instance_path(machine: &ResourceId) -> String {
     format!("{machine}/providers/{INSTANCE}/default")
 }
 
-/// What a name may mean.
+/// Which Arc machines a name may mean.
 #[derive(Clone, Copy)]
-pub(crate) struct Sort {
+pub(crate) struct MachineKind {
     /// What people call one.
     word: &'static str,
-    /// Whether an Arc machine of a list is one.
-    is: fn(&Value) -> bool,
+    /// Whether a machine of a list is one.
+    matches: fn(&Value) -> bool,
 }
 
 /// A VM of Azure Local.
-const VM: Sort = Sort { word: "VM", is: is_azure_local_vm };
+const VM: MachineKind = MachineKind { word: "VM", matches: is_azure_local_vm };
 /// Any Arc machine.
-pub(crate) const ARC_MACHINE: Sort = Sort { word: "Arc machine", is: |_| true };
+pub(crate) const ARC_MACHINE: MachineKind = MachineKind { word: "Arc machine", matches: |_| true };
 
 impl Azure {
     /// Finds and reads an Azure Local VM.
@@ -43,7 +43,7 @@ impl Azure {
     pub(crate) async fn named_machine(
         &self,
         cx: &Cx,
-        sort: Sort,
+        kind: MachineKind,
         machine: &Ref,
         group: Option<&str>,
     ) -> Result<ResourceId> {
@@ -51,7 +51,7 @@ impl Azure {
             Ref::Id(id) => machine_id(id),
             Ref::Name(name) => match self.group(group) {
                 Some(group) => ResourceId::of_group(self.subscription()?, group)?.resource(MACHINE, name),
-                None => self.search(cx, sort, name).await,
+                None => self.search(cx, kind, name).await,
             },
         }
     }
@@ -85,8 +85,8 @@ impl Azure {
     }
 
     /// Finds the one machine of a name in the subscription.
-    async fn search(&self, cx: &Cx, sort: Sort, name: &str) -> Result<ResourceId> {
-        let all = self.ids_of(cx, sort).await?;
+    async fn search(&self, cx: &Cx, kind: MachineKind, name: &str) -> Result<ResourceId> {
+        let all = self.ids_of(cx, kind).await?;
         let mut same: Vec<&ResourceId> =
             all.iter().filter(|id| id.name().eq_ignore_ascii_case(name)).collect();
         match (same.pop(), same.is_empty()) {
@@ -94,16 +94,16 @@ impl Azure {
             (Some(one), false) => {
                 same.push(one);
                 let groups: Vec<&str> = same.iter().filter_map(|id| id.group()).collect();
-                Err(Error::rejected(format!("{} {}s are called `{name}`", same.len(), sort.word))
+                Err(Error::rejected(format!("{} {}s are called `{name}`", same.len(), kind.word))
                     .hint(format!("say which resource group is meant: {}", groups.join(", "))))
             }
-            (None, _) => Err(not_found(sort, name, "in the subscription", all.iter())),
+            (None, _) => Err(not_found(kind, name, "in the subscription", all.iter())),
         }
     }
 
-    async fn ids_of(&self, cx: &Cx, sort: Sort) -> Result<Vec<ResourceId>> {
+    async fn ids_of(&self, cx: &Cx, kind: MachineKind) -> Result<Vec<ResourceId>> {
         let machines = self.list_machines(cx, None).await?;
-        Ok(machines.iter().filter(|machine| (sort.is)(machine)).filter_map(id_of).collect())
+        Ok(machines.iter().filter(|machine| (kind.matches)(machine)).filter_map(id_of).collect())
     }
 
     async fn no_such_vm(&self, cx: &Cx, machine: &ResourceId) -> Error {
@@ -118,10 +118,10 @@ impl Azure {
     }
 
     /// Says that a machine is not there, with what was perhaps meant.
-    pub(crate) async fn no_such_machine(&self, cx: &Cx, sort: Sort, machine: &ResourceId) -> Error {
+    pub(crate) async fn no_such_machine(&self, cx: &Cx, kind: MachineKind, machine: &ResourceId) -> Error {
         let (name, group) = (machine.name(), machine.group().unwrap_or_default());
         // Only to help: whoever may not list gets the plain answer.
-        let all = self.ids_of(cx, sort).await.unwrap_or_default();
+        let all = self.ids_of(cx, kind).await.unwrap_or_default();
         let elsewhere: Vec<&str> = all
             .iter()
             .filter(|id| id.name().eq_ignore_ascii_case(name))
@@ -130,22 +130,22 @@ impl Azure {
         if !elsewhere.is_empty() {
             return Error::rejected(format!(
                 "there is no {} `{name}` in resource group `{group}`",
-                sort.word
+                kind.word
             ))
             .code(ErrorCode::NOT_FOUND)
             .hint(format!("there is one in {}: name that group", elsewhere.join(", ")));
         }
-        not_found(sort, name, &format!("in resource group `{group}`"), all.iter())
+        not_found(kind, name, &format!("in resource group `{group}`"), all.iter())
     }
 }
 
 fn not_found<'a>(
-    sort: Sort,
+    kind: MachineKind,
     name: &str,
     place: &str,
     all: impl Iterator<Item = &'a ResourceId> + Clone,
 ) -> Error {
-    let word = sort.word;
+    let word = kind.word;
     let error = Error::rejected(format!("there is no {word} `{name}` {place}")).code(ErrorCode::NOT_FOUND);
     let close = near(name, all.clone().map(ResourceId::name));
     if !close.is_empty() {

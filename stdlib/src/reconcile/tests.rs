@@ -290,6 +290,17 @@ async fn each_arrow_of_the_drawing() {
     }
 }
 
+/// A status that nobody knows any more does not end a change, and what is seen of the resource meanwhile is kept: a restart
+/// is over when the VM was seen moving and runs again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_is_gone_does_not_end_a_change() {
+    let sees = [&[Away; 10][..], &[Moving; 30], &[Reached]].concat();
+    let world = World::new(&["status-gone"], &sees).await;
+    assert_eq!(world.run(WISH).await, done(true));
+    assert_eq!((world.sent(), world.known().len()), (1, sees.len()));
+    assert_eq!(world.known().last().unwrap(), "Reached sent moved");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_fails_says_why() {
     // The lab's own VM runs on a cluster that is out of touch: the status ends as failed after 25 minutes.
