@@ -78,6 +78,11 @@ pub(crate) fn width() -> usize {
     columns.or_else(terminal).unwrap_or(80).clamp(40, WIDEST)
 }
 
+/// Returns whether a person reads what the command prints, rather than a program.
+pub(crate) fn is_out_a_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Returns whether a person can be asked: both the question and the answer need a terminal.
 pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()

@@ -41,9 +41,9 @@ pub(crate) fn relative(now: Timestamp, then: Timestamp) -> String {
     }
 }
 
-/// Returns a moment in the local time zone: `2026-11-20 14:05`.
+/// Returns a moment in the local time zone, which it names: `2026-11-20 14:05 CET`.
 pub(crate) fn moment(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
+    time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M %Z").to_string()
 }
 
 /// Returns a moment in the local time zone, and how far it is from now.

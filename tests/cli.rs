@@ -195,7 +195,7 @@ fn check_finds_a_call_of_nothing_and_an_effect_that_is_not_named() {
 
     invalid
 
-      x `local::restart` is not among the effects of `web`
+      x `local::restart` requires the effect `azure:write`, which `web` does not declare
        ,-[web:6:1]
      5 | let vm = local::vn("web-01");
      6 | local::restart(vm);
@@ -416,13 +416,10 @@ fn an_unknown_parameter_is_refused() {
     --- stderr
     invalid
 
-      x `restart-vm` has no parameter `vmm`
-       ,-[arguments:1:1]
-     1 | vmm
-       : ^|^
-       :  `-- this name
-       `----
-      help: its parameters are vm, group, force
+      x 2 mistakes in the parameters of `restart-vm`
+      help: `restart-vm` has no parameter `vmm`; its parameters are vm, group, force
+            `restart-vm` needs the parameter `vm`; vm: Azure Local VM: its name or its resource id;
+            write vm=...
     --- exit 2
     ");
 }
@@ -629,15 +626,15 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
     Open web-01.rdp. First it asks for an administrator of the host hq-node2, then the console of web-01 appears.
     Ctrl+Alt+End sends Ctrl+Alt+Del.
     VM Connect closes at [time]
-    disable-vm-connect runs [time] (in 2h)
-    VM Connect to web-01 on hq-node2 stays open until [time] (in 2h)
-    That takes a running `relight serve --lab`; what is late it does as soon as it starts.
+    disable-vm-connect runs [time] UTC (in 2h)
+    VM Connect to web-01 on hq-node2 stays open until [time] UTC (in 2h)
+    Requires `relight serve --lab`; overdue actions run when it starts.
     Close it now: relight leases close [id1]-3 --lab
     "#);
     assert!(holds(&world.work(), "web-01.rdp"));
     assert_snapshot!(world.relight(["leases", "--lab"]).run(), @r"
-    LEASE                   OPEN                              CLOSES
-    [id1]-3  VM Connect to web-01 on hq-node2  [time] (in 2h)
+    LEASE   OPEN                              CLOSES
+    [id1]-3  VM Connect to web-01 on hq-node2  [time] UTC (in 2h)
     --- stderr
     Nobody closes it: no `relight serve --lab` runs here. Start one, or close it now:
       relight leases close [id1]-3 --lab
@@ -647,8 +644,8 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
     run  [id1]
     runbook  recover-unbootable-vm, sha256 [id2]
     state    succeeded
-    began  [time] (now)
-    changed  [time] (now)
+    began  [time] UTC (now)
+    changed  [time] UTC (now)
     with     vm=web-01 group=rg-edge disable_after=2h rdp=web-01.rdp
     in       [dir]/work
 
@@ -686,8 +683,8 @@ fn ctrl_c_parks_and_resume_goes_on_where_it_stood() {
     Parking the run; Ctrl-C once more leaves at once.
     run [id1] is parked; nothing is lost. Go on with:
       relight runs resume [id1] --lab
-    VM Connect to web-01 on hq-node2 stays open until [time] (in 2h)
-    That takes a running `relight serve --lab`; what is late it does as soon as it starts.
+    VM Connect to web-01 on hq-node2 stays open until [time] UTC (in 2h)
+    Requires `relight serve --lab`; overdue actions run when it starts.
     Close it now: relight leases close [id1]-3 --lab
     --- exit 3
     ");
@@ -711,9 +708,9 @@ fn ctrl_c_parks_and_resume_goes_on_where_it_stood() {
     Open web-01.rdp. First it asks for an administrator of the host hq-node2, then the console of web-01 appears.
     Ctrl+Alt+End sends Ctrl+Alt+Del.
     VM Connect closes at [time]
-    disable-vm-connect runs [time] (in 2h)
-    VM Connect to web-01 on hq-node2 stays open until [time] (in 2h)
-    That takes a running `relight serve --lab`; what is late it does as soon as it starts.
+    disable-vm-connect runs [time] UTC (in 2h)
+    VM Connect to web-01 on hq-node2 stays open until [time] UTC (in 2h)
+    Requires `relight serve --lab`; overdue actions run when it starts.
     Close it now: relight leases close [id1]-3 --lab
     "#);
 
@@ -799,7 +796,7 @@ fn a_question_parks_a_run_that_nobody_watches() {
     ");
     let run = newest_run(&world);
     assert_snapshot!(world.relight(["runs", "--lab"]).run(), @r"
-    RUN                   RUNBOOK  STATE   STEPS  CHANGED
+    RUN   RUNBOOK  STATE   STEPS  CHANGED
     [id1]  ask  parked  2  now
       it asks: Restart web-01?
       relight runs answer [id1] yes --lab
@@ -847,7 +844,7 @@ fn a_parked_run_can_be_stopped() {
     run [id1] is stopped
     ");
     assert_snapshot!(world.relight(["runs", "--lab"]).run(), @r"
-    RUN                   RUNBOOK  STATE    STEPS  CHANGED
+    RUN   RUNBOOK  STATE    STEPS  CHANGED
     [id1]  ask  stopped  2  now
     ");
 }
@@ -952,7 +949,7 @@ fn a_run_is_abandoned_with_a_reason() {
     run [id1] is abandoned; what it deferred did not run
     ");
     assert_snapshot!(world.relight(["runs", "--lab"]).run(), @r"
-    RUN                   RUNBOOK  STATE      STEPS  CHANGED
+    RUN   RUNBOOK  STATE      STEPS  CHANGED
     [id1]  ask  abandoned  2  now
     ");
 }
@@ -989,7 +986,7 @@ fn a_detached_run_is_driven_by_whoever_serves() {
     let run = world.relight(["run", "site-report", "--lab", "--detach"]).run().succeeds();
     let run = run.trim();
     assert_snapshot!(world.relight(["runs", "--lab"]).run(), @r"
-    RUN                   RUNBOOK      STATE     STEPS  CHANGED
+    RUN   RUNBOOK      STATE     STEPS  CHANGED
     [id1]  site-report  prepared  0  now
       relight serve --lab
     ");
@@ -1028,7 +1025,7 @@ fn progress_of_a_script_is_seen_in_a_pipe_and_by_programs() {
     run [id1] of talk
     begin
     one
-    half of [1, 2] 50%
+    50% half of [1, 2]
     two
     ");
     let lines = world.in_lab(["run", "talk", "--json"]).run().json();

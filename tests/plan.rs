@@ -102,7 +102,7 @@ fn check_finds_what_an_import_and_a_schedule_do() {
 
     invalid
 
-      x `local::stop` is not among the effects of `quiet`
+      x `local::stop` requires the effect `azure:write`, which `quiet` does not declare
        ,-[tools:1:15]
      1 | fn poke(vm) { local::stop(vm) }
        :               ^^^^^|^^^^^

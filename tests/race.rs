@@ -40,7 +40,7 @@ fn resume(stage: &Stage, run: &str) -> Child {
 fn stands_back(other: &Ended, run: &str) -> bool {
     other.code == Some(3)
         && other.err.contains("another process")
-        && other.err.contains(&format!("relight runs watch {run}"))
+        && other.err.contains(&format!("relight runs watch {}", &run[..4]))
 }
 
 fn state(stage: &Stage) -> String {

@@ -256,6 +256,20 @@ impl Engine {
         }
     }
 
+    /// Returns the shortest beginning of a run's id, of four characters at least, that fits no other run.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn shortest(&self, run: &RunId) -> Result<String> {
+        let id = run.as_str();
+        for length in 4..id.len() {
+            if self.0.journal.find(&id[..length], 2).await?.len() < 2 {
+                return Ok(id[..length].to_owned());
+            }
+        }
+        Ok(id.to_owned())
+    }
+
     /// Returns what a run's records say.
     ///
     /// # Errors

@@ -25,9 +25,12 @@ pub const FORMAT: u32 = 1;
 pub struct RunId(String);
 
 impl RunId {
-    /// Makes an id for a run that a person starts.
+    /// Makes an id for a run that a person starts. It is random from its first digit on, so that a short
+    /// beginning tells it from others.
     pub fn fresh() -> Self {
-        RunId(short(&uuid::Uuid::now_v7().simple().to_string()))
+        let random = uuid::Uuid::new_v4().as_bytes().to_owned();
+        // Bytes 6 and 8 of a version 4 UUID are not all random.
+        RunId(hex(&[&random[..6], &random[10..12]].concat()))
     }
 
     /// Makes the id of a run that something else fixes, such as the firing of a schedule.
@@ -59,11 +62,6 @@ impl From<&str> for RunId {
     fn from(text: &str) -> Self {
         RunId(text.to_owned())
     }
-}
-
-/// Keeps the time (12 digits) and the last 8 random digits of a version 7 UUID.
-fn short(uuid: &str) -> String {
-    format!("{}{}", &uuid[..12], &uuid[24..])
 }
 
 /// Returns the SHA-256 over length-prefixed parts, in lower-case hexadecimal.
@@ -659,15 +657,10 @@ impl Record {
     /// Returns the event.
     ///
     /// # Errors
-    /// `Storage` when the body is no event that this version knows.
+    /// `Storage` when the body is of an unknown type.
     pub fn event(&self) -> Result<Event> {
-        serde_json::from_str(&self.body).map_err(|e| {
-            Error::unreadable(format!(
-                "record {} of the journal is no event that this version knows",
-                self.seq
-            ))
-            .because(e)
-        })
+        serde_json::from_str(&self.body)
+            .map_err(|e| Error::unreadable(format!("unknown event type in record {}", self.seq)).because(e))
     }
 }
 

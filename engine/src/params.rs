@@ -45,15 +45,15 @@ pub(crate) struct Bound {
 /// Binds what was given to the parameters of a runbook.
 ///
 /// # Errors
-/// `Invalid`: an unknown name, a missing or a wrong value, with the parameter's help.
+/// `Invalid`: unknown names, missing and wrong values, all of them at once and with the parameters' help.
 pub(crate) fn bind(runbook: &Runbook, given: &[(String, Given)], around: &Surroundings<'_>) -> Result<Bound> {
+    let mut wrongs = Vec::new();
     for (position, (name, _)) in given.iter().enumerate() {
         if !runbook.params.iter().any(|p| p.name == *name) {
-            return Err(unknown(runbook, name));
-        }
-        if given[..position].iter().any(|(earlier, _)| earlier == name) {
+            wrongs.push(unknown(runbook, name));
+        } else if given[..position].iter().any(|(earlier, _)| earlier == name) {
             let twice = Error::invalid(format!("the parameter `{name}` is given twice"));
-            return Err(underline(twice, name.clone(), 0, "this name"));
+            wrongs.push(underline(twice, name.clone(), 0, "this name"));
         }
     }
     let mut values = Map::new();
@@ -63,15 +63,35 @@ pub(crate) fn bind(runbook: &Runbook, given: &[(String, Given)], around: &Surrou
         let value = match given {
             Some((_, value)) => read(param, value, around)
                 .and_then(|read| within_bounds(param, &read).map(|()| read))
-                .map_err(|why| wrong(param, value, &why))?,
-            None => default(runbook, param, &values, around)?,
+                .map_err(|why| wrong(param, value, &why)),
+            None => default(runbook, param, &values, around),
+        };
+        let value = match value {
+            Ok(value) => value,
+            Err(error) => {
+                wrongs.push(error);
+                continue;
+            }
         };
         if let (Some(_), ParamKind::Path, Value::String(path)) = (given, &param.kind, &value) {
             paths.push(path.clone());
         }
         values.insert(param.name.clone(), value);
     }
-    Ok(Bound { values: Value::Object(values), paths })
+    match wrongs.len() {
+        0 => Ok(Bound { values: Value::Object(values), paths }),
+        1 => Err(wrongs.remove(0)),
+        _ => Err(several(runbook, &wrongs)),
+    }
+}
+
+/// Tells several errors as one, a line each.
+fn several(runbook: &Runbook, wrongs: &[Error]) -> Error {
+    let all = Error::invalid(format!("{} mistakes in the parameters of `{}`", wrongs.len(), runbook.name));
+    wrongs.iter().fold(all, |all, wrong| {
+        let hints: Vec<&str> = wrong.hints().iter().map(String::as_str).collect();
+        all.hint(format!("{}; {}", wrong.message(), hints.join("; ")))
+    })
 }
 
 /// Reads one value as the parameter's kind, into the recorded form.

@@ -427,7 +427,7 @@ async fn a_call_is_found_however_it_is_written() {
     for script in calls {
         bench.book("main", &[], "", script);
         let findings = format!("{:?}", bench.engine().check("main").unwrap());
-        assert!(findings.contains("`secret` is not among the effects"), "{script}: {findings}");
+        assert!(findings.contains("`secret` requires the effect `secret`"), "{script}: {findings}");
     }
     // A function of the script's own is no operation, whatever it is called.
     bench.book("main", &[], "", r#"fn secret(name) { name + "!" } secret("mine")"#);
@@ -513,7 +513,7 @@ async fn a_program_names_effects_of_its_own() {
         .ship("misspells", &matter("\"telefony\""));
     let engine = Engine::builder().operation(Ring(cloud.clone())).library(library.clone()).build().unwrap();
     for (name, says) in [
-        ("says-nothing", "`phone::ring` is not among the effects"),
+        ("says-nothing", "`phone::ring` requires the effect"),
         ("misspells", "there is no effect `telefony`"),
     ] {
         let shown = format!("{:?}", engine.check(name).unwrap());

@@ -584,7 +584,7 @@ async fn what_a_newer_version_closes_is_listed_all_the_same() {
     let older = bench.over(Arc::new(Newer(bench.journal.clone())), true);
     let open = older.leases().await.unwrap().remove(0);
     let (_, why) = open.closing.unwrap().trouble.unwrap();
-    assert!(open.is_late && why.message.contains("no event that this version knows"), "{why:?}");
+    assert!(open.is_late && why.message.contains("unknown event type in record"), "{why:?}");
 }
 
 /// A journal that takes a moment, in which somebody sets the clock back by an hour: just when it is on

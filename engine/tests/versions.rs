@@ -204,7 +204,7 @@ async fn an_event_of_a_newer_version_is_left_to_it() {
     let bench = Bench::new();
     let run = bench.waiting(First).await;
     let older = || bench.builder().operation(First).journal(Arc::new(Newer(bench.journal.clone())));
-    bench.left_alone(&run, older(), "no event that this version knows").await;
+    bench.left_alone(&run, older(), "unknown event type in record").await;
     bench.ends_with(&run, bench.builder().operation(First), json!("full")).await;
 
     // Whoever has only the older version can give it up.

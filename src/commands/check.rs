@@ -58,7 +58,9 @@ fn file<'a>(home: &Home, name: &'a str) -> Option<(&'a Path, String)> {
     let path = Path::new(name);
     let is_file = path.extension().is_some_and(|ending| ending == "rhai") && path.is_file();
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let is_own = home.library_folder().is_some_and(|library| library.join(name).is_file());
+    // An absolute path is no name below the library.
+    let is_own =
+        path.is_relative() && home.library_folder().is_some_and(|library| library.join(name).is_file());
     (is_file && !is_own)
         .then(|| (folder, path.file_stem().unwrap_or_default().to_string_lossy().into_owned()))
 }

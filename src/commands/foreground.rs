@@ -14,8 +14,8 @@ use crate::exit::{Exit, Result};
 use crate::interrupt::{Interrupts, Means};
 use crate::report::Reporter;
 use crate::setup::Session;
-use crate::visible::hung;
-use crate::words::{plain, relative, when};
+use crate::visible::{hung, one_line};
+use crate::words::{Table, plain, relative, when};
 use crate::{platform, terminal};
 
 /// Who answers questions.
@@ -37,13 +37,14 @@ pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> R
         "Parking the run; Ctrl-C once more leaves at once.",
     );
     engine.answer_with(Arc::new(AtTerminal { reporter: session.reporter.clone(), answers }));
-    session.reporter.begin(engine, run, &engine.history(run).await?);
+    session.reporter.begin(engine, run, &engine.shortest(run).await?, &engine.history(run).await?);
     let driven = engine.run(run).await;
     session.reporter.clear();
     match driven {
         Ok(driven) => tell(session, run, driven, answers).await,
         Err(error) => {
-            let show = format!("relight runs show {run}{}", session.home.same_place());
+            let id = engine.shortest(run).await.unwrap_or_else(|_| run.to_string());
+            let show = format!("relight runs show {id}{}", session.home.same_place());
             Err(error.hint(format!("the record of the run: {show}")).into())
         }
     }
@@ -101,8 +102,14 @@ fn understood(line: &str, choices: &[String]) -> Option<String> {
 async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) -> Result {
     let engine = &session.engine;
     let place = session.home.same_place();
+    let id = &engine.shortest(run).await?;
+    let is_for_person = !answers.program && terminal::is_out_a_terminal();
     let exit = match driven {
         Driven::Ended(end) => {
+            // A person reads first what to do and until when; a program reads nothing but the value.
+            if is_for_person {
+                tell_what_is_open(session, run).await?;
+            }
             if !answers.program {
                 print_results(engine, run, &end).await?;
             }
@@ -112,17 +119,21 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
                     if let Some(error) = engine.failure(run).await? {
                         terminal::complain(&error);
                     }
-                    terminal::say(format!("run {run} failed; its record: relight runs show {run}{place}"));
+                    terminal::say(format!("run {id} failed; its record: relight runs show {id}{place}"));
                 }
                 RunEnd::Stopped { .. } | RunEnd::Abandoned { .. } => {
-                    terminal::say(format!("run {run} was {}", crate::report::outcome(&end)));
+                    terminal::say(format!("run {id} was {}", crate::report::outcome(&end)));
                 }
+            }
+            if is_for_person {
+                return Ok(Exit::from(&end));
             }
             Exit::from(&end)
         }
         Driven::Parked(park, until) => {
             // What a child run waits for is what this one waits for.
             let (run, park) = &in_need(engine, run, park).await?;
+            let id = &engine.shortest(run).await?;
             if let Some(error) = engine.trouble(run).await? {
                 terminal::complain(&error);
             }
@@ -138,34 +149,34 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
                     let choices =
                         if choices.is_empty() { String::new() } else { format!(" [{}]", choices.join("/")) };
                     terminal::say(format!(
-                        "{}{choices}\nrun {run} is parked until somebody answers:",
+                        "{}{choices}\nrun {id} is parked until somebody answers:",
                         hung(text)
                     ));
-                    terminal::say(format!("  relight runs answer {run} {answer}{place}"));
+                    terminal::say(format!("  relight runs answer {id} {answer}{place}"));
                 }
                 Park::Undecided { .. } => {
-                    terminal::say(format!("run {run} is parked until somebody has looked:"));
+                    terminal::say(format!("run {id} is parked until somebody has looked:"));
                     for (word, means) in
                         [("done", "it happened"), ("again", "send it"), ("failed", "it failed")]
                     {
-                        terminal::say(format!("  relight runs answer {run} {word}{place}    # {means}"));
+                        terminal::say(format!("  relight runs answer {id} {word}{place}    # {means}"));
                     }
                 }
                 Park::Mistake { mend_by, .. } => {
-                    super::runs::tell_mistake(run, mend_by.map(|by| relative(now, by)), &place);
+                    super::runs::tell_mistake(id, mend_by.map(|by| relative(now, by)), &place);
                 }
                 _ => {
                     let is_ours = matches!(park, Park::Interrupted | Park::HandedBack);
                     let nothing_lost = if is_ours { "; nothing is lost" } else { "" };
-                    terminal::say(format!("run {run} is parked{until}{nothing_lost}. Go on with:"));
-                    terminal::say(format!("  relight runs resume {run}{place}"));
+                    terminal::say(format!("run {id} is parked{until}{nothing_lost}. Go on with:"));
+                    terminal::say(format!("  relight runs resume {id}{place}"));
                 }
             }
             Exit::Parked
         }
         Driven::Held { .. } => {
-            terminal::say(format!("run {run} is driven by another process; follow it with:"));
-            terminal::say(format!("  relight runs watch {run}{place}"));
+            terminal::say(format!("run {id} is driven by another process; follow it with:"));
+            terminal::say(format!("  relight runs watch {id}{place}"));
             return Ok(Exit::Parked);
         }
     };
@@ -211,6 +222,15 @@ async fn print_results(engine: &Engine, run: &RunId, end: &RunEnd) -> Result<()>
     }
     match &value {
         Value::Null => {}
+        Value::Object(fields) if terminal::is_out_a_terminal() => {
+            let mut table = Table::default();
+            for (name, value) in fields {
+                table.row([name.clone(), one_line(&plain(value)).into_owned()]);
+            }
+            for line in table.lines(0) {
+                writeln!(out, "{line}")?;
+            }
+        }
         Value::Object(_) | Value::Array(_) => writeln!(out, "{value:#}")?,
         simple => writeln!(out, "{}", plain(simple))?,
     }
@@ -239,12 +259,11 @@ async fn tell_what_is_open(session: &Session, run: &RunId) -> Result<()> {
         terminal::say(format!("{} stays open until {}", lease.title, when(now, lease.deadline)));
     }
     if !(leases.is_empty() && planned.is_empty()) {
-        terminal::say(format!(
-            "That takes a running `relight serve{place}`; what is late it does as soon as it starts."
-        ));
+        terminal::say(format!("Requires `relight serve{place}`; overdue actions run when it starts."));
     }
     for lease in &leases {
-        terminal::say(format!("Close it now: relight leases close {}{place}", lease.id));
+        let id = crate::commands::leases::short(&session.engine, lease).await?;
+        terminal::say(format!("Close it now: relight leases close {id}{place}"));
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
-use relight_engine::event::ForgottenLease;
-use relight_engine::{Engine, OpenLease};
+use relight_engine::event::{ForgottenLease, Lease};
+use relight_engine::{Engine, Error, OpenLease};
 use serde_json::{Value, json};
 
 use super::foreground::{self, Answers};
@@ -51,7 +51,7 @@ struct List {
 /// Close something now rather than at its deadline
 #[derive(Args, Debug)]
 struct Close {
-    /// Id of the lease
+    /// Id of the lease, or enough of its beginning; `@last` is the newest
     lease: String,
 }
 
@@ -61,7 +61,7 @@ struct Close {
 /// `relight leases --all`.
 #[derive(Args, Debug)]
 struct Forget {
-    /// Id of the lease
+    /// Id of the lease, or enough of its beginning; `@last` is the newest
     lease: String,
 
     /// Why it may be forgotten, such as "the node was taken apart"
@@ -97,13 +97,17 @@ impl List {
             }
             return Ok(exit);
         }
-        for line in table(&engine, &open).lines(0) {
+        let mut ids = Vec::with_capacity(open.len());
+        for open in &open {
+            ids.push(short(&engine, &open.lease).await?);
+        }
+        for line in table(&engine, &open, &ids).lines(0) {
             writeln!(out, "{line}")?;
         }
-        for open in &open {
+        for (open, id) in open.iter().zip(&ids) {
             let said = attempts(&engine, open);
             if !said.is_empty() {
-                writeln!(out, "{}: {}", open.lease.id, said.trim_start_matches("; "))?;
+                writeln!(out, "{id}: {}", said.trim_start_matches("; "))?;
             }
         }
         tell_forgotten(&mut out, &engine, &forgotten)?;
@@ -119,8 +123,8 @@ impl List {
                 terminal::say(format!(
                     "Nobody closes it: no `relight serve{place}` runs here. Start one, or close it now:"
                 ));
-                for open in &open {
-                    terminal::say(format!("  relight leases close {}{place}", open.lease.id));
+                for id in &ids {
+                    terminal::say(format!("  relight leases close {id}{place}"));
                 }
             }
         }
@@ -128,21 +132,54 @@ impl List {
             terminal::say(format!("LATE: {late} of {} should have been closed by now.", open.len()));
         }
         for closing in open.iter().filter(|open| open.is_late).filter_map(|open| open.closing.as_ref()) {
-            terminal::say(format!("  relight runs show {}{place}    # what went wrong", closing.run));
+            let id = engine.shortest(&closing.run).await?;
+            terminal::say(format!("  relight runs show {id}{place}    # what went wrong"));
         }
         Ok(exit)
     }
 }
 
-fn table(engine: &Engine, open: &[OpenLease]) -> Table {
+/// Returns how people call a lease: the run that opened it, as short as can be, and the step.
+pub(super) async fn short(engine: &Engine, lease: &Lease) -> relight_engine::Result<String> {
+    let run = engine.shortest(&lease.run).await?;
+    Ok(lease.id.replacen(lease.run.as_str(), &run, 1))
+}
+
+/// Returns the lease of an id, of the beginning of one, of a short one, or the newest.
+async fn find(engine: &Engine, named: &str) -> relight_engine::Result<String> {
+    let open = engine.journal().leases().await?;
+    if named == "@last" {
+        let newest = open.into_iter().max_by_key(|lease| lease.opened);
+        return newest.map(|lease| lease.id).ok_or_else(|| Error::invalid("nothing is open"));
+    }
+    // The run may be shortened as well as the whole.
+    let (run, step) = named.rsplit_once('-').map_or((named, None), |(run, step)| (run, Some(step)));
+    let fits = |lease: &&Lease| {
+        let parts =
+            lease.id.rsplit_once('-').map_or((lease.id.as_str(), None), |(run, step)| (run, Some(step)));
+        parts.0.starts_with(run) && (step.is_none() || step == parts.1)
+    };
+    let mut fitting: Vec<String> = open.iter().filter(fits).map(|lease| lease.id.clone()).collect();
+    if fitting.iter().any(|id| id == named) {
+        return Ok(named.to_owned());
+    }
+    match fitting.len() {
+        1 => Ok(fitting.remove(0)),
+        // Whoever looks it up says that there is none.
+        0 => Ok(named.to_owned()),
+        _ => Err(Error::invalid(format!("`{named}` fits {} leases: {}", fitting.len(), fitting.join(", ")))),
+    }
+}
+
+fn table(engine: &Engine, open: &[OpenLease], ids: &[String]) -> Table {
     let now = engine.clock().now();
     if open.is_empty() {
         return Table::default();
     }
     let mut table = Table::headed(&["LEASE", "OPEN", "CLOSES"]);
-    for OpenLease { lease, is_late, .. } in open {
+    for (OpenLease { lease, is_late, .. }, id) in open.iter().zip(ids) {
         let late = if *is_late { "LATE: " } else { "" };
-        table.row([lease.id.clone(), lease.title.clone(), format!("{late}{}", when(now, lease.deadline))]);
+        table.row([id.clone(), lease.title.clone(), format!("{late}{}", when(now, lease.deadline))]);
     }
     table
 }
@@ -174,8 +211,10 @@ fn tell_forgotten(out: &mut impl Write, engine: &Engine, forgotten: &[ForgottenL
 
 impl Forget {
     async fn run(self, home: &Home) -> Result {
-        home.desk()?.forget_lease(&self.lease, &platform::user(), &self.because).await?;
-        terminal::say(format!("{} is off the list. Nothing was closed.", self.lease));
+        let engine = home.desk()?;
+        let lease = find(&engine, &self.lease).await?;
+        engine.forget_lease(&lease, &platform::user(), &self.because).await?;
+        terminal::say(format!("{lease} is off the list. Nothing was closed."));
         Ok(Exit::Done)
     }
 }
@@ -183,12 +222,17 @@ impl Forget {
 impl Close {
     async fn run(self, home: Home) -> Result {
         // Written down before anything is reached: the closing is due even when Azure is not there now.
-        let mut run = home.desk()?.close_lease(&self.lease).await?;
+        let (lease, mut run) = {
+            let desk = home.desk()?;
+            let lease = find(&desk, &self.lease).await?;
+            let run = desk.close_lease(&lease).await?;
+            (lease, run)
+        };
         let session = home.connect(Audience::Person).await?;
         let ended = loop {
             let ended = foreground::carry(&session, &run, Answers::default()).await;
             // Another lease on the same door may have been at it first.
-            match session.engine.close_lease(&self.lease).await {
+            match session.engine.close_lease(&lease).await {
                 Ok(next) if next != run && matches!(ended, Ok(Exit::Done)) => run = next,
                 _ => break ended,
             }

@@ -70,7 +70,7 @@ struct Add {
 /// Remove a schedule
 #[derive(Args, Debug)]
 struct Remove {
-    /// Id of the schedule
+    /// Id of the schedule, or enough of its beginning
     id: String,
 }
 
@@ -164,8 +164,20 @@ impl Add {
 impl Remove {
     async fn run(self, home: &Home) -> Result {
         let engine = home.desk()?;
-        if engine.journal().unschedule(&self.id).await? {
-            terminal::say(format!("Removed schedule {}", self.id));
+        let schedules = engine.journal().schedules().await?;
+        let mut fitting: Vec<&str> = schedules.iter().map(|one| one.id.as_str()).collect();
+        if !fitting.contains(&self.id.as_str()) {
+            fitting.retain(|id| id.starts_with(&self.id));
+        }
+        let id = match fitting.as_slice() {
+            [one] => (*one).to_owned(),
+            [_, _, ..] if !fitting.contains(&self.id.as_str()) => {
+                return Err(Error::invalid(format!("`{}` fits {}", self.id, fitting.join(", "))).into());
+            }
+            _ => self.id.clone(),
+        };
+        if engine.journal().unschedule(&id).await? {
+            terminal::say(format!("Removed schedule {id}"));
             return Ok(Exit::Done);
         }
         Err(Error::invalid(format!("there is no schedule `{}`", self.id))

@@ -70,13 +70,13 @@ impl Reporter {
         }
     }
 
-    /// Says which run is about to go on, and what it did before.
-    pub(crate) fn begin(&self, engine: &Engine, run: &RunId, history: &History) {
+    /// Says which run is about to go on, which people call `id`, and what it did before.
+    pub(crate) fn begin(&self, engine: &Engine, run: &RunId, id: &str, history: &History) {
         let mut inner = self.inner();
         if inner.audience != Audience::Person {
             return;
         }
-        let told = inner.narrator.begin(run, history);
+        let told = inner.narrator.begin(run, id, history);
         if let Some(bars) = &mut inner.bars {
             bars.begin(engine.clock().clone(), run, history);
         }

@@ -73,7 +73,7 @@ impl Narrator {
     }
 
     /// Takes a run on where its history ends.
-    pub(super) fn begin(&mut self, run: &RunId, history: &History) -> Vec<Told> {
+    pub(super) fn begin(&mut self, run: &RunId, id: &str, history: &History) -> Vec<Told> {
         self.main = Some(run.clone());
         self.runbooks.insert(run.clone(), history.prepared.runbook.clone());
         let done = history.steps.iter().filter(|past| matches!(past.state, StepState::Finished(_))).count();
@@ -83,7 +83,7 @@ impl Narrator {
             (1, _) => ", goes on after 1 step".to_owned(),
             (many, _) => format!(", goes on after {many} steps"),
         };
-        let mut told = vec![Told::Line(format!("run {run} of {}{before}", history.prepared.runbook))];
+        let mut told = vec![Told::Line(format!("run {id} of {}{before}", history.prepared.runbook))];
         for (past, number) in history.steps.iter().zip(1..) {
             let PastStep { operation, since, state, .. } = past;
             if !matches!(state, StepState::Finished(_)) && !is_silent(operation) {
@@ -118,8 +118,9 @@ impl Narrator {
                 }
             }
             Event::Progress { step, progress } => {
-                let percent = progress.percent.map(|p| format!(" {p:.0}%")).unwrap_or_default();
-                let text = format!("{}{percent}", brief(&progress.message, LONGEST));
+                // First, so that a narrow window shows it.
+                let percent = progress.percent.map(|p| format!("{p:.0}% ")).unwrap_or_default();
+                let text = format!("{percent}{}", brief(&progress.message, LONGEST));
                 match self.steps.contains_key(&key(step)) {
                     true => self.said(key(step), text),
                     // The script itself says it, between two steps.
@@ -128,8 +129,10 @@ impl Narrator {
             }
             Event::StepRetrying { step, attempt, failure, until, .. } => {
                 let pause = between(notice.at, *until);
-                let again =
-                    format!("attempt {attempt} failed: {}; again in {}", headline(failure), length(pause));
+                let mut again = format!("attempt {attempt} failed: {}", headline(failure));
+                if !pause.is_zero() {
+                    again += &format!("; again in {}", length(pause));
+                }
                 self.said(key(step), again)
             }
             Event::StepFinished { step, end, .. } => self.step_ended(key(step), notice.at, end),
@@ -297,7 +300,7 @@ mod tests {
             told,
             [
                 Told::Began { key: ("r".into(), 1), title: title.clone(), since: Timestamp::UNIX_EPOCH },
-                Told::Said { key: ("r".into(), 1), title, text: "opening 40%".into() },
+                Told::Said { key: ("r".into(), 1), title, text: "40% opening".into() },
                 Told::Ended { key, mark: Mark::Done, line: "vmconnect::enable  3m58s".into() },
             ]
         );

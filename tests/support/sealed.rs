@@ -82,7 +82,9 @@ impl Sealed {
     /// Returns a text with stable words for what differs each time.
     pub(crate) fn stable(&self, text: &str) -> String {
         let text = text.replace(&*self.dir.path().to_string_lossy(), "[dir]");
-        self.words.borrow_mut().stable(&text)
+        let mut words = self.words.borrow_mut();
+        words.runs = runs_in(self.dir.path());
+        words.stable(&text)
     }
 }
 
@@ -242,6 +244,27 @@ impl fmt::Display for Output<'_> {
 #[derive(Default)]
 struct Words {
     ids: Vec<String>,
+    /// The ids of the world's runs, which are shown by their beginnings.
+    runs: Vec<String>,
+}
+
+/// Returns the ids of all runs in the journals below a folder.
+fn runs_in(folder: &Path) -> Vec<String> {
+    let mut runs = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            runs.append(&mut runs_in(&path));
+        } else if path.file_name().is_some_and(|name| name == "relight.db") {
+            // A journal that a test has damaged tells nothing.
+            let ids = rusqlite::Connection::open(&path).and_then(|db| {
+                let mut ids = db.prepare("SELECT id FROM runs")?;
+                ids.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
+            });
+            runs.append(&mut ids.unwrap_or_default());
+        }
+    }
+    runs
 }
 
 impl Words {
@@ -276,6 +299,9 @@ impl Words {
         }
         let len = text.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(text.len());
         let word = &text[..len];
+        if let Some(run) = self.runs.iter().find(|run| len >= 4 && run.starts_with(word)).cloned() {
+            return Some((self.id(&run), len));
+        }
         let is_id = [12, 16, 20, 64].contains(&len)
             && word.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c) || c == 's')
             && word.contains(|c: char| c.is_ascii_digit());

@@ -400,7 +400,7 @@ impl Steps {
                 Err(error) => Ok(Decision::Failed(error)),
             },
             _ => {
-                let failure = Error::rejected("a person looked and says that it failed").to_failure();
+                let failure = Error::rejected("marked as failed by an operator").to_failure();
                 self.end(step, StepEnd::Err(failure), Vec::new()).await?;
                 Ok(Decision::Settled)
             }

@@ -489,8 +489,10 @@ impl Steps {
         let runbook = self.runbook()?;
         if let Some(effect) = runbook.effects.lacking_for(declaration.effects) {
             return Err(Error::invalid(format!(
-                "`{}` is not among the effects of `{}`",
-                declaration.name, runbook.name
+                "`{}` requires the effect `{}`, which `{}` does not declare",
+                declaration.name,
+                effect.as_str(),
+                runbook.name
             ))
             .hint(format!("add \"{}\" to the effects in the front matter", effect.as_str())));
         }

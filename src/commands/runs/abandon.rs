@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::Which;
 use crate::cli::Global;
+use crate::commands::leases::short;
 use crate::exit::{Exit, Result};
 use crate::setup::Home;
 use crate::words::when;
@@ -27,18 +28,16 @@ impl Abandon {
     pub(super) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
         let desk = home.desk()?;
-        let run = desk.find(&self.which.run).await?.id;
+        let run = self.which.find(&desk).await?.id;
         desk.abandon(&run, &platform::user(), &self.because).await?;
-        terminal::say(format!("run {run} is abandoned; what it deferred did not run"));
+        let id = desk.shortest(&run).await?;
+        terminal::say(format!("run {id} is abandoned; what it deferred did not run"));
         let now = desk.clock().now();
         let leases = desk.journal().leases().await?;
         for lease in leases.iter().filter(|lease| lease.run == run) {
-            terminal::say(format!(
-                "{} stays open until {} at the latest",
-                lease.title,
-                when(now, lease.deadline)
-            ));
-            terminal::say(format!("Close it now: relight leases close {}{}", lease.id, home.same_place()));
+            terminal::say(format!("{} stays open until {}", lease.title, when(now, lease.deadline)));
+            let id = short(&desk, lease).await?;
+            terminal::say(format!("Close it now: relight leases close {id}{}", home.same_place()));
         }
         Ok(Exit::Done)
     }

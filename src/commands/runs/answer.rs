@@ -26,14 +26,14 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
-        let run = {
+        let (id, run) = {
             let desk = home.desk()?;
-            let run = desk.find(&self.which.run).await?.id;
+            let run = self.which.find(&desk).await?.id;
             desk.answer(&run, &self.answer, &platform::user()).await?;
-            run
+            (desk.shortest(&run).await?, run)
         };
         if self.detach {
-            terminal::say(format!("Answered. `relight serve{}` goes on with run {run}", home.same_place()));
+            terminal::say(format!("Answered. `relight serve{}` goes on with run {id}", home.same_place()));
             return Ok(Exit::Done);
         }
         resume::go_on(home, run.as_str(), Answers::default()).await

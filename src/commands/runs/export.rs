@@ -57,7 +57,7 @@ pub(super) fn large(history: &History) -> BTreeSet<&str> {
 impl Export {
     pub(super) async fn run(self, global: &Global) -> Result {
         let engine = Home::find(global)?.desk()?;
-        let run = engine.find(&self.which.run).await?.id;
+        let run = self.which.find(&engine).await?.id;
         let journal = engine.journal();
         let records = journal.records(&run, 0).await?;
         let mut results = Vec::new();

@@ -46,9 +46,13 @@ impl List {
         }
         let (now, place) = (engine.clock().now(), home.same_place());
         let mut table = Table::headed(&["RUN", "RUNBOOK", "STATE", "STEPS", "CHANGED"]);
+        let mut ids = Vec::with_capacity(runs.len());
         for run in &runs {
+            ids.push(engine.shortest(&run.id).await?);
+        }
+        for (run, id) in runs.iter().zip(&ids) {
             table.row([
-                run.id.to_string(),
+                id.clone(),
                 run.runbook.clone(),
                 state(&engine, run).to_owned(),
                 run.step.to_string(),
@@ -60,9 +64,9 @@ impl List {
             writeln!(out, "{heading}")?;
         }
         // What is to be done about a run stands below it: a terminal may be narrow.
-        for (line, run) in lines.zip(&runs) {
+        for ((line, run), id) in lines.zip(&runs).zip(&ids) {
             writeln!(out, "{line}")?;
-            for below in why(&engine, run).into_iter().chain(next(&engine, run, &place)) {
+            for below in why(&engine, run).into_iter().chain(next(&engine, run, id, &place)) {
                 writeln!(out, "  {below}")?;
             }
         }

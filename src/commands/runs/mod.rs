@@ -13,8 +13,8 @@ mod watch;
 
 use clap::{Args, Subcommand};
 use relight_engine::event::Park;
-use relight_engine::journal::{Presence, Status, Summary};
-use relight_engine::{Engine, RunId};
+use relight_engine::journal::{Presence, RunFilter, Status, Summary};
+use relight_engine::{Engine, Error};
 
 use crate::cli::Global;
 use crate::exit::Result;
@@ -66,13 +66,27 @@ impl Runs {
 /// The run that a command is about.
 #[derive(Args, Debug)]
 struct Which {
-    /// Id of the run, or enough of its beginning
+    /// Id of the run, or enough of its beginning; `@last` is the newest
     run: String,
 }
 
-/// Returns what a person can do about a run, as a command.
-fn next(engine: &Engine, run: &Summary, place: &str) -> Option<String> {
-    let id = &run.id;
+impl Which {
+    async fn find(&self, engine: &Engine) -> relight_engine::Result<Summary> {
+        find(engine, &self.run).await
+    }
+}
+
+/// Returns the run of an id, of the beginning of one, or the newest.
+async fn find(engine: &Engine, named: &str) -> relight_engine::Result<Summary> {
+    if named != "@last" {
+        return engine.find(named).await;
+    }
+    let newest = engine.journal().runs(&RunFilter { open: false, limit: 1 }).await?;
+    newest.into_iter().next().ok_or_else(|| Error::invalid("nothing has run yet, so there is no last run"))
+}
+
+/// Returns what a person can do about the run that `id` names, as a command.
+fn next(engine: &Engine, run: &Summary, id: &str, place: &str) -> Option<String> {
     match (run.status, &run.park) {
         (Status::Running, _) if engine.driver(run) == Some(Presence::Gone) => {
             Some(format!("relight runs resume {id}{place}"))
@@ -104,7 +118,7 @@ fn state(engine: &Engine, run: &Summary) -> &'static str {
 }
 
 /// Says what can be done about a run that is parked on a mistake in its runbook.
-pub(super) fn tell_mistake(run: &RunId, stops: Option<String>, place: &str) {
+pub(super) fn tell_mistake(run: &str, stops: Option<String>, place: &str) {
     let stops = stops.map(|stops| format!("; it is stopped {stops} and runs what it deferred then"));
     terminal::say(format!(
         "run {run} is parked on a mistake in its runbook; nothing is lost{}. One of:",

@@ -32,16 +32,16 @@ impl Rerun {
         let home = Home::find(global)?;
         let (of, request) = {
             let desk = home.desk()?;
-            let of = desk.find(&self.which.run).await?.id;
-            let request = desk.rerun(&of).await?;
-            (of, request)
+            let of = self.which.find(&desk).await?.id;
+            (desk.shortest(&of).await?, desk.rerun(&of).await?)
         };
         // What is wrong with the request is known before anything is opened or reached.
         home.planner().await?.plan(&request)?;
         let audience = if self.json { Audience::Program } else { Audience::Person };
         let session = home.connect(audience).await?;
         let run = session.engine.prepare(&request).await?;
-        terminal::say(format!("run {run} follows run {of}"));
+        let id = session.engine.shortest(&run).await?;
+        terminal::say(format!("run {id} follows run {of}"));
         let ended = foreground::carry(&session, &run, Answers { yes: self.yes, program: self.json }).await;
         session.close().await;
         ended

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use relight_engine::Error;
+use relight_engine::journal::RunFilter;
+use relight_engine::{Engine, Error, RunId};
 
-use super::Which;
+use super::find;
 use crate::cli::Global;
 use crate::commands::foreground::{self, Answers};
 use crate::exit::Result;
@@ -20,8 +21,8 @@ use crate::setup::Home;
 /// an interrupt or a crash, and after mending what a run was parked for.
 #[derive(Args, Debug)]
 pub(super) struct Resume {
-    #[command(flatten)]
-    which: Which,
+    /// Id of the run, or enough of its beginning; `@last` is the newest. May be left out when one run is open
+    run: Option<String>,
 
     /// Go on with the text that the runbook has now, or with a .rhai file, once it is mended
     ///
@@ -46,10 +47,29 @@ impl Resume {
             let text = file.as_deref().map(read).transpose()?;
             // Its operations must be known, and nothing is reached.
             let desk = home.desk()?;
-            let run = desk.find(&self.which.run).await?.id;
+            let run = meant(&desk, self.run.as_deref()).await?;
             desk.mend(&run, text, &platform::user()).await?;
         }
-        go_on(home, &self.which.run, answers).await
+        let run = meant(&home.desk()?, self.run.as_deref()).await?;
+        go_on(home, run.as_str(), answers).await
+    }
+}
+
+/// Returns the run that is named, else the only one that a person can resume.
+async fn meant(desk: &Engine, named: Option<&str>) -> relight_engine::Result<RunId> {
+    if let Some(named) = named {
+        return Ok(find(desk, named).await?.id);
+    }
+    let open = desk.journal().runs(&RunFilter { open: true, limit: 0 }).await?;
+    let mut ids = Vec::new();
+    for run in &open {
+        ids.push(desk.shortest(&run.id).await?);
+    }
+    match open.as_slice() {
+        [one] => Ok(one.id.clone()),
+        [] => Err(Error::invalid("no run is open")),
+        _ => Err(Error::invalid(format!("{} runs are open; say which one goes on", open.len()))
+            .hint(format!("they are {}; see them with `relight runs --open`", ids.join(", ")))),
     }
 }
 

@@ -33,7 +33,7 @@ impl Show {
     pub(super) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
         let engine = home.desk()?;
-        let summary = engine.find(&self.which.run).await?;
+        let summary = self.which.find(&engine).await?;
         let records = engine.journal().records(&summary.id, 0).await?;
         let mut events = Vec::with_capacity(records.len());
         for record in &records {
@@ -89,7 +89,9 @@ impl Show {
         }
         drop(out);
         complain(&engine, &summary.id).await?;
-        if let Some(command) = super::next(&engine, &summary, &home.same_place()) {
+        if let Some(command) =
+            super::next(&engine, &summary, &engine.shortest(&summary.id).await?, &home.same_place())
+        {
             terminal::say(format!("\nGo on with: {command}"));
         }
         Ok(Exit::Done)

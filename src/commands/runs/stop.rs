@@ -8,6 +8,7 @@ use super::Which;
 use crate::cli::Global;
 use crate::exit::{Exit, Result};
 use crate::report::Audience;
+use crate::serving::is_served;
 use crate::setup::Home;
 use crate::{platform, terminal};
 
@@ -28,14 +29,20 @@ impl Stop {
     pub(super) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
         let place = home.same_place();
-        let run = {
+        let (id, run) = {
             let desk = home.desk()?;
-            let run = desk.find(&self.which.run).await?.id;
+            let run = self.which.find(&desk).await?.id;
             desk.stop(&run, &platform::user()).await?;
-            run
+            (desk.shortest(&run).await?, run)
         };
         if self.detach {
-            terminal::say(format!("Whoever drives run {run} stops it; else `relight serve{place}` does."));
+            terminal::say(format!("Whoever drives run {id} stops it; else `relight serve{place}` does."));
+            return Ok(Exit::Done);
+        }
+        if is_served(&home.state()?) {
+            terminal::say(format!(
+                "Whoever drives run {id} stops it, else the running `relight serve{place}`, within seconds."
+            ));
             return Ok(Exit::Done);
         }
         // Nobody may be driving it: what it deferred must run somewhere.
@@ -44,7 +51,7 @@ impl Stop {
         session.close().await;
         Ok(match driven? {
             Driven::Ended(RunEnd::Stopped { unreplayed, .. }) => {
-                terminal::say(format!("run {run} is stopped"));
+                terminal::say(format!("run {id} is stopped"));
                 if let Some(why) = unreplayed {
                     terminal::say("What it deferred did not run: its script cannot be replayed any more.");
                     terminal::complain(&why.to_error());
@@ -53,17 +60,17 @@ impl Stop {
             }
             Driven::Ended(end) => {
                 terminal::say(format!(
-                    "run {run} was over before it could be stopped: {}",
+                    "run {id} was over before it could be stopped: {}",
                     crate::report::outcome(&end)
                 ));
                 Exit::Done
             }
             Driven::Held { .. } => {
-                terminal::say(format!("run {run} is stopped by the process that drives it, within seconds"));
+                terminal::say(format!("run {id} is stopped by the process that drives it, within seconds"));
                 Exit::Done
             }
             Driven::Parked(park, _) => {
-                terminal::say(format!("run {run} is not stopped yet: {}", crate::report::why(&park)));
+                terminal::say(format!("run {id} is not stopped yet: {}", crate::report::why(&park)));
                 Exit::Parked
             }
         })

@@ -32,11 +32,12 @@ impl Watch {
     pub(super) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
         let engine = home.desk()?;
-        let run = engine.find(&self.which.run).await?.id;
+        let run = self.which.find(&engine).await?.id;
         let audience = if self.json { Audience::Program } else { Audience::Person };
         let reporter = Reporter::new(audience, engine.clock().clone());
         let first = engine.journal().records(&run, 0).await?;
-        reporter.begin(&engine, &run, &History::read(&first[..1.min(first.len())])?);
+        let id = engine.shortest(&run).await?;
+        reporter.begin(&engine, &run, &id, &History::read(&first[..1.min(first.len())])?);
         let mut seen = 0;
         loop {
             let records = engine.journal().records(&run, seen).await?;
@@ -52,8 +53,8 @@ impl Watch {
                 let end = engine.history(&run).await?.end;
                 let parked =
                     || format!("is parked: {}", summary.park.as_ref().map(report::why).unwrap_or_default());
-                terminal::say(format!("run {run} {}", end.as_ref().map_or_else(parked, report::outcome)));
-                if let Some(command) = next(&engine, &summary, &home.same_place()) {
+                terminal::say(format!("run {id} {}", end.as_ref().map_or_else(parked, report::outcome)));
+                if let Some(command) = next(&engine, &summary, &id, &home.same_place()) {
                     terminal::say(format!("Go on with: {command}"));
                 }
                 return Ok(match (end, summary.status) {

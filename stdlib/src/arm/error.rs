@@ -304,7 +304,7 @@ fn denied(arm: &ArmError) -> Verdict {
     let Some(action) = quoted("action") else {
         return verdict.hint("ask an owner of the subscription for a role that allows this");
     };
-    let scope = quoted("scope").unwrap_or("the resource");
+    let scope = quoted("scope").map_or("the resource", lasting);
     let role = role_for(action);
     let who = quoted("object id").map_or_else(|| "<object id>".into(), str::to_owned);
     verdict
@@ -313,6 +313,15 @@ fn denied(arm: &ArmError) -> Verdict {
             "az role assignment create --role \"{role}\" --scope \"{scope}\" --assignee-object-id {who}"
         ))
         .hint("a role that was just given takes up to ten minutes: resume the run then")
+}
+
+/// Returns the resource in which a scope lies: a role over one old job of an instance helps nobody.
+fn lasting(scope: &str) -> &str {
+    const PROVIDERS: &str = "/providers/";
+    let Some(at) = scope.find(PROVIDERS) else { return scope };
+    // Behind it: the namespace, the type and the name.
+    let behind = at + PROVIDERS.len();
+    scope[behind..].match_indices('/').nth(2).map_or(scope, |(end, _)| &scope[..behind + end])
 }
 
 /// Returns the built-in role to ask for. Inferred from the roles' published action lists.
@@ -578,6 +587,18 @@ mod tests {
             "--assignee-object-id 0-1",
         ] {
             assert!(hints.contains(part), "{hints}");
+        }
+    }
+
+    #[test]
+    fn a_role_is_asked_for_where_it_lasts() {
+        let hq = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.AzureStackHCI/clusters/hq";
+        for (scope, expected) in [
+            (format!("{hq}/jobs/vmc-p-1"), hq),
+            (hq.to_owned(), hq),
+            ("/subscriptions/s/resourceGroups/rg".to_owned(), "/subscriptions/s/resourceGroups/rg"),
+        ] {
+            assert_eq!(lasting(&scope), expected);
         }
     }
 

@@ -126,7 +126,11 @@ impl Language {
         let Some(operation) = self.operation(name) else { return self.unknown(text, call) };
         let declaration = &operation.declaration;
         if let Some(effect) = runbook.effects.lacking_for(declaration.effects) {
-            let error = Error::invalid(format!("`{name}` is not among the effects of `{}`", runbook.name));
+            let error = Error::invalid(format!(
+                "`{name}` requires the effect `{}`, which `{}` does not declare",
+                effect.as_str(),
+                runbook.name
+            ));
             let label = format!("needs {}", effect.as_str());
             return Some(error.snippet(here(&label)).hint(format!("add \"{}\" to effects", effect.as_str())));
         }
