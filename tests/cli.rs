@@ -1114,10 +1114,40 @@ fn an_exported_run_is_verified_and_a_changed_one_is_not() {
     storage
 
       x record 4 of the run is damaged: its hash does not match its content
-      help: the journal was changed or the disk is failing: restore the database from a backup; nothing
-            was sent
+      help: the file was changed; nothing in it can be trusted
     --- exit 5
     ");
+}
+
+#[test]
+fn a_runbook_is_checked_wherever_it_lies_and_however_its_file_begins() {
+    let world = Sealed::new();
+    let text = "\u{feff}/*---\ntitle = \"marked\"\n---*/\nnote(\"fine\")\n";
+    let file = world.write("work/marked.rhai", text);
+    for named in ["marked.rhai", &file.to_string_lossy()] {
+        assert_eq!(world.relight(["check", named]).run().succeeds(), "1 runbook checked, nothing found.\n");
+    }
+    let ran = world.in_lab(["run", "marked.rhai"]).run();
+    assert!(ran.raw().contains("fine"), "{ran}");
+}
+
+#[test]
+fn the_newest_run_and_the_only_open_one_need_no_id() {
+    let world = Sealed::new();
+    world.runbook("asks", ASKS);
+    let none = world.relight(["runs", "show", "@last", "--lab"]).run();
+    assert!(none.raw().contains("nothing has run yet"), "{none}");
+    world.in_lab(["run", "asks", "vm=web-01"]).run().ends_with(3);
+    let run = newest_run(&world);
+    let shown = world.relight(["runs", "show", "@last", "--lab"]).run().succeeds();
+    assert!(shown.contains(&run), "{shown}");
+    assert!(world.relight(["runs", "--lab"]).run().succeeds().contains(&run[..4]));
+    world.in_lab(["run", "asks", "vm=db-01"]).run().ends_with(3);
+    let two = world.in_lab(["runs", "resume"]).run();
+    assert!(two.raw().contains("2 runs are open"), "{two}");
+    world.in_lab(["runs", "stop", &run[..4]]).run().succeeds();
+    let resumed = world.in_lab(["runs", "resume", "--yes"]).run();
+    assert!(resumed.raw().contains("done local::restart"), "{resumed}");
 }
 
 #[test]

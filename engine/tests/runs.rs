@@ -448,7 +448,7 @@ async fn what_is_not_among_the_effects_is_refused_before_anything_is_sent() {
         Err(error) => error,
         Ok(run) => failure(&engine.run(&run).await.unwrap()).to_error(),
     };
-    assert!(error.message().contains("not among the effects"), "{error}");
+    assert!(error.message().contains("requires the effect"), "{error}");
     assert!(bench.world.sent().is_empty());
 }
 

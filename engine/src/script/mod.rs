@@ -177,7 +177,7 @@ impl Language {
         let mut scope = Scope::new();
         // A variable here although it is a constant later: the optimiser must not fold it away.
         scope.push_dynamic("params", Dynamic::from(Map::new()));
-        self.engine().compile_with_scope(&scope, &source.text).map_err(|e| syntax_error(source, e))
+        self.engine().compile_with_scope(&scope, script_of(source)).map_err(|e| syntax_error(source, e))
     }
 
     /// Evaluates a program from the top, on the calling thread, which must have [`STACK`] bytes.
@@ -277,6 +277,11 @@ fn language_packages() -> Vec<Shared<Module>> {
 
 type NativeResult = Result<Dynamic, Box<EvalAltResult>>;
 
+/// Returns what the interpreter reads of a text: some editors begin a file with a byte-order mark.
+fn script_of(source: &Source) -> &str {
+    source.text.strip_prefix('\u{feff}').unwrap_or(&source.text)
+}
+
 fn syntax_error(source: &Source, error: ParseError) -> Error {
     let at = error.position();
     let text: Arc<str> = source.text.as_str().into();
@@ -306,7 +311,7 @@ impl ModuleResolver for Pinned {
         let source = self.sources.iter().skip(1).find(|source| source.name == path.trim_end_matches(".rhai"));
         let source = source.ok_or_else(|| EvalAltResult::ErrorModuleNotFound(path.to_owned(), at))?;
         let mut ast = engine
-            .compile(&source.text)
+            .compile(script_of(source))
             .map_err(|e| EvalAltResult::ErrorInModule(path.to_owned(), e.into(), at))?;
         ast.set_source(&source.name);
         let module = Module::eval_ast_as_new(Scope::new(), &ast, engine)

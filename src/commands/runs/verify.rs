@@ -38,7 +38,7 @@ impl Verify {
             .hint("use the version of relight that wrote it, or a newer one")
             .into());
         }
-        verify(GENESIS, 1, &exported.records)?;
+        verify(GENESIS, 1, &exported.records).map_err(|e| changed(e.message()))?;
         let history = History::read(&exported.records)?;
         let pins = &history.prepared.sources;
         let fits = pins.len() == exported.sources.len()
@@ -47,15 +47,11 @@ impl Verify {
                 .zip(&exported.sources)
                 .all(|(pin, source)| pin.name == source.name && pin.fingerprint == fingerprint(&source.text));
         if !fits {
-            return Err(Error::storage("a runbook's text is not the one that the run pinned")
-                .hint("the file was changed; nothing in it can be trusted")
-                .into());
+            return Err(changed("a runbook's text is not the one that the run pinned").into());
         }
         let results: Vec<String> = exported.results.iter().map(|text| fingerprint(text)).collect();
         if let Some(lost) = large(&history).into_iter().find(|print| !results.iter().any(|r| r == print)) {
-            return Err(Error::storage(format!("the large result {lost} is not the one that was recorded"))
-                .hint("the file was changed; nothing in it can be trusted")
-                .into());
+            return Err(changed(&format!("the large result {lost} is not the one that was recorded")).into());
         }
         let state = history.end.as_ref().map_or_else(|| "not over".to_owned(), report::outcome);
         let seal = exported.records.last().map(|record| record.hash.as_str()).unwrap_or_default();
@@ -70,4 +66,9 @@ impl Verify {
         writeln!(out, "seal:   {seal}")?;
         Ok(Exit::Done)
     }
+}
+
+/// Returns the error of a file that is not what was exported. The journal has no part in it.
+fn changed(how: &str) -> Error {
+    Error::storage(how).hint("the file was changed; nothing in it can be trusted")
 }
