@@ -1,0 +1,105 @@
+//! What a run begins with: its texts, its parameters, and who wanted it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::RunId;
+use crate::effect::Effects;
+
+/// One source text that a run uses: the runbook itself, something it imports, or a child.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The name inside the library, with `/` between folders and without the ending.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+}
+
+/// A source text as the journal's chain names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// The name inside the library.
+    pub name: String,
+    /// SHA-256 of the text, in hexadecimal. The text itself is stored once, under this key.
+    pub fingerprint: String,
+}
+
+/// Where the runbook library stood when the run was prepared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The git commit of the library, when it is a checkout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Whether the checkout had changes that the commit does not hold.
+    #[serde(default)]
+    pub dirty: bool,
+}
+
+/// Why a run exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Cause {
+    /// Somebody asked for it.
+    Person,
+    /// A schedule fired.
+    Schedule {
+        /// The schedule.
+        id: String,
+        /// The time for which it was due.
+        due: Timestamp,
+    },
+    /// A lease reached its deadline, or somebody closed it early.
+    Lease {
+        /// The lease.
+        id: String,
+    },
+    /// Another run started it as its child.
+    Run {
+        /// The parent.
+        id: RunId,
+        /// The parent's step.
+        step: u32,
+    },
+    /// Somebody ran an earlier run's runbook again, with the same parameters.
+    Rerun {
+        /// The run that it follows.
+        of: RunId,
+    },
+}
+
+/// Everything that is fixed about a run before it starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// The version of the event format.
+    pub format: u32,
+    /// The version of the program that prepared the run.
+    pub engine: String,
+    /// The name of the runbook.
+    pub runbook: String,
+    /// Every source text, the runbook itself first: what it imports, and the runbooks that it runs by a name
+    /// in its text, with theirs.
+    pub sources: Vec<Pin>,
+    /// Where the library stood.
+    #[serde(default)]
+    pub provenance: Provenance,
+    /// The parameters, typed and complete. Secrets are references.
+    pub params: Value,
+    /// Why the run exists.
+    pub cause: Cause,
+    /// The folder below which the run may touch files.
+    pub workdir: String,
+    /// What whoever started the run gave for `path` parameters, also outside that folder. A default gives no such right.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// How many runs stand above this one, each the child of the next.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub depth: u32,
+    /// What whatever caused the run may do: the run may do no more. Nothing limits a run that a person starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Effects>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}

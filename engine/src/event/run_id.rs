@@ -1,0 +1,53 @@
+//! The name of a run.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{digest, hex};
+
+/// The name of a run: hexadecimal digits that are random from the first on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct RunId(String);
+
+impl RunId {
+    /// Makes an id for a run that a person starts. It is random from its first digit on, so that a short
+    /// beginning tells it from others.
+    pub fn fresh() -> Self {
+        let random = uuid::Uuid::new_v4().as_bytes().to_owned();
+        // Bytes 6 and 8 of a version 4 UUID are not all random.
+        RunId(hex(&[&random[..6], &random[10..12]].concat()))
+    }
+
+    /// Makes the id of a run that something else fixes, such as the firing of a schedule.
+    ///
+    /// The same parts give the same id, so that what they stand for cannot start twice.
+    pub fn derived(parts: &[&str]) -> Self {
+        RunId(format!("d{}", &digest(parts)[..15]))
+    }
+
+    /// Returns the id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl From<String> for RunId {
+    fn from(text: String) -> Self {
+        RunId(text)
+    }
+}
+
+impl From<&str> for RunId {
+    fn from(text: &str) -> Self {
+        RunId(text.to_owned())
+    }
+}
