@@ -1,7 +1,7 @@
 //! Builds the engine of a command: folders, library, cloud, credential, lab, journal.
 //!
 //! A command takes no more than it needs. [`Home`] reads a few files; [`Home::engine`] knows the
-//! operations and opens nothing; [`Home::desk`] opens the journal; [`Home::connect`] reaches Azure.
+//! operations and opens nothing; [`Home::offline_engine`] opens the journal; [`Home::connect`] reaches Azure.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -166,21 +166,21 @@ impl Home {
     ///
     /// # Errors
     /// `Storage` when the journal cannot be opened.
-    pub(crate) fn desk(&self) -> Result<Engine> {
+    pub(crate) fn offline_engine(&self) -> Result<Engine> {
         let card = self.card()?;
         let descriptor = card.as_ref().map(|card| card.descriptor.clone());
-        self.desk_over(card, descriptor)
+        self.offline_engine_over(card, descriptor)
     }
 
     /// Opens the journal, to write runs down that somebody else drives. Reaches no cloud.
     ///
     /// # Errors
-    /// As [`desk`](Self::desk).
-    pub(crate) async fn desk_for_new_runs(&self) -> Result<Engine> {
-        self.desk_over(self.card()?, self.descriptor().await?)
+    /// As [`offline_engine`](Self::offline_engine).
+    pub(crate) async fn offline_engine_for_new_runs(&self) -> Result<Engine> {
+        self.offline_engine_over(self.card()?, self.descriptor().await?)
     }
 
-    fn desk_over(&self, card: Option<Card>, descriptor: Option<Descriptor>) -> Result<Engine> {
+    fn offline_engine_over(&self, card: Option<Card>, descriptor: Option<Descriptor>) -> Result<Engine> {
         let clock: Arc<dyn Clock> = match &card {
             None => Arc::new(SystemClock),
             Some(card) if lab::is_asleep(&self.lab_folder()?) => {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use relight_engine::event::{
-    Appointment, Event, ForgottenLease, GENESIS, Lease, Park, Record, RunEnd, RunId, Signal, Source,
+    Event, ForgottenLease, GENESIS, Lease, Park, Record, RunEnd, RunId, Schedule, Signal, Source,
     fingerprint, verify,
 };
 use relight_engine::journal::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
@@ -150,11 +150,11 @@ impl Journal for Shelf {
         Ok(Vec::new())
     }
 
-    async fn schedules(&self) -> Result<Vec<Appointment>> {
+    async fn schedules(&self) -> Result<Vec<Schedule>> {
         Ok(Vec::new())
     }
 
-    async fn schedule(&self, _: &Appointment) -> Result<()> {
+    async fn schedule(&self, _: &Schedule) -> Result<()> {
         self.not_here()
     }
 

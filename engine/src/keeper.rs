@@ -15,7 +15,7 @@ use crate::core::Core;
 use crate::drive::Halt;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::event::{Appointment, Cause, RunId};
+use crate::event::{Cause, RunId, Schedule};
 use crate::journal::LeaseFilter;
 use crate::lease::Closing;
 use crate::params::Given;
@@ -175,36 +175,36 @@ impl Keeper {
 
     /// Fires the schedules that are due. A firing fixes its run's id, so it cannot start twice.
     async fn fire_due(&mut self, now: Timestamp, found: &mut Found) -> Result<()> {
-        for appointment in self.core.journal.schedules_due(now).await? {
-            match self.fire(&appointment, now).await {
-                Ok(true) => found.fired.push(appointment.id),
+        for schedule in self.core.journal.schedules_due(now).await? {
+            match self.fire(&schedule, now).await {
+                Ok(true) => found.fired.push(schedule.id),
                 Ok(false) => {}
-                Err(error) => self.complain(&format!("schedule {}", appointment.id), &error),
+                Err(error) => self.complain(&format!("schedule {}", schedule.id), &error),
             }
         }
         Ok(())
     }
 
-    async fn fire(&self, appointment: &Appointment, now: Timestamp) -> Result<bool> {
-        let due = appointment.due;
-        let next = schedule::next_after(appointment, now)?;
-        let given = if appointment.run.is_some() { Given::Recorded } else { Given::Value };
+    async fn fire(&self, schedule: &Schedule, now: Timestamp) -> Result<bool> {
+        let due = schedule.due;
+        let next = schedule::next_after(schedule, now)?;
+        let given = if schedule.run.is_some() { Given::Recorded } else { Given::Value };
         // What a script scheduled may name what its own run may name.
-        let may_name = match &appointment.run {
+        let may_name = match &schedule.run {
             Some(run) => Some(self.core.paths_of(run).await?),
             None => None,
         };
         let request = RunRequest {
             may_name,
-            id: RunId::derived(&["schedule", &appointment.id, &due.to_string()]),
-            params: by_name(&appointment.params, given),
-            granted: appointment.granted.clone(),
-            cause: Cause::Schedule { id: appointment.id.clone(), due },
-            workdir: appointment.workdir.clone().into(),
-            ..RunRequest::new(&appointment.runbook)
+            id: RunId::derived(&["schedule", &schedule.id, &due.to_string()]),
+            params: by_name(&schedule.params, given),
+            granted: schedule.granted.clone(),
+            cause: Cause::Schedule { id: schedule.id.clone(), due },
+            workdir: schedule.workdir.clone().into(),
+            ..RunRequest::new(&schedule.runbook)
         };
         // What cannot be started stays due: a person may mend it, and nothing is lost.
         let (run, ..) = self.core.make(&request)?;
-        self.core.journal.fire(&appointment.id, due, run, next, now).await
+        self.core.journal.fire(&schedule.id, due, run, next, now).await
     }
 }

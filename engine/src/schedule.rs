@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::error::{Error, Result};
-use crate::event::Appointment;
+use crate::event::Schedule;
 
 /// How a schedule repeats: a cron expression in a time zone.
 #[derive(Clone, Debug)]
@@ -51,13 +51,13 @@ impl std::fmt::Display for Repeat {
     }
 }
 
-/// Returns when an appointment is due after `now`, or nothing when it was the last time.
+/// Returns when an schedule is due after `now`, or nothing when it was the last time.
 ///
 /// Firings that were missed while nothing ran are one firing: the one that is late.
-pub(crate) fn next_after(appointment: &Appointment, now: Timestamp) -> Result<Option<Timestamp>> {
-    match &appointment.repeats {
+pub(crate) fn next_after(schedule: &Schedule, now: Timestamp) -> Result<Option<Timestamp>> {
+    match &schedule.repeats {
         None => Ok(None),
-        Some(repeats) => Ok(Repeat::parse(repeats)?.next_after(now.max(appointment.due))),
+        Some(repeats) => Ok(Repeat::parse(repeats)?.next_after(now.max(schedule.due))),
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn firings_that_were_missed_are_one() {
-        let appointment = Appointment {
+        let schedule = Schedule {
             id: "a".into(),
             runbook: "site-report".into(),
             params: json!({}),
@@ -136,10 +136,10 @@ mod tests {
             workdir: ".".into(),
             granted: None,
         };
-        let next = next_after(&appointment, at("2026-11-20T12:00:00Z")).unwrap();
+        let next = next_after(&schedule, at("2026-11-20T12:00:00Z")).unwrap();
         assert_eq!(next, Some(at("2026-11-21T06:00:00Z")));
         assert_eq!(
-            next_after(&Appointment { repeats: None, ..appointment }, at("2026-11-20T12:00:00Z")).unwrap(),
+            next_after(&Schedule { repeats: None, ..schedule }, at("2026-11-20T12:00:00Z")).unwrap(),
             None
         );
     }

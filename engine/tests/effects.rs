@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use relight_engine::clock::SteppedClock;
-use relight_engine::event::{Appointment, Effected, Event, Park, RunEnd};
+use relight_engine::event::{Effected, Event, Park, RunEnd, Schedule};
 use relight_engine::journal::{Journal, MemoryJournal};
 use relight_engine::keeper::Keeper;
 use relight_engine::{
@@ -126,7 +126,7 @@ impl Operation for Later {
     const EFFECTS: &'static [Effect] = &[];
     const REDO: Redo = Redo::Resend;
     async fn begin(&self, cx: &Cx, args: &Appoint) -> Result<Outcome<()>> {
-        let appointment = Appointment {
+        let schedule = Schedule {
             id: cx.key(12),
             runbook: args.runbook.clone(),
             params: args.params.clone(),
@@ -136,7 +136,7 @@ impl Operation for Later {
             workdir: ".".into(),
             granted: None,
         };
-        Ok(Outcome::done(()).with(Effected::Scheduled(appointment)))
+        Ok(Outcome::done(()).with(Effected::Scheduled(schedule)))
     }
 }
 

@@ -368,7 +368,7 @@ async fn a_schedule_and_a_deadline_in_the_same_second_close_once() {
     for round in 0..10 {
         let bench = Bench::new().await;
         let due = bench.clock.now() + SignedDuration::from_secs(1);
-        let schedule = relight_engine::event::Appointment {
+        let schedule = relight_engine::event::Schedule {
             id: "s".into(),
             runbook: "close".into(),
             params: json!({}),

@@ -121,7 +121,7 @@ fn journal(home: &Home) -> Found {
 /// Looks for what is open too long, and for somebody who closes it.
 async fn leases(home: &Home) -> Found {
     let looked = async {
-        let engine = home.desk()?;
+        let engine = home.offline_engine()?;
         let (open, now) = (engine.leases().await?, engine.clock().now());
         let Some(first) = open.first() else { return Ok(Found::Ok("nothing is open".to_owned())) };
         let place = home.same_place();

@@ -82,7 +82,7 @@ impl Leases {
 
 impl List {
     async fn run(self, home: &Home) -> Result {
-        let engine = home.desk()?;
+        let engine = home.offline_engine()?;
         let open = engine.leases().await?;
         let forgotten = if self.all { engine.forgotten_leases().await? } else { Vec::new() };
         let is_served = is_served(&home.state()?);
@@ -211,7 +211,7 @@ fn tell_forgotten(out: &mut impl Write, engine: &Engine, forgotten: &[ForgottenL
 
 impl Forget {
     async fn run(self, home: &Home) -> Result {
-        let engine = home.desk()?;
+        let engine = home.offline_engine()?;
         let lease = find(&engine, &self.lease).await?;
         engine.forget_lease(&lease, &platform::user(), &self.because).await?;
         terminal::say(format!("{lease} is off the list. Nothing was closed."));
@@ -223,9 +223,9 @@ impl Close {
     async fn run(self, home: Home) -> Result {
         // Written down before anything is reached: the closing is due even when Azure is not there now.
         let (lease, mut run) = {
-            let desk = home.desk()?;
-            let lease = find(&desk, &self.lease).await?;
-            let run = desk.close_lease(&lease).await?;
+            let engine = home.offline_engine()?;
+            let lease = find(&engine, &self.lease).await?;
+            let run = engine.close_lease(&lease).await?;
             (lease, run)
         };
         let session = home.connect(Audience::Person).await?;

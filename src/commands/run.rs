@@ -75,7 +75,7 @@ impl Run {
 
 /// Leaves a run to whoever serves.
 async fn detach(home: &Home, request: &RunRequest) -> Result {
-    let run = home.desk_for_new_runs().await?.prepare(request).await?;
+    let run = home.offline_engine_for_new_runs().await?.prepare(request).await?;
     writeln!(terminal::out(), "{run}")?;
     let place = home.same_place();
     terminal::say(format!("`relight serve{place}` drives it; look with `relight runs show {run}{place}`"));

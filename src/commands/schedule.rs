@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::{ArgGroup, Args, Subcommand};
 use jiff::Timestamp;
-use relight_engine::event::{Appointment, digest};
+use relight_engine::event::{self, digest};
 use relight_engine::schedule::Repeat;
 use relight_engine::{Error, Span};
 use serde_json::{Map, Value};
@@ -87,7 +87,7 @@ impl Schedule {
 
 impl List {
     async fn run(self, home: &Home) -> Result {
-        let engine = home.desk()?;
+        let engine = home.offline_engine()?;
         let schedules = engine.journal().schedules().await?;
         let mut out = terminal::out();
         if self.json {
@@ -123,7 +123,7 @@ impl Add {
         let request = request(&self.runbook, &self.params)?;
         // What is wrong with it is found now rather than at night.
         home.planner().await?.plan(&request)?;
-        let engine = home.desk()?;
+        let engine = home.offline_engine()?;
         let now = engine.clock().now();
         let repeat = self.cron.as_deref().map(Repeat::parse).transpose()?;
         let due = match (&repeat, self.at, self.after) {
@@ -139,7 +139,7 @@ impl Add {
         let params: Map<String, Value> =
             self.params.into_iter().map(|given| (given.name, Value::String(given.value))).collect();
         let id = format!("s{}", &digest(&[&request.runbook, &now.to_string(), request.id.as_str()])[..11]);
-        let appointment = Appointment {
+        let schedule = event::Schedule {
             id: id.clone(),
             runbook: request.runbook,
             params: Value::Object(params),
@@ -149,11 +149,11 @@ impl Add {
             workdir: request.workdir.to_string_lossy().into_owned(),
             granted: None,
         };
-        engine.journal().schedule(&appointment).await?;
+        engine.journal().schedule(&schedule).await?;
         writeln!(terminal::out(), "{id}")?;
         terminal::say(format!(
             "{} runs {} if `relight serve{}` runs then.",
-            appointment.runbook,
+            schedule.runbook,
             when(now, due),
             home.same_place()
         ));
@@ -163,7 +163,7 @@ impl Add {
 
 impl Remove {
     async fn run(self, home: &Home) -> Result {
-        let engine = home.desk()?;
+        let engine = home.offline_engine()?;
         let schedules = engine.journal().schedules().await?;
         let mut fitting: Vec<&str> = schedules.iter().map(|one| one.id.as_str()).collect();
         if !fitting.contains(&self.id.as_str()) {

@@ -53,7 +53,7 @@ pub struct ForgottenLease {
 
 /// A run that is due at a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Appointment {
+pub struct Schedule {
     /// The schedule's name, derived from what made it.
     pub id: String,
     /// The runbook to run.
@@ -87,7 +87,7 @@ pub enum Effected {
         id: String,
     },
     /// A run is due at a time. Repeating an id replaces it.
-    Scheduled(Appointment),
+    Scheduled(Schedule),
     /// A schedule is gone.
     Unscheduled {
         /// The schedule.

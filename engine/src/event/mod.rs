@@ -15,7 +15,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use duty::{Appointment, Call, Effected, ForgottenLease, Lease};
+pub use duty::{Call, Effected, ForgottenLease, Lease, Schedule};
 pub use end::RunEnd;
 pub(crate) use hash::unhex;
 pub use hash::{digest, fingerprint, hex};

@@ -23,10 +23,7 @@ fn three() -> Vec<Record> {
 fn a_chain_verifies_and_reads_back() {
     let records = three();
     verify(GENESIS, 1, &records).expect("intact");
-    assert_eq!(
-        records[1].event().expect("reads"),
-        Event::Parked { park: Park::Interrupted, until: None }
-    );
+    assert_eq!(records[1].event().expect("reads"), Event::Parked { park: Park::Interrupted, until: None });
 }
 
 #[test]

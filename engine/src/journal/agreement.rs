@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::contract::sample::{answer, appointment, lease, new_run, owner, parked, started, succeeded, t};
+use super::contract::sample::{answer, lease, new_run, owner, parked, schedule, started, succeeded, t};
 use super::{Claim, Journal, LeaseFilter, MemoryJournal, NewRun, RunFilter, SqliteJournal, Sync, Tenure};
 use crate::error::Result;
 use crate::event::{Effected, Event, RunId, StepEnd};
@@ -154,7 +154,7 @@ impl Driver {
                 shown(journal.forget_lease(id, "ann", "it is gone", at).await)
             }
             Move::Schedule { name, lasts } => {
-                shown(journal.schedule(&appointment(NAMES[name], self.now + lasts)).await)
+                shown(journal.schedule(&schedule(NAMES[name], self.now + lasts)).await)
             }
             Move::Unschedule { name } => shown(journal.unschedule(NAMES[name]).await),
             Move::Fire { name, run, lasts } => {
@@ -192,7 +192,7 @@ fn finished(step: u32, effect: usize, deadline: Timestamp) -> Event {
         0 => vec![Effected::LeaseOpened(lease("l", second))],
         1 => vec![Effected::LeaseOpened(lease("m", second)), Effected::LeaseClosed { id: "l".into() }],
         2 => vec![Effected::LeaseClosed { id: "m".into() }],
-        3 => vec![Effected::Scheduled(appointment("x", second))],
+        3 => vec![Effected::Scheduled(schedule("x", second))],
         4 => vec![Effected::Unscheduled { id: "x".into() }],
         _ => vec![],
     };

@@ -7,7 +7,7 @@ use super::{
     Appended, Claim, Journal, LeaseFilter, NewRun, OwnerId, Presence, RunFilter, Summary, Sync, Tenure,
 };
 use crate::error::Result;
-use crate::event::{Appointment, Event, ForgottenLease, Lease, Record, RunId, Signal, Source};
+use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source};
 
 /// A journal in front of another one, for watching it or for letting it fail.
 ///
@@ -140,19 +140,19 @@ pub trait Around: Send + std::marker::Sync + 'static {
         self.behind().forgotten_leases().await
     }
 
-    async fn schedules(&self) -> Result<Vec<Appointment>> {
+    async fn schedules(&self) -> Result<Vec<Schedule>> {
         self.allow()?;
         self.behind().schedules().await
     }
 
-    async fn schedules_due(&self, now: Timestamp) -> Result<Vec<Appointment>> {
+    async fn schedules_due(&self, now: Timestamp) -> Result<Vec<Schedule>> {
         self.allow()?;
         self.behind().schedules_due(now).await
     }
 
-    async fn schedule(&self, appointment: &Appointment) -> Result<()> {
+    async fn schedule(&self, schedule: &Schedule) -> Result<()> {
         self.allow()?;
-        self.behind().schedule(appointment).await
+        self.behind().schedule(schedule).await
     }
 
     async fn unschedule(&self, id: &str) -> Result<bool> {
@@ -269,16 +269,16 @@ impl<T: Around> Journal for T {
         Around::forgotten_leases(self).await
     }
 
-    async fn schedules(&self) -> Result<Vec<Appointment>> {
+    async fn schedules(&self) -> Result<Vec<Schedule>> {
         Around::schedules(self).await
     }
 
-    async fn schedules_due(&self, now: Timestamp) -> Result<Vec<Appointment>> {
+    async fn schedules_due(&self, now: Timestamp) -> Result<Vec<Schedule>> {
         Around::schedules_due(self, now).await
     }
 
-    async fn schedule(&self, appointment: &Appointment) -> Result<()> {
-        Around::schedule(self, appointment).await
+    async fn schedule(&self, schedule: &Schedule) -> Result<()> {
+        Around::schedule(self, schedule).await
     }
 
     async fn unschedule(&self, id: &str) -> Result<bool> {

@@ -12,7 +12,7 @@ use crate::event::{Event, GENESIS, Record, RunId, Signal, fingerprint};
 ///
 /// # Errors
 /// `Storage` when its source texts are not those that it pins.
-pub(super) fn born(run: &NewRun, at: Timestamp) -> Result<(Summary, Record)> {
+pub(super) fn prepare(run: &NewRun, at: Timestamp) -> Result<(Summary, Record)> {
     let prepared = &run.prepared;
     let pinned = prepared.sources.len() == run.sources.len()
         && prepared
@@ -54,7 +54,7 @@ pub(super) enum Verdict {
 ///
 /// # Errors
 /// `Storage` when the record cannot be made.
-pub(super) fn judge(
+pub(super) fn decide_claim(
     summary: &mut Summary,
     heartbeat: Option<Timestamp>,
     owner: &OwnerId,
@@ -78,7 +78,7 @@ pub(super) fn judge(
 }
 
 /// Returns the error of a claim by a process that nobody could tell to be alive.
-pub(super) fn lifeless(owner: &OwnerId) -> Error {
+pub(super) fn no_heartbeat(owner: &OwnerId) -> Error {
     Error::storage(format!("process {} claims a run without ever having had a heartbeat", owner.as_str()))
 }
 
@@ -103,7 +103,7 @@ pub(super) fn proceed(
 }
 
 /// Takes the words into account that wait for a run: a parked run that hears one is due at once.
-pub(super) fn summon<'a>(
+pub(super) fn wake_for<'a>(
     summary: &mut Summary,
     mut waiting: impl Iterator<Item = &'a Signal>,
     at: Timestamp,
@@ -133,7 +133,7 @@ pub(super) fn told<'a>(run: &RunId, event: &'a Event) -> Option<(&'a RunId, Sign
 }
 
 /// Returns the error of a word to a run that is over.
-pub(super) fn deaf(run: &RunId, status: Status) -> Error {
+pub(super) fn already_over(run: &RunId, status: Status) -> Error {
     Error::invalid(format!("run `{run}` is over: it has {}", status.as_str()))
         .hint(format!("see how it ended with `relight runs show {run}`"))
 }

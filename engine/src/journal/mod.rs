@@ -26,7 +26,7 @@ pub use sqlite::SqliteJournal;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    Appointment, Event, ForgottenLease, Lease, Park, Prepared, Record, RunEnd, RunId, Signal, Source,
+    Event, ForgottenLease, Lease, Park, Prepared, Record, RunEnd, RunId, Schedule, Signal, Source,
 };
 
 /// The name of a process that drives runs. Fresh for every process start.
@@ -458,14 +458,14 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     ///
     /// # Errors
     /// `Storage`.
-    async fn schedules(&self) -> Result<Vec<Appointment>>;
+    async fn schedules(&self) -> Result<Vec<Schedule>>;
 
     /// Returns the schedules that are due by a time, the longest due first. The cost follows from how
     /// many those are.
     ///
     /// # Errors
     /// `Storage`.
-    async fn schedules_due(&self, now: Timestamp) -> Result<Vec<Appointment>> {
+    async fn schedules_due(&self, now: Timestamp) -> Result<Vec<Schedule>> {
         let mut schedules = self.schedules().await?;
         schedules.retain(|schedule| schedule.due <= now);
         Ok(schedules)
@@ -475,7 +475,7 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     ///
     /// # Errors
     /// `Storage`.
-    async fn schedule(&self, appointment: &Appointment) -> Result<()>;
+    async fn schedule(&self, schedule: &Schedule) -> Result<()>;
 
     /// Removes a schedule. Returns whether there was one.
     ///

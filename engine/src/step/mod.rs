@@ -523,9 +523,9 @@ impl Steps {
     /// Has what a step schedules do no more than the run itself may, also when it is due.
     fn grant(&self, effected: &mut [Effected]) -> Result<()> {
         for effect in effected {
-            let Effected::Scheduled(appointment) = effect else { continue };
-            self.permit_scheduled(&appointment.runbook)?;
-            appointment.granted = Some(self.runbook()?.reach());
+            let Effected::Scheduled(schedule) = effect else { continue };
+            self.permit_scheduled(&schedule.runbook)?;
+            schedule.granted = Some(self.runbook()?.reach());
         }
         Ok(())
     }

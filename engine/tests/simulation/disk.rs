@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use relight_engine::event::{Appointment, Event, Park, Record, RunId, Signal};
+use relight_engine::event::{Event, Park, Record, RunId, Schedule, Signal};
 use relight_engine::journal::{Appended, Around, Claim, Journal, NewRun, OwnerId, Sync, Tenure};
 use relight_engine::{Error, Result};
 use serde_json::Value;
@@ -257,9 +257,9 @@ impl Around for Disk {
         self.back(pass, result).await
     }
 
-    async fn schedule(&self, appointment: &Appointment) -> Result<()> {
-        let pass = self.turn(format!("schedule {}", appointment.id)).await?;
-        let result = self.journal.schedule(appointment).await;
+    async fn schedule(&self, schedule: &Schedule) -> Result<()> {
+        let pass = self.turn(format!("schedule {}", schedule.id)).await?;
+        let result = self.journal.schedule(schedule).await;
         self.synced();
         self.back(pass, result).await
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relight_engine::SecretRef;
-use relight_engine::event::{Appointment, Call, Effected, Lease};
+use relight_engine::event::{Call, Effected, Lease, Schedule};
 use relight_engine::{Cx, Effect, EngineBuilder, Error, ErrorKind, Operation, Outcome, Probe, Redo, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -244,7 +244,7 @@ impl Operation for Later {
         if self.0.dead.load(std::sync::atomic::Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Unsent, "the process is dead"));
         }
-        let appointment = Appointment {
+        let schedule = Schedule {
             id: cx.key(12),
             runbook: args.runbook.clone(),
             params: json!({}),
@@ -254,7 +254,7 @@ impl Operation for Later {
             workdir: ".".into(),
             granted: None,
         };
-        Ok(Outcome::done(cx.key(12)).with(Effected::Scheduled(appointment)))
+        Ok(Outcome::done(cx.key(12)).with(Effected::Scheduled(schedule)))
     }
 }
 

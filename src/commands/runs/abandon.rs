@@ -27,16 +27,16 @@ pub(super) struct Abandon {
 impl Abandon {
     pub(super) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
-        let desk = home.desk()?;
-        let run = self.which.find(&desk).await?.id;
-        desk.abandon(&run, &platform::user(), &self.because).await?;
-        let id = desk.shortest(&run).await?;
+        let engine = home.offline_engine()?;
+        let run = self.which.find(&engine).await?.id;
+        engine.abandon(&run, &platform::user(), &self.because).await?;
+        let id = engine.shortest(&run).await?;
         terminal::say(format!("run {id} is abandoned; what it deferred did not run"));
-        let now = desk.clock().now();
-        let leases = desk.journal().leases().await?;
+        let now = engine.clock().now();
+        let leases = engine.journal().leases().await?;
         for lease in leases.iter().filter(|lease| lease.run == run) {
             terminal::say(format!("{} stays open until {}", lease.title, when(now, lease.deadline)));
-            let id = short(&desk, lease).await?;
+            let id = short(&engine, lease).await?;
             terminal::say(format!("Close it now: relight leases close {id}{}", home.same_place()));
         }
         Ok(Exit::Done)

@@ -27,10 +27,10 @@ impl Answer {
     pub(super) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
         let (id, run) = {
-            let desk = home.desk()?;
-            let run = self.which.find(&desk).await?.id;
-            desk.answer(&run, &self.answer, &platform::user()).await?;
-            (desk.shortest(&run).await?, run)
+            let engine = home.offline_engine()?;
+            let run = self.which.find(&engine).await?.id;
+            engine.answer(&run, &self.answer, &platform::user()).await?;
+            (engine.shortest(&run).await?, run)
         };
         if self.detach {
             terminal::say(format!("Answered. `relight serve{}` goes on with run {id}", home.same_place()));

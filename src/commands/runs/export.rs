@@ -56,7 +56,7 @@ pub(super) fn large(history: &History) -> BTreeSet<&str> {
 
 impl Export {
     pub(super) async fn run(self, global: &Global) -> Result {
-        let engine = Home::find(global)?.desk()?;
+        let engine = Home::find(global)?.offline_engine()?;
         let run = self.which.find(&engine).await?.id;
         let journal = engine.journal();
         let records = journal.records(&run, 0).await?;

@@ -31,7 +31,7 @@ pub(super) struct List {
 impl List {
     pub(super) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
-        let engine = home.desk()?;
+        let engine = home.offline_engine()?;
         let runs = engine.journal().runs(&RunFilter { open: self.open, limit: self.limit }).await?;
         let mut out = terminal::out();
         if self.json {

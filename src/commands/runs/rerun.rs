@@ -31,9 +31,9 @@ impl Rerun {
     pub(super) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
         let (of, request) = {
-            let desk = home.desk()?;
-            let of = self.which.find(&desk).await?.id;
-            (desk.shortest(&of).await?, desk.rerun(&of).await?)
+            let engine = home.offline_engine()?;
+            let of = self.which.find(&engine).await?.id;
+            (engine.shortest(&of).await?, engine.rerun(&of).await?)
         };
         // What is wrong with the request is known before anything is opened or reached.
         home.planner().await?.plan(&request)?;

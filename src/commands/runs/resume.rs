@@ -46,24 +46,24 @@ impl Resume {
         if let Some(file) = &self.with_current_text {
             let text = file.as_deref().map(read).transpose()?;
             // Its operations must be known, and nothing is reached.
-            let desk = home.desk()?;
-            let run = meant(&desk, self.run.as_deref()).await?;
-            desk.mend(&run, text, &platform::user()).await?;
+            let engine = home.offline_engine()?;
+            let run = meant(&engine, self.run.as_deref()).await?;
+            engine.mend(&run, text, &platform::user()).await?;
         }
-        let run = meant(&home.desk()?, self.run.as_deref()).await?;
+        let run = meant(&home.offline_engine()?, self.run.as_deref()).await?;
         go_on(home, run.as_str(), answers).await
     }
 }
 
 /// Returns the run that is named, else the only one that a person can resume.
-async fn meant(desk: &Engine, named: Option<&str>) -> relight_engine::Result<RunId> {
+async fn meant(engine: &Engine, named: Option<&str>) -> relight_engine::Result<RunId> {
     if let Some(named) = named {
-        return Ok(find(desk, named).await?.id);
+        return Ok(find(engine, named).await?.id);
     }
-    let open = desk.journal().runs(&RunFilter { open: true, limit: 0 }).await?;
+    let open = engine.journal().runs(&RunFilter { open: true, limit: 0 }).await?;
     let mut ids = Vec::new();
     for run in &open {
-        ids.push(desk.shortest(&run.id).await?);
+        ids.push(engine.shortest(&run.id).await?);
     }
     match open.as_slice() {
         [one] => Ok(one.id.clone()),
@@ -82,9 +82,9 @@ fn read(path: &Path) -> Result<String> {
 pub(super) async fn go_on(home: Home, run: &str, answers: Answers) -> Result {
     // Before anything is reached: whether there is such a run, and whether it can go on.
     let run = {
-        let desk = home.desk()?;
-        let found = desk.find(run).await?;
-        desk.resumable(&found.id).await?.id
+        let engine = home.offline_engine()?;
+        let found = engine.find(run).await?;
+        engine.resumable(&found.id).await?.id
     };
     let audience = if answers.program { Audience::Program } else { Audience::Person };
     let session = home.connect(audience).await?;

@@ -32,7 +32,7 @@ pub(super) struct Show {
 impl Show {
     pub(super) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
-        let engine = home.desk()?;
+        let engine = home.offline_engine()?;
         let summary = self.which.find(&engine).await?;
         let records = engine.journal().records(&summary.id, 0).await?;
         let mut events = Vec::with_capacity(records.len());

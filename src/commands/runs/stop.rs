@@ -30,10 +30,10 @@ impl Stop {
         let home = Home::find(global)?;
         let place = home.same_place();
         let (id, run) = {
-            let desk = home.desk()?;
-            let run = self.which.find(&desk).await?.id;
-            desk.stop(&run, &platform::user()).await?;
-            (desk.shortest(&run).await?, run)
+            let engine = home.offline_engine()?;
+            let run = self.which.find(&engine).await?.id;
+            engine.stop(&run, &platform::user()).await?;
+            (engine.shortest(&run).await?, run)
         };
         if self.detach {
             terminal::say(format!("Whoever drives run {id} stops it; else `relight serve{place}` does."));

@@ -31,7 +31,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
-        let engine = home.desk()?;
+        let engine = home.offline_engine()?;
         let run = self.which.find(&engine).await?.id;
         let audience = if self.json { Audience::Program } else { Audience::Person };
         let reporter = Reporter::new(audience, engine.clock().clone());

@@ -24,14 +24,14 @@ pub(crate) struct Scheduled {
     due: String,
 }
 
-/// Makes an appointment. Its id follows from the step, so that making it twice makes one.
+/// Makes an schedule. Its id follows from the step, so that making it twice makes one.
 fn appoint(cx: &Cx, due: Timestamp, runbook: &str, params: &Value) -> Result<Outcome<Scheduled>> {
     if runbook.trim().is_empty() {
         return Err(Error::invalid("the name of the runbook is missing"));
     }
     // Its runs may touch the files that this run may.
     let workdir: std::path::PathBuf = cx.workdir().components().collect();
-    let appointment = Appointment {
+    let schedule = Schedule {
         id: cx.key(12),
         runbook: runbook.to_owned(),
         params: params.clone(),
@@ -41,7 +41,7 @@ fn appoint(cx: &Cx, due: Timestamp, runbook: &str, params: &Value) -> Result<Out
         workdir: workdir.to_string_lossy().into_owned(),
         granted: None,
     };
-    let (id, runbook) = (appointment.id.clone(), appointment.runbook.clone());
+    let (id, runbook) = (schedule.id.clone(), schedule.runbook.clone());
     let value = Scheduled { id, runbook, due: format!("{due:.0}") };
-    Ok(Outcome::done(value).with(Effected::Scheduled(appointment)))
+    Ok(Outcome::done(value).with(Effected::Scheduled(schedule)))
 }

@@ -214,11 +214,11 @@ async fn effects_are_written_with_their_event(journal: &dyn Journal) {
         check_at: t(5),
         send_before: None,
         deadline: t(50),
-        effected: vec![Effected::LeaseOpened(lease("late", 90)), Effected::Scheduled(appointment("s", 70))],
+        effected: vec![Effected::LeaseOpened(lease("late", 90)), Effected::Scheduled(schedule("s", 70))],
     };
     journal.append(&tenure, &[started(1), accepted], t(2), Sync::Now).await.unwrap();
     assert_eq!(journal.leases().await.unwrap(), [lease("late", 90)]);
-    assert_eq!(journal.schedules().await.unwrap(), [appointment("s", 70)]);
+    assert_eq!(journal.schedules().await.unwrap(), [schedule("s", 70)]);
 
     let effected = vec![
         Effected::LeaseOpened(lease("early", 20)),
@@ -369,33 +369,33 @@ async fn a_forgotten_lease_is_off_the_list_and_its_reason_kept(journal: &dyn Jou
 
 async fn schedules_are_found_by_what_is_due(journal: &dyn Journal) {
     for (id, due) in [("late", 90), ("b", 10), ("a", 10)] {
-        journal.schedule(&appointment(id, due)).await.unwrap();
+        journal.schedule(&schedule(id, due)).await.unwrap();
     }
     assert_eq!(journal.schedules_due(t(9)).await.unwrap(), []);
-    assert_eq!(journal.schedules_due(t(10)).await.unwrap(), [appointment("a", 10), appointment("b", 10)]);
-    journal.schedule(&appointment("a", 50)).await.unwrap();
+    assert_eq!(journal.schedules_due(t(10)).await.unwrap(), [schedule("a", 10), schedule("b", 10)]);
+    journal.schedule(&schedule("a", 50)).await.unwrap();
     assert!(journal.fire("b", t(10), new_run("x"), Some(t(20)), t(11)).await.unwrap());
-    assert_eq!(journal.schedules_due(t(50)).await.unwrap(), [appointment("b", 20), appointment("a", 50)]);
+    assert_eq!(journal.schedules_due(t(50)).await.unwrap(), [schedule("b", 20), schedule("a", 50)]);
 }
 
 async fn schedules_are_replaced_and_removed(journal: &dyn Journal) {
-    journal.schedule(&appointment("late", 90)).await.unwrap();
-    journal.schedule(&appointment("early", 10)).await.unwrap();
-    assert_eq!(journal.schedules().await.unwrap(), [appointment("early", 10), appointment("late", 90)]);
-    journal.schedule(&appointment("late", 5)).await.unwrap();
-    assert_eq!(journal.schedules().await.unwrap(), [appointment("late", 5), appointment("early", 10)]);
+    journal.schedule(&schedule("late", 90)).await.unwrap();
+    journal.schedule(&schedule("early", 10)).await.unwrap();
+    assert_eq!(journal.schedules().await.unwrap(), [schedule("early", 10), schedule("late", 90)]);
+    journal.schedule(&schedule("late", 5)).await.unwrap();
+    assert_eq!(journal.schedules().await.unwrap(), [schedule("late", 5), schedule("early", 10)]);
     assert!(journal.unschedule("late").await.unwrap());
     assert!(!journal.unschedule("late").await.unwrap());
-    assert_eq!(journal.schedules().await.unwrap(), [appointment("early", 10)]);
+    assert_eq!(journal.schedules().await.unwrap(), [schedule("early", 10)]);
 }
 
 async fn a_schedule_fires_once(journal: &dyn Journal) {
-    journal.schedule(&appointment("s", 10)).await.unwrap();
+    journal.schedule(&schedule("s", 10)).await.unwrap();
     assert!(!journal.fire("other", t(10), new_run("x"), None, t(10)).await.unwrap());
     assert!(!journal.fire("s", t(9), new_run("x"), None, t(10)).await.unwrap());
     assert!(journal.fire("s", t(10), new_run("a"), Some(t(20)), t(11)).await.unwrap());
     assert!(!journal.fire("s", t(10), new_run("b"), Some(t(20)), t(11)).await.unwrap());
-    assert_eq!(journal.schedules().await.unwrap(), [appointment("s", 20)]);
+    assert_eq!(journal.schedules().await.unwrap(), [schedule("s", 20)]);
     assert!(journal.fire("s", t(20), new_run("c"), None, t(21)).await.unwrap());
     assert!(!journal.fire("s", t(20), new_run("d"), None, t(21)).await.unwrap());
     assert_eq!(journal.schedules().await.unwrap(), []);

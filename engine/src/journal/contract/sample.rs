@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, ErrorKind};
 use crate::event::{
-    Appointment, Call, Cause, Effected, Event, FORMAT, Lease, Park, Pin, Place, Prepared, Provenance, RunEnd,
+    Call, Cause, Effected, Event, FORMAT, Lease, Park, Pin, Place, Prepared, Provenance, RunEnd, Schedule,
     Signal, Source, StepEnd, fingerprint,
 };
 use crate::journal::{Claim, Journal, NewRun, OwnerId, Tenure};
@@ -106,8 +106,8 @@ pub(in crate::journal) fn lease(id: &str, deadline: i64) -> Lease {
     }
 }
 
-pub(in crate::journal) fn appointment(id: &str, due: i64) -> Appointment {
-    Appointment {
+pub(in crate::journal) fn schedule(id: &str, due: i64) -> Schedule {
+    Schedule {
         id: id.into(),
         runbook: "book".into(),
         params: json!({"x": 1}),

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use self::state::State;
 use super::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
 use crate::error::{Error, Result};
-use crate::event::{self, Appointment, Event, ForgottenLease, GENESIS, Lease, Record, RunId, Signal, Source};
+use crate::event::{self, Event, ForgottenLease, GENESIS, Lease, Record, RunId, Schedule, Signal, Source};
 
 /// A journal that is gone with the process.
 #[derive(Default)]
@@ -218,14 +218,14 @@ impl Journal for MemoryJournal {
         Ok(self.lock().state.forgotten.iter().rev().cloned().collect())
     }
 
-    async fn schedules(&self) -> Result<Vec<Appointment>> {
-        let mut schedules: Vec<Appointment> = self.lock().state.schedules.values().cloned().collect();
+    async fn schedules(&self) -> Result<Vec<Schedule>> {
+        let mut schedules: Vec<Schedule> = self.lock().state.schedules.values().cloned().collect();
         schedules.sort_by(|a, b| (a.due, &a.id).cmp(&(b.due, &b.id)));
         Ok(schedules)
     }
 
-    async fn schedule(&self, appointment: &Appointment) -> Result<()> {
-        self.perform(Command::Schedule(appointment.clone())).map(drop)
+    async fn schedule(&self, schedule: &Schedule) -> Result<()> {
+        self.perform(Command::Schedule(schedule.clone())).map(drop)
     }
 
     async fn unschedule(&self, id: &str) -> Result<bool> {
@@ -254,7 +254,7 @@ enum Command {
     Signal { run: RunId, signal: Signal, at: Timestamp },
     Forget { id: String, by: String, because: String, at: Timestamp },
     Keep(String),
-    Schedule(Appointment),
+    Schedule(Schedule),
     Unschedule(String),
     Fire { id: String, due: Timestamp, run: NewRun, next: Option<Timestamp>, at: Timestamp },
 }

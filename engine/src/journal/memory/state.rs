@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Answer, Command};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    Appointment, Effected, Event, ForgottenLease, Lease, Record, RunId, Signal, Source, StepEnd, fingerprint,
+    Effected, Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, StepEnd, fingerprint,
 };
 use crate::journal::derive::{self, Verdict};
 use crate::journal::{Appended, Claim, NewRun, OwnerId, Summary, Tenure, unknown};
@@ -21,7 +21,7 @@ pub(super) struct State {
     pub(super) texts: HashMap<String, String>,
     pub(super) leases: BTreeMap<String, Lease>,
     pub(super) forgotten: Vec<ForgottenLease>,
-    pub(super) schedules: BTreeMap<String, Appointment>,
+    pub(super) schedules: BTreeMap<String, Schedule>,
 }
 
 /// One run.
@@ -61,8 +61,8 @@ impl State {
                 self.texts.insert(fingerprint(text), text.clone());
                 Ok(Answer::Done)
             }
-            Command::Schedule(appointment) => {
-                self.schedules.insert(appointment.id.clone(), appointment.clone());
+            Command::Schedule(schedule) => {
+                self.schedules.insert(schedule.id.clone(), schedule.clone());
                 Ok(Answer::Done)
             }
             Command::Unschedule(id) => Ok(Answer::Did(self.schedules.remove(id).is_some())),
@@ -71,7 +71,7 @@ impl State {
     }
 
     fn prepare(&mut self, run: &NewRun, at: Timestamp) -> Result<bool> {
-        let (summary, first) = derive::born(run, at)?;
+        let (summary, first) = derive::prepare(run, at)?;
         reads_back(&first, &Event::Prepared(Box::new(run.prepared.clone())))?;
         if self.lines.contains_key(&run.id) {
             return Ok(false);
@@ -95,11 +95,11 @@ impl State {
         at: Timestamp,
     ) -> Result<Claim> {
         if !self.owners.contains_key(owner) {
-            return Err(derive::lifeless(owner));
+            return Err(derive::no_heartbeat(owner));
         }
         let line = self.lines.get_mut(run).ok_or_else(|| unknown(run))?;
         let heartbeat = line.summary.owner.as_ref().and_then(|by| self.owners.get(by)).copied();
-        Ok(match derive::judge(&mut line.summary, heartbeat, owner, dead, at)? {
+        Ok(match derive::decide_claim(&mut line.summary, heartbeat, owner, dead, at)? {
             Verdict::Over => Claim::Over,
             Verdict::Held { by, until } => Claim::Held { by, until },
             Verdict::Grant(record, tenure) => {
@@ -128,7 +128,7 @@ impl State {
         }
         let signalled = !line.signals.is_empty();
         if signalled && !events.is_empty() {
-            derive::summon(&mut line.summary, line.signals.iter(), at);
+            derive::wake_for(&mut line.summary, line.signals.iter(), at);
         }
         for effect in events.iter().flat_map(Event::effected) {
             match effect {
@@ -150,10 +150,10 @@ impl State {
     fn signal(&mut self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
         let line = self.lines.get_mut(run).ok_or_else(|| unknown(run))?;
         if line.summary.status.is_over() {
-            return Err(derive::deaf(run, line.summary.status));
+            return Err(derive::already_over(run, line.summary.status));
         }
         line.signals.push(signal.clone());
-        derive::summon(&mut line.summary, std::iter::once(signal), at);
+        derive::wake_for(&mut line.summary, std::iter::once(signal), at);
         Ok(())
     }
 
@@ -165,13 +165,13 @@ impl State {
         next: Option<Timestamp>,
         at: Timestamp,
     ) -> Result<bool> {
-        if self.schedules.get(id).is_none_or(|appointment| appointment.due != due) {
-            derive::born(run, at)?;
+        if self.schedules.get(id).is_none_or(|schedule| schedule.due != due) {
+            derive::prepare(run, at)?;
             return Ok(false);
         }
         self.prepare(run, at)?;
         match (next, self.schedules.get_mut(id)) {
-            (Some(next), Some(appointment)) => appointment.due = next,
+            (Some(next), Some(schedule)) => schedule.due = next,
             _ => drop(self.schedules.remove(id)),
         }
         Ok(true)

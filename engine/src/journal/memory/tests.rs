@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::super::contract::sample::{
-    answer, appointment, both, claim, kind, lease, new_run, owner, parked, started, t,
+    answer, both, claim, kind, lease, new_run, owner, parked, schedule, started, t,
 };
 use super::state::reads_back;
 use super::*;
@@ -21,7 +21,7 @@ async fn story() -> MemoryJournal {
     journal.prepare(new_run("b"), t(0)).await.unwrap();
     let a = claim(&journal, "a", "one", 1).await;
     let b = claim(&journal, "b", "one", 1).await;
-    let opens = vec![Effected::LeaseOpened(lease("l", 50)), Effected::Scheduled(appointment("s", 60))];
+    let opens = vec![Effected::LeaseOpened(lease("l", 50)), Effected::Scheduled(schedule("s", 60))];
     journal.append(&a, &[started(1), result(1, opens)], t(2), Sync::Now).await.unwrap();
     let closes = vec![Effected::LeaseClosed { id: "l".into() }];
     journal.append(&b, &[started(1), result(1, closes)], t(3), Sync::Now).await.unwrap();

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Params, Row, params};
 use serde::de::DeserializeOwned;
 
 use super::values::{Rows, column, damaged, json, parse, seal, text};
-use crate::event::{Appointment, ForgottenLease, Lease};
+use crate::event::{ForgottenLease, Lease, Schedule};
 use crate::journal::LeaseFilter;
 
 // Leases.
@@ -94,23 +94,23 @@ pub(super) fn forgotten_leases(db: &Connection) -> Rows<Vec<ForgottenLease>> {
 const SCHEDULE: &str = "SELECT id, body, sum, due FROM schedules";
 
 /// Returns the schedules, the next due first.
-pub(super) fn schedules(db: &Connection) -> Rows<Vec<Appointment>> {
+pub(super) fn schedules(db: &Connection) -> Rows<Vec<Schedule>> {
     read_schedules(db, &format!("{SCHEDULE} ORDER BY due, id"), [])
 }
 
 /// Returns the schedules that are due, the longest due first.
-pub(super) fn schedules_due(db: &Connection, now: Timestamp) -> Rows<Vec<Appointment>> {
+pub(super) fn schedules_due(db: &Connection, now: Timestamp) -> Rows<Vec<Schedule>> {
     read_schedules(db, &format!("{SCHEDULE} WHERE due <= ?1 ORDER BY due, id"), [text(now)])
 }
 
 /// Returns one schedule, if there is one.
-pub(super) fn schedule(db: &Connection, id: &str) -> Rows<Option<Appointment>> {
+pub(super) fn schedule(db: &Connection, id: &str) -> Rows<Option<Schedule>> {
     Ok(read_schedules(db, &format!("{SCHEDULE} WHERE id = ?1"), [id])?.pop())
 }
 
-fn read_schedules(db: &Connection, sql: &str, params: impl Params) -> Rows<Vec<Appointment>> {
-    let read = |row: &Row<'_>| -> Rows<Appointment> {
-        let schedule: Appointment = read_body(row, "schedule", 4)?;
+fn read_schedules(db: &Connection, sql: &str, params: impl Params) -> Rows<Vec<Schedule>> {
+    let read = |row: &Row<'_>| -> Rows<Schedule> {
+        let schedule: Schedule = read_body(row, "schedule", 4)?;
         let what = format!("the schedule `{}`", schedule.id);
         match column::<String>(row, 3, &what)? == text(schedule.due) {
             true => Ok(schedule),
@@ -121,11 +121,11 @@ fn read_schedules(db: &Connection, sql: &str, params: impl Params) -> Rows<Vec<A
 }
 
 /// Adds a schedule or replaces the one of the same id.
-pub(super) fn put_schedule(db: &Connection, appointment: &Appointment) -> Rows<()> {
-    let (due, body) = (text(appointment.due), json(appointment)?);
-    let sum = seal(&[&appointment.id, &body, &due]);
+pub(super) fn put_schedule(db: &Connection, schedule: &Schedule) -> Rows<()> {
+    let (due, body) = (text(schedule.due), json(schedule)?);
+    let sum = seal(&[&schedule.id, &body, &due]);
     db.prepare_cached("INSERT OR REPLACE INTO schedules (id, due, body, sum) VALUES (?1, ?2, ?3, ?4)")?
-        .execute([&appointment.id, &due, &body, &sum])?;
+        .execute([&schedule.id, &due, &body, &sum])?;
     Ok(())
 }
 

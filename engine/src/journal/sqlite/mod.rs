@@ -40,7 +40,7 @@ use super::{
     Appended, Claim, Journal, LeaseFilter, NewRun, OwnerId, Presence, RunFilter, Summary, Sync, Tenure,
 };
 use crate::error::{Error, Result};
-use crate::event::{Appointment, Event, ForgottenLease, Lease, Record, RunId, Signal, Source};
+use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source};
 
 /// A journal in an SQLite database.
 ///
@@ -178,7 +178,7 @@ impl Drop for SqliteJournal {
 #[async_trait]
 impl Journal for SqliteJournal {
     async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
-        let (summary, first) = derive::born(&run, at)?;
+        let (summary, first) = derive::prepare(&run, at)?;
         self.write(move |db| runs::add(db, &summary, &first, &run.sources)).await
     }
 
@@ -214,12 +214,12 @@ impl Journal for SqliteJournal {
         let (run, owner, dead, lines) = (run.clone(), owner.clone(), dead.cloned(), self.lines.clone());
         let write = move |db: &Connection| {
             if rows::owner(db, &owner)?.is_none() {
-                return Err(Fault::Said(derive::lifeless(&owner)));
+                return Err(Fault::Said(derive::no_heartbeat(&owner)));
             }
             let Stored { summary: before, mut place } = runs::known(db, &run)?;
             let heartbeat = before.owner.as_ref().map(|by| rows::owner(db, by)).transpose()?.flatten();
             let mut after = before.clone();
-            Ok(match derive::judge(&mut after, heartbeat, &owner, dead.as_ref(), at)? {
+            Ok(match derive::decide_claim(&mut after, heartbeat, &owner, dead.as_ref(), at)? {
                 Verdict::Over => (Claim::Over, None),
                 Verdict::Held { by, until } => (Claim::Held { by, until }, None),
                 Verdict::Grant(record, tenure) => {
@@ -310,17 +310,17 @@ impl Journal for SqliteJournal {
         self.read(duties::forgotten_leases).await
     }
 
-    async fn schedules(&self) -> Result<Vec<Appointment>> {
+    async fn schedules(&self) -> Result<Vec<Schedule>> {
         self.read(duties::schedules).await
     }
 
-    async fn schedules_due(&self, now: Timestamp) -> Result<Vec<Appointment>> {
+    async fn schedules_due(&self, now: Timestamp) -> Result<Vec<Schedule>> {
         self.glance(|db| duties::schedules_due(db, now)).await
     }
 
-    async fn schedule(&self, appointment: &Appointment) -> Result<()> {
-        let appointment = appointment.clone();
-        self.write(move |db| duties::put_schedule(db, &appointment)).await
+    async fn schedule(&self, schedule: &Schedule) -> Result<()> {
+        let schedule = schedule.clone();
+        self.write(move |db| duties::put_schedule(db, &schedule)).await
     }
 
     async fn unschedule(&self, id: &str) -> Result<bool> {
@@ -336,16 +336,16 @@ impl Journal for SqliteJournal {
         next: Option<Timestamp>,
         at: Timestamp,
     ) -> Result<bool> {
-        let (summary, first) = derive::born(&run, at)?;
+        let (summary, first) = derive::prepare(&run, at)?;
         let id = id.to_owned();
         self.write(move |db| {
-            let Some(mut appointment) = duties::schedule(db, &id)?.filter(|found| found.due == due) else {
+            let Some(mut schedule) = duties::schedule(db, &id)?.filter(|found| found.due == due) else {
                 return Ok(false);
             };
             match next {
                 Some(next) => {
-                    appointment.due = next;
-                    duties::put_schedule(db, &appointment)?;
+                    schedule.due = next;
+                    duties::put_schedule(db, &schedule)?;
                 }
                 None => {
                     duties::remove_schedule(db, &id)?;

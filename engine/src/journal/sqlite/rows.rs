@@ -60,7 +60,7 @@ pub(super) fn owner(db: &Connection, owner: &OwnerId) -> Rows<Option<Timestamp>>
 pub(super) fn add_signal(db: &Connection, id: &RunId, signal: &Signal, at: Timestamp) -> Rows<()> {
     let Stored { summary: before, place } = runs::known(db, id)?;
     if before.status.is_over() {
-        return Err(Fault::Said(derive::deaf(id, before.status)));
+        return Err(Fault::Said(derive::already_over(id, before.status)));
     }
     let body = json(signal)?;
     db.prepare_cached("INSERT INTO signals (run, body, sum) VALUES (?1, ?2, ?3)")?.execute([
@@ -69,7 +69,7 @@ pub(super) fn add_signal(db: &Connection, id: &RunId, signal: &Signal, at: Times
         &seal(&[id.as_str(), &body]),
     ])?;
     let mut after = before.clone();
-    derive::summon(&mut after, std::iter::once(signal), at);
+    derive::wake_for(&mut after, std::iter::once(signal), at);
     runs::change(db, place, &before, &after)
 }
 

@@ -192,7 +192,7 @@ pub(super) fn advance(
     }
     let waiting = rows::has_signal(db, &after.id)?;
     if let (true, Some(last)) = (waiting && after.status == Status::Parked, records.last()) {
-        derive::summon(after, rows::signals(db, &after.id)?.iter(), last.at);
+        derive::wake_for(after, rows::signals(db, &after.id)?.iter(), last.at);
     }
     if !records.is_empty() {
         place.last = log::add(db, place.run, place.last, records)?;
@@ -225,7 +225,7 @@ pub(super) fn advance(
             Effected::LeaseClosed { id } => {
                 duties::remove_lease(db, id)?;
             }
-            Effected::Scheduled(appointment) => duties::put_schedule(db, appointment)?,
+            Effected::Scheduled(schedule) => duties::put_schedule(db, schedule)?,
             Effected::Unscheduled { id } => {
                 duties::remove_schedule(db, id)?;
             }

@@ -15,8 +15,7 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::event::Effected;
 use crate::journal::contract::sample::{
-    answer, appointment, both, claim, finished, kind, lease, new_run, note, owner, parked, started,
-    succeeded, t,
+    answer, both, claim, finished, kind, lease, new_run, note, owner, parked, schedule, started, succeeded, t,
 };
 
 struct Place {
@@ -95,7 +94,7 @@ async fn story(journal: &SqliteJournal) {
         if n % 3 != 0 {
             journal.signal(&id.as_str().into(), &answer(1), t(n + 3)).await.unwrap();
         }
-        journal.schedule(&appointment(&format!("s{n}"), 10 * n)).await.unwrap();
+        journal.schedule(&schedule(&format!("s{n}"), 10 * n)).await.unwrap();
     }
 }
 
