@@ -51,7 +51,7 @@ impl std::fmt::Display for Repeat {
     }
 }
 
-/// Returns when an schedule is due after `now`, or nothing when it was the last time.
+/// Returns when a schedule is due after `now`, or nothing when it was the last time.
 ///
 /// Firings that were missed while nothing ran are one firing: the one that is late.
 pub(crate) fn next_after(schedule: &Schedule, now: Timestamp) -> Result<Option<Timestamp>> {

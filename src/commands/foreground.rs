@@ -126,6 +126,7 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
                 }
             }
             if is_for_person {
+                // It is told already.
                 return Ok(Exit::from(&end));
             }
             Exit::from(&end)

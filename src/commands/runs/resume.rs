@@ -55,7 +55,7 @@ impl Resume {
     }
 }
 
-/// Returns the run that is named, else the only one that a person can resume.
+/// Returns the run that is named, else the only one that is open.
 async fn meant(engine: &Engine, named: Option<&str>) -> relight_engine::Result<RunId> {
     if let Some(named) = named {
         return Ok(find(engine, named).await?.id);

@@ -24,7 +24,7 @@ pub(crate) struct Scheduled {
     due: String,
 }
 
-/// Makes an schedule. Its id follows from the step, so that making it twice makes one.
+/// Makes a schedule. Its id follows from the step, so that making it twice makes one.
 fn appoint(cx: &Cx, due: Timestamp, runbook: &str, params: &Value) -> Result<Outcome<Scheduled>> {
     if runbook.trim().is_empty() {
         return Err(Error::invalid("the name of the runbook is missing"));
