@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use relight_engine::event::{Park, RunEnd};
 use relight_engine::{Driven, Engine, Error, Result, RunRequest};
-use relight_stdlib::arm::{Arm, Cloud, Credential, ResourceId};
+use relight_stdlib::azure::{Arm, Cloud, Credential, ResourceId};
 use relight_stdlib::{Azure, Dialer};
 use serde_json::Value;
 

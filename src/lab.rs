@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use relight_engine::clock::{Clock, ScaledClock};
 use relight_engine::{Error, Result, Secret};
 use relight_lab::{Descriptor, Fault, Lab, LabConfig, LabError, WorldName};
-use relight_stdlib::arm::{Cloud, Credential};
+use relight_stdlib::azure::{Cloud, Credential};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 

@@ -20,7 +20,7 @@ use std::{
 use relight_engine::{Driven, Effect, Engine, RunRequest, Secret, event::RunEnd};
 use relight_stdlib::{
     Azure, Dialer,
-    arm::{Arm, Cloud, Credential, SentRequest},
+    azure::{Arm, Cloud, Credential, SentRequest},
 };
 use serde_json::{Value, json};
 use swagger::{Request, Shelf};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use relight_engine::{Error, Result as EngineResult};
-use relight_stdlib::arm::Credential;
+use relight_stdlib::azure::Credential;
 
 use crate::azure::{self, SUBSCRIPTION};
 use crate::cli::Global;

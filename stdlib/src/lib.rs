@@ -1,15 +1,15 @@
 //! Azure Local and Azure Arc as operations for Relight runbooks.
 //!
 //! Each area is a folder, each operation a file: its name, its sentence, its arguments, its examples (which run as
-//! tests against the lab), and its code. [`arm`] is how all of them talk to Azure.
+//! tests against the lab), and its code. [`azure`] is how all of them talk to Azure.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod arc;
-pub mod arm;
+mod arm;
+pub mod azure;
 mod local;
 pub mod net;
 mod prelude;
-mod raw;
 mod rdp;
 mod reconcile;
 mod reference;
@@ -25,7 +25,7 @@ pub use reference::Ref;
 #[derive(Clone, Debug)]
 pub struct Azure {
     /// The connection to Azure Resource Manager.
-    pub arm: arm::Arm,
+    pub arm: azure::Arm,
     /// The subscription in which names are looked up.
     pub subscription: Option<String>,
     /// The resource group in which names are looked up first.
@@ -54,7 +54,7 @@ impl Azure {
 /// # Errors
 /// What is wrong with the text.
 pub fn read_resource_id(text: &str) -> Result<serde_json::Value, String> {
-    let id = arm::ResourceId::parse(text).map_err(|error| error.message().to_owned())?;
+    let id = azure::ResourceId::parse(text).map_err(|error| error.message().to_owned())?;
     Ok(serde_json::Value::String(id.to_string()))
 }
 
@@ -67,7 +67,7 @@ pub fn all(azure: &Azure) -> Vec<Registered> {
         net::all(azure),
         schedule::all(),
         arc::all(azure),
-        raw::all(azure),
+        arm::all(azure),
     ];
     areas.into_iter().flatten().collect()
 }
@@ -77,9 +77,9 @@ mod tests {
     use super::*;
 
     fn azure() -> Azure {
-        let credential = arm::Credential::AzureCli { tenant: None };
+        let credential = azure::Credential::AzureCli { tenant: None };
         Azure {
-            arm: arm::Arm::builder(arm::Cloud::public(), credential).build().unwrap(),
+            arm: azure::Arm::builder(azure::Cloud::public(), credential).build().unwrap(),
             subscription: Some("s".into()),
             group: None,
             dial: Dialer::direct(),

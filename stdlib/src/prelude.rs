@@ -12,8 +12,8 @@ pub(crate) use schemars::JsonSchema;
 pub(crate) use serde::{Deserialize, Serialize};
 pub(crate) use serde_json::{Value, json};
 
-pub(crate) use crate::arm::wire::Method;
-pub(crate) use crate::arm::{Advance, Api, FinalState, Lro, ResourceId, Started, Write};
+pub(crate) use crate::azure::wire::Method;
+pub(crate) use crate::azure::{Advance, Api, FinalState, Lro, ResourceId, Started, Write};
 pub(crate) use crate::{Azure, Ref};
 
 /// Returns the text at a path of names such as `/properties/status/powerState`. An empty text counts as none.

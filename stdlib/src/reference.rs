@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use serde_json::Value;
 
-use crate::arm::ResourceId;
-use crate::arm::id::is_name;
+use crate::azure::ResourceId;
+use crate::azure::id::is_name;
 
 /// A resource as a script names it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use relight_engine::event::{Park, RunEnd};
 use relight_engine::journal::{MemoryJournal, OwnerId};
 use relight_engine::{Driven, Engine, ErrorKind, Library, Notice, RunId, RunRequest, Secret, recorded};
 use relight_lab::{Lab, LabConfig};
-use relight_stdlib::arm::{Arm, Cloud, Credential};
+use relight_stdlib::azure::{Arm, Cloud, Credential};
 use relight_stdlib::{Azure, Dialer};
 use serde_json::{Value, json};
 

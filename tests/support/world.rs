@@ -19,7 +19,7 @@ use relight_engine::{
     Secret, SecretSource,
 };
 use relight_lab::{Descriptor, Lab, LabConfig, LedgerEntry};
-use relight_stdlib::arm::{Arm, Cloud, Credential};
+use relight_stdlib::azure::{Arm, Cloud, Credential};
 use relight_stdlib::{Azure, Dialer};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::find::Machine;
-use crate::arm::wire::shortened;
+use crate::azure::wire::shortened;
 use crate::prelude::*;
 
 /// Known versions; all have extensions in the shape of the oldest.

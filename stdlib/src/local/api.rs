@@ -1,6 +1,6 @@
 //! The resource types of Azure Local with the api-versions that are known to work, newest first.
 
-use crate::arm::Api;
+use crate::azure::Api;
 
 /// The type of an Arc machine; an Azure Local VM is one of kind `HCI`.
 pub(crate) const MACHINE: &str = "Microsoft.HybridCompute/machines";

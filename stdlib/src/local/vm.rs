@@ -62,7 +62,7 @@ impl Vm {
             line += "; the agent in the guest does not answer";
         }
         if let Some(error) = error {
-            line += &format!("; {}", crate::arm::wire::shortened(error, 300));
+            line += &format!("; {}", crate::azure::wire::shortened(error, 300));
         }
         line
     }

@@ -64,7 +64,7 @@ impl Operation for TcpProbe {
             address: args.address.clone(),
             port: args.port,
             open: answer.is_ok(),
-            reason: answer.err().map(|e| crate::arm::wire::shortened(&e.to_string(), 200)),
+            reason: answer.err().map(|e| crate::azure::wire::shortened(&e.to_string(), 200)),
             took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         }))
     }

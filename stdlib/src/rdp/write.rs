@@ -123,7 +123,7 @@ pub(super) fn check_address(address: &str) -> Result<&str> {
     }
     Err(Error::invalid(format!(
         "`{}` is not an address or a host name",
-        crate::arm::wire::shortened(address, 80)
+        crate::azure::wire::shortened(address, 80)
     )))
 }
 
@@ -134,7 +134,7 @@ fn check_id(id: &str) -> Result<&str> {
     }
     Err(Error::invalid(format!(
         "`{}` is not the id by which Hyper-V knows a VM",
-        crate::arm::wire::shortened(id, 80)
+        crate::azure::wire::shortened(id, 80)
     )))
 }
 

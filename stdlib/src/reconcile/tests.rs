@@ -12,7 +12,7 @@ use relight_lab::{Lab, LabConfig};
 
 use super::*;
 use crate::Dialer;
-use crate::arm::{Arm, Cloud, Credential};
+use crate::azure::{Arm, Cloud, Credential};
 use crate::local::api;
 
 /// One look, as the test wants it.

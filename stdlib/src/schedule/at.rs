@@ -44,7 +44,7 @@ impl Operation for At {
         let due = args.time.trim().parse::<Timestamp>().map_err(|e| {
             Error::invalid(format!(
                 "`{}` is not a time with a zone",
-                crate::arm::wire::shortened(&args.time, 80)
+                crate::azure::wire::shortened(&args.time, 80)
             ))
             .because(e)
             .hint("write for example 2026-11-21T03:00:00Z, or 2026-11-21T04:00:00+01:00")

@@ -8,7 +8,7 @@
 
 use super::job::{Job, JobRun, Kind, Order, State, advance, jobs_of};
 use super::{OPEN_FOR, door, parse_door};
-use crate::arm::wire::shortened;
+use crate::azure::wire::shortened;
 use crate::local::Vm;
 use crate::local::find::machine_id;
 use crate::prelude::*;

@@ -7,8 +7,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use relight_engine::event::digest;
 
-use crate::arm::error::{ArmError, told};
-use crate::arm::wire::shortened;
+use crate::azure::error::{ArmError, told};
+use crate::azure::wire::shortened;
 use crate::local::api;
 use crate::prelude::*;
 use crate::reconcile::{Advanced, Change, DesiredState, Known, Look, Request};

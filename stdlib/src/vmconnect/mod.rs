@@ -10,7 +10,7 @@ mod status;
 
 use relight_engine::Registered;
 
-use crate::arm::ResourceId;
+use crate::azure::ResourceId;
 use crate::local::Cluster;
 use crate::prelude::*;
 

@@ -1,0 +1,27 @@
+//! The Azure Resource Manager peer: how to say things to Azure, and how to read what comes back.
+//!
+//! Decisions stand in values that do no I/O and own no clock ([`lro`], [`pacer`], [`error`], [`id`]); one thin
+//! driver ([`client`]) owns the socket. Nothing here retries or waits for long: an error says what it means, and
+//! the engine decides.
+
+mod arc;
+pub mod auth;
+pub mod client;
+pub mod cloud;
+pub mod error;
+mod http;
+pub mod id;
+mod inner;
+pub mod lro;
+pub mod pacer;
+#[cfg(test)]
+mod recordings;
+mod transport;
+pub mod wire;
+
+pub use arc::{ArcAgent, CliOrArc};
+pub use auth::{Claims, Credential};
+pub use client::{Advance, Api, Arm, ArmBuilder, Origin, SentRequest, Started, Write};
+pub use cloud::Cloud;
+pub use id::ResourceId;
+pub use lro::{FinalState, Lro};
