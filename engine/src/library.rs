@@ -193,21 +193,7 @@ fn read(name: &str, library: &Path, path: &Path) -> Result<Source> {
 /// Returns whether two names differ by a slip: a part of each other, or at most two letters apart.
 pub(crate) fn near(a: &str, b: &str) -> bool {
     let (a, b) = (a.to_lowercase(), b.to_lowercase());
-    (a.len() > 2 && (b.contains(&a) || a.contains(&b))) || distance(&a, &b) <= 2
-}
-
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let next = if x == *y { diagonal } else { 1 + diagonal.min(row[j]).min(row[j + 1]) };
-            diagonal = std::mem::replace(&mut row[j + 1], next);
-        }
-    }
-    row[b.len()]
+    (a.len() > 2 && (b.contains(&a) || a.contains(&b))) || strsim::levenshtein(&a, &b) <= 2
 }
 
 #[cfg(test)]
