@@ -1,11 +1,14 @@
 //! How times, lengths of time, values and tables are written for people.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use relight_engine::recorded;
 use serde_json::Value;
+use textwrap::core::display_width;
+use textwrap::{WordSeparator, WordSplitter, WrapAlgorithm};
 
 use crate::visible::one_line;
 
@@ -88,30 +91,26 @@ pub(crate) fn brief(text: &str, most: usize) -> String {
     }
 }
 
-/// Breaks a text into lines of at most `width` characters. A blank line in the text stays one, and an
-/// item of a list stays on a line of its own; other line breaks are only how it was typed.
+/// Breaks a text into lines of at most `width` columns. A blank line in the text stays one, and an item of a list
+/// stays on a line of its own; other line breaks are only how it was typed. A word is never split: it may be an id,
+/// an address or a part of a command.
 pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
+    let mut paragraphs: Vec<String> = Vec::new();
     let mut is_open = false;
     for typed in text.lines().map(str::trim) {
-        if typed.is_empty() {
-            lines.push(String::new());
-            is_open = false;
-            continue;
+        match paragraphs.last_mut().filter(|_| is_open && !typed.is_empty() && !typed.starts_with("- ")) {
+            Some(paragraph) => *paragraph += &format!(" {typed}"),
+            None => paragraphs.push(typed.to_owned()),
         }
-        is_open &= !typed.starts_with("- ");
-        for word in typed.split_whitespace() {
-            match lines.last_mut().filter(|_| is_open) {
-                Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                    line.push(' ');
-                    line.push_str(word);
-                }
-                _ => lines.push(word.to_owned()),
-            }
-            is_open = true;
-        }
+        is_open = !typed.is_empty();
     }
-    lines
+    let options = textwrap::Options::new(width)
+        .break_words(false)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .wrap_algorithm(WrapAlgorithm::FirstFit);
+    let lines = paragraphs.iter().flat_map(|paragraph| textwrap::wrap(paragraph, &options));
+    lines.map(Cow::into_owned).collect()
 }
 
 /// Rows of text in columns that line up. The last column is as long as it likes.
@@ -133,20 +132,17 @@ impl Table {
 
     /// Returns the lines, each behind `indent` spaces.
     pub(crate) fn lines(&self, indent: usize) -> Vec<String> {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            self.rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut widths: Vec<usize> = Vec::new();
+        for row in &self.rows {
+            widths.resize(widths.len().max(row.len()), 0);
+            let wider = |(width, cell): (&mut usize, &String)| *width = display_width(cell).max(*width);
+            widths.iter_mut().zip(row).for_each(wider);
+        }
+        let padded =
+            |(cell, width): (&String, &usize)| format!("{cell}{}", " ".repeat(width - display_width(cell)));
         let line = |row: &Vec<String>| {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-            let line = format!("{}{}", " ".repeat(indent), cells.collect::<Vec<_>>().join("  "));
-            line.trim_end().to_owned()
+            let cells: Vec<String> = row.iter().zip(&widths).map(padded).collect();
+            format!("{}{}", " ".repeat(indent), cells.join("  ")).trim_end().to_owned()
         };
         self.rows.iter().map(line).collect()
     }
@@ -194,5 +190,13 @@ mod tests {
         table.row(["long".into(), String::new()]);
         table.row(["x".into(), "y".into()]);
         assert_eq!(table.lines(1), [" A     B", " long", " x     y"]);
+    }
+
+    #[test]
+    fn columns_line_up_behind_wide_characters() {
+        let mut table = Table::default();
+        table.row(["東京".into(), "y".into()]);
+        table.row(["x".into(), "y".into()]);
+        assert_eq!(table.lines(0), ["東京  y", "x     y"]);
     }
 }
