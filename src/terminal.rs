@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use relight_engine::{Error, ErrorCode};
+use textwrap::{WordSeparator, WordSplitter};
 
 use crate::cli::{Cli, Command};
 use crate::platform;
@@ -120,14 +121,18 @@ pub(crate) fn prompt(question: &str) {
 
 /// Shows an error: what failed, where, why, and what to do next.
 pub(crate) fn complain(error: &Error) {
-    put(report(error).trim_end());
+    put(report(error, Look::here(), width()).trim_end());
 }
 
-/// Returns an error as a report for standard error.
-fn report(error: &Error) -> String {
-    let width = width();
-    let handler = GraphicalReportHandler::new_themed(Look::here().theme())
+/// Returns an error as a report for standard error. Lines are broken for a person at a terminal only, and never
+/// within a word: who searches a log for an id finds it.
+fn report(error: &Error, look: Look, width: usize) -> String {
+    let handler = GraphicalReportHandler::new_themed(look.theme())
         .with_width(width)
+        .with_wrap_lines(look.is_terminal)
+        .with_break_words(false)
+        .with_word_separator(WordSeparator::AsciiSpace)
+        .with_word_splitter(WordSplitter::NoHyphenation)
         .with_links(false)
         .with_context_lines(1);
     let mut text = String::new();
@@ -137,7 +142,8 @@ fn report(error: &Error) -> String {
     let mut margin = "  help: ";
     let request = error.service_error().and_then(|service| service.request_id.as_ref());
     let hints = error.hints().iter().cloned().chain(request.map(|id| format!("request id: {id}")));
-    for line in hints.flat_map(|hint| advice(&visible(&hint), width - margin.len())) {
+    let columns = if look.is_terminal { width - margin.len() } else { usize::MAX };
+    for line in hints.flat_map(|hint| advice(&visible(&hint), columns)) {
         text.push_str(&format!("{margin}{line}\n"));
         margin = "        ";
     }
@@ -145,9 +151,9 @@ fn report(error: &Error) -> String {
 }
 
 /// Breaks a hint into lines. A command stays on one, so that it can be copied.
-fn advice(hint: &str, width: usize) -> Vec<String> {
+fn advice(hint: &str, columns: usize) -> Vec<String> {
     let is_command = ["az ", "relight "].iter().any(|program| hint.starts_with(program));
-    if is_command { vec![hint.to_owned()] } else { wrapped(hint, width) }
+    if is_command { vec![hint.to_owned()] } else { wrapped(hint, columns) }
 }
 
 /// An error behind the border, without its hints, which `miette` would break in the middle of ids and commands.
@@ -242,4 +248,29 @@ static LOGGING: AtomicBool = AtomicBool::new(false);
 /// Returns whether diagnostics are written, which would tear a progress bar apart.
 pub(crate) fn is_logging() -> bool {
     LOGGING.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_wrapped_on_a_terminal_alone_and_no_word_is_split() {
+        let id = "/subscriptions/0a1b2c3d-0000/resourceGroups/rg-edge/providers/Microsoft.HybridCompute/machines/web-01";
+        let error = Error::invalid(format!("failed to reach {id} although it was there a minute ago"))
+            .because(std::io::Error::other(format!(
+                "https://management.azure.com{id} gives no answer at all"
+            )))
+            .hint(format!("look whether {id} is there, and ask again in a while"));
+        let look = Look { is_terminal: true, colour: false, unicode: true };
+        let on_terminal = report(&error, look, 60);
+        assert_eq!(on_terminal.matches(id).count(), 3, "{on_terminal}");
+        assert!(
+            on_terminal.lines().all(|line| line.chars().count() <= 60 || line.contains(id)),
+            "{on_terminal}"
+        );
+        let in_file = report(&error, Look { is_terminal: false, unicode: false, ..look }, 60);
+        assert!(in_file.contains(&format!("{id} although it was there a minute ago\n")), "{in_file}");
+        assert!(in_file.contains(&format!("{id} is there, and ask again in a while\n")), "{in_file}");
+    }
 }

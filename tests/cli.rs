@@ -418,8 +418,7 @@ fn an_unknown_parameter_is_refused() {
 
       x 2 mistakes in the parameters of `restart-vm`
       help: `restart-vm` has no parameter `vmm`; its parameters are vm, group, force
-            `restart-vm` needs the parameter `vm`; vm: Azure Local VM: its name or its resource id;
-            write vm=...
+            `restart-vm` needs the parameter `vm`; vm: Azure Local VM: its name or its resource id; write vm=...
     --- exit 2
     ");
 }
@@ -917,8 +916,7 @@ fn a_mistake_parks_the_run_and_the_mended_text_goes_on() {
        :              `-- here
      6 | vm.nme
        `----
-      help: nothing was sent; a runbook must take the same way when it is run again: let now(), random()
-            and operations decide, not anything else
+      help: nothing was sent; a runbook must take the same way when it is run again: let now(), random() and operations decide, not anything else
             the run stays parked with its old text; `relight runs rerun` begins anew
     --- exit 4
     "#);
@@ -972,10 +970,7 @@ fn an_unknown_fault_is_refused() {
     invalid
 
       x unknown fault `gremlins`
-      help: the faults are reply-lost, reset-before, throttled, slow, flaps, stuck, never-ends,
-            status-gone, succeeded-but-updating, other-spelling, host-moves, wrong-address,
-            host-unreachable, token-expires, cae-challenge, old-api, role-missing, job-fails,
-            extension-fails, garbage, long-poll-url, conflict, location-only, async-only, agent-offline
+      help: the faults are reply-lost, reset-before, throttled, slow, flaps, stuck, never-ends, status-gone, succeeded-but-updating, other-spelling, host-moves, wrong-address, host-unreachable, token-expires, cae-challenge, old-api, role-missing, job-fails, extension-fails, garbage, long-poll-url, conflict, location-only, async-only, agent-offline
     --- exit 2
     ");
 }
