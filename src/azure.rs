@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use relight_engine::event::{Park, RunEnd};
 use relight_engine::{Driven, Engine, Error, Result, RunRequest};
-use relight_stdlib::azure::{Arm, Cloud, Credential, ResourceId};
+use relight_stdlib::azure::{Arm, Cloud, Credential};
 use relight_stdlib::{Azure, Dialer};
 use serde_json::Value;
 
@@ -121,12 +121,6 @@ fn secure(address: &str) -> Result<&str> {
 
 fn wrong(address: &str) -> Error {
     Error::invalid(format!("the cloud's address `{address}` cannot be used"))
-}
-
-/// Reads a parameter of type `resource_id`.
-pub(crate) fn resource_id(text: &str) -> Result<Value, String> {
-    let id: ResourceId = text.parse().map_err(|e: Error| e.message().to_owned())?;
-    Ok(Value::String(id.to_string()))
 }
 
 /// Returns the subscriptions that whoever signs in can use.

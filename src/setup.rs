@@ -264,7 +264,7 @@ impl Home {
             .library(self.library())
             .secrets(Arc::new(secrets::Here))
             .environment(Arc::new(environment))
-            .parameter_kind("resource_id", Arc::new(azure::resource_id)))
+            .parameter_kind("resource_id", Arc::new(relight_stdlib::read_resource_id)))
     }
 }
 
