@@ -477,7 +477,8 @@ async fn a_claims_challenge_is_answered_or_parks_with_a_hint() {
     if !ran.succeeded() {
         let (why, text) = parked(&ran);
         assert_eq!(why, "denied");
-        assert_tells(&text, &["continuous access evaluation", "az login"]);
+        assert_tells(&text, &["continuous access evaluation", "AZURE_CLIENT_SECRET"]);
+        assert!(!text.contains("sign in with `az login`"), "a service principal signs in otherwise: {text}");
         world.lab.clear_faults();
         ran = world.resume(&ran.run).await;
     }

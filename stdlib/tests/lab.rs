@@ -196,7 +196,7 @@ async fn a_console_is_opened_and_closed_once_whatever_happens() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_needs_a_person_waits_for_one() {
     for (fault, hint) in
-        [("role-missing", "Azure Stack HCI Administrator"), ("cae-challenge=claims", "sign in again")]
+        [("role-missing", "Azure Stack HCI Administrator"), ("cae-challenge=claims", "AZURE_CLIENT_SECRET")]
     {
         let world = World::with(&[fault]).await;
         match world.run(CONSOLE).await {

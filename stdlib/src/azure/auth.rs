@@ -161,7 +161,17 @@ impl Credential {
         }
     }
 
-    fn hint(&self) -> &'static str {
+    /// Returns the variable that chooses this credential rather than the Azure CLI.
+    fn chosen_by(&self) -> &'static str {
+        match self {
+            Credential::ClientSecret { .. } => "AZURE_CLIENT_SECRET",
+            Credential::WorkloadIdentity { .. } => "AZURE_FEDERATED_TOKEN_FILE",
+            _ => "AZURE_USE_MANAGED_IDENTITY",
+        }
+    }
+
+    /// Returns what to do when signing in fails, or when Azure refuses the token.
+    pub(super) fn hint(&self) -> &'static str {
         match self {
             Credential::ClientSecret { .. } => {
                 "check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET; a secret may have ended: `az ad app credential list --id <client id>`"
@@ -298,8 +308,11 @@ impl Tokens {
                 Credential::AzureCli { .. } | Credential::AzureCliOrArc(_) | Credential::Custom(_)
             )
         {
-            return Err(Error::new(ErrorKind::Denied, format!("{} signs in at AD FS, which needs the Azure CLI", self.cloud.name))
-                .hint("register the cloud (`az cloud register`), sign in with `az login`, and unset AZURE_CLIENT_SECRET"));
+            let message = format!("{} signs in at AD FS, which needs the Azure CLI", self.cloud.name);
+            return Err(Error::new(ErrorKind::Denied, message).hint(format!(
+                "register the cloud (`az cloud register`), sign in with `az login`, and unset {}",
+                self.credential.chosen_by()
+            )));
         }
         let http = self.http.client()?;
         let provider = self.credential.provider(&self.cloud, http).map_err(|e| self.refused(&e))?;

@@ -419,13 +419,14 @@ impl Arm {
             response = self.try_once(origin, method, url, body, &id, fresh.secret.expose()).await?;
             if response.status == 401 {
                 let error = error::refused(method, url, &response);
-                return Err(if is_challenge {
+                let error = if is_challenge {
                     error.hint(
                         "an access policy asks for a new sign-in from here (continuous access evaluation)",
                     )
                 } else {
                     error
-                });
+                };
+                return Err(error.hint(self.credential().hint()));
             }
         }
         self.learn(&bucket, method, url, &response);

@@ -285,14 +285,14 @@ fn sort(status: u16, arm: &ArmError) -> Verdict {
         return Verdict::of(ErrorKind::Rejected).hint("a lock protects the resource: see `az lock list`");
     }
     match status {
-        401 => Verdict::of(ErrorKind::Denied)
-            .hint("sign in again: `az login`, or renew the secret of the service principal"),
+        // What to do about it depends on who signs in, which the client knows.
+        401 => Verdict::of(ErrorKind::Denied),
         403 => denied(arm),
         429 => Verdict::of(ErrorKind::Unsent),
         408 | 500..=599 => Verdict::of(ErrorKind::Transient),
         409 if arm.has_code(&BUSY_CODES) => Verdict { pause: Some(BUSY), ..Verdict::of(ErrorKind::Unsent) },
         404 if is("SubscriptionNotFound") => Verdict::of(ErrorKind::Rejected)
-            .hint("check the subscription id, and that the identity can see it: `az account list`"),
+            .hint("check the subscription id, and that whoever signs in has a role in the subscription"),
         _ => Verdict::of(ErrorKind::Rejected),
     }
 }
