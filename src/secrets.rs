@@ -10,7 +10,7 @@ pub(crate) struct Here;
 #[async_trait]
 impl SecretSource for Here {
     async fn reveal(&self, name: &str) -> Result<Secret> {
-        let value = match name.split_once(':') {
+        let mut value = match name.split_once(':') {
             Some(("env", variable)) => std::env::var(variable).map_err(|e| {
                 missing(name).because(e).hint(format!("set the variable {variable}, then resume the run"))
             })?,
@@ -22,8 +22,8 @@ impl SecretSource for Here {
             _ => return Err(missing(name).hint("a secret is kept in env:NAME or file:PATH")),
         };
         // An editor ends a file with a line break that nobody meant.
-        let value = value.strip_suffix('\n').unwrap_or(&value);
-        let value = value.strip_suffix('\r').unwrap_or(value);
+        let line = value.strip_suffix('\n').unwrap_or(&value);
+        value.truncate(line.strip_suffix('\r').unwrap_or(line).len());
         if value.is_empty() {
             return Err(missing(name).hint("it is empty"));
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -9,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 /// A length of time, written the way operators say it: `"90s"`, `"2h"`, `"1h 30m"`.
 ///
@@ -112,13 +114,16 @@ impl fmt::Display for SecretRef {
 }
 
 /// A secret's value. It cannot be printed or serialised; [`expose`](Self::expose) is the one way in.
+///
+/// Clones share one copy, which is overwritten when the last of them is dropped. What was made of it, such as the
+/// body of a request, is not.
 #[derive(Clone)]
-pub struct Secret(String);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
-    /// Wraps a value.
+    /// Wraps a value. Given as a `String`, it is not copied.
     pub fn new(value: impl Into<String>) -> Self {
-        Secret(value.into())
+        Secret(Arc::new(Zeroizing::new(value.into())))
     }
 
     /// Returns the value, for the request that needs it and nothing else.
