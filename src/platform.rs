@@ -2,9 +2,11 @@
 //!
 //! The only file that asks which system this is.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use crate::terminal::variable;
 
@@ -86,18 +88,13 @@ pub(crate) fn is_open_to_others(_: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Replaces a file as a whole with one that only its owner can read.
+/// Replaces a file as a whole with one that only its owner can read. Afterwards it is on the disk.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    // Two processes must not write the same new file.
-    let new = path.with_extension(format!("{}.new", std::process::id()));
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&new)?;
+    let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
     file.write_all(content)?;
-    drop(file);
-    fs::rename(&new, path)
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }
 
 /// Who wants this process to end.

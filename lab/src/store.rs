@@ -1,11 +1,13 @@
 //! The saved lab: one JSON file that is replaced as a whole, so that a killed lab comes back as it was.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
 use crate::{LabError, LedgerEntry, certs::Certificates, token::TokenKey, world::World};
 
@@ -81,17 +83,15 @@ impl Store {
         self.replace("ca.pem", pem.as_bytes())
     }
 
+    /// Replaces a file with one that only its owner can read: the keys of the authority and of the sign-in are inside.
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), LabError> {
-        let (path, new) = (self.0.join(name), self.0.join(format!("{name}.new")));
-        // The keys of the authority and of the sign-in are inside.
-        let _ = fs::remove_file(&new);
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let written = options.open(&new).and_then(|mut file| io::Write::write_all(&mut file, bytes));
-        written.map_err(|source| failed(&new, source))?;
-        fs::rename(&new, &path).map_err(|source| failed(&path, source))
+        let path = self.0.join(name);
+        let written = NamedTempFile::new_in(&self.0).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.persist(&path)?;
+            Ok(())
+        });
+        written.map_err(|source| failed(&path, source))
     }
 }
 
