@@ -10,46 +10,37 @@ use tempfile::NamedTempFile;
 
 use crate::terminal::variable;
 
-/// Returns the folder in which this system keeps a program's state, if the user has one.
+/// Returns the folder in which this system keeps a program's state, if the user has one. It stays on this machine.
 pub(crate) fn state_folder() -> Option<PathBuf> {
-    if cfg!(windows) {
-        return variable("LOCALAPPDATA").map(|folder| PathBuf::from(folder).join("relight"));
-    }
-    if cfg!(target_os = "macos") {
-        return home().map(|home| home.join("Library/Application Support/relight"));
-    }
-    let xdg = variable("XDG_STATE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
-    xdg.or_else(|| home().map(|home| home.join(".local/state"))).map(|folder| folder.join("relight"))
+    own_folder("LOCALAPPDATA", "XDG_STATE_HOME", ".local/state")
 }
 
 /// Returns the folder in which this system keeps a program's configuration, if the user has one.
 pub(crate) fn config_folder() -> Option<PathBuf> {
-    if cfg!(windows) {
-        return variable("APPDATA").map(|folder| PathBuf::from(folder).join("relight"));
-    }
-    if cfg!(target_os = "macos") {
-        return home().map(|home| home.join("Library/Application Support/relight"));
-    }
-    let xdg = variable("XDG_CONFIG_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
-    xdg.or_else(|| home().map(|home| home.join(".config"))).map(|folder| folder.join("relight"))
+    own_folder("APPDATA", "XDG_CONFIG_HOME", ".config")
+}
+
+/// Returns this program's folder: below what a variable names, else below the user's home.
+fn own_folder(on_windows: &str, xdg: &str, below_home: &str) -> Option<PathBuf> {
+    let all = if cfg!(windows) {
+        variable(on_windows).map(PathBuf::from)
+    } else if cfg!(target_os = "macos") {
+        home().map(|home| home.join("Library/Application Support"))
+    } else {
+        let named = variable(xdg).map(PathBuf::from).filter(|folder| folder.is_absolute());
+        named.or_else(|| home().map(|home| home.join(below_home)))
+    };
+    all.map(|folder| folder.join("relight"))
 }
 
 fn home() -> Option<PathBuf> {
     std::env::home_dir().filter(|home| home.is_absolute())
 }
 
-/// Returns who sits at the keyboard, as the operating system calls them.
+/// Returns who sits at the keyboard, as the environment or the operating system calls them.
 pub(crate) fn user() -> String {
     let named = ["USER", "USERNAME", "LOGNAME"].iter().find_map(|name| variable(name));
-    named.or_else(asked).unwrap_or_else(|| "somebody".to_owned())
-}
-
-/// Asks the system where no variable says it, as in containers and services.
-fn asked() -> Option<String> {
-    let output =
-        std::process::Command::new("whoami").output().ok().filter(|output| output.status.success())?;
-    let name = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    (!name.is_empty()).then_some(name)
+    named.or_else(|| whoami::username().ok()).unwrap_or_else(|| "somebody".to_owned())
 }
 
 /// Returns whether the terminal is likely to show more than ASCII.
