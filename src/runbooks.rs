@@ -1,9 +1,9 @@
-//! The runbooks that ship with the command.
+//! The runbooks that ship with the command. The tests read this file too.
 
 use relight_engine::Library;
 
 /// Each with the name under which it is run.
-const SHIPPED: [(&str, &str); 4] = [
+pub(crate) const SHIPPED: [(&str, &str); 4] = [
     ("disable-vm-connect", include_str!("../runbooks/disable-vm-connect.rhai")),
     ("recover-unbootable-vm", include_str!("../runbooks/recover-unbootable-vm.rhai")),
     ("restart-vm", include_str!("../runbooks/restart-vm.rhai")),

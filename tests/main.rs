@@ -14,6 +14,8 @@ mod leases;
 mod plan;
 mod race;
 mod registry;
+#[path = "../src/runbooks.rs"]
+mod runbooks;
 mod service;
 mod simulation;
 mod specs;

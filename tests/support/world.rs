@@ -15,8 +15,8 @@ use relight_engine::event::{Lease, Park, Record, RunEnd};
 use relight_engine::journal::{Journal, MemoryJournal, OwnerId, RunFilter, SqliteJournal};
 use relight_engine::keeper::Keeper;
 use relight_engine::{
-    Driven, Engine, EngineBuilder, Error, ErrorKind, Failure, Library, Notice, Result, RunId, RunRequest,
-    Secret, SecretSource,
+    Driven, Engine, EngineBuilder, Error, ErrorKind, Failure, Notice, Result, RunId, RunRequest, Secret,
+    SecretSource,
 };
 use relight_lab::{Descriptor, Lab, LabConfig, LedgerEntry};
 use relight_stdlib::azure::{Arm, Cloud, Credential};
@@ -24,13 +24,7 @@ use relight_stdlib::{Azure, Dialer};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The runbooks that ship, as the command embeds them.
-pub(crate) const SHIPPED: [(&str, &str); 4] = [
-    ("disable-vm-connect", include_str!("../../runbooks/disable-vm-connect.rhai")),
-    ("recover-unbootable-vm", include_str!("../../runbooks/recover-unbootable-vm.rhai")),
-    ("restart-vm", include_str!("../../runbooks/restart-vm.rhai")),
-    ("site-report", include_str!("../../runbooks/site-report.rhai")),
-];
+pub(crate) use crate::runbooks::{SHIPPED, shipped};
 
 /// The runbook that everything else is measured by.
 pub(crate) const FLAGSHIP: &str = "recover-unbootable-vm";
@@ -341,10 +335,6 @@ pub(crate) fn told(failure: &Failure) -> String {
 /// A runbook of a script and its effects.
 pub(crate) fn runbook(effects: &[&str], script: &str) -> String {
     format!("/*---\ntitle = \"A script\"\neffects = {effects:?}\n---*/\n{script}\n")
-}
-
-pub(crate) fn shipped() -> Library {
-    SHIPPED.iter().fold(Library::new(), |library, (name, text)| library.ship(name, text))
 }
 
 /// How the standard library reaches a lab.
