@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use relight_engine::clock::{Clock, ScaledClock};
 use relight_engine::{Error, Result, Secret};
-use relight_lab::{Descriptor, Fault, Lab, LabConfig, LabError, WorldName};
+use relight_lab::{Descriptor, Fault, Lab, LabConfig, LabError, Scope, WorldName};
 use relight_stdlib::azure::{Cloud, Credential};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
@@ -214,20 +214,20 @@ impl OwnLab {
     }
 }
 
+/// Returns whether a process runs the lab of a folder right now.
+pub(crate) fn is_in_use(folder: &Path) -> bool {
+    File::open(folder.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_err())
+}
+
 /// Returns whether there is a lab in a folder that no process runs right now: its time stands still.
 pub(crate) fn is_asleep(folder: &Path) -> bool {
     File::open(folder.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())
 }
 
-/// Returns what a lab's descriptor would say, from a lab that is gone again at once and leaves nothing.
-///
-/// # Errors
-/// `Invalid` when no lab can be started.
-pub(crate) async fn glimpse() -> Result<Descriptor> {
-    let lab = Lab::start(LabConfig::new(relight_lab::system_clock())).await.map_err(not_started)?;
-    let descriptor = lab.descriptor();
-    lab.stop().await;
-    Ok(descriptor)
+/// Returns where the world of a lab of one's own lies, before there is one.
+pub(crate) fn scope_of_new() -> Scope {
+    let Options { world, seed, .. } = Options::new(Vec::new());
+    Scope::of(&world, seed)
 }
 
 fn not_started(error: LabError) -> Error {

@@ -10,7 +10,7 @@ use relight_engine::clock::{Clock, SteppedClock, SystemClock};
 use relight_engine::event::digest;
 use relight_engine::journal::{Journal, SqliteJournal};
 use relight_engine::{Engine, EngineBuilder, Error, Library, Result};
-use relight_lab::Descriptor;
+use relight_lab::Scope;
 use relight_stdlib::Azure;
 
 use crate::azure::{self, GROUP, SUBSCRIPTION};
@@ -85,6 +85,11 @@ impl Home {
         self.global.lab.is_some()
     }
 
+    /// Returns whether another process runs the lab that is meant.
+    pub(crate) fn is_lab_in_use(&self) -> bool {
+        self.is_lab() && self.lab_folder().is_ok_and(|folder| lab::is_in_use(&folder))
+    }
+
     /// Returns ` --lab` or what else must follow a command to mean the same place.
     pub(crate) fn same_place(&self) -> String {
         match &self.global.lab {
@@ -137,12 +142,12 @@ impl Home {
         }
     }
 
-    /// Returns what the lab says about itself, also before there is one.
-    async fn descriptor(&self) -> Result<Option<Descriptor>> {
+    /// Returns where the lab's world lies, also before there is one.
+    fn scope(&self) -> Result<Option<Scope>> {
         Ok(match (self.is_lab(), self.card()?) {
             (false, _) => None,
-            (true, Some(card)) => Some(card.descriptor),
-            (true, None) => Some(lab::glimpse().await?),
+            (true, Some(card)) => Some(card.descriptor.scope()),
+            (true, None) => Some(lab::scope_of_new()),
         })
     }
 
@@ -158,8 +163,8 @@ impl Home {
     ///
     /// # Errors
     /// As [`engine`](Self::engine).
-    pub(crate) async fn planner(&self) -> Result<Engine> {
-        self.builder(&azure::nowhere()?, self.descriptor().await?.as_ref())?.build()
+    pub(crate) fn planner(&self) -> Result<Engine> {
+        self.builder(&azure::nowhere()?, self.scope()?)?.build()
     }
 
     /// Opens the journal, to look at runs and to leave words for them. Reaches no cloud.
@@ -168,19 +173,19 @@ impl Home {
     /// `Storage` when the journal cannot be opened.
     pub(crate) fn offline_engine(&self) -> Result<Engine> {
         let card = self.card()?;
-        let descriptor = card.as_ref().map(|card| card.descriptor.clone());
-        self.offline_engine_over(card, descriptor)
+        let scope = card.as_ref().map(|card| card.descriptor.scope());
+        self.offline_engine_over(card, scope)
     }
 
     /// Opens the journal, to write runs down that somebody else drives. Reaches no cloud.
     ///
     /// # Errors
     /// As [`offline_engine`](Self::offline_engine).
-    pub(crate) async fn offline_engine_for_new_runs(&self) -> Result<Engine> {
-        self.offline_engine_over(self.card()?, self.descriptor().await?)
+    pub(crate) fn offline_engine_for_new_runs(&self) -> Result<Engine> {
+        self.offline_engine_over(self.card()?, self.scope()?)
     }
 
-    fn offline_engine_over(&self, card: Option<Card>, descriptor: Option<Descriptor>) -> Result<Engine> {
+    fn offline_engine_over(&self, card: Option<Card>, scope: Option<Scope>) -> Result<Engine> {
         let clock: Arc<dyn Clock> = match &card {
             None => Arc::new(SystemClock),
             Some(card) if lab::is_asleep(&self.lab_folder()?) => {
@@ -188,7 +193,7 @@ impl Home {
             }
             Some(card) => Arc::new(card.clock.clock()),
         };
-        let builder = self.builder(&azure::nowhere()?, descriptor.as_ref())?;
+        let builder = self.builder(&azure::nowhere()?, scope)?;
         builder.clock(clock).journal(open(&self.state()?)?).build()
     }
 
@@ -222,7 +227,7 @@ impl Home {
         let journal = open(&state)?;
         let reporter = Reporter::new(audience, clock.clone());
         let engine = self
-            .builder(&azure, card.as_ref().map(|card| &card.descriptor))?
+            .builder(&azure, card.as_ref().map(|card| card.descriptor.scope()))?
             .journal(journal)
             .clock(clock)
             .observer(reporter.observer())
@@ -243,14 +248,13 @@ impl Home {
         }
     }
 
-    fn builder(&self, azure: &Azure, lab: Option<&Descriptor>) -> Result<EngineBuilder> {
+    fn builder(&self, azure: &Azure, lab: Option<Scope>) -> Result<EngineBuilder> {
         let group = self.config.azure.group.clone();
         let subscription = azure.subscription.clone();
-        let lab = lab.map(|lab| (lab.resource_group.clone(), lab.subscription.clone()));
         let environment = move |name: &str| match (name, &lab) {
             // A default that is meant for Azure must not be looked for in the lab.
-            (GROUP, Some((group, _))) => Some(group.clone()),
-            (SUBSCRIPTION, Some((_, subscription))) => Some(subscription.clone()),
+            (GROUP, Some(lab)) => Some(lab.resource_group.clone()),
+            (SUBSCRIPTION, Some(lab)) => Some(lab.subscription.clone()),
             (GROUP, None) => variable(name).or_else(|| group.clone()),
             (SUBSCRIPTION, None) => variable(name).or_else(|| subscription.clone()),
             _ => variable(name),

@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    ConsoleVisit, Fault, LabConfig, LabError, LedgerEntry, RequestEntry,
+    ConsoleVisit, Fault, LabConfig, LabError, LedgerEntry, RequestEntry, WorldName,
     certs::Certificates,
     console::{self, Consoles},
     faults::Faults,
@@ -46,6 +46,29 @@ pub struct Descriptor {
     pub client_secret: String,
     /// The resource group in which most of the world lies.
     pub resource_group: String,
+}
+
+/// Where in Azure a lab's world lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The only subscription's id.
+    pub subscription: String,
+    /// The resource group in which most of the world lies.
+    pub resource_group: String,
+}
+
+impl Scope {
+    /// Returns where a new lab's world would lie. No lab is started for that.
+    pub fn of(world: &WorldName, seed: u64) -> Self {
+        World::build(world, seed).scope()
+    }
+}
+
+impl Descriptor {
+    /// Returns where the lab's world lies.
+    pub fn scope(&self) -> Scope {
+        Scope { subscription: self.subscription.clone(), resource_group: self.resource_group.clone() }
+    }
 }
 
 /// A running local Azure. Dropping it stops it.
@@ -147,14 +170,15 @@ impl Lab {
     pub fn descriptor(&self) -> Descriptor {
         let state = self.shared.state();
         let world = &state.world;
+        let Scope { subscription, resource_group } = world.scope();
         Descriptor {
             url: state.base.clone(),
             ca_pem: state.identity.certificates.ca_pem.clone(),
             tenant: world.tenant.clone(),
-            subscription: world.subscription.clone(),
+            subscription,
             client_id: world.client_id.clone(),
             client_secret: world.client_secret.clone(),
-            resource_group: world.clusters.first().map(|cluster| cluster.group.clone()).unwrap_or_default(),
+            resource_group,
         }
     }
 

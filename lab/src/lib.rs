@@ -41,5 +41,5 @@ pub use config::{LabConfig, Now, WorldName, system_clock};
 pub use console::{ConsoleVisit, NextBytes, Pdu, PduError};
 pub use error::LabError;
 pub use faults::{Fault, FaultParseError, Garbage};
-pub use lab::{Descriptor, Lab};
+pub use lab::{Descriptor, Lab, Scope};
 pub use ledger::{LedgerEntry, RequestEntry};

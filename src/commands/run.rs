@@ -56,13 +56,13 @@ impl Run {
         let mut request = request(&self.runbook, &self.params)?;
         request.require_clean = self.require_clean;
         if self.plan {
-            return print_plan(&home.planner().await?.plan(&request)?, self.json);
+            return print_plan(&home.planner()?.plan(&request)?, self.json);
         }
         if self.detach {
             return detach(&home, &request).await;
         }
         // What is wrong with the request is known before anything is opened or reached.
-        home.planner().await?.plan(&request)?;
+        home.planner()?.plan(&request)?;
         let audience = if self.json { Audience::Program } else { Audience::Person };
         let session = home.connect(audience).await?;
         let run = session.engine.prepare_to_drive(&request).await?;
@@ -75,7 +75,7 @@ impl Run {
 
 /// Leaves a run to whoever serves.
 async fn detach(home: &Home, request: &RunRequest) -> Result {
-    let run = home.offline_engine_for_new_runs().await?.prepare(request).await?;
+    let run = home.offline_engine_for_new_runs()?.prepare(request).await?;
     writeln!(terminal::out(), "{run}")?;
     let place = home.same_place();
     terminal::say(format!("`relight serve{place}` drives it; look with `relight runs show {run}{place}`"));

@@ -122,7 +122,7 @@ impl Add {
     async fn run(self, home: &Home) -> Result {
         let request = request(&self.runbook, &self.params)?;
         // What is wrong with it is found now rather than at night.
-        home.planner().await?.plan(&request)?;
+        home.planner()?.plan(&request)?;
         let engine = home.offline_engine()?;
         let now = engine.clock().now();
         let repeat = self.cron.as_deref().map(Repeat::parse).transpose()?;

@@ -1,7 +1,7 @@
 //! The worlds a lab can start with, as data.
 
 use super::{Cluster, Extension, Group, Node, Power, Properties, Tags, Vm, World};
-use crate::{WorldName, seed::Seed};
+use crate::{Scope, WorldName, seed::Seed};
 
 /// What is said about a VM when building a world; the ids follow from the seed.
 struct VmSpec<'a> {
@@ -26,6 +26,12 @@ impl World {
             WorldName::Edge => edge(seed),
             WorldName::Fleet(count) => fleet(seed, *count),
         }
+    }
+
+    /// Returns the subscription and the resource group of what the world holds.
+    pub(crate) fn scope(&self) -> Scope {
+        let resource_group = self.clusters.first().map(|cluster| cluster.group.clone()).unwrap_or_default();
+        Scope { subscription: self.subscription.clone(), resource_group }
     }
 
     fn empty(seed: u64) -> Self {

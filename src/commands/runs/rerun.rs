@@ -36,7 +36,7 @@ impl Rerun {
             (engine.shortest(&of).await?, engine.rerun(&of).await?)
         };
         // What is wrong with the request is known before anything is opened or reached.
-        home.planner().await?.plan(&request)?;
+        home.planner()?.plan(&request)?;
         let audience = if self.json { Audience::Program } else { Audience::Person };
         let session = home.connect(audience).await?;
         let run = session.engine.prepare(&request).await?;
