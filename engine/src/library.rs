@@ -41,7 +41,7 @@ impl Library {
         self
     }
 
-    /// Returns the names of all runbooks, in order.
+    /// Returns the names of all runbooks and modules, in order.
     ///
     /// An entry that cannot be one (a broken link, a link that leads out of the library, a folder named like a
     /// runbook) has a name too, and [`source`](Self::source) says what is wrong with it. A folder that cannot be read
@@ -93,6 +93,11 @@ impl Library {
     /// `Invalid`, as [`source`](Self::source) and [`Runbook::parse`].
     pub fn runbook(&self, name: &str) -> Result<Runbook> {
         Runbook::parse(&self.source(name)?)
+    }
+
+    /// Returns whether a text has no front matter, so that it is there for others to import and is never run.
+    pub fn is_module(&self, name: &str) -> bool {
+        self.source(name).is_ok_and(|source| !Runbook::has_front_matter(&source.text))
     }
 
     /// Returns where the folder stands: its git commit, and whether it has changes.

@@ -141,6 +141,11 @@ impl fmt::Display for ParamKind {
 }
 
 impl Runbook {
+    /// Returns whether a text begins with front matter, right or wrong.
+    pub fn has_front_matter(text: &str) -> bool {
+        text[beginning(text)..].starts_with(OPEN)
+    }
+
     /// Reads a runbook's front matter. The script itself is not compiled.
     ///
     /// # Errors
@@ -237,11 +242,17 @@ pub(crate) fn whole(pattern: &str) -> std::result::Result<Regex, regex::Error> {
     Regex::new(&format!("^(?:{pattern})$"))
 }
 
+const OPEN: &str = "/*---";
+const CLOSE: &str = "---*/";
+
+/// Returns where a text begins, behind a byte-order mark and blanks.
+fn beginning(text: &str) -> usize {
+    text.len() - text.trim_start_matches('\u{feff}').trim_start().len()
+}
+
 /// Finds the TOML between `/*---` and `---*/` at the start of the text.
 fn front_matter(source: &Source, text: &Arc<str>) -> Result<Range<usize>> {
-    const OPEN: &str = "/*---";
-    const CLOSE: &str = "---*/";
-    let start = text.len() - text.trim_start_matches('\u{feff}').trim_start().len();
+    let start = beginning(text);
     let missing = |label: &str, offset: usize| {
         Error::invalid(format!("`{}` has no front matter", source.name))
             .snippet(Snippet {

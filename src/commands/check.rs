@@ -27,7 +27,13 @@ impl Check {
         let home = Home::find(global)?;
         let engine = home.engine()?;
         let names = match self.runbooks.is_empty() {
-            true => engine.library().names()?,
+            // A module is checked with whatever imports it.
+            true => engine
+                .library()
+                .names()?
+                .into_iter()
+                .filter(|name| !engine.library().is_module(name))
+                .collect(),
             false => self.runbooks,
         };
         let mut wrong = 0;

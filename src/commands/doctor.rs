@@ -15,7 +15,7 @@ use crate::report::Audience;
 use crate::serving::is_served;
 use crate::setup::{self, Home};
 use crate::terminal::{self, variable};
-use crate::words::{brief, when};
+use crate::words::{brief, moment, when};
 
 /// How long signing in and reaching the cloud may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -146,8 +146,9 @@ async fn leases(home: &Home) -> Found {
 }
 
 fn library(home: &Home) -> Found {
-    found(home.library().names().map(|names| {
-        let all = names.len();
+    let library = home.library();
+    found(library.names().map(|names| {
+        let all = names.iter().filter(|name| !library.is_module(name)).count();
         match home.library_folder() {
             Some(folder) => Found::Ok(format!("{all} runbooks, your own in {}", folder.display())),
             None => {
@@ -163,10 +164,10 @@ fn clock() -> Found {
     let written = jiff::civil::date(2026, 1, 1).to_zoned(jiff::tz::TimeZone::UTC);
     match written.is_ok_and(|written| now < written.timestamp()) {
         true => Found::Fail(
-            Error::invalid(format!("the clock says {now:.0}"))
+            Error::invalid(format!("the clock says {}", moment(now)))
                 .hint("set the clock, or let it be set from the network"),
         ),
-        false => Found::Ok(format!("{now:.0}")),
+        false => Found::Ok(moment(now)),
     }
 }
 
@@ -222,6 +223,9 @@ async fn ask_azure(home: &Home) -> Found {
 }
 
 async fn lab(home: Home) -> Found {
+    if home.is_lab_in_use() {
+        return Found::Ok("another process runs it".to_owned());
+    }
     match home.connect(Audience::Log).await {
         Ok(session) => {
             session.close().await;

@@ -28,7 +28,9 @@ impl List {
         let library = home.library();
         let mut out = terminal::out();
         let mut table = Table::default();
-        for name in library.names()? {
+        let (modules, runbooks): (Vec<String>, Vec<String>) =
+            library.names()?.into_iter().partition(|name| library.is_module(name));
+        for name in runbooks {
             match library.runbook(&name) {
                 _ if self.names => writeln!(out, "{name}")?,
                 Ok(runbook) => table.row([name, runbook.title]),
@@ -39,6 +41,12 @@ impl List {
             writeln!(out, "{line}")?;
         }
         if !self.names {
+            if !modules.is_empty() {
+                terminal::say(format!(
+                    "\nWithout front matter, and so only to be imported: {}",
+                    modules.join(", ")
+                ));
+            }
             terminal::say(
                 "\nRead more with `relight show RUNBOOK`, try one with `relight run RUNBOOK --lab`.",
             );

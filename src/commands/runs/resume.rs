@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use relight_engine::journal::RunFilter;
+use relight_engine::event::Park;
+use relight_engine::journal::{RunFilter, Summary};
 use relight_engine::{Engine, Error, RunId};
 
 use super::find;
@@ -47,20 +48,27 @@ impl Resume {
             let text = file.as_deref().map(read).transpose()?;
             // Its operations must be known, and nothing is reached.
             let engine = home.offline_engine()?;
-            let run = meant(&engine, self.run.as_deref()).await?;
+            let run = meant(&engine, self.run.as_deref(), &home).await?;
             engine.mend(&run, text, &platform::user()).await?;
         }
-        let run = meant(&home.offline_engine()?, self.run.as_deref()).await?;
+        let run = meant(&home.offline_engine()?, self.run.as_deref(), &home).await?;
         go_on(home, run.as_str(), answers).await
     }
 }
 
 /// Returns the run that is named, else the only one that is open.
-async fn meant(engine: &Engine, named: Option<&str>) -> relight_engine::Result<RunId> {
+async fn meant(engine: &Engine, named: Option<&str>, home: &Home) -> relight_engine::Result<RunId> {
     if let Some(named) = named {
         return Ok(find(engine, named).await?.id);
     }
-    let open = engine.journal().runs(&RunFilter { open: true, limit: 0 }).await?;
+    let mut open = engine.journal().runs(&RunFilter { open: true, limit: 0 }).await?;
+    let awaits = |run: &Summary| match &run.park {
+        Some(Park::Child { run }) => Some(run.clone()),
+        _ => None,
+    };
+    let awaited: Vec<RunId> = open.iter().filter_map(awaits).collect();
+    // Who goes on with the parent goes on with the child for which it waits.
+    open.retain(|run| !awaited.contains(&run.id));
     let mut ids = Vec::new();
     for run in &open {
         ids.push(engine.shortest(&run.id).await?);
@@ -68,8 +76,9 @@ async fn meant(engine: &Engine, named: Option<&str>) -> relight_engine::Result<R
     match open.as_slice() {
         [one] => Ok(one.id.clone()),
         [] => Err(Error::invalid("no run is open")),
-        _ => Err(Error::invalid(format!("{} runs are open; say which one goes on", open.len()))
-            .hint(format!("they are {}; see them with `relight runs --open`", ids.join(", ")))),
+        _ => Err(Error::invalid(format!("{} runs are open; say which one goes on", open.len())).hint(
+            format!("they are {}; see them with `relight runs --open{}`", ids.join(", "), home.same_place()),
+        )),
     }
 }
 
