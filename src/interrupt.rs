@@ -33,6 +33,7 @@ impl Interrupts {
             }
             reporter.say(said);
             platform::interrupted().await;
+            reporter.clear();
             std::process::exit(Exit::Left as i32);
         });
         Interrupts(watching.abort_handle())

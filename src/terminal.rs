@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use relight_engine::{Error, ErrorCode};
 use textwrap::{WordSeparator, WordSplitter};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 use crate::cli::{Cli, Command};
 use crate::platform;
@@ -75,8 +77,22 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 /// Returns how many characters a line of text should have at most.
 pub(crate) fn width() -> usize {
     let columns = variable("COLUMNS").and_then(|columns| columns.parse().ok());
-    let terminal = || terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| width.0.into());
-    columns.or_else(terminal).unwrap_or(80).clamp(40, WIDEST)
+    columns.unwrap_or_else(self::columns).clamp(40, WIDEST)
+}
+
+/// Returns how many columns the terminal has right now.
+pub(crate) fn columns() -> usize {
+    size().map_or(80, |(columns, _)| columns)
+}
+
+/// Returns how many rows the terminal has right now.
+pub(crate) fn rows() -> usize {
+    size().map_or(24, |(_, rows)| rows)
+}
+
+fn size() -> Option<(usize, usize)> {
+    let (width, height) = terminal_size::terminal_size_of(io::stderr())?;
+    Some((width.0.into(), height.0.into()))
 }
 
 /// Returns whether a person reads what the command prints, rather than a program.
@@ -233,13 +249,13 @@ pub(crate) fn log(cli: &Cli) {
         (0 | 1, _) => "relight=info,relight_engine=info,relight_stdlib=info,relight_lab=info",
         (_, _) => "relight=debug,relight_engine=debug,relight_stdlib=debug,relight_lab=debug",
     };
-    let filter = tracing_subscriber::EnvFilter::try_new(chosen.as_deref().unwrap_or(default))
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let wanted: Option<Targets> = chosen.and_then(|chosen| chosen.parse().ok());
+    let filter = wanted.or_else(|| default.parse().ok()).unwrap_or_default();
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| Log(io::stderr()))
         .with_ansi(false)
         .with_target(false);
+    let subscriber = tracing_subscriber::registry().with(lines).with(filter);
     LOGGING.store(subscriber.try_init().is_ok(), Ordering::Relaxed);
 }
 

@@ -1,6 +1,5 @@
 //! How times, lengths of time, values and tables are written for people.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -47,6 +46,32 @@ pub(crate) fn relative(now: Timestamp, then: Timestamp) -> String {
 /// Returns a moment in the local time zone, which it names: `2026-11-20 14:05 CET`.
 pub(crate) fn moment(time: Timestamp) -> String {
     time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M %Z").to_string()
+}
+
+/// Returns a text whose moments in UTC, as RFC 3339 writes them, are in the local time zone: a screen has one.
+pub(crate) fn in_local_time(text: &str) -> String {
+    const DATE: &str = "0000-00-00T";
+    let is_moment = |text: &str| {
+        let date = text.get(..DATE.len())?;
+        let fits = |(c, like): (char, char)| if like == '0' { c.is_ascii_digit() } else { c == like };
+        let end = date.chars().zip(DATE.chars()).all(fits).then(|| text.find('Z'))?? + 1;
+        Some((text[..end].parse().ok()?, end))
+    };
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(c) = rest.chars().next() {
+        let skipped = match is_moment(rest) {
+            Some((time, end)) => {
+                out += &moment(time);
+                end
+            }
+            None => {
+                out.push(c);
+                c.len_utf8()
+            }
+        };
+        rest = &rest[skipped..];
+    }
+    out
 }
 
 /// Returns a moment in the local time zone, and how far it is from now.
@@ -104,13 +129,31 @@ pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
         }
         is_open = !typed.is_empty();
     }
+    paragraphs.iter().flat_map(|paragraph| broken(paragraph, width)).collect()
+}
+
+/// Breaks the lines of a text that are wider than a terminal, between words.
+pub(crate) fn fitted(text: &str, width: usize) -> String {
+    broken(text, width).join("\n")
+}
+
+/// Breaks a text between words. What stands between backticks is a command, and one word.
+fn broken(text: &str, width: usize) -> Vec<String> {
+    const UNBROKEN: char = '\u{a0}';
+    let mut is_command = false;
+    let whole: String = text
+        .chars()
+        .map(|c| {
+            is_command ^= c == '`';
+            if is_command && c == ' ' { UNBROKEN } else { c }
+        })
+        .collect();
     let options = textwrap::Options::new(width)
         .break_words(false)
         .word_separator(WordSeparator::AsciiSpace)
         .word_splitter(WordSplitter::NoHyphenation)
         .wrap_algorithm(WrapAlgorithm::FirstFit);
-    let lines = paragraphs.iter().flat_map(|paragraph| textwrap::wrap(paragraph, &options));
-    lines.map(Cow::into_owned).collect()
+    textwrap::wrap(&whole, options).iter().map(|line| line.replace(UNBROKEN, " ")).collect()
 }
 
 /// Rows of text in columns that line up. The last column is as long as it likes.
@@ -173,6 +216,14 @@ mod tests {
     }
 
     #[test]
+    fn moments_in_a_text_are_local_ones() {
+        let moment = moment("2026-11-20T13:05:00Z".parse().unwrap());
+        let text = "ä until 2026-11-20T13:05:00Z, or 2026-11-20T13:05:00.25Z; not 2026-99-20T13:05:00Z, 2026-11-20T or Z";
+        let told = format!("ä until {moment}, or {moment}; not 2026-99-20T13:05:00Z, 2026-11-20T or Z");
+        assert_eq!(in_local_time(text), told);
+    }
+
+    #[test]
     fn what_a_shell_would_split_is_quoted() {
         for (text, shown) in [("web-01", "web-01"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''")] {
             assert_eq!(quoted(text), shown);
@@ -182,6 +233,14 @@ mod tests {
     #[test]
     fn paragraphs_flow_and_lists_stay() {
         assert_eq!(wrapped("one\ntwo three\n\n- a\n- b b", 8), ["one two", "three", "", "- a", "- b b"]);
+    }
+
+    #[test]
+    fn a_command_is_not_broken() {
+        assert_eq!(
+            wrapped("see them with `relight runs --open` now", 20),
+            ["see them with", "`relight runs --open`", "now"]
+        );
     }
 
     #[test]

@@ -71,15 +71,18 @@ fn without_a_command_the_help_is_shown_and_nothing_done() {
 fn list_shows_what_ships_and_what_is_ones_own() {
     let world = Sealed::new();
     world.runbook("web/ask", ASKS);
-    world.runbook("broken", "let x = 1;");
+    world.runbook("broken", "/*---\ntitel = \"Typo\"\n---*/");
+    world.runbook("lib/names", "fn greet(name) { note(`hello ${name}`) }");
     assert_snapshot!(world.relight(["list"]).run(), @r"
-    broken                 (broken: `broken` has no front matter)
+    broken                 (broken: the front matter is not right in `broken`)
     disable-vm-connect     Disable VM Connect
     recover-unbootable-vm  Recover a VM that does not boot
     restart-vm             Restart a VM
     site-report            Report on a site
     web/ask                Restart after a question
     --- stderr
+
+    Without front matter, and so only to be imported: lib/names
 
     Read more with `relight show RUNBOOK`, try one with `relight run RUNBOOK --lab`.
     ");
@@ -624,7 +627,7 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
     done rdp::write
     Open web-01.rdp. First it asks for an administrator of the host hq-node2, then the console of web-01 appears.
     Ctrl+Alt+End sends Ctrl+Alt+Del.
-    VM Connect closes at [time]
+    VM Connect closes at [time] UTC.
     disable-vm-connect runs [time] UTC (in 2h)
     VM Connect to web-01 on hq-node2 stays open until [time] UTC (in 2h)
     Requires `relight serve --lab`; overdue actions run when it starts.
@@ -657,7 +660,7 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
        6  49  rdp::write  done  [long]
        7  51  note  done  [long]  Open web-01.rdp. First it asks for an administrator of the host hq-...
        8  52  note  done  [long]  Ctrl+Alt+End sends Ctrl+Alt+Del.
-       9  53  note  done  [long]  VM Connect closes at [time]
+       9  53  note  done  [long]  VM Connect closes at [time] UTC.
     ");
 
     let lease = format!("{run}-3");
@@ -706,7 +709,7 @@ fn ctrl_c_parks_and_resume_goes_on_where_it_stood() {
     done rdp::write
     Open web-01.rdp. First it asks for an administrator of the host hq-node2, then the console of web-01 appears.
     Ctrl+Alt+End sends Ctrl+Alt+Del.
-    VM Connect closes at [time]
+    VM Connect closes at [time] UTC.
     disable-vm-connect runs [time] UTC (in 2h)
     VM Connect to web-01 on hq-node2 stays open until [time] UTC (in 2h)
     Requires `relight serve --lab`; overdue actions run when it starts.
@@ -1143,6 +1146,43 @@ fn the_newest_run_and_the_only_open_one_need_no_id() {
     world.in_lab(["runs", "stop", &run[..4]]).run().succeeds();
     let resumed = world.in_lab(["runs", "resume", "--yes"]).run();
     assert!(resumed.raw().contains("done local::restart"), "{resumed}");
+}
+
+#[test]
+fn a_parent_and_the_child_for_which_it_waits_are_one_open_run() {
+    let world = Sealed::new();
+    world.runbook("asks", ASKS);
+    let parent = "/*---\ntitle = \"Parent\"\neffects = [\"azure:write\"]\n---*/\nrun(\"asks\", #{ params: #{ vm: \"web-01\" } })";
+    world.runbook("parent", parent);
+    world.in_lab(["run", "parent"]).run().ends_with(3);
+    let resumed = world.in_lab(["runs", "resume", "--yes"]).run();
+    assert!(resumed.raw().contains("done asks > local::restart"), "{resumed}");
+}
+
+/// What a script says of a time and what the command says of it are in one zone, which is named.
+#[test]
+fn times_on_a_screen_are_in_one_zone() {
+    let world = Sealed::new();
+    let text = "/*---\ntitle = \"Says when\"\n---*/\nnote(\"until 2026-11-20T13:05:00Z\"); wait(\"2h\")";
+    world.runbook("when", text);
+    let there = |args: &[&str]| world.in_lab(args).env("TZ", "XST-5").run().raw();
+    let ran = there(&["run", "when"]);
+    assert!(ran.contains("until 2026-11-20 18:05 XST"), "{ran}");
+    let shown = there(&["runs", "show", "@last"]);
+    assert!(shown.contains("until 2026-11-20 18:05 XST") && !shown.contains("Z)"), "{shown}");
+    // What a program reads is what was recorded.
+    assert!(there(&["runs", "show", "@last", "--json"]).contains("until 2026-11-20T13:05:00Z"));
+}
+
+#[test]
+fn a_lab_that_is_in_use_is_nothing_to_mend() {
+    let world = Sealed::new();
+    let mut serving = world.in_lab(["serve"]).spawn();
+    serving.wait_for("serving the runs");
+    let doctor = world.relight(["doctor", "--lab"]).run().succeeds();
+    assert!(doctor.contains("ok    lab        another process runs it"), "{doctor}");
+    serving.signal("INT");
+    serving.end().succeeds();
 }
 
 #[test]

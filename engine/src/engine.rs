@@ -87,6 +87,21 @@ impl Engine {
         Ok(self.0.language.planned(&bundle, &Value::Null))
     }
 
+    /// Returns the calls that a run's own texts make, with its parameters filled in.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no such run; `Storage`.
+    pub async fn planned(&self, run: &RunId) -> Result<Vec<PlannedCall>> {
+        let history = self.history(run).await?;
+        let sources = self.0.sources(run, &history).await?;
+        let find = |name: &str| {
+            let found = sources.iter().find(|source| source.name == name).cloned();
+            found.ok_or_else(|| Error::invalid(format!("run {run} has no text `{name}`")))
+        };
+        let bundle = self.0.language.bundle(find(&history.prepared.runbook)?, &find)?;
+        Ok(self.0.language.planned(&bundle, &recorded::plain(&history.prepared.params)))
+    }
+
     fn bundle(&self, main: Source) -> Result<Bundle> {
         self.0.language.bundle(main, &|name| self.0.library.source(name))
     }

@@ -14,8 +14,8 @@ use crate::exit::{Exit, Result};
 use crate::interrupt::{Interrupts, Means};
 use crate::report::Reporter;
 use crate::setup::Session;
-use crate::visible::{hung, one_line};
-use crate::words::{Table, plain, relative, when};
+use crate::visible::hung;
+use crate::words::{Table, in_local_time, plain, relative, when};
 use crate::{platform, terminal};
 
 /// Who answers questions.
@@ -37,7 +37,8 @@ pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> R
         "Parking the run; Ctrl-C once more leaves at once.",
     );
     engine.answer_with(Arc::new(AtTerminal { reporter: session.reporter.clone(), answers }));
-    session.reporter.begin(engine, run, &engine.shortest(run).await?, &engine.history(run).await?);
+    let (id, history) = (engine.shortest(run).await?, engine.history(run).await?);
+    session.reporter.begin(engine, run, &id, &history).await;
     let driven = engine.run(run).await;
     session.reporter.clear();
     match driven {
@@ -67,18 +68,25 @@ impl relight_engine::Answers for AtTerminal {
         if !terminal::can_ask() || self.answers.program {
             return None;
         }
-        self.reporter.clear();
-        let hint = if choices.is_empty() { String::new() } else { format!(" [{}]", choices.join("/")) };
-        loop {
-            let prompt = format!("{question}{hint}");
-            let line = tokio::task::spawn_blocking(move || {
-                terminal::prompt(&prompt);
-                terminal::read_line()
-            });
-            match understood(&line.await.ok().flatten()?, choices) {
-                Some(answer) => return Some((answer, by)),
-                None => terminal::say(format!("answer one of {}", choices.join(", "))),
-            }
+        self.reporter.pause();
+        let answer = ask(question, choices).await;
+        self.reporter.go_on();
+        answer.map(|answer| (answer, by))
+    }
+}
+
+/// Asks a person until the answer is one of the choices. Nothing, when nobody answers.
+async fn ask(question: &str, choices: &[String]) -> Option<String> {
+    let hint = if choices.is_empty() { String::new() } else { format!(" [{}]", choices.join("/")) };
+    loop {
+        let prompt = format!("{}{hint}", in_local_time(question));
+        let line = tokio::task::spawn_blocking(move || {
+            terminal::prompt(&prompt);
+            terminal::read_line()
+        });
+        match understood(&line.await.ok().flatten()?, choices) {
+            Some(answer) => return Some(answer),
+            None => terminal::say(format!("answer one of {}", choices.join(", "))),
         }
     }
 }
@@ -151,7 +159,7 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
                         if choices.is_empty() { String::new() } else { format!(" [{}]", choices.join("/")) };
                     terminal::say(format!(
                         "{}{choices}\nrun {id} is parked until somebody answers:",
-                        hung(text)
+                        hung(&in_local_time(text))
                     ));
                     terminal::say(format!("  relight runs answer {id} {answer}{place}"));
                 }
@@ -226,13 +234,14 @@ async fn print_results(engine: &Engine, run: &RunId, end: &RunEnd) -> Result<()>
         Value::Object(fields) if terminal::is_out_a_terminal() => {
             let mut table = Table::default();
             for (name, value) in fields {
-                table.row([name.clone(), one_line(&plain(value)).into_owned()]);
+                table.row([name.clone(), in_local_time(&plain(value))]);
             }
             for line in table.lines(0) {
                 writeln!(out, "{line}")?;
             }
         }
         Value::Object(_) | Value::Array(_) => writeln!(out, "{value:#}")?,
+        simple if terminal::is_out_a_terminal() => writeln!(out, "{}", in_local_time(&plain(simple)))?,
         simple => writeln!(out, "{}", plain(simple))?,
     }
     Ok(())

@@ -2,10 +2,8 @@
 
 use relight_engine::{Changes, Nested, PlannedCall};
 
+use crate::report::is_silent;
 use crate::words::Table;
-
-/// Calls that do nothing but say something or look at the clock.
-const SAID: [&str; 4] = ["note", "now", "random", "secret"];
 
 /// Returns one line for each call, and one more about it where it is `explained`.
 pub(super) fn lines(runbook: &str, calls: &[PlannedCall], explained: bool) -> Vec<String> {
@@ -28,7 +26,7 @@ pub(super) fn changes(calls: &[PlannedCall]) -> String {
 /// `above` is the number of the call that starts the runbook, with a full stop behind it.
 fn rows(table: &mut Table, runbook: &str, calls: &[PlannedCall], above: &str, explained: bool) {
     let indent = "  ".repeat(above.matches('.').count());
-    let shown = calls.iter().filter(|call| !SAID.contains(&call.operation.as_str()));
+    let shown = calls.iter().filter(|call| !is_silent(&call.operation));
     for (call, number) in shown.zip(1..) {
         let number = format!("{above}{number}.");
         let perhaps = if call.conditional { "perhaps " } else { "" };

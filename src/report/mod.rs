@@ -8,7 +8,9 @@
 
 mod bars;
 mod json;
+mod known;
 mod narrator;
+mod screen;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,7 +21,9 @@ use relight_engine::{Engine, Notice, Observer, RunId};
 
 use self::bars::Bars;
 pub(crate) use self::json::line as json_line;
-use self::narrator::{Narrator, Told};
+use self::known::Known;
+pub(crate) use self::narrator::is_silent;
+use self::narrator::{Narrator, Told, measured};
 use crate::terminal::{self, Look};
 use crate::visible::{one_line, visible};
 
@@ -42,6 +46,8 @@ struct Inner {
     audience: Audience,
     narrator: Narrator,
     bars: Option<Bars>,
+    /// What is told once a person has answered, while one is asked.
+    held: Option<Vec<Told>>,
 }
 
 impl Reporter {
@@ -49,8 +55,12 @@ impl Reporter {
     pub(crate) fn new(audience: Audience, clock: Arc<dyn Clock>) -> Self {
         let look = Look::here();
         let draws = audience == Audience::Person && look.is_terminal && !terminal::is_logging();
-        let inner =
-            Inner { audience, narrator: Narrator::new(look), bars: draws.then(|| Bars::new(look, clock)) };
+        let inner = Inner {
+            audience,
+            narrator: Narrator::new(look),
+            bars: draws.then(|| Bars::new(look, clock)),
+            held: None,
+        };
         Reporter(Arc::new(Mutex::new(inner)))
     }
 
@@ -71,14 +81,18 @@ impl Reporter {
     }
 
     /// Says which run is about to go on, which people call `id`, and what it did before.
-    pub(crate) fn begin(&self, engine: &Engine, run: &RunId, id: &str, history: &History) {
+    pub(crate) async fn begin(&self, engine: &Engine, run: &RunId, id: &str, history: &History) {
+        let draws = self.inner().bars.is_some();
+        let known = if draws { Known::about(engine, run).await } else { Known::default() };
+        let under_way = known::under_way(engine).await;
         let mut inner = self.inner();
         if inner.audience != Audience::Person {
             return;
         }
+        inner.narrator.learn(under_way);
         let told = inner.narrator.begin(run, id, history);
         if let Some(bars) = &mut inner.bars {
-            bars.begin(engine.clock().clone(), run, history);
+            bars.begin(engine.clock().clone(), id, history, known);
         }
         told.into_iter().for_each(|told| inner.show(told));
     }
@@ -91,7 +105,26 @@ impl Reporter {
         }
     }
 
-    /// Takes the bars away, for a question or for good. The next event brings them back.
+    /// Keeps what happens to itself while a person is asked, until [`go_on`](Self::go_on).
+    pub(crate) fn pause(&self) {
+        let mut inner = self.inner();
+        inner.held.get_or_insert_default();
+        if let Some(bars) = &inner.bars {
+            bars.hide();
+        }
+    }
+
+    /// Tells what happened since [`pause`](Self::pause).
+    pub(crate) fn go_on(&self) {
+        let mut inner = self.inner();
+        if let Some(bars) = &inner.bars {
+            bars.show_again();
+        }
+        let held = inner.held.take().unwrap_or_default();
+        held.into_iter().for_each(|told| inner.show(told));
+    }
+
+    /// Takes the bars away for good.
     pub(crate) fn clear(&self) {
         if let Some(bars) = &mut self.inner().bars {
             bars.clear();
@@ -111,13 +144,19 @@ impl Inner {
     }
 
     fn show(&mut self, told: Told) {
+        if let Some(held) = &mut self.held {
+            held.push(told);
+            return;
+        }
         match (&mut self.bars, told.visible()) {
             (Some(bars), told) => bars.show(told),
             (None, Told::Line(line)) => terminal::put(&line),
             (None, Told::Ended { mark, line, .. }) => {
                 terminal::put(&format!("{} {line}", self.narrator.look().mark(mark)));
             }
-            (None, Told::Said { title, text, .. }) => terminal::put(&format!("  {title}: {text}")),
+            (None, Told::Said { title, percent, text, .. }) => {
+                terminal::put(&format!("  {title}: {}", measured(percent, &text)));
+            }
             (None, Told::Began { .. }) => {}
         }
     }

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relight_engine::event::StepEnd;
+use relight_engine::event::{Place, StepEnd};
 use relight_engine::replay::{History, PastStep, StepState};
 use relight_engine::{Event, Failure, Notice, RunId};
 use serde_json::Value;
 
 use crate::terminal::{Look, Mark};
 use crate::visible::hung;
-use crate::words::{WHOLE, between, brief, length, plain};
+use crate::words::{WHOLE, between, brief, in_local_time, length, plain};
 
 /// Calls that are over at once and say nothing by themselves.
 const SILENT: [&str; 3] = ["now", "random", "secret"];
@@ -33,21 +33,25 @@ pub(super) enum Told {
     /// A line that stays.
     Line(String),
     /// A step is under way.
-    Began { key: Key, title: String, since: Timestamp },
-    /// What is known about it by now.
-    Said { key: Key, title: String, text: String },
+    Began { key: Key, title: String, operation: String, since: Timestamp, at: Option<Place> },
+    /// What is known about it by now, with a percentage when there is one.
+    Said { key: Key, title: String, percent: Option<u8>, text: String },
     /// It is no longer under way; the line stays.
     Ended { key: Key, mark: Mark, line: String },
 }
 
 impl Told {
-    /// Returns the same with nothing in it that a terminal obeys.
+    /// Returns the same for people: with nothing in it that a terminal obeys, and in one time zone.
     pub(super) fn visible(self) -> Self {
-        let clean = |text: String| hung(&text).into_owned();
+        let clean = |text: String| hung(&in_local_time(&text)).into_owned();
         match self {
             Told::Line(line) => Told::Line(clean(line)),
-            Told::Began { key, title, since } => Told::Began { key, title: clean(title), since },
-            Told::Said { key, title, text } => Told::Said { key, title: clean(title), text: clean(text) },
+            Told::Began { key, title, operation, since, at } => {
+                Told::Began { key, title: clean(title), operation, since, at }
+            }
+            Told::Said { key, title, percent, text } => {
+                Told::Said { key, title: clean(title), percent, text: clean(text) }
+            }
             Told::Ended { key, mark, line } => Told::Ended { key, mark, line: clean(line) },
         }
     }
@@ -56,7 +60,7 @@ impl Told {
 struct Step {
     title: String,
     since: Timestamp,
-    said: String,
+    said: (Option<u8>, String),
 }
 
 /// Follows runs event by event.
@@ -70,6 +74,11 @@ pub(super) struct Narrator {
 impl Narrator {
     pub(super) fn new(look: Look) -> Self {
         Narrator { look, main: None, runbooks: HashMap::new(), steps: HashMap::new() }
+    }
+
+    /// Hears which runbooks runs are of, before anything is told about them.
+    pub(super) fn learn(&mut self, runs: Vec<(RunId, String)>) {
+        self.runbooks.extend(runs);
     }
 
     /// Takes a run on where its history ends.
@@ -87,7 +96,7 @@ impl Narrator {
         for (past, number) in history.steps.iter().zip(1..) {
             let PastStep { operation, since, state, .. } = past;
             if !matches!(state, StepState::Finished(_)) && !is_silent(operation) {
-                told.push(self.step_began((run.clone(), number), operation, *since));
+                told.push(self.step_began((run.clone(), number), operation, *since, None));
             }
         }
         told
@@ -111,20 +120,19 @@ impl Narrator {
             {
                 Vec::new()
             }
-            Event::StepStarted { step, operation, attempt, .. } => {
+            Event::StepStarted { step, operation, attempt, at, .. } => {
                 match self.steps.contains_key(&key(step)) && *attempt > 1 {
-                    true => self.said(key(step), format!("attempt {attempt}")),
-                    false => vec![self.step_began(key(step), operation, notice.at)],
+                    true => self.said(key(step), None, format!("attempt {attempt}")),
+                    false => vec![self.step_began(key(step), operation, notice.at, Some(at.clone()))],
                 }
             }
             Event::Progress { step, progress } => {
-                // First, so that a narrow window shows it.
-                let percent = progress.percent.map(|p| format!("{p:.0}% ")).unwrap_or_default();
-                let text = format!("{percent}{}", brief(&progress.message, LONGEST));
+                let percent = progress.percent.map(|percent| percent.clamp(0.0, 100.0).round() as u8);
+                let text = brief(&progress.message, LONGEST);
                 match self.steps.contains_key(&key(step)) {
-                    true => self.said(key(step), text),
+                    true => self.said(key(step), percent, text),
                     // The script itself says it, between two steps.
-                    false => vec![Told::Line(text)],
+                    false => vec![Told::Line(measured(percent, &text))],
                 }
             }
             Event::StepRetrying { step, attempt, failure, until, .. } => {
@@ -133,7 +141,7 @@ impl Narrator {
                 if !pause.is_zero() {
                     again += &format!("; again in {}", length(pause));
                 }
-                self.said(key(step), again)
+                self.said(key(step), None, again)
             }
             Event::StepFinished { step, end, .. } => self.step_ended(key(step), notice.at, end),
             Event::Claimed { .. }
@@ -146,8 +154,9 @@ impl Narrator {
         }
     }
 
-    fn step_began(&mut self, key: Key, operation: &str, since: Timestamp) -> Told {
-        let title = match self.main.as_ref().is_none_or(|main| *main == key.0) {
+    fn step_began(&mut self, key: Key, operation: &str, since: Timestamp, at: Option<Place>) -> Told {
+        let is_main = self.main.as_ref().is_none_or(|main| *main == key.0);
+        let title = match is_main {
             true => operation.to_owned(),
             // A child run's step names the child, or several would look alike.
             false => {
@@ -155,15 +164,16 @@ impl Narrator {
                 format!("{runbook} > {operation}")
             }
         };
-        self.steps.insert(key.clone(), Step { title: title.clone(), since, said: String::new() });
-        Told::Began { key, title, since }
+        self.steps.insert(key.clone(), Step { title: title.clone(), since, said: (None, String::new()) });
+        // Where a child stands in its own plan says nothing about the run's.
+        Told::Began { key, title, operation: operation.to_owned(), since, at: at.filter(|_| is_main) }
     }
 
-    fn said(&mut self, key: Key, text: String) -> Vec<Told> {
+    fn said(&mut self, key: Key, percent: Option<u8>, text: String) -> Vec<Told> {
         match self.steps.get_mut(&key) {
-            Some(step) if step.said != text => {
-                step.said.clone_from(&text);
-                vec![Told::Said { key, title: step.title.clone(), text }]
+            Some(step) if step.said != (percent, text.clone()) => {
+                step.said = (percent, text.clone());
+                vec![Told::Said { key, title: step.title.clone(), percent, text }]
             }
             _ => Vec::new(),
         }
@@ -189,7 +199,13 @@ impl Narrator {
     }
 }
 
-fn is_silent(operation: &str) -> bool {
+/// Returns what is said about work under way as a line. The percentage stands first, so that a narrow window shows it.
+pub(super) fn measured(percent: Option<u8>, text: &str) -> String {
+    percent.map_or_else(|| text.to_owned(), |percent| format!("{percent}% {text}"))
+}
+
+/// Returns whether a call does nothing but say something or look at the clock.
+pub(crate) fn is_silent(operation: &str) -> bool {
     operation == NOTE || SILENT.contains(&operation)
 }
 
@@ -262,7 +278,7 @@ fn second(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relight_engine::event::{Place, Progress};
+    use relight_engine::event::Progress;
     use serde_json::json;
 
     const PLAIN: Look = Look { is_terminal: false, colour: false, unicode: false };
@@ -299,8 +315,14 @@ mod tests {
         assert_eq!(
             told,
             [
-                Told::Began { key: ("r".into(), 1), title: title.clone(), since: Timestamp::UNIX_EPOCH },
-                Told::Said { key: ("r".into(), 1), title, text: "40% opening".into() },
+                Told::Began {
+                    key: ("r".into(), 1),
+                    title: title.clone(),
+                    operation: title.clone(),
+                    since: Timestamp::UNIX_EPOCH,
+                    at: Some(Place::default()),
+                },
+                Told::Said { key: ("r".into(), 1), title, percent: Some(40), text: "opening".into() },
                 Told::Ended { key, mark: Mark::Done, line: "vmconnect::enable  3m58s".into() },
             ]
         );

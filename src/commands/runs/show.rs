@@ -16,7 +16,7 @@ use crate::exit::{Exit, Result};
 use crate::report::{self, json_line};
 use crate::setup::Home;
 use crate::terminal;
-use crate::words::{Table, assignments, between, brief, length, plain, when};
+use crate::words::{Table, assignments, between, brief, in_local_time, length, plain, when};
 
 /// Show a run and its steps
 #[derive(Args, Debug)]
@@ -150,6 +150,7 @@ fn steps(events: &[Notice], now: Timestamp) -> Vec<String> {
         match event {
             Event::StepStarted { step, operation, args, at: place, .. } => {
                 let said = args.get("text").filter(|_| operation == "note").map(plain).unwrap_or_default();
+                let said = in_local_time(&said);
                 let begun = Step {
                     operation: operation.clone(),
                     line: place.line,

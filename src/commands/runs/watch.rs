@@ -37,7 +37,7 @@ impl Watch {
         let reporter = Reporter::new(audience, engine.clock().clone());
         let first = engine.journal().records(&run, 0).await?;
         let id = engine.shortest(&run).await?;
-        reporter.begin(&engine, &run, &id, &History::read(&first[..1.min(first.len())])?);
+        reporter.begin(&engine, &run, &id, &History::read(&first[..1.min(first.len())])?).await;
         let mut seen = 0;
         loop {
             let records = engine.journal().records(&run, seen).await?;
