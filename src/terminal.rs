@@ -129,6 +129,17 @@ pub(crate) fn put(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
+/// Writes a text to standard error as it stands, lines and all.
+pub(crate) fn pour(text: &str) {
+    let _ = Visible::new(io::stderr().lock()).write_all(text.as_bytes());
+}
+
+/// Writes to the terminal what an operation writes that has it to itself.
+pub(crate) fn raw(text: &str) {
+    let mut err = io::stderr().lock();
+    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+}
+
 /// Writes a question to standard error and stays on its line.
 pub(crate) fn prompt(question: &str) {
     let mut err = io::stderr().lock();

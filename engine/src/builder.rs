@@ -1,12 +1,13 @@
 //! Building an engine.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::builtin;
 use crate::clock::{Clock, SystemClock};
-use crate::core::{Core, Environment, Liveness, Observer, THREADS};
+use crate::core::{Core, Environment, GRACE, Liveness, Observer, THREADS};
 use crate::cx::SecretSource;
 use crate::drive::{Cancel, Drives};
 use crate::engine::Engine;
@@ -31,6 +32,7 @@ pub struct EngineBuilder {
     readers: Vec<(String, ParamReader)>,
     liveness: Option<Liveness>,
     owner: OwnerId,
+    grace: Duration,
 }
 
 impl EngineBuilder {
@@ -48,6 +50,7 @@ impl EngineBuilder {
             readers: Vec::new(),
             liveness: None,
             owner: OwnerId::fresh(),
+            grace: GRACE,
         }
     }
 
@@ -138,6 +141,15 @@ impl EngineBuilder {
         self
     }
 
+    /// Sets how long, in real time, an interruption or a stop waits for an operation that does not hear of it:
+    /// 45 seconds unless set, in which every request was answered or given up. What it came to is unclear
+    /// after that.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
     /// Builds the engine.
     ///
     /// # Errors
@@ -158,6 +170,7 @@ impl EngineBuilder {
             environment: self.environment,
             readers: self.readers,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            grace: self.grace,
             cancel: Cancel::default(),
             drives: Drives::default(),
             suspects: Arc::new(Semaphore::new(1)),

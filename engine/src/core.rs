@@ -21,6 +21,9 @@ use crate::script::Language;
 /// How long a process that says nothing counts as alive, where nothing better is known.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(180);
 
+/// How long a halt or a stop waits for a call under way: as long as a request may be on its way.
+pub(crate) const GRACE: Duration = Duration::from_secs(45);
+
 /// How often, in real time, the heartbeat is looked after.
 const PULSE: Duration = Duration::from_secs(1);
 
@@ -73,6 +76,8 @@ pub(crate) struct Core {
     pub(crate) environment: Option<Environment>,
     pub(crate) readers: Vec<(String, ParamReader)>,
     pub(crate) version: String,
+    /// How long, in real time, a halt or a stop waits for a call under way.
+    pub(crate) grace: Duration,
     /// Ends everything that the engine drives.
     pub(crate) cancel: Cancel,
     pub(crate) drives: Drives,

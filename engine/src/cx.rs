@@ -8,15 +8,17 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Lease, Progress, RunId, digest};
+use crate::event::{Lease, Progress, RunId, Stream, digest};
 use crate::file::RunFile;
 use crate::journal::{Journal, LeaseFilter};
 use crate::lease;
 use crate::recorded::unescaped;
 use crate::redact::{RedactStream, Revealed, dressed, hidden_parts, reference};
+use crate::unrecorded::Unrecorded;
 use crate::value::{Secret, SecretRef};
 
 /// Where the values behind secret references are kept. The engine reads no environment itself.
@@ -31,6 +33,9 @@ pub trait SecretSource: Send + Sync + 'static {
 
 /// Called with what an operation says about itself while it works.
 pub type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// Takes what an operation says, as it comes.
+type OnOutput = Arc<dyn Fn(Stream, &[u8]) + Send + Sync>;
 
 /// The surroundings of one step: names, time, files, secrets, leases.
 #[derive(Clone)]
@@ -49,6 +54,10 @@ pub struct Cx {
     /// The lease that the step held when its operation was asked.
     pub(crate) lease: Option<Lease>,
     pub(crate) on_progress: OnProgress,
+    pub(crate) on_output: OnOutput,
+    pub(crate) unrecorded: Arc<Unrecorded>,
+    /// Told when the call is to end early.
+    pub(crate) told: Option<watch::Receiver<bool>>,
 }
 
 /// Extends a permit to send: asks the journal, which refuses when another process has the run.
@@ -147,6 +156,38 @@ impl Cx {
     /// Shows what the operation is doing. Never stored, silent during replay.
     pub fn progress(&self, message: impl Into<String>, percent: Option<f64>) {
         (self.on_progress)(Progress { message: message.into(), percent });
+    }
+
+    /// Hands on what something else says while the operation works: a command, a log, a session. Shown as it
+    /// comes, without the secrets that were revealed by now, wherever the pieces part. Never part of a
+    /// replay; the journal keeps it up to a cap, its beginning and its end.
+    ///
+    /// What comes in several looks at one thing should end with a line when the step is put away: a
+    /// secret that one process hears the first half of and another the second is not found.
+    pub fn output(&self, stream: Stream, bytes: &[u8]) {
+        (self.on_output)(stream, bytes);
+    }
+
+    /// Returns once the call is to end early, because its run is stopped or put away. A call that waits for
+    /// long waits for this too, and gives up what it holds: with [`ErrorKind::Unsent`] when certainly nothing
+    /// happened, with its state when it goes on elsewhere.
+    ///
+    /// Who does not listen is given up after a bound: at once for what changes nothing (five seconds), and
+    /// when every request must have been given up for what does (45 seconds).
+    pub async fn cancelled(&self) {
+        let waited = match self.told.clone() {
+            Some(mut told) => told.wait_for(|told| *told).await.is_ok(),
+            None => false,
+        };
+        if !waited {
+            // The call is over; what goes on behind it is closed in its own way.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Returns whether the call is to end early.
+    pub fn is_cancelled(&self) -> bool {
+        self.told.as_ref().is_some_and(|told| *told.borrow())
     }
 
     /// Makes sure that the step may still change the world. To be called right before each request that
@@ -255,6 +296,7 @@ impl Cx {
     }
 
     /// Returns the file that a script means: below the run's folder, or one that a `path` parameter named.
+    /// What is written to it becomes part of the run's record.
     ///
     /// # Errors
     /// `Invalid` for anything else, `Rejected` when its folder cannot be opened.
@@ -266,8 +308,9 @@ impl Cx {
                 .because(e)
                 .hint("check that the folder exists and can be entered")
         };
+        let noted = |file: RunFile| file.noted_by(self.unrecorded.clone(), self.step, path);
         if self.paths.iter().any(|allowed| allowed == path) {
-            return RunFile::anywhere(whole).map_err(failed);
+            return RunFile::anywhere(whole).map(noted).map_err(failed);
         }
         let inside = !path.is_empty()
             && named.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
@@ -275,7 +318,7 @@ impl Cx {
             return Err(Error::invalid(format!("`{path}` is outside the run's folder {}", self.workdir.display()))
                 .hint("let the runbook take the file as a parameter of type `path`, so that whoever runs it names it"));
         }
-        RunFile::below(&self.workdir, named).map_err(failed)
+        RunFile::below(&self.workdir, named).map(noted).map_err(failed)
     }
 
     /// Returns the open leases for a subject, compared without case.

@@ -2,10 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 use uuid::Uuid;
+
+use crate::event::{WrittenFile, content_hash};
+use crate::unrecorded::Unrecorded;
 
 /// A file that a step may touch: below the run's folder, or where whoever started the run pointed.
 ///
@@ -15,6 +19,14 @@ pub struct RunFile {
     /// Inside the folder.
     name: PathBuf,
     whole: PathBuf,
+    noted: Option<Noted>,
+}
+
+/// Where it is noted what is written, and of whom.
+struct Noted {
+    by: Arc<Unrecorded>,
+    step: u32,
+    path: String,
 }
 
 impl RunFile {
@@ -25,6 +37,7 @@ impl RunFile {
             folder: Dir::open_ambient_dir(folder, ambient_authority())?,
             name: name.to_owned(),
             whole,
+            noted: None,
         })
     }
 
@@ -34,6 +47,12 @@ impl RunFile {
         let (folder, name) = named.ok_or_else(|| io::Error::from(io::ErrorKind::IsADirectory))?;
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         RunFile::below(folder, Path::new(name)).map(|file| RunFile { whole, ..file })
+    }
+
+    /// Has what is written become part of the run's record, under the path by which its script knows it.
+    pub(crate) fn noted_by(self, by: Arc<Unrecorded>, step: u32, path: &str) -> Self {
+        let noted = Some(Noted { by, step, path: path.to_owned() });
+        RunFile { noted, ..self }
     }
 
     /// Returns the path, for people.
@@ -74,7 +93,7 @@ impl RunFile {
     }
 
     /// Replaces the file as a whole with one that only its owner can read. A reader sees the old text or the new
-    /// one, never half of it.
+    /// one, never half of it. The run's record says what was written, with its hash.
     ///
     /// # Errors
     /// Whatever keeps it from being written; it is as it was then.
@@ -93,7 +112,12 @@ impl RunFile {
         written.inspect_err(|_| {
             // Nothing is lost when even this fails: the file beside has a name of its own.
             let _ = self.folder.remove_file(&beside);
-        })
+        })?;
+        if let Some(Noted { by, step, path }) = &self.noted {
+            let (sha256, bytes) = (content_hash(bytes), bytes.len() as u64);
+            by.wrote(*step, WrittenFile { path: path.clone(), sha256, bytes });
+        }
+        Ok(())
     }
 }
 

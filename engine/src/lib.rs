@@ -44,6 +44,7 @@ mod runbook;
 pub mod schedule;
 mod script;
 mod step;
+mod unrecorded;
 mod value;
 mod versions;
 

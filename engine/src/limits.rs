@@ -14,6 +14,12 @@ pub const INLINE: usize = 64 << 10;
 /// The largest value that a step takes or gives, as JSON.
 pub const VALUE: usize = 8 << 20;
 
+/// How much of a step's output is kept from its beginning.
+pub const OUTPUT_BEGINNING: usize = 768 << 10;
+
+/// How much is kept from the end of an output that goes on behind its beginning.
+pub const OUTPUT_END: usize = 256 << 10;
+
 /// The largest record.
 pub const RECORD: usize = 16 << 20;
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Failure, Result};
-use crate::event::{Event, Park, Place, Prepared, Record, RunEnd, Signal, Source, StepEnd};
+use crate::event::{Event, Park, Place, Prepared, Record, RunEnd, Signal, Source, StepEnd, WrittenFile};
 
 /// A run's past.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct History {
     pub park: Option<Park>,
     /// How often it was put away for another reason than to wait.
     pub parks: u32,
+    /// The files that its steps wrote, in order. One that was written twice is here twice.
+    pub files: Vec<(u32, WrittenFile)>,
     /// How it ended.
     pub end: Option<RunEnd>,
     /// Which process drives it, or did when it died.
@@ -67,6 +69,8 @@ pub struct PastStep {
     pub failed: u32,
     /// When the first of the current attempts began.
     pub since: Timestamp,
+    /// How many bytes of its output are kept.
+    pub output: u64,
     /// Which process may send its request, and until when, unless it has put the run away.
     pub send_before: Option<(String, Timestamp)>,
 }
@@ -133,6 +137,7 @@ impl History {
             stop: None,
             park: None,
             parks: 0,
+            files: Vec::new(),
             end: None,
             driver: None,
             deaths: 0,
@@ -236,7 +241,12 @@ impl History {
             Event::Finished { end, .. } => self.end = Some(end),
             Event::Claimed { .. } => {}
             Event::Prepared(_) => return Err(Error::storage("the run was prepared twice")),
-            Event::Progress { .. } => {
+            Event::OutputKept { step, output } => self.past_step(step)?.output += output.bytes,
+            Event::FileWritten { step, file } => {
+                self.past_step(step)?;
+                self.files.push((step, file));
+            }
+            Event::Progress { .. } | Event::Output { .. } => {
                 return Err(Error::storage("progress is not part of a journal"));
             }
         }
@@ -277,6 +287,7 @@ impl History {
                 answer: None,
                 failed: 0,
                 since: at,
+                output: 0,
                 send_before: None,
             });
             return Ok(());
@@ -311,6 +322,11 @@ impl History {
             past.send_before =
                 past.send_before.take().filter(|(maker, _)| Some(maker) != self.driver.as_ref());
         }
+    }
+
+    fn past_step(&mut self, step: u32) -> Result<&mut PastStep> {
+        let past = (step as usize).checked_sub(1).and_then(|index| self.steps.get_mut(index));
+        past.ok_or_else(|| Error::storage(format!("step {step} has not begun")))
     }
 
     fn open_step(&mut self, step: u32) -> Result<&mut PastStep> {

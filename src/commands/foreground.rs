@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use relight_engine::event::{Lease, Park, RunEnd, StepEnd};
-use relight_engine::{Driven, Effect, Engine, RunId, recorded};
+use relight_engine::event::{Lease, Park, RunEnd, WrittenFile};
+use relight_engine::{Driven, Engine, RunId, recorded};
 use serde_json::Value;
 
 use crate::exit::{Exit, Result};
@@ -215,17 +215,9 @@ async fn print_results(engine: &Engine, run: &RunId, end: &RunEnd) -> Result<()>
         RunEnd::Succeeded { value } => recorded::plain(value),
         _ => Value::Null,
     };
-    let operations = engine.operations();
-    let writes = |name: &str| {
-        operations
-            .iter()
-            .any(|operation| operation.name == name && operation.effects.contains(&Effect::FileWrite))
-    };
     let named = value.to_string();
-    for step in history.steps.iter().filter(|step| writes(&step.operation)) {
-        let relight_engine::replay::StepState::Finished(StepEnd::Ok(made)) = &step.state else { continue };
-        let path = made.get("path").unwrap_or(made).as_str();
-        if let Some(path) = path.filter(|path| !named.contains(&Value::from(*path).to_string())) {
+    for WrittenFile { path, .. } in super::runs::files::written(&history) {
+        if !named.contains(&Value::from(path.as_str()).to_string()) {
             writeln!(out, "{}", shown(Path::new(&history.prepared.workdir), path))?;
         }
     }

@@ -64,7 +64,8 @@ impl Bars {
 
     pub(super) fn show(&mut self, told: Told) {
         match told {
-            Told::Line(line) => self.line(&line),
+            Told::Line(line) | Told::Output(line) => self.line(&line),
+            Told::Raw(text) => self.all.suspend(|| terminal::raw(&text)),
             Told::Began { key, title, operation, since, at } => {
                 let usual = self.known.usual.get(&operation).copied();
                 let bar = ProgressBar::new(100).with_style(self.style(UNMEASURED, since, usual));

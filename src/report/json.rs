@@ -5,7 +5,7 @@
 //! | `run` | the run's id |
 //! | `seq` | the number of the record; null for what the journal does not keep |
 //! | `time` | when it happened, RFC 3339 in UTC |
-//! | `event` | `prepared`, `claimed`, `step_started`, `step_retrying`, `step_accepted`, `progress`, `step_finished`, `signalled`, `parked` or `finished` |
+//! | `event` | `prepared`, `claimed`, `step_started`, `step_retrying`, `step_accepted`, `progress`, `output`, `output_kept`, `file_written`, `step_finished`, `signalled`, `parked` or `finished` |
 //!
 //! The other fields are the event's own, as the journal keeps them, but for a step's `continuation`: it
 //! may hold a signed address, which is nobody's but the journal's. Fields are added, never renamed.

@@ -10,6 +10,7 @@ mod bars;
 mod json;
 mod known;
 mod narrator;
+mod output;
 mod screen;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -150,7 +151,8 @@ impl Inner {
         }
         match (&mut self.bars, told.visible()) {
             (Some(bars), told) => bars.show(told),
-            (None, Told::Line(line)) => terminal::put(&line),
+            (None, Told::Raw(text)) => terminal::raw(&text),
+            (None, Told::Line(line) | Told::Output(line)) => terminal::put(&line),
             (None, Told::Ended { mark, line, .. }) => {
                 terminal::put(&format!("{} {line}", self.narrator.look().mark(mark)));
             }

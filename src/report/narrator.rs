@@ -9,6 +9,7 @@ use relight_engine::replay::{History, PastStep, StepState};
 use relight_engine::{Event, Failure, Notice, RunId};
 use serde_json::Value;
 
+use super::output::Outputs;
 use crate::terminal::{Look, Mark};
 use crate::visible::hung;
 use crate::words::{WHOLE, between, brief, in_local_time, length, plain};
@@ -32,6 +33,10 @@ pub(super) type Key = (RunId, u32);
 pub(super) enum Told {
     /// A line that stays.
     Line(String),
+    /// A line of a step's output.
+    Output(String),
+    /// A piece of what a step writes to a terminal that it has to itself.
+    Raw(String),
     /// A step is under way.
     Began { key: Key, title: String, operation: String, since: Timestamp, at: Option<Place> },
     /// What is known about it by now, with a percentage when there is one.
@@ -46,6 +51,9 @@ impl Told {
         let clean = |text: String| hung(&in_local_time(&text)).into_owned();
         match self {
             Told::Line(line) => Told::Line(clean(line)),
+            // What others say is repeated as they said it.
+            Told::Output(line) => Told::Line(hung(&line).into_owned()),
+            Told::Raw(text) => Told::Raw(text),
             Told::Began { key, title, operation, since, at } => {
                 Told::Began { key, title: clean(title), operation, since, at }
             }
@@ -69,11 +77,18 @@ pub(super) struct Narrator {
     main: Option<RunId>,
     runbooks: HashMap<RunId, String>,
     steps: HashMap<Key, Step>,
+    outputs: Outputs,
 }
 
 impl Narrator {
     pub(super) fn new(look: Look) -> Self {
-        Narrator { look, main: None, runbooks: HashMap::new(), steps: HashMap::new() }
+        Narrator {
+            look,
+            main: None,
+            runbooks: HashMap::new(),
+            steps: HashMap::new(),
+            outputs: Outputs::default(),
+        }
     }
 
     /// Hears which runbooks runs are of, before anything is told about them.
@@ -95,6 +110,8 @@ impl Narrator {
         let mut told = vec![Told::Line(format!("run {id} of {}{before}", history.prepared.runbook))];
         for (past, number) in history.steps.iter().zip(1..) {
             let PastStep { operation, since, state, .. } = past;
+            // What a step holds open may speak long after the step is over.
+            self.outputs.name((run.clone(), number), operation);
             if !matches!(state, StepState::Finished(_)) && !is_silent(operation) {
                 told.push(self.step_began((run.clone(), number), operation, *since, None));
             }
@@ -143,14 +160,22 @@ impl Narrator {
                 }
                 self.said(key(step), None, again)
             }
-            Event::StepFinished { step, end, .. } => self.step_ended(key(step), notice.at, end),
+            Event::Output { step, stream, text } => {
+                self.outputs.tell(key(step), *stream, text, self.look.is_terminal)
+            }
+            Event::StepFinished { step, end, .. } => {
+                let mut told = self.outputs.end(&key(step));
+                told.extend(self.step_ended(key(step), notice.at, end));
+                told
+            }
+            Event::Parked { .. } | Event::Finished { .. } => self.outputs.end_run(&notice.run),
             Event::Claimed { .. }
             | Event::StepAccepted { .. }
             | Event::StepExtended { .. }
             | Event::Signalled { .. }
             | Event::Mended { .. }
-            | Event::Parked { .. }
-            | Event::Finished { .. } => Vec::new(),
+            | Event::OutputKept { .. }
+            | Event::FileWritten { .. } => Vec::new(),
         }
     }
 
@@ -164,6 +189,7 @@ impl Narrator {
                 format!("{runbook} > {operation}")
             }
         };
+        self.outputs.name(key.clone(), &title);
         self.steps.insert(key.clone(), Step { title: title.clone(), since, said: (None, String::new()) });
         // Where a child stands in its own plan says nothing about the run's.
         Told::Began { key, title, operation: operation.to_owned(), since, at: at.filter(|_| is_main) }
@@ -253,6 +279,11 @@ pub(super) fn log(notice: &Notice) {
         Event::StepAccepted { step, check_at, .. } => tracing::debug!(run, step, %check_at, "under way"),
         Event::Progress { step, progress } => {
             tracing::debug!(run, step, percent = progress.percent, "{}", progress.message)
+        }
+        Event::Output { step, stream, text } => tracing::debug!(run, step, ?stream, "{text}"),
+        Event::OutputKept { step, output } => tracing::debug!(run, step, bytes = output.bytes, "said"),
+        Event::FileWritten { step, file } => {
+            tracing::info!(run, step, bytes = file.bytes, sha256 = file.sha256, "wrote {}", file.path);
         }
         Event::StepFinished { step, end: StepEnd::Ok(_) | StepEnd::Large { .. }, .. } => {
             tracing::info!(run, step, "done")

@@ -7,6 +7,7 @@
 mod duty;
 mod end;
 mod hash;
+mod made;
 mod park;
 mod prepared;
 mod record;
@@ -18,8 +19,9 @@ mod tests;
 pub use duty::{Call, Effected, ForgottenLease, Lease, Schedule};
 pub use end::RunEnd;
 pub(crate) use hash::unhex;
-pub use hash::{digest, fingerprint, hex};
+pub use hash::{content_hash, digest, fingerprint, hex};
 use jiff::Timestamp;
+pub use made::{KeptOutput, Stream, WrittenFile};
 pub use park::{Park, Signal};
 pub use prepared::{Cause, Pin, Prepared, Provenance, Source};
 pub use record::{GENESIS, Record, verify};
@@ -111,6 +113,22 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         effected: Vec<Effected>,
     },
+    /// A step said something that is kept. Never part of a replay.
+    OutputKept {
+        /// The step.
+        step: u32,
+        /// The piece.
+        #[serde(flatten)]
+        output: KeptOutput,
+    },
+    /// A step wrote a file.
+    FileWritten {
+        /// The step.
+        step: u32,
+        /// The file.
+        #[serde(flatten)]
+        file: WrittenFile,
+    },
     /// A word from outside took effect here.
     Signalled {
         /// The word.
@@ -153,12 +171,21 @@ pub enum Event {
         #[serde(flatten)]
         progress: Progress,
     },
+    /// What a step says, as it comes. Shown, never stored as it is: see `OutputKept`.
+    Output {
+        /// The step.
+        step: u32,
+        /// On which stream.
+        stream: Stream,
+        /// The next piece, wherever it begins and ends. Secrets are taken out.
+        text: String,
+    },
 }
 
 impl Event {
     /// Returns whether the journal keeps the event.
     pub fn is_durable(&self) -> bool {
-        !matches!(self, Event::Progress { .. })
+        !matches!(self, Event::Progress { .. } | Event::Output { .. })
     }
 
     /// Returns what becomes true together with the event.

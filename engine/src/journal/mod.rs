@@ -195,7 +195,7 @@ impl Summary {
     /// `Storage` when the event may not follow; the summary is unchanged then.
     pub fn apply(&mut self, event: &Event, record: &Record) -> Result<()> {
         let legal = match event {
-            Event::Prepared(_) | Event::Progress { .. } => false,
+            Event::Prepared(_) | Event::Progress { .. } | Event::Output { .. } => false,
             Event::Claimed { epoch, .. } => !self.status.is_over() && *epoch > self.epoch,
             _ => self.status == Status::Running,
         };

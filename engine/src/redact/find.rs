@@ -30,6 +30,8 @@ pub(super) struct Finder {
     patterns: Vec<(usize, usize)>,
     /// The longest pattern, in bytes.
     pub(super) longest: usize,
+    /// Whether a pattern holds the end of a line, so that a secret may reach from one line into the next.
+    pub(super) crosses_lines: bool,
 }
 
 impl Finder {
@@ -43,8 +45,9 @@ impl Finder {
             }
         }
         let longest = texts.iter().map(String::len).max().unwrap_or_default();
+        let crosses_lines = texts.iter().any(|text| text.contains('\n'));
         let automaton = Some(AhoCorasick::new(texts).ok()?);
-        Some(Finder { automaton, patterns, longest })
+        Some(Finder { automaton, patterns, longest, crosses_lines })
     }
 
     /// Returns every place of every secret, also those that overlap and those behind an escape.

@@ -138,6 +138,10 @@ impl Revealed {
             | Event::Claimed { .. }
             | Event::StepStarted { .. }
             | Event::StepExtended { .. }
+            // Cleaned before it was cut into pieces.
+            | Event::Output { .. }
+            | Event::OutputKept { .. }
+            | Event::FileWritten { .. }
             | Event::Mended { .. }
             | Event::Signalled { .. }
             | Event::Finished { .. } => {}

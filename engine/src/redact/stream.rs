@@ -23,6 +23,10 @@ impl RedactStream {
         self.held.push_str(piece);
         let known = self.revealed.known();
         let mut end = self.held.len().saturating_sub(known.finder.longest * WIDEST_ESCAPE);
+        if let (false, Some(newline)) = (known.finder.crosses_lines, self.held.rfind('\n')) {
+            // No secret goes on behind it, so that lines are shown as they come.
+            end = end.max(newline + 1);
+        }
         while !self.held.is_char_boundary(end) {
             end -= 1;
         }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::call::{Called, Interrupt};
 use super::child::{CHILD, child_of};
 use super::closing::Closer;
 use super::{Steps, Unwind, since, without_retry};
@@ -62,7 +63,7 @@ impl Steps {
             let past = self.past(step)?;
             let operation = self.operation(&past.operation)?;
             let args = without_retry(&past.args);
-            let cx = self.cx(step, &past);
+            let (interrupt, cx) = Interrupt::of(self.cx(step, &past));
             if !fresh {
                 self.remember_secrets(&operation).await?;
             }
@@ -76,8 +77,11 @@ impl Steps {
                 }
                 StepState::Started { .. } if fresh => {
                     fresh = false;
-                    let outcome = operation.begin(&cx, &args).await;
-                    self.begun(step, &past, &operation, outcome).await?;
+                    match self.call(&operation, &interrupt, operation.begin(&cx, &args)).await? {
+                        Called::Ended(outcome) => self.begun(step, &past, &operation, outcome).await?,
+                        Called::Unsent => self.take_back(step, past.attempt).await?,
+                        Called::GivenUp => {}
+                    }
                     continue;
                 }
                 StepState::Started { attempt, until, failure } => {
@@ -85,7 +89,10 @@ impl Steps {
                     if let Some(until) = until {
                         self.wait_until(*until, patience).await?;
                     }
-                    match self.decide(step, &past, &operation, &cx, &args, failure.as_ref()).await? {
+                    match self
+                        .decide(step, &past, &operation, (&interrupt, &cx), &args, failure.as_ref())
+                        .await?
+                    {
                         Decision::Again => {
                             self.start(step, &past, &operation, attempt + 1).await?;
                             fresh = true;
@@ -121,7 +128,12 @@ impl Steps {
                     let outcome = match state {
                         Ok(state) => {
                             let cx = self.holding(cx).await?;
-                            operation.resume(&cx, &args, &state).await
+                            let call = operation.resume(&cx, &args, &state);
+                            match self.call(&operation, &interrupt, call).await? {
+                                Called::Ended(outcome) => outcome,
+                                // It stands where it stood.
+                                Called::Unsent | Called::GivenUp => continue,
+                            }
                         }
                         Err(error) => Err(error),
                     };
@@ -343,13 +355,13 @@ impl Steps {
         step: u32,
         past: &PastStep,
         operation: &Registered,
-        cx: &Cx,
+        (interrupt, cx): (&Interrupt, &Cx),
         args: &Value,
         failure: Option<&crate::error::Failure>,
     ) -> Result<Decision, Unwind> {
         let was_undecided = matches!(self.line().history.park, Some(Park::Undecided { .. }));
         if let Some(answer) = past.answer.as_ref().filter(|_| was_undecided) {
-            return self.answered(step, answer, operation, cx, args).await;
+            return self.answered(step, answer, operation, (interrupt, cx), args).await;
         }
         let redo = match operation.declaration.redo {
             Redo::Ask if self.closes_a_lease() => Redo::Probe,
@@ -357,7 +369,7 @@ impl Steps {
         };
         let seen = match redo {
             Redo::Resend => return Ok(Decision::Again),
-            Redo::Probe => match operation.probe(cx, args).await {
+            Redo::Probe => match self.probe(operation, interrupt, cx, args).await? {
                 Ok(Probe::Found(outcome)) => return Ok(Decision::Found(outcome)),
                 Ok(Probe::Absent) => return Ok(Decision::Again),
                 // What closes a lease may be done twice, and nobody is there to be asked.
@@ -379,19 +391,33 @@ impl Steps {
         Err(self.put_away(Park::Undecided { failure: error.to_failure() }).await)
     }
 
+    /// Looks for a step's trace. Interrupted, the look is left to whoever goes on with the run.
+    async fn probe(
+        &self,
+        operation: &Registered,
+        interrupt: &Interrupt,
+        cx: &Cx,
+        args: &Value,
+    ) -> Result<Result<Probe<Value>>, Unwind> {
+        match self.call(operation, interrupt, operation.probe(cx, args)).await? {
+            Called::Ended(found) => Ok(found),
+            Called::Unsent | Called::GivenUp => Err(self.attend().await.err().unwrap_or(Unwind::Replay)),
+        }
+    }
+
     /// Does what a person decided about an unclear request.
     async fn answered(
         &self,
         step: u32,
         answer: &Value,
         operation: &Registered,
-        cx: &Cx,
+        (interrupt, cx): (&Interrupt, &Cx),
         args: &Value,
     ) -> Result<Decision, Unwind> {
         match answer.as_str() {
             Some("again") => Ok(Decision::Again),
             // It happened; what it came to is for the operation to see.
-            Some("done") => match operation.probe(cx, args).await {
+            Some("done") => match self.probe(operation, interrupt, cx, args).await? {
                 Ok(Probe::Found(outcome)) => Ok(Decision::Found(outcome)),
                 Ok(Probe::Absent | Probe::Unclear(_)) => {
                     self.end(step, StepEnd::Ok(Value::Null), Vec::new()).await?;

@@ -5,10 +5,12 @@
 //!
 //! Owns: the numbers, the sandbox, the words from outside, and every append to the run's journal.
 
+mod call;
 mod carry;
 mod child;
 mod closing;
 mod large;
+mod output;
 mod secrets;
 
 pub(crate) use child::CHILD;
@@ -40,6 +42,7 @@ use crate::replay::{History, PastStep, StepState, diverged, ended_early};
 use crate::run::Way;
 use crate::runbook::{MEND_WITHIN, Runbook};
 use crate::script::{Door, Raise};
+use crate::unrecorded::Unrecorded;
 
 /// The longest wait for which a script keeps its thread when many do.
 const KEEP_THREAD: Duration = Duration::from_secs(1);
@@ -89,6 +92,7 @@ pub(crate) struct Steps {
     paths: Arc<[String]>,
     public: Public,
     bridge: Bridge,
+    unrecorded: Arc<Unrecorded>,
     line: Mutex<Line>,
 }
 
@@ -122,6 +126,7 @@ impl Steps {
         history: History,
     ) -> Arc<Self> {
         let intended = core.clock.elapsed();
+        let unrecorded = Arc::new(Unrecorded::new(core.revealed.clone()));
         Arc::new_cyclic(|me| Steps {
             me: me.clone(),
             core,
@@ -134,6 +139,7 @@ impl Steps {
             paths: history.prepared.paths.clone().into(),
             public,
             bridge: Bridge::here(),
+            unrecorded,
             line: Mutex::new(Line {
                 history,
                 reached: 0,
@@ -370,7 +376,10 @@ impl Steps {
         let at = self.core.clock.now();
         let is_public = |value: &str| self.public.holds(value, &self.line().history);
         events.iter_mut().for_each(|event| self.core.revealed.clean(event, &is_public));
-        let events = self.stow(events).await?;
+        let events = self.with_unrecorded(self.stow(events).await?).await?;
+        if events.is_empty() {
+            return Ok(());
+        }
         let appended = self.core.journal.append(&self.tenure, &events, at, sync).await?;
         {
             let mut line = self.line();
@@ -431,6 +440,8 @@ impl Steps {
         let core = self.core.clone();
         let run = self.tenure.run.clone();
         Cx {
+            on_output: self.on_output(step),
+            unrecorded: self.unrecorded.clone(),
             run: run.clone(),
             step,
             attempt,
@@ -443,6 +454,7 @@ impl Steps {
             paths: self.paths.clone(),
             permit: None,
             lease: None,
+            told: None,
             on_progress: Arc::new(move |progress| {
                 core.notice(&run, None, Event::Progress { step, progress })
             }),

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 
 use clap::Args;
-use relight_engine::event::{Record, Source, StepEnd};
-use relight_engine::replay::{History, PastStep, StepState};
+use relight_engine::event::{Event, Record, Source, StepEnd};
 use relight_engine::{Error, RunId};
 use serde::{Deserialize, Serialize};
 
@@ -36,22 +35,24 @@ pub(super) struct Exported {
     pub(super) run: RunId,
     /// The texts that it ran, the runbook itself first.
     pub(super) sources: Vec<Source>,
-    /// The large results that its records name by their fingerprints.
+    /// The large results and the kept output that its records name by their fingerprints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) results: Vec<String>,
     /// Its records, from the first.
     pub(super) records: Vec<Record>,
 }
 
-/// Returns the fingerprints of a run's large results, each once.
-pub(super) fn large(history: &History) -> BTreeSet<&str> {
-    fn of(step: &PastStep) -> Option<&str> {
-        match &step.state {
-            StepState::Finished(StepEnd::Large { sha256, .. }) => Some(sha256),
-            _ => None,
-        }
+/// Returns the fingerprints of the texts that a run's records name: large results and kept output, each once.
+pub(super) fn out_of_line(records: &[Record]) -> relight_engine::Result<BTreeSet<String>> {
+    let mut texts = BTreeSet::new();
+    for record in records {
+        match record.event()? {
+            Event::StepFinished { end: StepEnd::Large { sha256, .. }, .. } => texts.insert(sha256),
+            Event::OutputKept { output, .. } => texts.insert(output.sha256),
+            _ => continue,
+        };
     }
-    history.steps.iter().filter_map(of).collect()
+    Ok(texts)
 }
 
 impl Export {
@@ -61,8 +62,8 @@ impl Export {
         let journal = engine.journal();
         let records = journal.records(&run, 0).await?;
         let mut results = Vec::new();
-        for print in large(&History::read(&records)?) {
-            results.push(journal.kept(print).await?);
+        for print in out_of_line(&records)? {
+            results.push(journal.kept(&print).await?);
         }
         let sources = journal.sources(&run).await?;
         let exported = Exported { relight_export: FORMAT, run, sources, results, records };

@@ -3,7 +3,9 @@
 mod abandon;
 mod answer;
 mod export;
+pub(super) mod files;
 mod list;
+mod output;
 mod rerun;
 mod resume;
 mod show;
@@ -36,6 +38,7 @@ pub(crate) struct Runs {
 enum Command {
     List(list::List),
     Show(show::Show),
+    Output(output::Output),
     Watch(watch::Watch),
     Resume(resume::Resume),
     Rerun(rerun::Rerun),
@@ -51,6 +54,7 @@ impl Runs {
         match self.command.unwrap_or(Command::List(self.list)) {
             Command::List(list) => list.run(global).await,
             Command::Show(show) => show.run(global).await,
+            Command::Output(output) => output.run(global).await,
             Command::Watch(watch) => watch.run(global).await,
             Command::Resume(resume) => resume.run(global).await,
             Command::Rerun(rerun) => rerun.run(global).await,

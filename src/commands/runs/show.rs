@@ -10,7 +10,7 @@ use relight_engine::event::{Cause, Event, StepEnd, fingerprint};
 use relight_engine::replay::History;
 use relight_engine::{Engine, ErrorKind, Notice, RunId};
 
-use super::Which;
+use super::{Which, files};
 use crate::cli::Global;
 use crate::exit::{Exit, Result};
 use crate::report::{self, json_line};
@@ -80,12 +80,13 @@ impl Show {
         for line in table.lines(0) {
             writeln!(out, "{line}")?;
         }
-        let steps = steps(&events, now);
-        if !steps.is_empty() {
-            writeln!(out)?;
-        }
-        for line in steps {
-            writeln!(out, "{line}")?;
+        for lines in [steps(&events, now), files::lines(&history)] {
+            if !lines.is_empty() {
+                writeln!(out)?;
+            }
+            for line in lines {
+                writeln!(out, "{line}")?;
+            }
         }
         drop(out);
         complain(&engine, &summary.id).await?;

@@ -8,7 +8,7 @@ use relight_engine::Error;
 use relight_engine::event::{GENESIS, fingerprint, verify};
 use relight_engine::replay::History;
 
-use super::export::{Exported, FORMAT, large};
+use super::export::{Exported, FORMAT, out_of_line};
 use crate::exit::{Exit, Result};
 use crate::report;
 use crate::terminal;
@@ -50,8 +50,12 @@ impl Verify {
             return Err(changed("a runbook's text is not the one that the run pinned").into());
         }
         let results: Vec<String> = exported.results.iter().map(|text| fingerprint(text)).collect();
-        if let Some(lost) = large(&history).into_iter().find(|print| !results.iter().any(|r| r == print)) {
-            return Err(changed(&format!("the large result {lost} is not the one that was recorded")).into());
+        if let Some(lost) = out_of_line(&exported.records)?.into_iter().find(|print| !results.contains(print))
+        {
+            return Err(changed(&format!(
+                "the text {lost}, a large result or an output, is not the one that was recorded"
+            ))
+            .into());
         }
         let state = history.end.as_ref().map_or_else(|| "not over".to_owned(), report::outcome);
         let seal = exported.records.last().map(|record| record.hash.as_str()).unwrap_or_default();

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use relight_engine::Notice;
 use relight_engine::journal::Status;
 use relight_engine::replay::History;
+use relight_engine::{Event, Notice};
 
 use super::{Which, next};
 use crate::cli::Global;
@@ -44,6 +44,12 @@ impl Watch {
             for record in records {
                 seen = record.seq;
                 let event = record.event()?;
+                if let Event::OutputKept { step, output } = &event {
+                    // Nobody hears here what is said, but reads it a moment later.
+                    let text = engine.journal().kept(&output.sha256).await?;
+                    let event = Event::Output { step: *step, stream: output.stream, text };
+                    reporter.notice(&Notice { run: run.clone(), seq: None, at: record.at, event });
+                }
                 reporter.notice(&Notice { run: run.clone(), seq: Some(record.seq), at: record.at, event });
             }
             let summary = engine.find(run.as_str()).await?;

@@ -1,0 +1,49 @@
+//! What operations say and write: shown at once, and recorded together with whatever is recorded next.
+
+use std::sync::Arc;
+
+use super::Steps;
+use crate::core::Notice;
+use crate::error::Result;
+use crate::event::{Event, Stream};
+use crate::unrecorded::Over;
+
+impl Steps {
+    /// Returns what takes a step's output.
+    pub(super) fn on_output(&self, step: u32) -> Arc<dyn Fn(Stream, &[u8]) + Send + Sync> {
+        let (core, run, unrecorded) = (self.core.clone(), self.tenure.run.clone(), self.unrecorded.clone());
+        let kept = self.line().history.step(step).map_or(0, |past| past.output);
+        Arc::new(move |stream, bytes| {
+            let text = unrecorded.say(step, kept, stream, bytes);
+            if !text.is_empty() {
+                let event = Event::Output { step, stream, text };
+                core.show(Notice { run: run.clone(), seq: None, at: core.clock.now(), event });
+            }
+        })
+    }
+
+    /// Puts what was said and written before events that are about to be recorded. The texts that the
+    /// records name are on the disk then.
+    pub(super) async fn with_unrecorded(&self, events: Vec<Event>) -> Result<Vec<Event>> {
+        for event in &events {
+            let over = match event {
+                Event::StepFinished { step, .. } => Over::Step(*step),
+                Event::Parked { .. } | Event::Finished { .. } => Over::All,
+                _ => continue,
+            };
+            for last in self.unrecorded.finish(over) {
+                let (run, at) = (self.tenure.run.clone(), self.core.clock.now());
+                self.core.show(Notice { run, seq: None, at, event: last });
+            }
+        }
+        let mut all = Vec::with_capacity(events.len());
+        for (event, text) in self.unrecorded.take() {
+            if let Some(text) = text {
+                self.core.journal.keep(&text).await?;
+            }
+            all.push(event);
+        }
+        all.extend(events);
+        Ok(all)
+    }
+}
