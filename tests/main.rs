@@ -11,6 +11,7 @@ mod faults;
 mod journals;
 mod large;
 mod leases;
+mod live;
 mod plan;
 mod race;
 mod registry;

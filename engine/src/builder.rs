@@ -1,10 +1,12 @@
 //! Building an engine.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{OnceCell, Semaphore};
 
+use crate::attached::Attached;
 use crate::builtin;
 use crate::clock::{Clock, SystemClock};
 use crate::core::{Core, Environment, GRACE, Liveness, Observer, THREADS};
@@ -58,6 +60,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn operation(mut self, operation: impl Operation) -> Self {
         self.operations.push(Registered::new(operation));
+        self
+    }
+
+    /// Adds an operation that holds something open.
+    #[must_use]
+    pub fn attached(mut self, attached: impl Attached) -> Self {
+        self.operations.push(Registered::attached(attached));
         self
     }
 
@@ -173,6 +182,8 @@ impl EngineBuilder {
             grace: self.grace,
             cancel: Cancel::default(),
             drives: Drives::default(),
+            handles: Arc::default(),
+            attended: AtomicBool::new(false),
             suspects: Arc::new(Semaphore::new(1)),
             threads: Semaphore::new(THREADS),
             answers: Mutex::default(),

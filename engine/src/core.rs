@@ -1,5 +1,6 @@
 //! What all runs of one engine share: the parts, the observers, the interruption, the heartbeat.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::cx::SecretSource;
 use crate::drive::{Cancel, Drives};
 use crate::error::Result;
 use crate::event::{Event, RunId};
+use crate::handles::Handles;
 use crate::journal::{Journal, OwnerId, Presence};
 use crate::library::Library;
 use crate::params::ParamReader;
@@ -81,6 +83,10 @@ pub(crate) struct Core {
     /// Ends everything that the engine drives.
     pub(crate) cancel: Cancel,
     pub(crate) drives: Drives,
+    /// What the runs that are driven here hold open.
+    pub(crate) handles: Arc<Handles>,
+    /// Whether a person's terminal is at hand.
+    pub(crate) attended: AtomicBool,
     /// The one place for runs of which more than one driver has died.
     pub(crate) suspects: Arc<Semaphore>,
     /// For scripts that keep their threads through long waits.
@@ -158,6 +164,10 @@ impl Core {
 
     fn alive_until(&self) -> std::sync::MutexGuard<'_, Option<Timestamp>> {
         self.alive_until.lock().expect("no panic while the heartbeat is held")
+    }
+
+    pub(crate) fn is_attended(&self) -> bool {
+        self.attended.load(Ordering::Relaxed)
     }
 
     /// Returns who answers questions here, if somebody does.

@@ -10,10 +10,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::attached::Handle;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Lease, Progress, RunId, Stream, digest};
 use crate::file::RunFile;
+use crate::handles::Handles;
 use crate::journal::{Journal, LeaseFilter};
 use crate::lease;
 use crate::recorded::unescaped;
@@ -35,7 +37,7 @@ pub trait SecretSource: Send + Sync + 'static {
 pub type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
 
 /// Takes what an operation says, as it comes.
-type OnOutput = Arc<dyn Fn(Stream, &[u8]) + Send + Sync>;
+pub(crate) type OnOutput = Arc<dyn Fn(Stream, &[u8]) + Send + Sync>;
 
 /// The surroundings of one step: names, time, files, secrets, leases.
 #[derive(Clone)]
@@ -56,6 +58,7 @@ pub struct Cx {
     pub(crate) on_progress: OnProgress,
     pub(crate) on_output: OnOutput,
     pub(crate) unrecorded: Arc<Unrecorded>,
+    pub(crate) handles: Arc<Handles>,
     /// Told when the call is to end early.
     pub(crate) told: Option<watch::Receiver<bool>>,
 }
@@ -319,6 +322,17 @@ impl Cx {
                 .hint("let the runbook take the file as a parameter of type `path`, so that whoever runs it names it"));
         }
         RunFile::below(&self.workdir, named).map(noted).map_err(failed)
+    }
+
+    /// Returns what an earlier step holds open, opened again if this process has not done so yet.
+    ///
+    /// # Errors
+    /// `Rejected` when it is not open, because its run is not at work here; `Invalid` when it is something else
+    /// than the caller uses; and whatever keeps it from being opened again.
+    pub async fn live<L: Send + Sync + 'static>(&self, handle: &Handle) -> Result<Arc<L>> {
+        let live = self.handles.live(handle).await?;
+        live.downcast()
+            .map_err(|_| Error::invalid(format!("`{handle}` is not what this operation works with")))
     }
 
     /// Returns the open leases for a subject, compared without case.

@@ -11,8 +11,10 @@ pub enum Effect {
     AzureWrite,
     /// Opens an SSH session.
     Ssh,
-    /// Connects to a port to see whether it answers.
+    /// Connects to a port to see whether it answers, and what it says by itself.
     NetProbe,
+    /// Opens a port of this machine that leads elsewhere.
+    NetForward,
     /// Reads files below the run's folder.
     FileRead,
     /// Writes files below the run's folder.
@@ -32,11 +34,12 @@ pub enum Effect {
 
 impl Effect {
     /// Every effect that this crate names, with the word that front matter uses.
-    pub const ALL: [(Effect, &'static str); 8] = [
+    pub const ALL: [(Effect, &'static str); 9] = [
         (Effect::AzureRead, "azure:read"),
         (Effect::AzureWrite, "azure:write"),
         (Effect::Ssh, "ssh"),
         (Effect::NetProbe, "net:probe"),
+        (Effect::NetForward, "net:forward"),
         (Effect::FileRead, "file:read"),
         (Effect::FileWrite, "file:write"),
         (Effect::Http, "http"),
@@ -55,7 +58,7 @@ impl Effect {
     pub fn is_read_only(self) -> bool {
         match self {
             Effect::AzureRead | Effect::NetProbe | Effect::FileRead | Effect::Secret => true,
-            Effect::AzureWrite | Effect::Ssh | Effect::FileWrite | Effect::Http => false,
+            Effect::AzureWrite | Effect::Ssh | Effect::NetForward | Effect::FileWrite | Effect::Http => false,
             Effect::Custom { read_only, .. } => read_only,
         }
     }

@@ -1,6 +1,7 @@
 //! The engine: what an embedder builds once and shares.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -167,6 +168,12 @@ impl Engine {
     /// Sets who answers the questions of the runs that this engine drives, instead of parking them.
     pub fn answer_with(&self, answers: Arc<dyn Answers>) {
         *self.0.answers.lock().expect("no panic while the answers are held") = Some(answers);
+    }
+
+    /// Says that a person's terminal is at hand, for operations that need one
+    /// ([`Operation::TERMINAL`](crate::Operation::TERMINAL)).
+    pub fn attend(&self) {
+        self.0.attended.store(true, Ordering::Relaxed);
     }
 
     /// Interrupts everything that this engine drives, for a person: each run parks at the next safe

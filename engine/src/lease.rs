@@ -368,6 +368,7 @@ mod tests {
             summary: "Closes a door.",
             effects: &[Effect::AzureWrite],
             redo: Redo::Resend,
+            terminal: false,
             codes: &[],
             params: vec![field("door", true), field("node", false), field("group", false)],
             output: Schema::default(),

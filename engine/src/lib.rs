@@ -13,6 +13,7 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod attached;
 mod bridge;
 mod builder;
 mod builtin;
@@ -26,6 +27,7 @@ mod engine;
 mod error;
 pub mod event;
 mod file;
+mod handles;
 pub mod journal;
 pub mod keeper;
 mod lease;
@@ -48,6 +50,7 @@ mod unrecorded;
 mod value;
 mod versions;
 
+pub use attached::{Attached, Handle, Reopen};
 pub use builder::EngineBuilder;
 pub use code::ErrorCode;
 pub use core::{Answers, Environment, Liveness, Notice, Observer};

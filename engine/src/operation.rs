@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::attached::Opens;
 use crate::code::ErrorCode;
 use crate::cx::Cx;
 pub(crate) use crate::effect::Effect;
@@ -246,6 +247,10 @@ pub trait Operation: Send + Sync + 'static {
     /// Which codes its errors may have that a script can decide on.
     const CODES: &'static [ErrorCode] = &[];
 
+    /// Whether it needs a person's terminal. Where there is none, the run is parked before the operation is
+    /// asked; what a worker drives it leaves alone.
+    const TERMINAL: bool = false;
+
     /// The version of the states that it waits with, which is stored with each of them. Raise it when
     /// this code cannot read, or would misread, what the code before has stored.
     const STATE_VERSION: u32 = 1;
@@ -302,6 +307,8 @@ pub struct Declaration {
     pub redo: Redo,
     /// Which codes its errors may have.
     pub codes: &'static [ErrorCode],
+    /// Whether it needs a person's terminal.
+    pub terminal: bool,
     /// The arguments, positional ones first.
     pub params: Vec<Field>,
     /// The value.
@@ -337,6 +344,7 @@ impl Declaration {
             effects: O::EFFECTS,
             redo: O::REDO,
             codes: O::CODES,
+            terminal: O::TERMINAL,
             params: fields(&args),
             output: output_schema::<O::Output>(&mut generator),
             notes: args.get("description").and_then(Value::as_str).map(str::to_owned),
@@ -431,7 +439,9 @@ fn fields(schema: &Schema) -> Vec<Field> {
 fn kind_of(schema: &Value) -> String {
     if let Some(format) = schema.get("format").and_then(Value::as_str) {
         match format {
-            "duration" | "path" | "date-time" | "resource-id" | RUNBOOK => return format.to_owned(),
+            "duration" | "path" | "date-time" | "resource-id" | "handle" | RUNBOOK => {
+                return format.to_owned();
+            }
             _ => {}
         }
     }
@@ -472,6 +482,8 @@ pub struct Registered {
     /// What is known about it.
     pub declaration: Arc<Declaration>,
     inner: Arc<dyn Erased>,
+    /// What opens again what it opened, when it holds something open.
+    pub(crate) opens: Option<Arc<dyn Opens>>,
 }
 
 impl Registered {
@@ -479,7 +491,7 @@ impl Registered {
     pub fn new<O: Operation>(operation: O) -> Self {
         let declaration = Arc::new(Declaration::of::<O>());
         let inner = Arc::new(Typed { operation, declaration: declaration.clone() });
-        Registered { declaration, inner }
+        Registered { declaration, inner, opens: None }
     }
 
     /// Checks that arguments read as the operation's types, without calling it.

@@ -143,6 +143,8 @@ impl Core {
         touched: Touched,
     ) -> Result<Driven> {
         let driven = AssertUnwindSafe(self.drive_alone(run, drive, way, touched)).catch_unwind().await;
+        // Of a run that ended in another way than it should.
+        self.handles.close(run).await;
         driven.unwrap_or_else(|panic| {
             let said = panic_message(panic.as_ref());
             Err(Error::storage(format!("driving run {run} failed: {said}")).hint("please report it"))
@@ -259,6 +261,10 @@ impl Core {
         let program = Arc::new(program);
         match steps.outwait_openers().await {
             Ok(()) | Err(Unwind::Stop(_)) => {}
+            Err(unwind) => return parked(unwind),
+        }
+        match steps.reopen().await {
+            Ok(()) | Err(Unwind::Stop(_) | Unwind::Replay) => {}
             Err(unwind) => return parked(unwind),
         }
         loop {

@@ -36,6 +36,9 @@ pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> R
         Means::Park,
         "Parking the run; Ctrl-C once more leaves at once.",
     );
+    if terminal::can_ask() {
+        engine.attend();
+    }
     engine.answer_with(Arc::new(AtTerminal { reporter: session.reporter.clone(), answers }));
     let (id, history) = (engine.shortest(run).await?, engine.history(run).await?);
     session.reporter.begin(engine, run, &id, &history).await;

@@ -176,6 +176,7 @@ pub(crate) fn why(park: &Park) -> String {
         | Park::Mistake { failure, .. } => narrator::headline(failure),
         Park::Interrupted => "it was interrupted".to_owned(),
         Park::HandedBack => "the process that drove it ended".to_owned(),
+        Park::Terminal { operation } => format!("`{operation}` needs a terminal"),
         Park::Child { run } => format!("it waits for run {run}"),
     }
 }

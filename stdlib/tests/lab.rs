@@ -57,7 +57,8 @@ impl World {
     }
 
     async fn prepare(&self, script: &str) -> RunId {
-        let front = "title = \"test\"\neffects = [\"azure:write\", \"net:probe\", \"file:write\"]";
+        let front =
+            "title = \"test\"\neffects = [\"azure:write\", \"net:probe\", \"net:forward\", \"file:write\"]";
         let mut request = RunRequest::new("test").text(format!("/*---\n{front}\n---*/\n{script}\n"));
         request.workdir = self.folder.path().to_owned();
         self.engine.prepare(&request).await.expect("a sound script")

@@ -59,6 +59,11 @@ pub enum Park {
     Interrupted,
     /// The process that drove it ended in good order; the next one goes on with it at once.
     HandedBack,
+    /// It is at an operation that needs a person's terminal, and there was none.
+    Terminal {
+        /// The operation.
+        operation: String,
+    },
     /// It waits for a child run.
     Child {
         /// The child.
@@ -84,6 +89,7 @@ impl Park {
             | Park::Question { .. }
             | Park::Interrupted
             | Park::HandedBack
+            | Park::Terminal { .. }
             | Park::Child { .. } => None,
         }
     }

@@ -126,6 +126,7 @@ impl Revealed {
                 | Park::Question { .. }
                 | Park::Interrupted
                 | Park::HandedBack
+                | Park::Terminal { .. }
                 | Park::Child { .. } => {}
             },
             Event::Signalled { signal: Signal::Answer { value, .. } } => cleaner.value(value),

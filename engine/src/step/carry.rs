@@ -36,7 +36,10 @@ const OVERTIME: Duration = Duration::from_secs(15 * 60);
 impl Steps {
     /// Carries a step to its result as patiently as the run is driven.
     pub(crate) async fn carry(&self, step: u32, fresh: bool) -> Result<StepEnd, Unwind> {
-        self.carry_for(step, fresh, self.way.patience).await
+        // A run that holds a port open and is put away to wait would close it.
+        let holds = !self.core.handles.with_run(&self.tenure.run).is_empty();
+        let patience = if holds { Duration::MAX } else { self.way.patience };
+        self.carry_for(step, fresh, patience).await
     }
 
     /// Carries a step to its result, waiting at most `patience` at a time.
@@ -65,6 +68,7 @@ impl Steps {
             let args = without_retry(&past.args);
             let (interrupt, cx) = Interrupt::of(self.cx(step, &past));
             if !fresh {
+                self.check_terminal(&operation).await?;
                 self.remember_secrets(&operation).await?;
             }
             let outcome = match &past.state {

@@ -9,6 +9,7 @@ mod call;
 mod carry;
 mod child;
 mod closing;
+mod handles;
 mod large;
 mod output;
 mod secrets;
@@ -127,7 +128,7 @@ impl Steps {
     ) -> Arc<Self> {
         let intended = core.clock.elapsed();
         let unrecorded = Arc::new(Unrecorded::new(core.revealed.clone()));
-        Arc::new_cyclic(|me| Steps {
+        let steps = Arc::new_cyclic(|me| Steps {
             me: me.clone(),
             core,
             drive,
@@ -151,7 +152,9 @@ impl Steps {
                 unwind: None,
                 next_look: None,
             }),
-        })
+        });
+        steps.know_handles();
+        steps
     }
 
     /// Says what the run may do. Until then no new step is permitted.
@@ -200,11 +203,13 @@ impl Steps {
             Cause::Run { id, .. } => Some(id.clone()),
             _ => None,
         };
+        self.core.handles.close(&self.tenure.run).await;
         self.record(vec![Event::Finished { end, parent }], Sync::Now).await
     }
 
     /// Puts the run away.
     pub(crate) async fn park(&self, park: Park, until: Option<Timestamp>) -> Unwind {
+        self.core.handles.close(&self.tenure.run).await;
         match self.record(vec![Event::Parked { park: park.clone(), until }], Sync::Now).await {
             // What the caller hears is what was written: without secrets.
             Ok(()) => Unwind::Parked(Box::new(self.line().history.park.clone().unwrap_or(park)), until),
@@ -442,6 +447,7 @@ impl Steps {
         Cx {
             on_output: self.on_output(step),
             unrecorded: self.unrecorded.clone(),
+            handles: self.core.handles.clone(),
             run: run.clone(),
             step,
             attempt,
@@ -581,6 +587,10 @@ impl Steps {
             }
             if let Err(error) = self.permit(operation, &args) {
                 return Err(Unwind::Mistake(error));
+            }
+            if let Err(unwind) = self.check_terminal(operation).await {
+                self.line().reached -= 1;
+                return Err(unwind);
             }
             let send_before = self.send_before(operation);
             let event =

@@ -4,16 +4,23 @@ use std::sync::Arc;
 
 use super::Steps;
 use crate::core::Notice;
+use crate::cx::OnOutput;
 use crate::error::Result;
 use crate::event::{Event, Stream};
 use crate::unrecorded::Over;
 
 impl Steps {
     /// Returns what takes a step's output.
-    pub(super) fn on_output(&self, step: u32) -> Arc<dyn Fn(Stream, &[u8]) + Send + Sync> {
+    pub(super) fn on_output(&self, step: u32) -> OnOutput {
         let (core, run, unrecorded) = (self.core.clone(), self.tenure.run.clone(), self.unrecorded.clone());
-        let kept = self.line().history.step(step).map_or(0, |past| past.output);
+        let (kept, operation) = match self.line().history.step(step) {
+            Some(past) => (past.output, self.core.language.operation(&past.operation)),
+            None => (0, None),
+        };
+        let is_terminals = operation.is_some_and(|operation| operation.declaration.terminal);
         Arc::new(move |stream, bytes| {
+            // What a terminal obeys comes only from what a person sits before.
+            let stream = if is_terminals || stream != Stream::Terminal { stream } else { Stream::Stdout };
             let text = unrecorded.say(step, kept, stream, bytes);
             if !text.is_empty() {
                 let event = Event::Output { step, stream, text };

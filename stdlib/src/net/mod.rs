@@ -1,7 +1,10 @@
-//! `net`: does a port answer from here?
+//! `net`: ports of hosts, as they are reached from here.
 
+mod counted;
 mod dial;
 mod first_reachable;
+mod forward;
+mod read;
 mod tcp_probe;
 mod wait_for_port;
 
@@ -22,6 +25,8 @@ pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
     vec![
         Registered::new(tcp_probe::TcpProbe(azure.dial.clone())),
         Registered::new(first_reachable::FirstReachable(azure.dial.clone())),
+        Registered::attached(forward::Forward(azure.dial.clone())),
+        Registered::new(read::Read(azure.dial.clone())),
         Registered::new(wait_for_port::WaitForPort(azure.dial.clone())),
     ]
 }

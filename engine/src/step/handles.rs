@@ -1,0 +1,59 @@
+//! What the steps of a run hold open while it is at work.
+
+use super::{Steps, Unwind, without_retry};
+use crate::attached::Handle;
+use crate::error::ErrorKind;
+use crate::event::{Park, StepEnd};
+use crate::operation::Registered;
+use crate::replay::StepState;
+
+impl Steps {
+    /// Takes note of what recorded steps opened, so that it can be opened again.
+    pub(super) fn know_handles(&self) {
+        let mut known = Vec::new();
+        for (past, step) in self.line().history.steps.iter().zip(1..) {
+            let StepState::Finished(StepEnd::Ok(value)) = &past.state else { continue };
+            let opens = self.core.language.operation(&past.operation).and_then(|known| known.opens.clone());
+            if let Some(opens) = opens {
+                known.push((step, opens, past.attempt, past.args.clone(), value.clone()));
+            }
+        }
+        for (step, opens, attempt, args, value) in known {
+            let recipe =
+                opens.recipe(self.surroundings(step, attempt), without_retry(&args).into_owned(), value);
+            self.core.handles.know(&self.tenure.run, step, recipe);
+        }
+    }
+
+    /// Opens again what is open whenever the run is at work. A run that is being stopped needs none of it.
+    pub(crate) async fn reopen(&self) -> Result<(), Unwind> {
+        for step in self.core.handles.with_run(&self.tenure.run) {
+            if self.stopped_by().is_some() {
+                return Ok(());
+            }
+            self.attend().await?;
+            self.remember_secrets(&self.operation(&self.past(step)?.operation)?).await?;
+            let handle = Handle::new(&self.tenure.run, step);
+            if let Err(error) = self.core.handles.live(&handle).await {
+                let failure = self.cleaned(error.clone()).to_failure();
+                return Err(self
+                    .put_away(match error.kind() {
+                        ErrorKind::Denied => Park::Denied { failure },
+                        _ => Park::Exhausted { failure },
+                    })
+                    .await);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the run away when an operation needs a person's terminal, and there is none.
+    pub(super) async fn check_terminal(&self, operation: &Registered) -> Result<(), Unwind> {
+        match operation.declaration.terminal && !self.core.is_attended() {
+            true => {
+                Err(self.put_away(Park::Terminal { operation: operation.declaration.name.to_owned() }).await)
+            }
+            false => Ok(()),
+        }
+    }
+}
