@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use common::{Put, Table, Target, Times, folder, is_quick, puts, runtime, show, size, time};
 use jiff::Timestamp;
 use relight_engine::event::{self, Event, GENESIS, Park, Record, RunEnd, Source};
-use relight_engine::journal::{Appended, Around, Claim, Journal, OwnerId, SqliteJournal, Sync, Tenure};
+use relight_engine::journal::{Appended, Around, Claim, ClaimRequest, Journal, SqliteJournal, Sync, Tenure};
 use relight_engine::replay::History;
 use relight_engine::{Cx, Driven, Effect, Engine, Operation, Outcome, Redo, Result, RunId, RunRequest};
 
@@ -188,14 +188,8 @@ impl Around for Asked {
         &self.journal
     }
 
-    async fn claim(
-        &self,
-        run: &RunId,
-        owner: &OwnerId,
-        dead: Option<&OwnerId>,
-        at: Timestamp,
-    ) -> Result<Claim> {
-        self.note("claim", self.journal.claim(run, owner, dead, at)).await
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        self.note("claim", self.journal.claim(request)).await
     }
 
     async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended> {

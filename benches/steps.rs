@@ -16,7 +16,7 @@ use common::{Put, Table, Times, between, cpu, folder, is_quick, middle, puts, ru
 use futures::future::join_all;
 use jiff::Timestamp;
 use relight_engine::event::{Event, Place, RunEnd, StepEnd};
-use relight_engine::journal::{Claim, Journal, MemoryJournal, OwnerId, SqliteJournal, Sync};
+use relight_engine::journal::{Claim, ClaimRequest, Journal, MemoryJournal, OwnerId, SqliteJournal, Sync};
 use relight_engine::{Driven, Engine, RunId, RunRequest};
 use rusqlite::Connection;
 use serde_json::json;
@@ -167,7 +167,7 @@ async fn bare(journal: &SqliteJournal, steps: u32) -> Times {
         journal.prepare(new, now).await.unwrap();
         other
     };
-    let Claim::Granted(tenure) = journal.claim(&run, &owner, None, now).await.unwrap() else {
+    let Claim::Granted(tenure) = journal.claim(&ClaimRequest::new(&run, &owner, now)).await.unwrap() else {
         panic!("nobody else knows the run")
     };
     let mut moments = Vec::with_capacity(steps as usize);

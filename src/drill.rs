@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use relight_engine::event::{Event, RunId};
-use relight_engine::journal::{Appended, Around, Claim, Journal, NewRun, OwnerId, Sync, Tenure};
+use relight_engine::event::Event;
+use relight_engine::journal::{Appended, Around, Claim, ClaimRequest, Journal, NewRun, Sync, Tenure};
 use relight_engine::{Error, Result};
 
 use crate::platform;
@@ -63,14 +63,8 @@ impl Around for Doomed {
         Ok(created)
     }
 
-    async fn claim(
-        &self,
-        run: &RunId,
-        owner: &OwnerId,
-        dead: Option<&OwnerId>,
-        at: Timestamp,
-    ) -> Result<Claim> {
-        let claim = self.inner.claim(run, owner, dead, at).await?;
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        let claim = self.inner.claim(request).await?;
         self.count(usize::from(matches!(claim, Claim::Granted(_))));
         Ok(claim)
     }

@@ -14,7 +14,9 @@ use relight_engine::event::{
     Event, ForgottenLease, GENESIS, Lease, Park, Record, RunEnd, RunId, Schedule, Signal, Source,
     fingerprint, verify,
 };
-use relight_engine::journal::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
+use relight_engine::journal::{
+    Appended, Claim, ClaimRequest, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure,
+};
 use relight_engine::replay::History;
 use relight_engine::{Driven, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -82,8 +84,9 @@ impl Journal for Shelf {
         Ok(())
     }
 
-    async fn claim(&self, run: &RunId, owner: &OwnerId, _: Option<&OwnerId>, _: Timestamp) -> Result<Claim> {
-        Ok(Claim::Granted(Tenure { run: run.clone(), owner: owner.clone(), epoch: 1000 }))
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        let ClaimRequest { run, owner, .. } = request.clone();
+        Ok(Claim::Granted(Tenure { run, owner, epoch: 1000 }))
     }
 
     async fn append(&self, _: &Tenure, events: &[Event], at: Timestamp, _: Sync) -> Result<Appended> {

@@ -8,7 +8,7 @@ use crate::bridge::on_own_thread;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::event::{Cause, Event, Park, Place, Provenance, Record, RunEnd, RunId, Source, StepEnd};
-use crate::journal::{Claim, Status, Summary, Sync, Tenure};
+use crate::journal::{Claim, ClaimRequest, Status, Summary, Sync, Tenure};
 use crate::operation::Registered;
 use crate::params::Given;
 use crate::prepare::{RunRequest, by_name};
@@ -127,10 +127,12 @@ impl Core {
         self.enter().await?;
         let summary = self.journal.run(run).await?.ok_or_else(|| crate::journal::unknown(run))?;
         // Whoever drives it loses it here: its next record is refused, and with it its next request.
-        let claimed = self.journal.claim(run, &self.owner, summary.owner.as_ref(), self.clock.now()).await?;
+        let mut request = ClaimRequest::new(run, &self.owner, self.clock.now());
+        request.dead.clone_from(&summary.owner);
+        let claimed = self.journal.claim(&request).await?;
         let tenure = match claimed {
             Claim::Granted(tenure) => tenure,
-            Claim::Held { .. } => {
+            Claim::Held { .. } | Claim::Moved => {
                 return Err(Error::rejected(format!("another process took run {run} over just now"))
                     .hint("try it again"));
             }
@@ -163,17 +165,13 @@ impl Core {
     /// Claims a run on which nothing happened since it was looked at.
     async fn claim_parked(self: &Arc<Self>, seen: &Summary) -> Result<Tenure> {
         self.enter().await?;
-        let claimed = self.journal.claim(&seen.id, &self.owner, None, self.clock.now()).await?;
-        let Claim::Granted(tenure) = claimed else {
-            return Err(Error::invalid(format!("run {} went on meanwhile", seen.id)).hint("look at it again"));
-        };
-        let new = self.journal.records(&seen.id, seen.seq).await?;
-        if new.len() == 1 {
-            return Ok(tenure);
+        let request = ClaimRequest::new(&seen.id, &self.owner, self.clock.now()).seen(seen.seq);
+        match self.journal.claim(&request).await? {
+            Claim::Granted(tenure) => Ok(tenure),
+            Claim::Held { .. } | Claim::Moved | Claim::Over => {
+                Err(Error::invalid(format!("run {} went on meanwhile", seen.id)).hint("look at it again"))
+            }
         }
-        let park = Event::Parked { park: Park::Waiting, until: Some(self.clock.now()) };
-        self.journal.append(&tenure, &[park], self.clock.now(), Sync::Now).await?;
-        Err(Error::invalid(format!("run {} went on meanwhile", seen.id)).hint("look at it again"))
     }
 }
 

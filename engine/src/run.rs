@@ -29,7 +29,7 @@ use crate::core::Core;
 use crate::drive::{Drive, Ending, Halt, pauses};
 use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Event, Park, Record, RunEnd, RunId, Source};
-use crate::journal::{Claim, OwnerId, Presence, Sync, Tenure};
+use crate::journal::{Claim, ClaimRequest, OwnerId, Presence, Tenure};
 use crate::redact::Public;
 use crate::replay::History;
 use crate::runbook::Runbook;
@@ -168,23 +168,25 @@ impl Core {
         }
         self.enter().await?;
         // Everything is read before anything is written: what this version cannot read is left to one
-        // that can.
-        let loaded = match self.load(run).await? {
-            Ok(loaded) => loaded,
-            Err(end) => return Ok(Driven::Ended(end)),
-        };
-        if loaded.is_suspect() {
-            // One at a time, so that the one which ends processes takes no others' blame.
-            place = self.suspects.clone().acquire_owned().await.ok();
-        }
-        let tenure = match self.claim(run, loaded.history.driver.as_deref()).await? {
-            Claim::Granted(tenure) => tenure,
-            Claim::Held { by, .. } => return Ok(Driven::Held { by }),
-            Claim::Over => return self.how_it_ended(run).await,
-        };
-        let Loaded { history, sources, text, .. } = match self.catch_up(&tenure, loaded).await? {
-            Ok(loaded) => loaded,
-            Err(end) => return Ok(Driven::Ended(end)),
+        // that can. Whoever went on with the run in between may be such a version: it is read again.
+        let (Loaded { history, sources, text, .. }, tenure) = loop {
+            let mut loaded = match self.load(run).await? {
+                Ok(loaded) => loaded,
+                Err(end) => return Ok(Driven::Ended(end)),
+            };
+            if loaded.is_suspect() {
+                // One at a time, so that the one which ends processes takes no others' blame.
+                place = self.suspects.clone().acquire_owned().await.ok();
+            }
+            match self.claim(run, &loaded).await? {
+                Claim::Granted(tenure) => {
+                    loaded.history.apply(claimed(&tenure), self.clock.now())?;
+                    break (loaded, tenure);
+                }
+                Claim::Moved => {}
+                Claim::Held { by, .. } => return Ok(Driven::Held { by }),
+                Claim::Over => return self.how_it_ended(run).await,
+            }
         };
         let deaths = history.deaths;
         let params = Arc::new(history.prepared.params.clone());
@@ -230,25 +232,6 @@ impl Core {
         let text =
             Runbook::parse(main).and_then(|runbook| Ok((runbook, self.language.compile(sources.clone())?)));
         Ok(Ok(Loaded { seq, history, sources, text }))
-    }
-
-    /// Reads what came between the reading of a run and its claim: usually that claim alone.
-    ///
-    /// Whoever wrote more may have been another version, or have mended the text. What cannot be read
-    /// now is handed back, or it would stand as driven by a process that never drives it.
-    async fn catch_up(&self, tenure: &Tenure, mut loaded: Loaded) -> Result<Result<Loaded, RunEnd>> {
-        let since = self.journal.records(&tenure.run, loaded.seq).await?;
-        if since.len() <= 1 {
-            loaded.history.extend(&since)?;
-            return Ok(Ok(loaded));
-        }
-        let again = self.load(&tenure.run).await;
-        if again.is_err() {
-            let now = self.clock.now();
-            let back = Event::Parked { park: Park::HandedBack, until: Some(now) };
-            self.journal.append(tenure, &[back], now, Sync::Now).await?;
-        }
-        again
     }
 
     /// Carries the step under way, then the script, in turn.
@@ -320,16 +303,20 @@ impl Core {
         }
     }
 
-    /// Claims a run, also from a driver that is known to be gone. Where that can be told, a living one
-    /// keeps its run even when it was suspended past its heartbeat.
-    async fn claim(&self, run: &RunId, driver: Option<&str>) -> Result<Claim> {
+    /// Claims a run as it was read, also from a driver that is known to be gone. Where that can be told,
+    /// a living one keeps its run even when it was suspended past its heartbeat.
+    async fn claim(&self, run: &RunId, loaded: &Loaded) -> Result<Claim> {
         let now = self.clock.now();
-        let driver = driver.map(|driver| OwnerId::from(driver.to_owned())).filter(|by| *by != self.owner);
-        match driver.map(|by| (self.presence(&by), by)) {
-            Some((Presence::Here, by)) => Ok(Claim::Held { by, until: now }),
-            Some((Presence::Gone, by)) => self.journal.claim(run, &self.owner, Some(&by), now).await,
-            Some((Presence::Unknown, _)) | None => self.journal.claim(run, &self.owner, None, now).await,
+        let mut request = ClaimRequest::new(run, &self.owner, now).seen(loaded.seq);
+        let driver = loaded.history.driver.clone().map(OwnerId::from).filter(|by| *by != self.owner);
+        if let Some(by) = driver {
+            match self.presence(&by) {
+                Presence::Here => return Ok(Claim::Held { by, until: now }),
+                Presence::Gone => request.dead = Some(by),
+                Presence::Unknown => {}
+            }
         }
+        self.journal.claim(&request).await
     }
 
     /// Returns the texts that a run goes by, the runbook itself first.
@@ -357,6 +344,11 @@ impl Loaded {
     fn is_suspect(&self) -> bool {
         self.history.deaths + u32::from(self.history.driver.is_some()) > 1
     }
+}
+
+/// Returns the event that a granted claim has written.
+fn claimed(tenure: &Tenure) -> Event {
+    Event::Claimed { owner: tenure.owner.as_str().to_owned(), epoch: tenure.epoch }
 }
 
 /// Returns what a panic said.

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::{Call, Effected, Event, Lease, Park, RunEnd};
 use relight_engine::journal::{
-    Around, Claim, Journal, MemoryJournal, OwnerId, RunFilter, SqliteJournal, Status,
+    Around, Claim, ClaimRequest, Journal, MemoryJournal, OwnerId, RunFilter, SqliteJournal, Status,
 };
 use relight_engine::keeper::Keeper;
 use relight_engine::{
@@ -519,15 +519,9 @@ impl Around for Buggy {
         &*self.0
     }
 
-    async fn claim(
-        &self,
-        run: &RunId,
-        owner: &OwnerId,
-        dead: Option<&OwnerId>,
-        at: Timestamp,
-    ) -> Result<Claim> {
-        assert!(*run != self.1 || self.2.swap(true, Ordering::SeqCst), "the journal went wrong");
-        self.0.claim(run, owner, dead, at).await
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        assert!(request.run != self.1 || self.2.swap(true, Ordering::SeqCst), "the journal went wrong");
+        self.0.claim(request).await
     }
 }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::{Cause, Event, Park, RunEnd, Source};
-use relight_engine::journal::{Around, Claim, Journal, MemoryJournal, OwnerId, Status, Sync};
+use relight_engine::journal::{Around, Claim, ClaimRequest, Journal, MemoryJournal, OwnerId, Status, Sync};
 use relight_engine::{
     Cx, Driven, Effect, Engine, Error, ErrorKind, Library, Operation, Outcome, Redo, Result, RunId,
     RunRequest,
@@ -556,7 +556,7 @@ async fn whatever_its_state_a_run_can_be_abandoned() {
     let run = engine.prepare(&RunRequest::new("a")).await.unwrap();
     let other = OwnerId::fresh();
     bench.journal.heartbeat(&other, bench.clock.now() + Duration::from_secs(60)).await.unwrap();
-    let claim = bench.journal.claim(&run, &other, None, bench.clock.now()).await.unwrap();
+    let claim = bench.journal.claim(&ClaimRequest::new(&run, &other, bench.clock.now())).await.unwrap();
     let Claim::Granted(tenure) = claim else { panic!("{claim:?}") };
     engine.abandon(&run, "ada", "it hangs").await.unwrap();
     let late = [Event::Parked { park: Park::Interrupted, until: None }];

@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
-use relight_engine::event::{Event, RunId};
+use relight_engine::event::Event;
 use relight_engine::journal::{
-    Appended, Around, Claim, Journal, MemoryJournal, NewRun, OwnerId, Sync, Tenure,
+    Appended, Around, Claim, ClaimRequest, Journal, MemoryJournal, NewRun, Sync, Tenure,
 };
 use relight_engine::{Engine, Error, Result};
 
@@ -140,15 +140,9 @@ impl Around for Doomed {
         self.after(dies, self.journal.prepare(run, at).await)
     }
 
-    async fn claim(
-        &self,
-        run: &RunId,
-        owner: &OwnerId,
-        dead: Option<&OwnerId>,
-        at: Timestamp,
-    ) -> Result<Claim> {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         let dies = self.before()?;
-        self.after(dies, self.journal.claim(run, owner, dead, at).await)
+        self.after(dies, self.journal.claim(request).await)
     }
 
     async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended> {

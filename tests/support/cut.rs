@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use relight_engine::event::{Event, RunId};
+use relight_engine::event::Event;
 use relight_engine::journal::{
-    Appended, Around, Claim, Journal, MemoryJournal, NewRun, OwnerId, Sync, Tenure,
+    Appended, Around, Claim, ClaimRequest, Journal, MemoryJournal, NewRun, Sync, Tenure,
 };
 use relight_engine::{Error, Result};
 
@@ -76,15 +76,9 @@ impl Around for Cut {
         Ok(created)
     }
 
-    async fn claim(
-        &self,
-        run: &RunId,
-        owner: &OwnerId,
-        dead: Option<&OwnerId>,
-        at: Timestamp,
-    ) -> Result<Claim> {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         self.count(1, Side::Before)?;
-        let claim = self.inner.claim(run, owner, dead, at).await?;
+        let claim = self.inner.claim(request).await?;
         self.count(usize::from(matches!(claim, Claim::Granted(_))), Side::After)?;
         Ok(claim)
     }

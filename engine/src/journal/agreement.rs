@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::contract::sample::{answer, lease, new_run, owner, parked, schedule, started, succeeded, t};
-use super::{Claim, Journal, LeaseFilter, MemoryJournal, NewRun, RunFilter, SqliteJournal, Sync, Tenure};
+use super::{
+    Claim, ClaimRequest, Journal, LeaseFilter, MemoryJournal, NewRun, RunFilter, SqliteJournal, Sync, Tenure,
+};
 use crate::error::Result;
 use crate::event::{Effected, Event, RunId, StepEnd};
 
@@ -30,6 +32,7 @@ enum Move {
         run: usize,
         owner: usize,
         dead: Option<usize>,
+        seen: Option<u64>,
     },
     /// The next event of a step, under the last tenure or the one before.
     Step {
@@ -81,8 +84,8 @@ fn any_move() -> impl Strategy<Value = Move> {
     prop_oneof![
         2 => (run.clone(), maybe()).prop_map(|(run, wake)| Move::Prepare { run, wake }),
         2 => (owner.clone(), lasts.clone()).prop_map(|(owner, lasts)| Move::Heartbeat { owner, lasts }),
-        4 => (run.clone(), owner.clone(), prop::option::of(owner))
-            .prop_map(|(run, owner, dead)| Move::Claim { run, owner, dead }),
+        4 => (run.clone(), owner.clone(), prop::option::of(owner), prop::option::weighted(0.2, 1..6_u64))
+            .prop_map(|(run, owner, dead, seen)| Move::Claim { run, owner, dead, seen }),
         9 => (run.clone(), prop::bool::weighted(0.1), any::<bool>(), 0..6_usize)
             .prop_map(|(run, stale, soon, effect)| Move::Step { run, stale, soon, effect }),
         1 => run.clone().prop_map(|run| Move::Overreach { run }),
@@ -120,9 +123,11 @@ impl Driver {
             Move::Heartbeat { owner: by, lasts } => {
                 shown(journal.heartbeat(&owner(OWNERS[by]), after(lasts)).await)
             }
-            Move::Claim { run, owner: by, dead } => {
-                let dead = dead.map(|dead| owner(OWNERS[dead]));
-                let claim = journal.claim(&id(run), &owner(OWNERS[by]), dead.as_ref(), at).await;
+            Move::Claim { run, owner: by, dead, seen } => {
+                let mut request = ClaimRequest::new(&id(run), &owner(OWNERS[by]), at);
+                request.dead = dead.map(|dead| owner(OWNERS[dead]));
+                request.seen = seen;
+                let claim = journal.claim(&request).await;
                 if let Ok(Claim::Granted(tenure)) = &claim {
                     self.tenures.entry(run).or_default().push(tenure.clone());
                 }

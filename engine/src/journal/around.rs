@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Appended, Claim, Journal, LeaseFilter, NewRun, OwnerId, Presence, RunFilter, Summary, Sync, Tenure,
+    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, OwnerId, Presence, RunFilter, Summary, Sync,
+    Tenure,
 };
 use crate::error::Result;
 use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source};
@@ -54,15 +55,9 @@ pub trait Around: Send + std::marker::Sync + 'static {
         self.behind().heartbeat(owner, until).await
     }
 
-    async fn claim(
-        &self,
-        run: &RunId,
-        owner: &OwnerId,
-        dead: Option<&OwnerId>,
-        at: Timestamp,
-    ) -> Result<Claim> {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
         self.allow()?;
-        self.behind().claim(run, owner, dead, at).await
+        self.behind().claim(request).await
     }
 
     async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended> {
@@ -199,14 +194,8 @@ impl<T: Around> Journal for T {
         Around::heartbeat(self, owner, until).await
     }
 
-    async fn claim(
-        &self,
-        run: &RunId,
-        owner: &OwnerId,
-        dead: Option<&OwnerId>,
-        at: Timestamp,
-    ) -> Result<Claim> {
-        Around::claim(self, run, owner, dead, at).await
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        Around::claim(self, request).await
     }
 
     async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended> {

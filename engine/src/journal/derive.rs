@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use super::{NewRun, OwnerId, Status, Summary, Tenure, fenced};
+use super::{ClaimRequest, NewRun, OwnerId, Status, Summary, Tenure, fenced};
 use crate::error::{Error, Result};
 use crate::event::{Event, GENESIS, Record, RunId, Signal, fingerprint};
 
@@ -44,6 +44,8 @@ pub(super) enum Verdict {
         /// Until when.
         until: Timestamp,
     },
+    /// It has more records than the caller has read.
+    Moved,
     /// The run is over.
     Over,
 }
@@ -57,23 +59,25 @@ pub(super) enum Verdict {
 pub(super) fn decide_claim(
     summary: &mut Summary,
     heartbeat: Option<Timestamp>,
-    owner: &OwnerId,
-    dead: Option<&OwnerId>,
-    at: Timestamp,
+    request: &ClaimRequest,
 ) -> Result<Verdict> {
+    let ClaimRequest { owner, at, dead, seen, .. } = request;
     if summary.status.is_over() {
         return Ok(Verdict::Over);
     }
     if let (Some(by), Some(until)) = (&summary.owner, heartbeat)
         && by != owner
-        && Some(by) != dead
-        && at < until
+        && Some(by) != dead.as_ref()
+        && *at < until
     {
         return Ok(Verdict::Held { by: by.clone(), until });
     }
+    if seen.is_some_and(|seen| seen != summary.seq) {
+        return Ok(Verdict::Moved);
+    }
     let epoch = summary.epoch + 1;
     let claimed = Event::Claimed { owner: owner.as_str().to_owned(), epoch };
-    let record = chain(summary, &[claimed], at)?.remove(0);
+    let record = chain(summary, &[claimed], *at)?.remove(0);
     Ok(Verdict::Grant(record, Tenure { run: summary.id.clone(), owner: owner.clone(), epoch }))
 }
 

@@ -63,6 +63,39 @@ pub struct Tenure {
     pub epoch: u64,
 }
 
+/// What a process says that wants to drive a run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct ClaimRequest {
+    /// The run.
+    pub run: RunId,
+    /// Who wants it.
+    pub owner: OwnerId,
+    /// When.
+    pub at: Timestamp,
+    /// A process that is known, by other means than its heartbeat, to be gone.
+    pub dead: Option<OwnerId>,
+    /// The number of the last record that the process has read, if nothing may have followed.
+    pub seen: Option<u64>,
+}
+
+impl ClaimRequest {
+    /// Makes a request of a process for a run.
+    pub fn new(run: &RunId, owner: &OwnerId, at: Timestamp) -> Self {
+        ClaimRequest { run: run.clone(), owner: owner.clone(), at, dead: None, seen: None }
+    }
+
+    /// Says that a process is gone, whatever its heartbeat says.
+    pub fn dead(self, owner: &OwnerId) -> Self {
+        ClaimRequest { dead: Some(owner.clone()), ..self }
+    }
+
+    /// Wants the run only as it was read: nothing after record `seq`.
+    pub fn seen(self, seq: u64) -> Self {
+        ClaimRequest { seen: Some(seq), ..self }
+    }
+}
+
 /// What came of a claim.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Claim {
@@ -75,6 +108,8 @@ pub enum Claim {
         /// Until when its lease on the run holds, unless it renews it.
         until: Timestamp,
     },
+    /// Somebody wrote to the run after what the caller has read.
+    Moved,
     /// The run is over.
     Over,
 }
@@ -335,19 +370,14 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()>;
 
     /// Claims a run for a process that has a heartbeat. Granted when nobody drives the run, when its
-    /// owner's heartbeat is over, when its owner is `dead` (known to the caller by other means), or
-    /// when the owner is the caller. Afterwards `Event::Claimed` with a higher epoch is on the disk
-    /// and every older tenure is void.
+    /// owner's heartbeat is over, when its owner is known to be dead, or when the owner is the caller;
+    /// and then only if nothing follows the record that the caller has seen. Afterwards
+    /// `Event::Claimed` with a higher epoch is on the disk and every older tenure is void. Whatever is
+    /// not granted writes nothing.
     ///
     /// # Errors
     /// `Storage`, also when the process never had a heartbeat; `Invalid` when there is no such run.
-    async fn claim(
-        &self,
-        run: &RunId,
-        owner: &OwnerId,
-        dead: Option<&OwnerId>,
-        at: Timestamp,
-    ) -> Result<Claim>;
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim>;
 
     /// Appends events to a run in one transaction, together with all that follows from them: the
     /// run's summary, its leases and schedules. A consumed `Signalled` event removes its signal.

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use relight_engine::event::{Event, Park, Record, RunId, Schedule, Signal};
-use relight_engine::journal::{Appended, Around, Claim, Journal, NewRun, OwnerId, Sync, Tenure};
+use relight_engine::journal::{
+    Appended, Around, Claim, ClaimRequest, Journal, NewRun, OwnerId, Sync, Tenure,
+};
 use relight_engine::{Error, Result};
 use serde_json::Value;
 
@@ -207,16 +209,11 @@ impl Around for Disk {
         self.back(pass, result).await
     }
 
-    async fn claim(
-        &self,
-        run: &RunId,
-        owner: &OwnerId,
-        dead: Option<&OwnerId>,
-        at: Timestamp,
-    ) -> Result<Claim> {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        let ClaimRequest { run, owner, .. } = request;
         let pass = self.turn(format!("claim {run}")).await?;
         let state = self.state(run).await;
-        let result = self.journal.claim(run, owner, dead, at).await;
+        let result = self.journal.claim(request).await;
         if let Ok(Claim::Granted(tenure)) = &result {
             let claimed = Event::Claimed { owner: owner.as_str().to_owned(), epoch: tenure.epoch };
             self.wrote(state, tenure, &[claimed]);

@@ -37,6 +37,7 @@ promises! {
     a_run_of_a_silent_process_is_taken_over
     a_run_of_a_process_known_to_be_dead_is_taken_over_at_once
     a_claim_wants_a_run_and_a_heartbeat
+    a_run_that_went_on_is_not_claimed_by_who_has_not_read_it
     a_void_tenure_writes_nothing
     a_run_that_is_over_stays_so
     an_append_is_all_or_nothing
@@ -88,7 +89,7 @@ async fn a_run_is_driven_by_one_process_at_a_time(journal: &dyn Journal) {
     let one = claim(journal, "a", "one", 1).await;
     assert_eq!(one.epoch, 1);
     journal.heartbeat(&owner("two"), t(1000)).await.unwrap();
-    let held = journal.claim(&"a".into(), &owner("two"), None, t(2)).await.unwrap();
+    let held = journal.claim(&request("a", "two", 2)).await.unwrap();
     assert_eq!(held, Claim::Held { by: owner("one"), until: t(1000) });
     // Its own process may take it again, and voids its own older tenure with that.
     let again = claim(journal, "a", "one", 3).await;
@@ -105,21 +106,12 @@ async fn a_run_of_a_silent_process_is_taken_over(journal: &dyn Journal) {
     journal.heartbeat(&owner("one"), t(10)).await.unwrap();
     journal.heartbeat(&owner("two"), t(100)).await.unwrap();
     assert_eq!(due(journal, 9).await, Vec::<String>::new());
-    assert!(matches!(
-        journal.claim(&"a".into(), &owner("two"), None, t(9)).await.unwrap(),
-        Claim::Held { .. }
-    ));
+    assert!(matches!(journal.claim(&request("a", "two", 9)).await.unwrap(), Claim::Held { .. }));
     assert_eq!(due(journal, 10).await, ["a"]);
     journal.heartbeat(&owner("one"), t(20)).await.unwrap();
     assert_eq!(due(journal, 10).await, Vec::<String>::new());
-    assert!(matches!(
-        journal.claim(&"a".into(), &owner("two"), None, t(19)).await.unwrap(),
-        Claim::Held { .. }
-    ));
-    assert!(matches!(
-        journal.claim(&"a".into(), &owner("two"), None, t(20)).await.unwrap(),
-        Claim::Granted(_)
-    ));
+    assert!(matches!(journal.claim(&request("a", "two", 19)).await.unwrap(), Claim::Held { .. }));
+    assert!(matches!(journal.claim(&request("a", "two", 20)).await.unwrap(), Claim::Granted(_)));
     assert_eq!(due(journal, 99).await, Vec::<String>::new());
 }
 
@@ -127,17 +119,31 @@ async fn a_run_of_a_process_known_to_be_dead_is_taken_over_at_once(journal: &dyn
     journal.prepare(new_run("a"), t(0)).await.unwrap();
     claim(journal, "a", "one", 1).await;
     journal.heartbeat(&owner("two"), t(1000)).await.unwrap();
-    let other = journal.claim(&"a".into(), &owner("two"), Some(&owner("three")), t(2)).await.unwrap();
+    let other = journal.claim(&request("a", "two", 2).dead(&owner("three"))).await.unwrap();
     assert!(matches!(other, Claim::Held { .. }), "somebody else's death is no reason");
-    let granted = journal.claim(&"a".into(), &owner("two"), Some(&owner("one")), t(2)).await.unwrap();
+    let granted = journal.claim(&request("a", "two", 2).dead(&owner("one"))).await.unwrap();
     assert!(matches!(granted, Claim::Granted(Tenure { epoch: 2, .. })));
+}
+
+async fn a_run_that_went_on_is_not_claimed_by_who_has_not_read_it(journal: &dyn Journal) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let one = claim(journal, "a", "one", 1).await;
+    journal.heartbeat(&owner("two"), t(1000)).await.unwrap();
+    let two = |seen: u64| request("a", "two", 3).seen(seen);
+    assert!(matches!(journal.claim(&two(1)).await.unwrap(), Claim::Held { .. }), "who has it comes first");
+    journal.append(&one, &[parked(None)], t(2), Sync::Now).await.unwrap();
+    for seen in [0, 1, 2, 4] {
+        assert_eq!(journal.claim(&two(seen)).await.unwrap(), Claim::Moved);
+    }
+    assert_eq!(journal.records(&"a".into(), 0).await.unwrap().len(), 3, "nothing is written");
+    assert!(matches!(journal.claim(&two(3)).await.unwrap(), Claim::Granted(Tenure { epoch: 2, .. })));
 }
 
 async fn a_claim_wants_a_run_and_a_heartbeat(journal: &dyn Journal) {
     journal.prepare(new_run("a"), t(0)).await.unwrap();
-    assert_eq!(kind(journal.claim(&"a".into(), &owner("one"), None, t(1)).await), ErrorKind::Storage);
+    assert_eq!(kind(journal.claim(&request("a", "one", 1)).await), ErrorKind::Storage);
     journal.heartbeat(&owner("one"), t(10)).await.unwrap();
-    assert_eq!(kind(journal.claim(&"b".into(), &owner("one"), None, t(1)).await), ErrorKind::Invalid);
+    assert_eq!(kind(journal.claim(&request("b", "one", 1)).await), ErrorKind::Invalid);
     assert_eq!(journal.run(&"a".into()).await.unwrap().unwrap().seq, 1);
 }
 
@@ -145,8 +151,7 @@ async fn a_void_tenure_writes_nothing(journal: &dyn Journal) {
     journal.prepare(new_run("a"), t(0)).await.unwrap();
     let old = claim(journal, "a", "one", 1).await;
     journal.heartbeat(&owner("two"), t(1000)).await.unwrap();
-    let Claim::Granted(new) =
-        journal.claim(&"a".into(), &owner("two"), Some(&owner("one")), t(2)).await.unwrap()
+    let Claim::Granted(new) = journal.claim(&request("a", "two", 2).dead(&owner("one"))).await.unwrap()
     else {
         panic!("granted")
     };
@@ -167,7 +172,7 @@ async fn a_run_that_is_over_stays_so(journal: &dyn Journal) {
     journal.append(&tenure, &[succeeded()], t(2), Sync::Now).await.unwrap();
     assert_eq!(kind(journal.append(&tenure, &[note(1)], t(3), Sync::Now).await), ErrorKind::Storage);
     assert_eq!(kind(journal.append(&tenure, &[note(1)], t(3), Sync::Soon).await), ErrorKind::Storage);
-    assert_eq!(journal.claim(&"a".into(), &owner("one"), None, t(4)).await.unwrap(), Claim::Over);
+    assert_eq!(journal.claim(&request("a", "one", 4)).await.unwrap(), Claim::Over);
     let summary = journal.run(&"a".into()).await.unwrap().unwrap();
     assert_eq!(
         (summary.status, summary.seq, summary.owner, summary.wake),

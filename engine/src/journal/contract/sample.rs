@@ -8,7 +8,7 @@ use crate::event::{
     Call, Cause, Effected, Event, FORMAT, Lease, Park, Pin, Place, Prepared, Provenance, RunEnd, Schedule,
     Signal, Source, StepEnd, fingerprint,
 };
-use crate::journal::{Claim, Journal, NewRun, OwnerId, Tenure};
+use crate::journal::{Claim, ClaimRequest, Journal, NewRun, OwnerId, Tenure};
 
 pub(in crate::journal) fn t(seconds: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::new(seconds, 7)
@@ -26,10 +26,14 @@ pub(in crate::journal) async fn due(journal: &dyn Journal, now: i64) -> Vec<Stri
     journal.due(t(now), 100).await.unwrap().into_iter().map(|id| id.to_string()).collect()
 }
 
+pub(in crate::journal) fn request(run: &str, by: &str, at: i64) -> ClaimRequest {
+    ClaimRequest::new(&run.into(), &owner(by), t(at))
+}
+
 /// Claims a run for a process that lives until 1000.
 pub(in crate::journal) async fn claim(journal: &dyn Journal, run: &str, by: &str, at: i64) -> Tenure {
     journal.heartbeat(&owner(by), t(1000)).await.unwrap();
-    match journal.claim(&run.into(), &owner(by), None, t(at)).await.unwrap() {
+    match journal.claim(&request(run, by, at)).await.unwrap() {
         Claim::Granted(tenure) => tenure,
         other => panic!("the claim is granted, not {other:?}"),
     }

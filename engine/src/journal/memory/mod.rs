@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use self::state::State;
-use super::{Appended, Claim, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
+use super::{Appended, Claim, ClaimRequest, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
 use crate::error::{Error, Result};
 use crate::event::{self, Event, ForgottenLease, GENESIS, Lease, Record, RunId, Schedule, Signal, Source};
 
@@ -116,15 +116,8 @@ impl Journal for MemoryJournal {
         self.perform(Command::Heartbeat { owner: owner.clone(), until }).map(drop)
     }
 
-    async fn claim(
-        &self,
-        run: &RunId,
-        owner: &OwnerId,
-        dead: Option<&OwnerId>,
-        at: Timestamp,
-    ) -> Result<Claim> {
-        let (run, owner, dead) = (run.clone(), owner.clone(), dead.cloned());
-        match self.perform(Command::Claim { run, owner, dead, at })? {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        match self.perform(Command::Claim(request.clone()))? {
             Answer::Claim(claim) => Ok(claim),
             _ => unreachable!("a claim is answered as a claim"),
         }
@@ -249,7 +242,7 @@ impl Journal for MemoryJournal {
 enum Command {
     Prepare { run: NewRun, at: Timestamp },
     Heartbeat { owner: OwnerId, until: Timestamp },
-    Claim { run: RunId, owner: OwnerId, dead: Option<OwnerId>, at: Timestamp },
+    Claim(ClaimRequest),
     Append { tenure: Tenure, events: Vec<Event>, at: Timestamp, sync: Sync },
     Signal { run: RunId, signal: Signal, at: Timestamp },
     Forget { id: String, by: String, because: String, at: Timestamp },
@@ -264,7 +257,7 @@ impl Command {
     fn run(&self) -> Option<&RunId> {
         match self {
             Command::Prepare { run, .. } | Command::Fire { run, .. } => Some(&run.id),
-            Command::Claim { run, .. } | Command::Signal { run, .. } => Some(run),
+            Command::Claim(ClaimRequest { run, .. }) | Command::Signal { run, .. } => Some(run),
             Command::Append { tenure, .. } => Some(&tenure.run),
             Command::Heartbeat { .. }
             | Command::Forget { .. }

@@ -10,7 +10,7 @@ use crate::event::{
     Effected, Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, StepEnd, fingerprint,
 };
 use crate::journal::derive::{self, Verdict};
-use crate::journal::{Appended, Claim, NewRun, OwnerId, Summary, Tenure, unknown};
+use crate::journal::{Appended, Claim, ClaimRequest, NewRun, OwnerId, Summary, Tenure, unknown};
 
 /// Everything that a journal holds.
 #[derive(Default)]
@@ -42,9 +42,7 @@ impl State {
                 self.owners.insert(owner.clone(), *until);
                 Ok(Answer::Done)
             }
-            Command::Claim { run, owner, dead, at } => {
-                self.claim(run, owner, dead.as_ref(), *at).map(Answer::Claim)
-            }
+            Command::Claim(request) => self.claim(request).map(Answer::Claim),
             Command::Append { tenure, events, at, .. } => {
                 self.append(tenure, events, *at).map(Answer::Appended)
             }
@@ -87,20 +85,15 @@ impl State {
         Ok(true)
     }
 
-    fn claim(
-        &mut self,
-        run: &RunId,
-        owner: &OwnerId,
-        dead: Option<&OwnerId>,
-        at: Timestamp,
-    ) -> Result<Claim> {
-        if !self.owners.contains_key(owner) {
-            return Err(derive::no_heartbeat(owner));
+    fn claim(&mut self, request: &ClaimRequest) -> Result<Claim> {
+        if !self.owners.contains_key(&request.owner) {
+            return Err(derive::no_heartbeat(&request.owner));
         }
-        let line = self.lines.get_mut(run).ok_or_else(|| unknown(run))?;
+        let line = self.lines.get_mut(&request.run).ok_or_else(|| unknown(&request.run))?;
         let heartbeat = line.summary.owner.as_ref().and_then(|by| self.owners.get(by)).copied();
-        Ok(match derive::decide_claim(&mut line.summary, heartbeat, owner, dead, at)? {
+        Ok(match derive::decide_claim(&mut line.summary, heartbeat, request)? {
             Verdict::Over => Claim::Over,
+            Verdict::Moved => Claim::Moved,
             Verdict::Held { by, until } => Claim::Held { by, until },
             Verdict::Grant(record, tenure) => {
                 line.records.push(record);

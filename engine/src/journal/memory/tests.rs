@@ -52,7 +52,7 @@ async fn a_line_cut_anywhere_is_a_consistent_prefix() {
         assert_eq!(words.len(), usize::from(seq == 8), "consumed at 9, came after 7: cut after {seq}");
         // The run goes on from there.
         cut.heartbeat(&owner("new"), t(9999)).await.unwrap();
-        let claimed = cut.claim(&a, &owner("new"), None, t(2000)).await.unwrap();
+        let claimed = cut.claim(&ClaimRequest::new(&a, &owner("new"), t(2000))).await.unwrap();
         assert!(matches!(claimed, Claim::Granted(_)), "cut after {seq}");
     }
     assert_eq!(whole.truncated(&a, 0).run(&a).await.unwrap(), None);

@@ -37,7 +37,8 @@ use self::values::{Fault, Rows};
 use self::writer::{Job, Writer};
 use super::derive::{self, Verdict};
 use super::{
-    Appended, Claim, Journal, LeaseFilter, NewRun, OwnerId, Presence, RunFilter, Summary, Sync, Tenure,
+    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, OwnerId, Presence, RunFilter, Summary, Sync,
+    Tenure,
 };
 use crate::error::{Error, Result};
 use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source};
@@ -204,23 +205,18 @@ impl Journal for SqliteJournal {
         self.write(move |db| rows::put_owner(db, &owner, until)).await
     }
 
-    async fn claim(
-        &self,
-        run: &RunId,
-        owner: &OwnerId,
-        dead: Option<&OwnerId>,
-        at: Timestamp,
-    ) -> Result<Claim> {
-        let (run, owner, dead, lines) = (run.clone(), owner.clone(), dead.cloned(), self.lines.clone());
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim> {
+        let (request, lines) = (request.clone(), self.lines.clone());
         let write = move |db: &Connection| {
-            if rows::owner(db, &owner)?.is_none() {
-                return Err(Fault::Said(derive::no_heartbeat(&owner)));
+            if rows::owner(db, &request.owner)?.is_none() {
+                return Err(Fault::Said(derive::no_heartbeat(&request.owner)));
             }
-            let Stored { summary: before, mut place } = runs::known(db, &run)?;
+            let Stored { summary: before, mut place } = runs::known(db, &request.run)?;
             let heartbeat = before.owner.as_ref().map(|by| rows::owner(db, by)).transpose()?.flatten();
             let mut after = before.clone();
-            Ok(match derive::decide_claim(&mut after, heartbeat, &owner, dead.as_ref(), at)? {
+            Ok(match derive::decide_claim(&mut after, heartbeat, &request)? {
                 Verdict::Over => (Claim::Over, None),
+                Verdict::Moved => (Claim::Moved, None),
                 Verdict::Held { by, until } => (Claim::Held { by, until }, None),
                 Verdict::Grant(record, tenure) => {
                     let signalled = runs::advance(db, &mut place, &before, &mut after, &[], &[record])?;

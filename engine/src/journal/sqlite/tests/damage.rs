@@ -48,7 +48,7 @@ async fn a_damaged_row_is_an_error_that_names_it() {
             journal.leases().await.err(),
             journal.schedules().await.err(),
             journal.signals(&r1).await.err(),
-            journal.claim(&a, &owner("three"), None, t(5)).await.err(),
+            journal.claim(&ClaimRequest::new(&a, &owner("three"), t(5))).await.err(),
         ];
         let said: Vec<Error> = errors.into_iter().flatten().map(|error| place.says(error)).collect();
         assert!(said.iter().any(|error| error.message().contains(names)), "{sql}: {said:?}");
@@ -119,7 +119,7 @@ async fn a_flipped_bit_is_an_error_or_makes_no_difference() {
             noticed += usize::from(found != expected);
             // Writing on top of the damage may fail, and no more than that.
             let _ = journal.prepare(new_run("new"), t(1)).await;
-            let _ = journal.claim(&"r1".into(), &owner("two"), None, t(9)).await;
+            let _ = journal.claim(&request("r1", "two", 9)).await;
         }
     }
     assert!(tried > 300 && noticed * 2 > tried, "{noticed} of {tried} noticed");

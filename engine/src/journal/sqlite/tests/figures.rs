@@ -62,7 +62,8 @@ async fn figures() {
             let journal = &journal;
             async move {
                 let id = RunId::from(format!("p{n:06}"));
-                let Claim::Granted(tenure) = journal.claim(&id, &owner("one"), None, t(1)).await.unwrap()
+                let Claim::Granted(tenure) =
+                    journal.claim(&ClaimRequest::new(&id, &owner("one"), t(1))).await.unwrap()
                 else {
                     panic!("granted")
                 };

@@ -14,8 +14,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::error::ErrorKind;
 use crate::event::Effected;
+use crate::journal::ClaimRequest;
 use crate::journal::contract::sample::{
-    answer, both, claim, finished, kind, lease, new_run, note, owner, parked, schedule, started, succeeded, t,
+    answer, both, claim, finished, kind, lease, new_run, note, owner, parked, request, schedule, started,
+    succeeded, t,
 };
 
 struct Place {
@@ -265,7 +267,7 @@ async fn a_failure_of_one_is_not_that_of_its_neighbours() {
     let error = place.says(y.unwrap_err());
     assert!(error.message().contains("the row of run a"), "{error:?}");
     assert_eq!(journal.signals(&"a".into()).await.unwrap(), []);
-    assert_eq!(kind(journal.claim(&a.run, &a.owner, None, t(3)).await), ErrorKind::Storage);
+    assert_eq!(kind(journal.claim(&ClaimRequest::new(&a.run, &a.owner, t(3))).await), ErrorKind::Storage);
 }
 
 #[tokio::test]
@@ -416,7 +418,8 @@ async fn of_two_processes_one_wins_each_epoch() {
         for round in 1..=2 {
             let at = t(200 * (round - 1));
             let (one_is, two_is) = (owner("one"), owner("two"));
-            let (a, b) = tokio::join!(one.claim(&id, &one_is, None, at), two.claim(&id, &two_is, None, at));
+            let [first, second] = [&one_is, &two_is].map(|by| ClaimRequest::new(&id, by, at));
+            let (a, b) = tokio::join!(one.claim(&first), two.claim(&second));
             let granted =
                 [a.unwrap(), b.unwrap()].into_iter().filter(|claim| matches!(claim, Claim::Granted(_)));
             // In the second round no heartbeat holds any more, so the slower one takes over.
@@ -444,7 +447,7 @@ async fn a_process_that_was_taken_over_learns_it_in_time() {
     let old = claim(&one, "a", "one", 1).await;
     one.append(&old, &[started(1)], t(2), Sync::Now).await.unwrap();
     two.heartbeat(&owner("two"), t(100)).await.unwrap();
-    let taken = two.claim(&"a".into(), &owner("two"), Some(&owner("one")), t(3)).await.unwrap();
+    let taken = two.claim(&request("a", "two", 3).dead(&owner("one"))).await.unwrap();
     let Claim::Granted(new) = taken else { panic!("granted") };
     // Without waiting for the disk it cannot know yet; before the next intent it does.
     one.append(&old, &[note(1)], t(4), Sync::Soon).await.unwrap();
