@@ -137,6 +137,10 @@ impl Journal for Shelf {
         self.not_here()
     }
 
+    async fn signalled(&self, _: &OwnerId) -> Result<Vec<RunId>> {
+        Ok(Vec::new())
+    }
+
     async fn signals(&self, _: &RunId) -> Result<Vec<Signal>> {
         Ok(Vec::new())
     }

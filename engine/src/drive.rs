@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::error::{Error, Result};
 use crate::event::{Park, RunId};
@@ -120,6 +120,8 @@ fn pause_after(times: u32) -> Duration {
 pub(crate) struct Drive {
     /// Ends this drive alone.
     pub(crate) cancel: Cancel,
+    /// Wakes the run from a wait: a signal is there.
+    pub(crate) signalled: Notify,
     waiting: AtomicUsize,
     ended: watch::Sender<Option<Result<Driven>>>,
 }
@@ -164,6 +166,13 @@ impl Drives {
         let drive = self.table().driven.get(run).cloned();
         if let Some(drive) = drive.filter(|drive| drive.cancel.get().or(all.get()).is_some()) {
             let _ = drive.ended.subscribe().wait_for(Option::is_some).await;
+        }
+    }
+
+    /// Tells a run that is driven here that a signal waits for it.
+    pub(crate) fn signal(&self, run: &RunId) {
+        if let Some(drive) = self.table().driven.get(run) {
+            drive.signalled.notify_one();
         }
     }
 

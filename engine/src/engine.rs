@@ -220,7 +220,7 @@ impl Engine {
         }
         let value = Value::String(answer.to_owned());
         let signal = Signal::Answer { step: summary.step, value, by: by.to_owned() };
-        self.0.journal.signal(run, &signal, self.0.clock.now()).await
+        self.signal(run, &signal).await
     }
 
     /// Asks a run to end. What it deferred still runs; an operation under way is not undone.
@@ -228,7 +228,14 @@ impl Engine {
     /// # Errors
     /// `Invalid` when the run is over; `Storage`.
     pub async fn stop(&self, run: &RunId, by: &str) -> Result<()> {
-        self.0.journal.signal(run, &Signal::Stop { by: by.to_owned() }, self.0.clock.now()).await
+        self.signal(run, &Signal::Stop { by: by.to_owned() }).await
+    }
+
+    /// Leaves a signal for a run, which hears it at once when it is driven here.
+    async fn signal(&self, run: &RunId, signal: &Signal) -> Result<()> {
+        self.0.journal.signal(run, signal, self.0.clock.now()).await?;
+        self.0.drives.signal(run);
+        Ok(())
     }
 
     /// Lets a parked run go on with the text that its runbook has now, or with the `text` given.

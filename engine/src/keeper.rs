@@ -29,6 +29,11 @@ const AT_ONCE: usize = 256;
 const BATCH: usize = 1024;
 /// How long a run may wait before it is put away as a row.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same for a run whose script keeps its thread. A replay costs what the run has done so far, at
+/// every wait; seen against an hour, that is nothing.
+const KEPT_PATIENCE: Duration = Duration::from_secs(3600);
+/// How often a waiting run looks for signals by itself; the worker does that for all of them.
+const NAP: Duration = Duration::from_secs(60);
 /// How often the journal is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 /// The longest pause while the journal cannot be read.
@@ -106,6 +111,9 @@ impl Keeper {
         let mut found = Found::default();
         self.close_due(now, &mut found).await?;
         self.fire_due(now, &mut found).await?;
+        for run in self.core.journal.signalled(&self.core.owner).await? {
+            self.core.drives.signal(&run);
+        }
         let elapsed = self.core.clock.elapsed();
         let mut due = self.core.journal.due(now, BATCH).await?;
         due.extend(self.core.drives.due_again(elapsed));
@@ -123,7 +131,13 @@ impl Keeper {
             return false;
         }
         let (core, run) = (self.core.clone(), run.clone());
-        let way = Way { patience: PATIENCE, on_drop: Halt::HandBack, places };
+        let way = Way {
+            patience: PATIENCE,
+            kept_patience: KEPT_PATIENCE,
+            nap: NAP,
+            on_drop: Halt::HandBack,
+            places,
+        };
         self.driving.spawn(async move {
             let driven = core.drive(&run, way).await;
             (run, driven)

@@ -39,6 +39,9 @@ use crate::step::{Steps, Unwind};
 /// How many processes may die driving a run before it is parked rather than tried once more.
 const DEATHS: u32 = 3;
 
+/// How often a waiting run looks for signals where no worker does that for all runs together.
+const NAP: Duration = Duration::from_secs(5);
+
 /// How far driving a run came.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Driven {
@@ -58,6 +61,10 @@ pub enum Driven {
 pub(crate) struct Way {
     /// The longest wait after which the run is put away as a row.
     pub(crate) patience: Duration,
+    /// The same while its script keeps its thread: it is replayed after its next rest then.
+    pub(crate) kept_patience: Duration,
+    /// How often a run that waits looks for signals by itself.
+    pub(crate) nap: Duration,
     /// What becomes of the run when nobody waits for it any more.
     pub(crate) on_drop: Halt,
     /// The places for runs that are at work. One that only waits takes none.
@@ -67,7 +74,7 @@ pub(crate) struct Way {
 impl Way {
     /// Drives a run for somebody who waits for it.
     pub(crate) fn patient(patience: Duration) -> Self {
-        Way { patience, on_drop: Halt::Interrupt, places: None }
+        Way { patience, kept_patience: patience, nap: NAP, on_drop: Halt::Interrupt, places: None }
     }
 }
 

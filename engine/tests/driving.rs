@@ -297,7 +297,7 @@ async fn a_worker_drives_parent_and_child_and_each_step_once() {
     let bench = Bench::new()
         .standing()
         .with("parent", r#"run("child")"#)
-        .with("child", r#"wait("5m"); box::post("x"); "child""#);
+        .with("child", r#"wait("100m"); box::post("x"); "child""#);
     let engine = bench.engine();
     let mut parents = Vec::new();
     for _ in 0..8 {
@@ -305,12 +305,43 @@ async fn a_worker_drives_parent_and_child_and_each_step_once() {
     }
     for _ in 0..12 {
         keep(&engine).await;
-        bench.clock.advance(Duration::from_secs(60));
+        bench.clock.advance(Duration::from_secs(600));
     }
     for parent in &parents {
         assert_eq!(bench.status(parent).await, Status::Succeeded);
     }
     assert_eq!(bench.world.sent().len(), 8, "eight children, one request each");
+}
+
+#[tokio::test]
+async fn a_worker_does_not_replay_a_run_for_each_of_its_waits() {
+    let bench = Bench::new().with("a", r#"for n in 0..20 { wait("30m") } wait("2h"); "done""#);
+    let engine = bench.engine();
+    let run = bench.prepare(&engine, "a").await;
+    keep(&engine).await;
+    assert_eq!(bench.claims(&run).await, 1, "twenty waits, and one drive");
+    assert_eq!(bench.status(&run).await, Status::Parked, "two hours are too long");
+    bench.clock.advance(Duration::from_secs(2 * 3600));
+    keep(&engine).await;
+    assert_eq!(bench.status(&run).await, Status::Succeeded);
+}
+
+#[tokio::test]
+async fn a_run_that_waits_under_a_worker_hears_a_stop_at_its_next_look() {
+    let bench = Bench::new().standing().with("a", r#"wait("30m"); box::put("x")"#);
+    let (engine, beside) = (bench.engine(), bench.engine());
+    let run = bench.prepare(&engine, "a").await;
+    let mut keeper = Keeper::new(&engine, |_, _| {});
+    keeper.look().await.unwrap();
+    until("the run waits", || async {
+        bench.events(&run).await.iter().any(|event| matches!(event, Event::StepAccepted { .. }))
+    })
+    .await;
+    beside.stop(&run, "ada").await.unwrap();
+    keeper.look().await.unwrap();
+    keeper.settle().await;
+    assert_eq!(bench.status(&run).await, Status::Stopped, "the clock has not moved");
+    assert!(bench.world.sent().is_empty());
 }
 
 #[tokio::test]

@@ -115,6 +115,11 @@ pub trait Around: Send + std::marker::Sync + 'static {
         self.behind().signals(run).await
     }
 
+    async fn signalled(&self, owner: &OwnerId) -> Result<Vec<RunId>> {
+        self.allow()?;
+        self.behind().signalled(owner).await
+    }
+
     async fn leases(&self) -> Result<Vec<Lease>> {
         self.allow()?;
         self.behind().leases().await
@@ -240,6 +245,10 @@ impl<T: Around> Journal for T {
 
     async fn signals(&self, run: &RunId) -> Result<Vec<Signal>> {
         Around::signals(self, run).await
+    }
+
+    async fn signalled(&self, owner: &OwnerId) -> Result<Vec<RunId>> {
+        Around::signalled(self, owner).await
     }
 
     async fn leases(&self) -> Result<Vec<Lease>> {

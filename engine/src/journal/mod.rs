@@ -453,6 +453,12 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// `Storage`.
     async fn signals(&self, run: &RunId) -> Result<Vec<Signal>>;
 
+    /// Returns the runs that a process drives and for which a word waits.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn signalled(&self, owner: &OwnerId) -> Result<Vec<RunId>>;
+
     /// Returns the open leases, the first deadline first.
     ///
     /// # Errors

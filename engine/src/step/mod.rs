@@ -47,8 +47,6 @@ use crate::unrecorded::Unrecorded;
 
 /// The longest wait for which a script keeps its thread when many do.
 const KEEP_THREAD: Duration = Duration::from_secs(1);
-/// How often a waiting run looks for words from outside.
-const NAP: Duration = Duration::from_secs(5);
 
 /// How long after its record a step's request may leave. Whoever is suspended for longer asks the
 /// journal first, which refuses when another process has the run by then.
@@ -312,7 +310,8 @@ impl Steps {
         let rest = self.rest();
         while !interval.is_over(clock) {
             tokio::select! {
-                () = clock.sleep(interval.left(clock).min(NAP)) => {}
+                () = clock.sleep(interval.left(clock).min(self.way.nap)) => {}
+                () = self.drive.signalled.notified() => {}
                 () = self.until_halted() => {}
             }
             self.line().signalled = true;
@@ -571,7 +570,7 @@ impl Steps {
             }
         };
         let kept = self.core.threads.try_acquire().ok();
-        let patience = if kept.is_some() { self.way.patience } else { KEEP_THREAD };
+        let patience = if kept.is_some() { self.way.kept_patience } else { KEEP_THREAD };
         self.bridge.wait(async {
             if known {
                 return self.carry_for(step, false, patience).await;

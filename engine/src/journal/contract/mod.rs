@@ -47,6 +47,7 @@ promises! {
     a_word_is_not_lost_to_a_run_that_parks
     what_a_person_has_to_look_at_hears_only_a_stop
     a_word_to_nobody_is_refused
+    who_drives_a_run_finds_that_a_word_waits
     what_is_longest_due_comes_first
     leases_are_found_by_what_is_due_and_whose_they_are
     a_forgotten_lease_is_off_the_list_and_its_reason_kept
@@ -301,6 +302,23 @@ async fn what_a_person_has_to_look_at_hears_only_a_stop(journal: &dyn Journal) {
     assert_eq!(due(journal, 9999).await, Vec::<String>::new());
     journal.signal(&"a".into(), &Signal::Stop { by: "ann".into() }, t(5)).await.unwrap();
     assert_eq!(due(journal, 5).await, ["a"]);
+}
+
+async fn who_drives_a_run_finds_that_a_word_waits(journal: &dyn Journal) {
+    for run in ["a", "b", "c"] {
+        journal.prepare(new_run(run), t(0)).await.unwrap();
+    }
+    let mine = claim(journal, "a", "one", 1).await;
+    claim(journal, "b", "two", 1).await;
+    let stop = Signal::Stop { by: "ann".into() };
+    assert_eq!(journal.signalled(&owner("one")).await.unwrap(), []);
+    for run in ["a", "a", "b", "c"] {
+        journal.signal(&run.into(), &stop, t(2)).await.unwrap();
+    }
+    assert_eq!(journal.signalled(&owner("one")).await.unwrap(), ["a".into()]);
+    let heard = || Event::Signalled { signal: stop.clone() };
+    journal.append(&mine, &[heard(), heard()], t(3), Sync::Now).await.unwrap();
+    assert_eq!(journal.signalled(&owner("one")).await.unwrap(), []);
 }
 
 async fn a_word_to_nobody_is_refused(journal: &dyn Journal) {

@@ -192,6 +192,16 @@ impl Journal for MemoryJournal {
         self.perform(Command::Signal { run: run.clone(), signal: signal.clone(), at }).map(drop)
     }
 
+    async fn signalled(&self, owner: &OwnerId) -> Result<Vec<RunId>> {
+        let inner = self.lock();
+        let heard = inner
+            .state
+            .lines
+            .iter()
+            .filter(|(_, line)| line.summary.owner.as_ref() == Some(owner) && !line.signals.is_empty());
+        Ok(heard.map(|(run, _)| run.clone()).collect())
+    }
+
     async fn signals(&self, run: &RunId) -> Result<Vec<Signal>> {
         Ok(self.lock().state.lines.get(run).map(|line| line.signals.clone()).unwrap_or_default())
     }

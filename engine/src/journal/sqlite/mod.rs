@@ -285,6 +285,10 @@ impl Journal for SqliteJournal {
         self.write(move |db| rows::add_signal(db, &run, &signal, at)).await
     }
 
+    async fn signalled(&self, owner: &OwnerId) -> Result<Vec<RunId>> {
+        self.glance(|db| rows::signalled(db, owner)).await
+    }
+
     async fn signals(&self, run: &RunId) -> Result<Vec<Signal>> {
         self.glance(|db| rows::signals(db, run)).await
     }

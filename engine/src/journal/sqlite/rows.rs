@@ -96,6 +96,13 @@ pub(super) fn consume(db: &Connection, id: &RunId, event: &Event) -> Rows<()> {
     Ok(())
 }
 
+/// Returns the runs of a process for which a word waits.
+pub(super) fn signalled(db: &Connection, owner: &OwnerId) -> Rows<Vec<RunId>> {
+    db.prepare_cached("SELECT DISTINCT run FROM signals JOIN runs ON id = run WHERE owner = ?1 ORDER BY run")?
+        .query_and_then([owner.as_str()], |row| column::<String>(row, 0, &"a signal").map(RunId::from))?
+        .collect()
+}
+
 fn numbered_signals(db: &Connection, id: &RunId) -> Rows<Vec<(i64, Signal)>> {
     let what = format!("a word for run {id}");
     let mut statement = db.prepare_cached("SELECT n, body, sum FROM signals WHERE run = ?1 ORDER BY n")?;
