@@ -10,8 +10,8 @@ use relight_stdlib::{Azure, Dialer};
 use serde_json::Value;
 
 use crate::config::{Config, KnownCloud};
-use crate::lab::Card;
-use crate::terminal::variable;
+use crate::environment::variable;
+use crate::lab::LabFile;
 
 /// The variable that `az` uses for the resource group of commands that name none.
 pub(crate) const GROUP: &str = "AZURE_DEFAULTS_GROUP";
@@ -50,13 +50,13 @@ pub(crate) async fn reach(config: &Config) -> Result<Azure> {
 /// Returns a lab as Azure.
 ///
 /// # Errors
-/// `Invalid` when the lab's card cannot be used.
-pub(crate) fn in_lab(card: &Card) -> Result<Azure> {
-    let (cloud, credential) = card.cloud()?;
+/// `Invalid` when the lab's file cannot be used.
+pub(crate) fn in_lab(file: &LabFile) -> Result<Azure> {
+    let (cloud, credential) = file.cloud()?;
     Ok(Azure {
-        arm: Arm::builder(cloud, credential).clock(Arc::new(card.clock.clock())).build()?,
-        subscription: Some(card.descriptor.subscription.clone()),
-        group: Some(card.descriptor.resource_group.clone()),
+        arm: Arm::builder(cloud, credential).clock(Arc::new(file.clock.clock())).build()?,
+        subscription: Some(file.descriptor.subscription.clone()),
+        group: Some(file.descriptor.resource_group.clone()),
         dial: Dialer::direct(),
     })
 }

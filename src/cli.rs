@@ -1,12 +1,16 @@
 //! The arguments. Doc comments are the help pages: imperative, no full stop.
 
-use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use relight_engine::Error;
+
+use crate::args::Global;
 use crate::commands::{
     check, completions, docs, doctor, lab, leases, list, new, run, runs, schedule, serve, show,
 };
+use crate::exit::Result;
 use crate::terminal;
 
 /// Run durable runbooks for Azure Local and Azure Arc
@@ -30,35 +34,6 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What every command understands.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Everywhere")]
-pub(crate) struct Global {
-    /// Use the local lab instead of Azure: one of its own, or a running `relight lab` through its FILE
-    #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, require_equals = true)]
-    pub(crate) lab: Option<Option<PathBuf>>,
-
-    /// Let the lab's time pass N times faster than real time [default: 60]
-    #[arg(long, global = true, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) lab_speed: Option<u32>,
-
-    /// Switch a fault of the lab on, such as `reply-lost` or `throttled=3`
-    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
-    pub(crate) lab_fault: Vec<String>,
-
-    /// Look for runbooks in this folder first
-    #[arg(long, global = true, value_name = "DIR", env = "RELIGHT_LIBRARY", hide_env = true)]
-    pub(crate) library: Option<PathBuf>,
-
-    /// Read this configuration file
-    #[arg(long, global = true, value_name = "FILE", env = "RELIGHT_CONFIG", hide_env = true)]
-    pub(crate) config: Option<PathBuf>,
-
-    /// Say on standard error what is done; twice to say more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-}
-
 /// One command, one file in `commands/`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -77,6 +52,18 @@ pub(crate) enum Command {
     Completions(completions::Completions),
 }
 
+impl Cli {
+    /// Returns how much is said on standard error.
+    pub(crate) fn verbose(&self) -> u8 {
+        self.global.verbose
+    }
+
+    /// Returns whether the command goes on until somebody ends it.
+    pub(crate) fn is_service(&self) -> bool {
+        matches!(self.command, Command::Serve(_) | Command::Lab(_))
+    }
+}
+
 /// Parses the arguments, or prints help or what is wrong with them and exits with 0 or 2.
 pub(crate) fn parse() -> Cli {
     let matches = command().try_get_matches().unwrap_or_else(|wrong| match wrong.use_stderr() {
@@ -90,31 +77,47 @@ pub(crate) fn parse() -> Cli {
     Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit())
 }
 
+/// How long what is left of a command may take to end.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// Carries a command out.
+pub(crate) fn run(cli: Cli) -> Result {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Run(run) => wait(run.run(&global)),
+        Command::List(list) => list.run(&global),
+        Command::Show(show) => show.run(&global),
+        Command::Check(check) => check.run(&global),
+        Command::Docs(docs) => docs.run(&global),
+        Command::New(new) => new.run(&global),
+        Command::Runs(runs) => wait(runs.run(&global)),
+        Command::Leases(leases) => wait(leases.run(&global)),
+        Command::Schedule(schedule) => wait(schedule.run(&global)),
+        Command::Serve(serve) => wait(serve.run(&global)),
+        Command::Lab(lab) => wait(lab.run(&global)),
+        Command::Doctor(doctor) => wait(doctor.run(&global)),
+        Command::Completions(completions) => completions.run(self::command()),
+    }
+}
+
+/// Runs a command that waits for something. The others start faster without all this.
+fn wait(command: impl Future<Output = Result>) -> Result {
+    // What speaks TLS without being told how must find a provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::storage("failed to start the program's threads").because(e))?;
+    let ended = runtime.block_on(command);
+    // Tasks let go of the journal, which closes its file; a thread that waits for a person's answer
+    // must not keep the program.
+    runtime.shutdown_timeout(LAST_WORDS);
+    ended
+}
+
 /// Returns the whole command, for parsing and for completions.
 pub(crate) fn command() -> clap::Command {
     Cli::command()
-}
-
-/// A `NAME=VALUE` on the command line.
-#[derive(Clone, Debug)]
-pub(crate) struct Assignment {
-    /// The parameter.
-    pub(crate) name: String,
-    /// Its value, as written.
-    pub(crate) value: String,
-}
-
-impl std::str::FromStr for Assignment {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
-            Some((name, value)) if !name.is_empty() => {
-                Ok(Assignment { name: name.to_owned(), value: value.to_owned() })
-            }
-            _ => Err("a parameter is written NAME=VALUE, such as vm=web-01".to_owned()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use relight_engine::event::Event;
 use relight_engine::journal::{Appended, Around, Claim, ClaimRequest, Journal, NewRun, Sync, Tenure};
 use relight_engine::{Error, Result};
 
+use crate::environment::variable;
 use crate::platform;
-use crate::terminal::variable;
 
 const VARIABLE: &str = "RELIGHT_CRASH_AFTER_RECORD";
 

@@ -25,14 +25,14 @@ pub(crate) const SPEED: u32 = 60;
 const BEAT: Duration = Duration::from_millis(200);
 
 /// The file by which a lab is found.
-pub(crate) const CARD: &str = "lab.json";
+pub(crate) const LAB_FILE: &str = "lab.json";
 
 /// The file that whoever runs a lab holds locked.
 const LOCK: &str = "lab.lock";
 
 /// What another process needs to use a lab, and the next one to go on with it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Card {
+pub(crate) struct LabFile {
     /// Where it is and how to sign in.
     pub(crate) descriptor: Descriptor,
     /// Its time.
@@ -59,8 +59,8 @@ impl Time {
     }
 }
 
-impl Card {
-    /// Reads the card of a lab.
+impl LabFile {
+    /// Reads the file of a lab.
     ///
     /// # Errors
     /// `Invalid` when there is none or it cannot be read.
@@ -84,7 +84,7 @@ impl Card {
     /// Returns the lab as a cloud, and how to sign in there.
     ///
     /// # Errors
-    /// `Invalid` when the card's address is none.
+    /// `Invalid` when the file's address is none.
     pub(crate) fn cloud(&self) -> Result<(Cloud, Credential)> {
         let Descriptor { url, ca_pem, tenant, client_id, client_secret, .. } = &self.descriptor;
         let mut cloud = Cloud::public();
@@ -143,7 +143,7 @@ pub(crate) fn faults(names: &[String]) -> Result<Vec<Fault>> {
 /// A lab that this process runs.
 pub(crate) struct OwnLab {
     lab: Lab,
-    card: Card,
+    file: LabFile,
     path: PathBuf,
     beating: JoinHandle<()>,
     _lock: File,
@@ -154,7 +154,7 @@ pub(crate) enum Found {
     /// It runs in this process.
     Own(Box<OwnLab>),
     /// Another process serves it already.
-    Served(Box<Card>),
+    Served(Box<LabFile>),
 }
 
 impl OwnLab {
@@ -167,19 +167,19 @@ impl OwnLab {
             Error::storage(format!("failed to use the lab's folder {}", folder.display())).because(e)
         };
         platform::make_private_folder(folder).map_err(failed)?;
-        let path = folder.join(CARD);
-        let before = path.is_file().then(|| Card::read(&path)).transpose()?;
+        let path = folder.join(LAB_FILE);
+        let before = path.is_file().then(|| LabFile::read(&path)).transpose()?;
         let lock = File::create(folder.join(LOCK)).map_err(failed)?;
         if lock.try_lock().is_err() {
             return match before {
-                Some(card) if card.serves && !options.serves => Ok(Found::Served(Box::new(card))),
+                Some(file) if file.serves && !options.serves => Ok(Found::Served(Box::new(file))),
                 _ => Err(Error::invalid(format!("another process runs the lab in {}", folder.display()))
                     .hint("let both share one: start `relight lab` and leave it running, then use --lab as before")),
             };
         }
         let began = Timestamp::now();
-        let speed = options.speed.or(before.as_ref().map(|card| card.clock.speed)).unwrap_or(SPEED);
-        let origin = before.as_ref().map_or(began, |card| card.clock.until);
+        let speed = options.speed.or(before.as_ref().map(|file| file.clock.speed)).unwrap_or(SPEED);
+        let origin = before.as_ref().map_or(began, |file| file.clock.until);
         let clock = ScaledClock { origin, began, speed };
         let config = LabConfig {
             seed: options.seed,
@@ -192,25 +192,25 @@ impl OwnLab {
         };
         let lab = Lab::start(config).await.map_err(not_started)?;
         let time = Time { origin, began, speed, until: horizon(clock) };
-        let card = Card { descriptor: lab.descriptor(), clock: time, serves: options.serves };
-        card.write(&path)?;
-        let beating = tokio::spawn(beat(card.clone(), path.clone()));
-        Ok(Found::Own(Box::new(OwnLab { lab, card, path, beating, _lock: lock })))
+        let file = LabFile { descriptor: lab.descriptor(), clock: time, serves: options.serves };
+        file.write(&path)?;
+        let beating = tokio::spawn(beat(file.clone(), path.clone()));
+        Ok(Found::Own(Box::new(OwnLab { lab, file, path, beating, _lock: lock })))
     }
 
     /// Returns what others need to use it.
-    pub(crate) fn card(&self) -> &Card {
-        &self.card
+    pub(crate) fn file(&self) -> &LabFile {
+        &self.file
     }
 
     /// Stops it, and writes down how late it is.
     pub(crate) async fn stop(mut self) {
         self.beating.abort();
         self.lab.stop().await;
-        self.card.clock.until = self.card.clock.clock().now();
-        self.card.serves = false;
+        self.file.clock.until = self.file.clock.clock().now();
+        self.file.serves = false;
         // The last beat holds when this fails.
-        let _ = self.card.write(&self.path);
+        let _ = self.file.write(&self.path);
     }
 }
 
@@ -241,11 +241,11 @@ fn horizon(clock: ScaledClock) -> Timestamp {
 }
 
 /// Writes the time down, again and again.
-async fn beat(mut card: Card, path: PathBuf) {
+async fn beat(mut file: LabFile, path: PathBuf) {
     loop {
         tokio::time::sleep(BEAT).await;
-        card.clock.until = horizon(card.clock.clock());
-        if let Err(error) = card.write(&path) {
+        file.clock.until = horizon(file.clock.clock());
+        if let Err(error) = file.write(&path) {
             tracing::warn!("{error:?}");
         }
     }

@@ -6,15 +6,19 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod args;
 mod azure;
 mod cli;
 mod commands;
 mod config;
 #[cfg(debug_assertions)]
 mod drill;
+mod environment;
 mod exit;
+mod format;
 mod interrupt;
 mod lab;
+mod logging;
 mod memory;
 mod platform;
 mod report;
@@ -24,13 +28,12 @@ mod serving;
 mod setup;
 mod terminal;
 mod visible;
-mod words;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = cli::parse();
-    terminal::log(&cli);
-    let ended = commands::run(cli);
+    logging::begin(cli.verbose(), cli.is_service());
+    let ended = cli::run(cli);
     exit::Exit::of(ended).into()
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::terminal::variable;
+use crate::environment::variable;
 
 /// Returns the folder in which this system keeps a program's state, if the user has one. It stays on this machine.
 pub(crate) fn state_folder() -> Option<PathBuf> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use relight_engine::clock::Interval;
 use relight_engine::{Engine, Error, Failure, OpenLease, Result};
 
-use crate::words::{WHOLE, brief, relative};
+use crate::format::{WHOLE, brief, relative};
 
 /// How often the leases are looked at.
 const LOOK: Duration = Duration::from_secs(30);

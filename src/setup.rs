@@ -13,12 +13,12 @@ use relight_engine::{Engine, EngineBuilder, Error, Library, Result};
 use relight_lab::Scope;
 use relight_stdlib::Azure;
 
+use crate::args::Global;
 use crate::azure::{self, GROUP, SUBSCRIPTION};
-use crate::cli::Global;
 use crate::config::Config;
-use crate::lab::{self, Card, Found, OwnLab};
+use crate::environment::variable;
+use crate::lab::{self, Found, LabFile, OwnLab};
 use crate::report::{Audience, Reporter};
-use crate::terminal::variable;
 use crate::{memory, platform, runbooks, secrets};
 
 /// Where this user keeps things, and what was chosen on the command line.
@@ -95,7 +95,7 @@ impl Home {
         match &self.global.lab {
             None => String::new(),
             Some(None) => " --lab".to_owned(),
-            Some(Some(file)) => format!(" --lab={}", crate::words::quoted(&file.to_string_lossy())),
+            Some(Some(file)) => format!(" --lab={}", crate::format::quoted(&file.to_string_lossy())),
         }
     }
 
@@ -130,23 +130,23 @@ impl Home {
         }
     }
 
-    /// Returns the lab's card, if there is one already.
-    fn card(&self) -> Result<Option<Card>> {
+    /// Returns the lab's file, if there is one already.
+    fn file(&self) -> Result<Option<LabFile>> {
         match &self.global.lab {
             None => Ok(None),
-            Some(Some(file)) => Card::read(file).map(Some),
+            Some(Some(file)) => LabFile::read(file).map(Some),
             Some(None) => {
-                let path = self.state()?.join(lab::CARD);
-                path.is_file().then(|| Card::read(&path)).transpose()
+                let path = self.state()?.join(lab::LAB_FILE);
+                path.is_file().then(|| LabFile::read(&path)).transpose()
             }
         }
     }
 
     /// Returns where the lab's world lies, also before there is one.
     fn scope(&self) -> Result<Option<Scope>> {
-        Ok(match (self.is_lab(), self.card()?) {
+        Ok(match (self.is_lab(), self.file()?) {
             (false, _) => None,
-            (true, Some(card)) => Some(card.descriptor.scope()),
+            (true, Some(file)) => Some(file.descriptor.scope()),
             (true, None) => Some(lab::scope_of_new()),
         })
     }
@@ -172,9 +172,9 @@ impl Home {
     /// # Errors
     /// `Storage` when the journal cannot be opened.
     pub(crate) fn offline_engine(&self) -> Result<Engine> {
-        let card = self.card()?;
-        let scope = card.as_ref().map(|card| card.descriptor.scope());
-        self.offline_engine_over(card, scope)
+        let file = self.file()?;
+        let scope = file.as_ref().map(|file| file.descriptor.scope());
+        self.offline_engine_over(file, scope)
     }
 
     /// Opens the journal, to write runs down that somebody else drives. Reaches no cloud.
@@ -182,16 +182,16 @@ impl Home {
     /// # Errors
     /// As [`offline_engine`](Self::offline_engine).
     pub(crate) fn offline_engine_for_new_runs(&self) -> Result<Engine> {
-        self.offline_engine_over(self.card()?, self.scope()?)
+        self.offline_engine_over(self.file()?, self.scope()?)
     }
 
-    fn offline_engine_over(&self, card: Option<Card>, scope: Option<Scope>) -> Result<Engine> {
-        let clock: Arc<dyn Clock> = match &card {
+    fn offline_engine_over(&self, file: Option<LabFile>, scope: Option<Scope>) -> Result<Engine> {
+        let clock: Arc<dyn Clock> = match &file {
             None => Arc::new(SystemClock),
-            Some(card) if lab::is_asleep(&self.lab_folder()?) => {
-                Arc::new(SteppedClock::new(card.clock.until))
+            Some(file) if lab::is_asleep(&self.lab_folder()?) => {
+                Arc::new(SteppedClock::new(file.clock.until))
             }
-            Some(card) => Arc::new(card.clock.clock()),
+            Some(file) => Arc::new(file.clock.clock()),
         };
         let builder = self.builder(&azure::nowhere()?, scope)?;
         builder.clock(clock).journal(open(&self.state()?)?).build()
@@ -204,30 +204,30 @@ impl Home {
     /// `Invalid` when the lab cannot be used.
     pub(crate) async fn connect(self, audience: Audience) -> Result<Session> {
         let state = self.state()?;
-        let (own, card) = match (&self.global.lab, lab::faults(&self.global.lab_fault)?) {
+        let (own, file) = match (&self.global.lab, lab::faults(&self.global.lab_fault)?) {
             (None, _) => (None, None),
             (Some(None), faults) => {
                 let options = lab::Options { speed: self.global.lab_speed, ..lab::Options::new(faults) };
                 match OwnLab::start(&state, options).await? {
                     Found::Own(own) => (Some(*own), None),
-                    Found::Served(card) => (None, Some(self.shared(*card)?)),
+                    Found::Served(file) => (None, Some(self.shared(*file)?)),
                 }
             }
-            (Some(Some(file)), _) => (None, Some(self.shared(Card::read(file)?)?)),
+            (Some(Some(file)), _) => (None, Some(self.shared(LabFile::read(file)?)?)),
         };
-        let card = own.as_ref().map(|own| own.card().clone()).or(card);
-        let clock: Arc<dyn Clock> = match &card {
-            Some(card) => Arc::new(card.clock.clock()),
+        let file = own.as_ref().map(|own| own.file().clone()).or(file);
+        let clock: Arc<dyn Clock> = match &file {
+            Some(file) => Arc::new(file.clock.clock()),
             None => Arc::new(SystemClock),
         };
-        let azure = match &card {
-            Some(card) => azure::in_lab(card)?,
+        let azure = match &file {
+            Some(file) => azure::in_lab(file)?,
             None => azure::chosen(&self.config).await?,
         };
         let journal = open(&state)?;
         let reporter = Reporter::new(audience, clock.clone());
         let engine = self
-            .builder(&azure, card.as_ref().map(|card| card.descriptor.scope()))?
+            .builder(&azure, file.as_ref().map(|file| file.descriptor.scope()))?
             .journal(journal)
             .clock(clock)
             .observer(reporter.observer())
@@ -235,12 +235,12 @@ impl Home {
         Ok(Session { engine, reporter, home: self, lab: own })
     }
 
-    /// Returns the card of a lab that others use too, unless something about it was to be different.
-    fn shared(&self, card: Card) -> Result<Card> {
+    /// Returns the file of a lab that others use too, unless something about it was to be different.
+    fn shared(&self, file: LabFile) -> Result<LabFile> {
         let wishes =
-            !self.global.lab_fault.is_empty() || self.global.lab_speed.is_some_and(|s| s != card.clock.speed);
+            !self.global.lab_fault.is_empty() || self.global.lab_speed.is_some_and(|s| s != file.clock.speed);
         match wishes {
-            false => Ok(card),
+            false => Ok(file),
             true => {
                 Err(Error::invalid("the faults and the speed of a lab that is served are not chosen here")
                     .hint("give --fault and --speed to `relight lab`"))

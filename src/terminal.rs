@@ -1,19 +1,16 @@
-//! What is known about the terminal, errors as reports, and diagnostics.
+//! What is known about the terminal, and errors as reports.
 
 use std::fmt;
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use relight_engine::{Error, ErrorCode};
 use textwrap::{WordSeparator, WordSplitter};
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::prelude::*;
 
-use crate::cli::{Cli, Command};
+use crate::environment::variable;
+use crate::format::wrapped;
 use crate::platform;
-use crate::visible::{Log, Visible, hung, one_line, visible};
-use crate::words::wrapped;
+use crate::visible::{Visible, hung, one_line, visible};
 
 /// The widest text that is still easy to read.
 const WIDEST: usize = 100;
@@ -67,11 +64,6 @@ impl Look {
 pub(crate) enum Mark {
     Done,
     Failed,
-}
-
-/// Returns the value of an environment variable that is not empty.
-pub(crate) fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Returns how many characters a line of text should have at most.
@@ -247,34 +239,6 @@ impl Diagnostic for Shown {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         (!self.labels.is_empty()).then(|| Box::new(self.labels.iter().cloned()) as _)
     }
-}
-
-/// Begins to write diagnostics to standard error, when they are wanted.
-///
-/// `serve` always wants them: there they are the only sign of life.
-pub(crate) fn log(cli: &Cli) {
-    let chosen = variable("RELIGHT_LOG").or_else(|| variable("RUST_LOG"));
-    let default = match (cli.global.verbose, &cli.command) {
-        (0, Command::Serve(_) | Command::Lab(_)) => "info,hyper=warn",
-        (0, _) if chosen.is_none() => return,
-        (0 | 1, _) => "relight=info,relight_engine=info,relight_stdlib=info,relight_lab=info",
-        (_, _) => "relight=debug,relight_engine=debug,relight_stdlib=debug,relight_lab=debug",
-    };
-    let wanted: Option<Targets> = chosen.and_then(|chosen| chosen.parse().ok());
-    let filter = wanted.or_else(|| default.parse().ok()).unwrap_or_default();
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(|| Log(io::stderr()))
-        .with_ansi(false)
-        .with_target(false);
-    let subscriber = tracing_subscriber::registry().with(lines).with(filter);
-    LOGGING.store(subscriber.try_init().is_ok(), Ordering::Relaxed);
-}
-
-static LOGGING: AtomicBool = AtomicBool::new(false);
-
-/// Returns whether diagnostics are written, which would tear a progress bar apart.
-pub(crate) fn is_logging() -> bool {
-    LOGGING.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]

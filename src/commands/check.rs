@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Args;
 use relight_engine::{Engine, Library};
 
-use crate::cli::Global;
+use crate::args::Global;
 use crate::exit::{Exit, Result};
 use crate::setup::Home;
 use crate::terminal;

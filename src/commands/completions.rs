@@ -5,7 +5,6 @@ use std::io::Write;
 use clap::Args;
 use clap_complete::Shell;
 
-use crate::cli;
 use crate::exit::{Exit, Result};
 use crate::terminal;
 
@@ -19,9 +18,9 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(self) -> Result {
+    pub(crate) fn run(self, mut command: clap::Command) -> Result {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut cli::command(), "relight", &mut script);
+        clap_complete::generate(self.shell, &mut command, "relight", &mut script);
         terminal::out().write_all(&script)?;
         Ok(Exit::Done)
     }

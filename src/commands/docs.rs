@@ -5,11 +5,11 @@ use std::io::Write;
 use clap::Args;
 use relight_engine::{Declaration, Error, Field, Redo};
 
-use crate::cli::Global;
+use crate::args::Global;
 use crate::exit::{Exit, Result};
+use crate::format::{Table, wrapped};
 use crate::setup::Home;
 use crate::terminal;
-use crate::words::{Table, wrapped};
 
 /// Show what scripts can call
 #[derive(Args, Debug)]

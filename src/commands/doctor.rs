@@ -7,15 +7,16 @@ use clap::Args;
 use relight_engine::{Error, Result as EngineResult};
 use relight_stdlib::azure::Credential;
 
+use crate::args::Global;
 use crate::azure::{self, SUBSCRIPTION};
-use crate::cli::Global;
+use crate::environment::variable;
 use crate::exit::{Exit, Result};
+use crate::format::{brief, moment, when};
 use crate::platform;
 use crate::report::Audience;
 use crate::serving::is_served;
 use crate::setup::{self, Home};
-use crate::terminal::{self, variable};
-use crate::words::{brief, moment, when};
+use crate::terminal;
 
 /// How long signing in and reaching the cloud may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -104,7 +105,7 @@ fn state(home: &Home) -> Found {
         Ok(match platform::is_open_to_others(&state).unwrap_or(false) {
             true => Found::Warn(
                 format!("{shown} can be entered by others"),
-                format!("chmod 700 {}", crate::words::quoted(&shown)),
+                format!("chmod 700 {}", crate::format::quoted(&shown)),
             ),
             false => Found::Ok(shown),
         })

@@ -10,12 +10,13 @@ use relight_engine::event::{Lease, Park, RunEnd, WrittenFile};
 use relight_engine::{Driven, Engine, RunId, recorded};
 use serde_json::Value;
 
+use super::{advice, which};
 use crate::exit::{Exit, Result};
+use crate::format::{Table, in_local_time, plain, relative, when};
 use crate::interrupt::{Interrupts, Means};
 use crate::report::Reporter;
 use crate::setup::Session;
 use crate::visible::hung;
-use crate::words::{Table, in_local_time, plain, relative, when};
 use crate::{platform, terminal};
 
 /// Who answers questions.
@@ -175,7 +176,7 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
                     }
                 }
                 Park::Mistake { mend_by, .. } => {
-                    super::runs::tell_mistake(id, mend_by.map(|by| relative(now, by)), &place);
+                    advice::tell_mistake(id, mend_by.map(|by| relative(now, by)), &place);
                 }
                 _ => {
                     let is_ours = matches!(park, Park::Interrupted | Park::HandedBack);
@@ -267,7 +268,7 @@ async fn tell_what_is_open(session: &Session, run: &RunId) -> Result<()> {
         terminal::say(format!("Requires `relight serve{place}`; overdue actions run when it starts."));
     }
     for lease in &leases {
-        let id = crate::commands::leases::short(&session.engine, lease).await?;
+        let id = which::short(&session.engine, lease).await?;
         terminal::say(format!("Close it now: relight leases close {id}{place}"));
     }
     Ok(())

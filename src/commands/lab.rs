@@ -7,9 +7,9 @@ use clap::Args;
 use relight_engine::Error;
 use relight_lab::WorldName;
 
-use crate::cli::Global;
+use crate::args::Global;
 use crate::exit::{Exit, Result};
-use crate::lab::{self, CARD, Found, Options, OwnLab};
+use crate::lab::{self, Found, LAB_FILE, Options, OwnLab};
 use crate::setup::Home;
 use crate::{platform, terminal};
 
@@ -65,14 +65,14 @@ impl LabServer {
             Found::Own(lab) => lab,
             Found::Served(_) => return Err(Error::invalid("another process serves this lab").into()),
         };
-        let card = lab.card();
-        let about = &card.descriptor;
-        let file = dir.join(CARD);
+        let saved = lab.file();
+        let about = &saved.descriptor;
+        let file = dir.join(LAB_FILE);
         // A program that waits for this line finds everything in the file.
         writeln!(terminal::out(), "{}", file.display())?;
         let lab_flag = match self.dir {
             None => "--lab".to_owned(),
-            Some(_) => format!("--lab={}", crate::words::quoted(&file.to_string_lossy())),
+            Some(_) => format!("--lab={}", crate::format::quoted(&file.to_string_lossy())),
         };
         terminal::say(format!(
             "The lab is at {url}; a minute passes in {second:.1} s. Ctrl-C ends it.\n\n\
@@ -87,10 +87,10 @@ impl LabServer {
              az login --service-principal --tenant {tenant} --username {client} --password '{secret}'\n  \
              az rest --url '{url}/subscriptions?api-version=2022-12-01'",
             url = about.url,
-            second = 60.0 / f64::from(card.clock.speed),
-            ca = crate::words::quoted(&dir.join("world").join("ca.pem").to_string_lossy()),
+            second = 60.0 / f64::from(saved.clock.speed),
+            ca = crate::format::quoted(&dir.join("world").join("ca.pem").to_string_lossy()),
             // A sign-in of one's own stays untouched, and nobody asks the public login host about the lab.
-            azure = crate::words::quoted(&dir.join("azure").to_string_lossy()),
+            azure = crate::format::quoted(&dir.join("azure").to_string_lossy()),
             tenant = about.tenant,
             client = about.client_id,
             secret = about.client_secret,

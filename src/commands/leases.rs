@@ -8,12 +8,13 @@ use relight_engine::{Engine, Error, OpenLease};
 use serde_json::{Value, json};
 
 use super::foreground::{self, Answers};
-use crate::cli::Global;
+use super::which::short;
+use crate::args::Global;
 use crate::exit::{Exit, Result};
+use crate::format::{Table, when};
 use crate::report::Audience;
 use crate::serving::{attempts, is_served};
 use crate::setup::Home;
-use crate::words::{Table, when};
 use crate::{platform, terminal};
 
 /// See what is open, and close it
@@ -137,12 +138,6 @@ impl List {
         }
         Ok(exit)
     }
-}
-
-/// Returns how people call a lease: the run that opened it, as short as can be, and the step.
-pub(super) async fn short(engine: &Engine, lease: &Lease) -> relight_engine::Result<String> {
-    let run = engine.shortest(&lease.run).await?;
-    Ok(lease.id.replacen(lease.run.as_str(), &run, 1))
 }
 
 /// Returns the lease of an id, of the beginning of one, of a short one, or the newest.

@@ -5,11 +5,11 @@ use std::io::Write;
 use clap::Args;
 use relight_engine::Error;
 
-use crate::cli::Global;
+use crate::args::Global;
 use crate::exit::{Exit, Result};
+use crate::format::{Table, brief};
 use crate::setup::Home;
 use crate::terminal;
-use crate::words::{Table, brief};
 
 /// List the runbooks
 ///

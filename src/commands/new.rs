@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use clap::Args;
 use relight_engine::Error;
 
-use crate::cli::Global;
+use crate::args::Global;
 use crate::exit::{Exit, Result};
 use crate::setup::Home;
 use crate::terminal;

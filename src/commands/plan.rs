@@ -2,8 +2,8 @@
 
 use relight_engine::{Changes, Nested, PlannedCall};
 
+use crate::format::Table;
 use crate::report::is_silent;
-use crate::words::Table;
 
 /// Returns one line for each call, and one more about it where it is `explained`.
 pub(super) fn lines(runbook: &str, calls: &[PlannedCall], explained: bool) -> Vec<String> {

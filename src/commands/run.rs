@@ -7,13 +7,14 @@ use relight_engine::{Changes, Plan, RunRequest};
 use serde_json::json;
 
 use super::foreground::{self, Answers};
-use super::{plan, request};
-use crate::cli::{Assignment, Global};
+use super::plan;
+use super::request::request;
+use crate::args::{Assignment, Global};
 use crate::exit::{Exit, Result};
+use crate::format::assignments;
 use crate::report::Audience;
 use crate::setup::Home;
 use crate::terminal;
-use crate::words::assignments;
 
 /// Run a runbook
 ///

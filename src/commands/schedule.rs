@@ -9,12 +9,12 @@ use relight_engine::schedule::Repeat;
 use relight_engine::{Error, Span};
 use serde_json::{Map, Value};
 
-use super::request;
-use crate::cli::{Assignment, Global};
+use super::request::request;
+use crate::args::{Assignment, Global};
 use crate::exit::{Exit, Result};
+use crate::format::{Table, assignments, when};
 use crate::setup::Home;
 use crate::terminal;
-use crate::words::{Table, assignments, when};
 
 /// Run runbooks later, or again and again, while `relight serve` runs
 #[derive(Args, Debug)]

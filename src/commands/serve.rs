@@ -3,7 +3,7 @@
 use clap::Args;
 use relight_engine::keeper::Keeper;
 
-use crate::cli::Global;
+use crate::args::Global;
 use crate::exit::{Exit, Result};
 use crate::interrupt::{Interrupts, Means};
 use crate::report::Audience;

@@ -6,12 +6,12 @@ use clap::Args;
 use relight_engine::{Param, Runbook};
 
 use super::plan;
-use crate::cli::Global;
+use crate::args::Global;
 use crate::exit::{Exit, Result};
+use crate::format::{Table, plain, wrapped};
 use crate::setup::Home;
 use crate::terminal;
 use crate::visible::one_line;
-use crate::words::{Table, plain, wrapped};
 
 /// Show what a runbook does, what it may touch and which parameters it takes
 #[derive(Args, Debug)]

@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use relight_engine::clock::Clock;
 use relight_engine::replay::History;
 
-use super::Known;
+use super::known::Known;
 use super::narrator::{Key, Told};
 use super::screen::Screen;
+use crate::format::{between, fitted, length};
 use crate::terminal::{self, Look};
 use crate::visible::one_line;
-use crate::words::{between, fitted, length};
 
 const TICK: Duration = Duration::from_millis(120);
 /// How often the bars are drawn in a second.

@@ -9,7 +9,7 @@ use relight_engine::journal::{Journal, RunFilter};
 use relight_engine::{Engine, PlannedCall, Result, RunId};
 
 use super::narrator::is_silent;
-use crate::words::between;
+use crate::format::between;
 
 /// How many open runs are looked at for children.
 const OPEN: usize = 500;

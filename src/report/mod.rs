@@ -10,13 +10,13 @@ mod bars;
 mod json;
 mod known;
 mod narrator;
+mod outcome;
 mod output;
 mod screen;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use relight_engine::clock::Clock;
-use relight_engine::event::{Park, RunEnd};
 use relight_engine::replay::History;
 use relight_engine::{Engine, Notice, Observer, RunId};
 
@@ -25,8 +25,10 @@ pub(crate) use self::json::line as json_line;
 use self::known::Known;
 pub(crate) use self::narrator::is_silent;
 use self::narrator::{Narrator, Told, measured};
+pub(crate) use self::outcome::{outcome, why};
+use crate::logging;
 use crate::terminal::{self, Look};
-use crate::visible::{one_line, visible};
+use crate::visible::visible;
 
 /// Who is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ impl Reporter {
     /// Makes a reporter. Bars are drawn where somebody looks and nothing else writes to the terminal.
     pub(crate) fn new(audience: Audience, clock: Arc<dyn Clock>) -> Self {
         let look = Look::here();
-        let draws = audience == Audience::Person && look.is_terminal && !terminal::is_logging();
+        let draws = audience == Audience::Person && look.is_terminal && !logging::is_on();
         let inner = Inner {
             audience,
             narrator: Narrator::new(look),
@@ -161,32 +163,5 @@ impl Inner {
             }
             (None, Told::Began { .. }) => {}
         }
-    }
-}
-
-/// Returns why a run is put away, as the end of "the run is parked: ..".
-pub(crate) fn why(park: &Park) -> String {
-    match park {
-        Park::Waiting => "it waits".to_owned(),
-        Park::Question { text, .. } => format!("it asks: {}", one_line(text)),
-        Park::Undecided { failure } => failure.message.clone(),
-        Park::Exhausted { failure }
-        | Park::Denied { failure }
-        | Park::Halted { failure }
-        | Park::Mistake { failure, .. } => narrator::headline(failure),
-        Park::Interrupted => "it was interrupted".to_owned(),
-        Park::HandedBack => "the process that drove it ended".to_owned(),
-        Park::Terminal { operation } => format!("`{operation}` needs a terminal"),
-        Park::Child { run } => format!("it waits for run {run}"),
-    }
-}
-
-/// Returns how a run ended, as a word or a few.
-pub(crate) fn outcome(end: &RunEnd) -> String {
-    match end {
-        RunEnd::Succeeded { .. } => "succeeded".to_owned(),
-        RunEnd::Failed { failure, .. } => format!("failed: {}", narrator::headline(failure)),
-        RunEnd::Stopped { by, .. } => format!("stopped by {by}"),
-        RunEnd::Abandoned { by, because } => format!("abandoned by {by}: {because}"),
     }
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use relight_engine::event::{Place, StepEnd};
 use relight_engine::replay::{History, PastStep, StepState};
-use relight_engine::{Event, Failure, Notice, RunId};
+use relight_engine::{Event, Notice, RunId};
 use serde_json::Value;
 
+use super::outcome::{LONGEST, headline, outcome, shortened, why};
 use super::output::Outputs;
+use crate::format::{WHOLE, between, brief, in_local_time, length, plain};
 use crate::terminal::{Look, Mark};
 use crate::visible::hung;
-use crate::words::{WHOLE, between, brief, in_local_time, length, plain};
 
 /// Calls that are over at once and say nothing by themselves.
 const SILENT: [&str; 3] = ["now", "random", "secret"];
@@ -22,8 +23,6 @@ const NOTE: &str = "note";
 const QUESTIONS: [&str; 2] = ["ask", "confirm"];
 /// The shortest time that is worth telling.
 const WORTH_TELLING: Duration = Duration::from_secs(1);
-/// The longest message of a service on one line.
-const LONGEST: usize = 120;
 
 /// A step of a run.
 pub(super) type Key = (RunId, u32);
@@ -248,18 +247,6 @@ fn answer(title: &str, value: &Value) -> String {
     }
 }
 
-/// Returns an error's message and its innermost cause on one line.
-pub(crate) fn headline(failure: &Failure) -> String {
-    shortened(failure, 2 * LONGEST)
-}
-
-fn shortened(failure: &Failure, most: usize) -> String {
-    match failure.causes.last() {
-        Some(cause) => brief(&format!("{}: {cause}", failure.message), most),
-        None => brief(&failure.message, most),
-    }
-}
-
 /// Writes an event to the log.
 pub(super) fn log(notice: &Notice) {
     let run = notice.run.as_str();
@@ -294,10 +281,10 @@ pub(super) fn log(notice: &Notice) {
         Event::Signalled { .. } => tracing::info!(run, "a word from outside"),
         Event::Mended { by, .. } => tracing::info!(run, by, "goes on with a mended text"),
         Event::Parked { park, until } => {
-            let why = park.failure().map_or_else(|| super::why(park), |failure| shortened(failure, WHOLE));
+            let why = park.failure().map_or_else(|| why(park), |failure| shortened(failure, WHOLE));
             tracing::info!(run, until = until.map(second), "parked: {why}");
         }
-        Event::Finished { end, .. } => tracing::info!(run, "{}", super::outcome(end)),
+        Event::Finished { end, .. } => tracing::info!(run, "{}", outcome(end)),
     }
 }
 

@@ -2,12 +2,11 @@
 
 use clap::Args;
 
-use super::Which;
-use crate::cli::Global;
-use crate::commands::leases::short;
+use crate::args::Global;
+use crate::commands::which::{Which, short};
 use crate::exit::{Exit, Result};
+use crate::format::when;
 use crate::setup::Home;
-use crate::words::when;
 use crate::{platform, terminal};
 
 /// Give up on a run, whatever its state

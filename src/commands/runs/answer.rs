@@ -2,9 +2,10 @@
 
 use clap::Args;
 
-use super::{Which, resume};
-use crate::cli::Global;
+use super::resume;
+use crate::args::Global;
 use crate::commands::foreground::Answers;
+use crate::commands::which::Which;
 use crate::exit::{Exit, Result};
 use crate::setup::Home;
 use crate::{platform, terminal};

@@ -8,8 +8,8 @@ use relight_engine::event::{Event, Record, Source, StepEnd};
 use relight_engine::{Error, RunId};
 use serde::{Deserialize, Serialize};
 
-use super::Which;
-use crate::cli::Global;
+use crate::args::Global;
+use crate::commands::which::Which;
 use crate::exit::{Exit, Result};
 use crate::setup::Home;
 use crate::terminal;

@@ -7,7 +7,7 @@ use std::path::Path;
 use relight_engine::event::{WrittenFile, content_hash};
 use relight_engine::replay::History;
 
-use crate::words::Table;
+use crate::format::Table;
 
 /// Returns the files that a run wrote, each once, as it was written last.
 pub(in crate::commands) fn written(history: &History) -> Vec<&WrittenFile> {

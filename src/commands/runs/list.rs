@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use clap::Args;
 use relight_engine::journal::RunFilter;
 
-use super::{next, state, why};
-use crate::cli::Global;
+use crate::args::Global;
+use crate::commands::advice::{next, state, why};
 use crate::exit::{Exit, Result};
+use crate::format::{Table, relative};
 use crate::setup::Home;
 use crate::terminal;
-use crate::words::{Table, relative};
 
 /// List runs, newest first
 #[derive(Args, Debug)]

@@ -7,8 +7,8 @@ use clap::Args;
 use relight_engine::event::{Event, Stream};
 use relight_engine::{Engine, Error};
 
-use super::Which;
-use crate::cli::Global;
+use crate::args::Global;
+use crate::commands::which::Which;
 use crate::exit::{Exit, Result};
 use crate::setup::Home;
 use crate::terminal;

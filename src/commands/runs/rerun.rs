@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::Which;
-use crate::cli::Global;
+use crate::args::Global;
 use crate::commands::foreground::{self, Answers};
+use crate::commands::which::Which;
 use crate::exit::Result;
 use crate::report::Audience;
 use crate::setup::Home;

@@ -7,9 +7,9 @@ use relight_engine::event::Park;
 use relight_engine::journal::{RunFilter, Summary};
 use relight_engine::{Engine, Error, RunId};
 
-use super::find;
-use crate::cli::Global;
+use crate::args::Global;
 use crate::commands::foreground::{self, Answers};
+use crate::commands::which::find;
 use crate::exit::Result;
 
 use crate::platform;

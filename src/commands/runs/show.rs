@@ -10,13 +10,15 @@ use relight_engine::event::{Cause, Event, StepEnd, fingerprint};
 use relight_engine::replay::History;
 use relight_engine::{Engine, ErrorKind, Notice, RunId};
 
-use super::{Which, files};
-use crate::cli::Global;
+use super::files;
+use crate::args::Global;
+use crate::commands::advice;
+use crate::commands::which::Which;
 use crate::exit::{Exit, Result};
+use crate::format::{Table, assignments, between, brief, in_local_time, length, plain, when};
 use crate::report::{self, json_line};
 use crate::setup::Home;
 use crate::terminal;
-use crate::words::{Table, assignments, between, brief, in_local_time, length, plain, when};
 
 /// Show a run and its steps
 #[derive(Args, Debug)]
@@ -57,11 +59,11 @@ impl Show {
         let mut table = Table::default();
         table.row(["run".into(), summary.id.to_string()]);
         table.row(["runbook".into(), format!("{}{}", prepared.runbook, origin(&history))]);
-        let state = super::state(&engine, &summary);
+        let state = advice::state(&engine, &summary);
         let state = match (&history.end, &summary.park) {
             (Some(end), _) => report::outcome(end),
             (None, Some(park)) => format!("{state}: {}", report::why(park)),
-            (None, None) => match super::why(&engine, &summary) {
+            (None, None) => match advice::why(&engine, &summary) {
                 Some(why) => format!("{state}: {why}"),
                 None => state.to_owned(),
             },
@@ -91,7 +93,7 @@ impl Show {
         drop(out);
         complain(&engine, &summary.id).await?;
         if let Some(command) =
-            super::next(&engine, &summary, &engine.shortest(&summary.id).await?, &home.same_place())
+            advice::next(&engine, &summary, &engine.shortest(&summary.id).await?, &home.same_place())
         {
             terminal::say(format!("\nGo on with: {command}"));
         }

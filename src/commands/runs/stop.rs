@@ -4,8 +4,8 @@ use clap::Args;
 use relight_engine::Driven;
 use relight_engine::event::RunEnd;
 
-use super::Which;
-use crate::cli::Global;
+use crate::args::Global;
+use crate::commands::which::Which;
 use crate::exit::{Exit, Result};
 use crate::report::Audience;
 use crate::serving::is_served;

@@ -7,8 +7,9 @@ use relight_engine::journal::Status;
 use relight_engine::replay::History;
 use relight_engine::{Event, Notice};
 
-use super::{Which, next};
-use crate::cli::Global;
+use crate::args::Global;
+use crate::commands::advice::next;
+use crate::commands::which::Which;
 use crate::exit::{Exit, Result};
 use crate::report::{self, Audience, Reporter};
 use crate::setup::Home;

@@ -1,0 +1,27 @@
+//! What is asked for on the command line, as a run.
+
+use relight_engine::{Error, RunRequest};
+
+use crate::args::Assignment;
+use crate::exit::Result;
+
+/// Makes a request of what stands on the command line: a name in the library, or a file.
+pub(super) fn request(runbook: &str, params: &[Assignment]) -> Result<RunRequest> {
+    let workdir = std::env::current_dir()
+        .map_err(|e| Error::invalid("the current folder cannot be used").because(e))?;
+    let path = std::path::Path::new(runbook);
+    let mut request = match path.extension().is_some_and(|ending| ending == "rhai") && path.is_file() {
+        true => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| Error::invalid(format!("failed to read {}", path.display())).because(e))?;
+            let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            RunRequest::new(name).text(text)
+        }
+        false => RunRequest::new(runbook.strip_suffix(".rhai").unwrap_or(runbook)),
+    };
+    request.workdir = workdir;
+    for Assignment { name, value } in params {
+        request = request.param(name, value);
+    }
+    Ok(request)
+}
