@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::{Ipv4Addr, TcpListener as StdListener},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,9 +15,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     ConsoleVisit, Fault, LabConfig, LabError, LedgerEntry, RequestEntry, WorldName,
     certs::Certificates,
-    console::{self, Consoles},
+    console,
+    dispatch::Dispatch,
     faults::Faults,
-    http::{Call, Outcome},
     server,
     state::State,
     store::{Identity, Store},
@@ -73,19 +73,10 @@ impl Descriptor {
 
 /// A running local Azure. Dropping it stops it.
 pub struct Lab {
-    shared: Arc<Shared>,
+    shared: Arc<Dispatch>,
     tasks: Vec<JoinHandle<()>>,
     /// Keeps other labs off this lab's network.
     _claim: Option<StdListener>,
-}
-
-type Hook = Arc<dyn Fn(&LedgerEntry) + Send + Sync>;
-
-/// What the lab and its tasks share.
-pub(crate) struct Shared {
-    state: Mutex<State>,
-    hooks: Mutex<Vec<Hook>>,
-    consoles: Consoles,
 }
 
 impl Lab {
@@ -142,11 +133,7 @@ impl Lab {
         }
         state.save()?;
 
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            hooks: Mutex::default(),
-            consoles: Consoles::default(),
-        });
+        let shared = Arc::new(Dispatch::new(state));
         shared.reconcile().await;
         let serving = tokio::spawn({
             let shared = Arc::clone(&shared);
@@ -242,7 +229,7 @@ impl Lab {
             task.abort();
             let _ = task.await;
         }
-        self.shared.consoles.close().await;
+        self.shared.consoles().close().await;
     }
 }
 
@@ -255,37 +242,6 @@ impl fmt::Debug for Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
-        self.shared.consoles.abandon();
-    }
-}
-
-impl Shared {
-    /// Returns the state. A panic elsewhere does not make it unusable: every change is a single assignment or push.
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn hooks(&self) -> MutexGuard<'_, Vec<Hook>> {
-        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Answers one request.
-    pub(crate) async fn answer(self: &Arc<Self>, call: &Call) -> Outcome {
-        let (outcome, entry) = self.state().handle(call);
-        self.reconcile().await;
-        if let Some(entry) = entry.filter(|entry| entry.effect) {
-            let hooks = self.hooks().clone();
-            // A hook may kill a process and wait for its end, so it must not hold up a worker.
-            let ran = tokio::task::spawn_blocking(move || hooks.iter().for_each(|hook| hook(&entry))).await;
-            if let Err(e) = ran {
-                tracing::error!("a hook failed: {e}");
-            }
-        }
-        outcome
-    }
-
-    /// Brings the console ports in line with the world.
-    pub(crate) async fn reconcile(self: &Arc<Self>) {
-        self.consoles.reconcile(self).await;
+        self.shared.consoles().abandon();
     }
 }

@@ -1,5 +1,7 @@
 //! What the lab remembers of its visitors.
 
+use std::net::SocketAddr;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -42,4 +44,36 @@ pub struct RequestEntry {
     pub at: Timestamp,
     /// The status that was answered; 0 when the connection was closed without looking at the request.
     pub status: u16,
+}
+
+/// One connection to a console port.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ConsoleVisit {
+    /// Lab time of the connection.
+    pub at: Timestamp,
+    /// The node's address that was connected to.
+    pub address: SocketAddr,
+    /// The preconnection blob, when one came.
+    pub blob: Option<String>,
+    /// The Arc machine id of the VM that the blob names.
+    pub vm: Option<String>,
+    /// Whether the console service would have connected this visitor to that VM.
+    pub valid: bool,
+    /// Why not.
+    pub problem: Option<String>,
+    /// What came behind the blob, or in its place.
+    pub next: NextBytes,
+}
+
+/// What a visitor sent after the preconnection PDU.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub enum NextBytes {
+    /// A TLS ClientHello, as from a client that negotiates nothing: what a console expects.
+    TlsClientHello,
+    /// An X.224 connection request, as to an ordinary RDP server.
+    X224,
+    /// Something else.
+    Other,
+    /// Nothing.
+    Nothing,
 }

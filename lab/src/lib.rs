@@ -23,6 +23,7 @@ mod arm;
 mod certs;
 mod config;
 mod console;
+mod dispatch;
 mod entra;
 mod error;
 mod faults;
@@ -38,8 +39,8 @@ mod token;
 mod world;
 
 pub use config::{LabConfig, Now, WorldName, system_clock};
-pub use console::{ConsoleVisit, NextBytes, Pdu, PduError};
+pub use console::{Pdu, PduError};
 pub use error::LabError;
 pub use faults::{Fault, FaultParseError, Garbage};
 pub use lab::{Descriptor, Lab, Scope};
-pub use ledger::{LedgerEntry, RequestEntry};
+pub use ledger::{ConsoleVisit, LedgerEntry, NextBytes, RequestEntry};

@@ -15,8 +15,8 @@ use tokio::{net::TcpListener, net::TcpStream, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    dispatch::Dispatch,
     http::{Body, Call, Outcome, Reply, parse_form},
-    lab::Shared,
 };
 
 /// ARM takes no more than this.
@@ -24,7 +24,7 @@ const BODY_LIMIT: usize = 4 << 20;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Serves until dropped; all connections end with it.
-pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) -> Infallible {
+pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Dispatch>) -> Infallible {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -38,7 +38,7 @@ pub(crate) async fn serve(listener: TcpListener, tls: TlsAcceptor, shared: Arc<S
     }
 }
 
-async fn connection(stream: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>) {
+async fn connection(stream: TcpStream, tls: TlsAcceptor, shared: Arc<Dispatch>) {
     // Answers are small and wait for nobody: Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(stream)).await else {
@@ -61,7 +61,7 @@ impl fmt::Display for HangUp {
 
 impl std::error::Error for HangUp {}
 
-async fn answer(request: Request<Incoming>, shared: &Arc<Shared>) -> Result<Response<Full<Bytes>>, HangUp> {
+async fn answer(request: Request<Incoming>, shared: &Arc<Dispatch>) -> Result<Response<Full<Bytes>>, HangUp> {
     let (head, body) = request.into_parts();
     let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| HangUp)?.to_bytes();
     let headers = head.headers.iter();

@@ -3,25 +3,37 @@
 use std::{
     collections::{BTreeSet, HashSet},
     net::{IpAddr, SocketAddr},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::json;
 
 use crate::{
     ConsoleVisit, LedgerEntry, Now, RequestEntry,
-    arm::{self, errors::ArmError},
-    console::CONSOLE_PORT,
-    entra,
+    arm::errors::ArmError,
     faults::Faults,
-    http::{Call, Outcome, Reply},
+    http::{Call, Reply},
     store::{Identity, Store},
     throttle::Buckets,
     token::{Claims, LIFETIME},
-    world::{Vm, World},
+    world::{CONSOLE_PORT, Vm, World},
 };
+
+/// The state, shared by the tasks of a lab.
+pub(crate) struct Site(Mutex<State>);
+
+impl Site {
+    pub(crate) fn new(state: State) -> Self {
+        Site(Mutex::new(state))
+    }
+
+    /// Returns the state. A panic elsewhere does not make it unusable: every change is a single assignment or push.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The changing part of a lab.
 pub(crate) struct State {
@@ -48,57 +60,6 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Answers one request: moves the world to now, looks at the request, writes down what happened. The entry is what
-    /// was added to the ledger.
-    pub(crate) fn handle(&mut self, call: &Call) -> (Outcome, Option<LedgerEntry>) {
-        let now = (self.now)();
-        self.world.advance(now);
-        let segments = call.segments();
-        let first = segments.first().map(|s| s.to_ascii_lowercase()).unwrap_or_default();
-        if !matches!(first.as_str(), "subscriptions" | "providers" | "tenants") {
-            let reply = entra::answer(self, call, &segments, now);
-            self.note_request(call, now, reply.status);
-            return (Outcome::Answer(reply), None);
-        }
-
-        let answered = arm::answer(self, call, now);
-        self.note_request(call, now, answered.status);
-        let mut entry = None;
-        if !call.is_read() && answered.status != 0 {
-            let new = self.ledger_entry(call, now, &answered);
-            self.ledger.push(new.clone());
-            entry = Some(new);
-            if let Err(e) = self.save() {
-                // A write that is not saved must not be acknowledged: after a restart it would not have happened.
-                tracing::error!("{e}");
-                return (Outcome::HangUp, None);
-            }
-        }
-        (answered.outcome, entry)
-    }
-
-    fn note_request(&mut self, call: &Call, at: Timestamp, status: u16) {
-        let (method, path) = (call.method.clone(), call.path.clone());
-        self.requests.push(RequestEntry { method, path, at, status });
-    }
-
-    fn ledger_entry(&self, call: &Call, at: Timestamp, answered: &arm::Answered) -> LedgerEntry {
-        let digest = Sha256::digest(&call.body);
-        LedgerEntry {
-            seq: self.ledger.len() as u64 + 1,
-            at,
-            method: call.method.clone(),
-            path: call.path.clone(),
-            api_version: call.query("api-version").unwrap_or_default().to_owned(),
-            client_request_id: call.header("x-ms-client-request-id").map(str::to_owned),
-            correlation_id: answered.correlation_id.clone(),
-            body_sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-            body: serde_json::from_slice(&call.body).unwrap_or(Value::Null),
-            status: answered.status,
-            effect: answered.effect,
-        }
-    }
-
     /// Saves the lab, if it is one that is saved.
     pub(crate) fn save(&self) -> Result<(), crate::LabError> {
         match &self.store {
@@ -123,13 +84,13 @@ impl State {
             .collect()
     }
 
-    /// Returns the VM that a preconnection blob names, and what is wrong with connecting to it here.
-    pub(crate) fn judge_console(&mut self, ip: IpAddr, blob: &str) -> (Option<String>, Result<(), String>) {
+    /// Returns the VM that a preconnection blob names, and what is wrong with connecting to it here, if anything.
+    pub(crate) fn console_for(&mut self, ip: IpAddr, blob: &str) -> (Option<String>, Option<String>) {
         self.world.advance((self.now)());
         let mut parts = blob.split(';');
         let guid = parts.next().unwrap_or_default();
         let Some(vm) = self.world.vms.iter().find(|vm| vm.hyperv_id.eq_ignore_ascii_case(guid)) else {
-            return (None, Err(format!("no VM has the Hyper-V id `{guid}`")));
+            return (None, Some(format!("no VM has the Hyper-V id `{guid}`")));
         };
         let id = format!(
             "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.HybridCompute/machines/{}",
@@ -141,11 +102,7 @@ impl State {
             "EnhancedMode=1" => Some("an enhanced session needs a guest that has booted".to_owned()),
             other => Some(format!("unknown option `{other}`")),
         });
-        let judgement = match problem.or_else(|| self.elsewhere(vm, ip)) {
-            Some(problem) => Err(problem),
-            None => Ok(()),
-        };
-        (Some(id), judgement)
+        (Some(id), problem.or_else(|| self.elsewhere(vm, ip)))
     }
 
     /// Returns why a VM cannot be reached on an address, if it cannot.

@@ -22,9 +22,9 @@ pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
     cx.only_query(&[])?;
     let (group, name) = (at.group(), at.name(0, 0));
     if matches!(cx.call.method.as_str(), "PUT" | "PATCH") {
-        let wished = tags::wished(cx, &one(cx, group, name)?)?;
-        if let Some(cluster) = cx.world.cluster_mut(group, name).filter(|cluster| cluster.tags != wished) {
-            cluster.tags = wished;
+        let desired = tags::desired(cx, &one(cx, group, name)?)?;
+        if let Some(cluster) = cx.world.cluster_mut(group, name).filter(|cluster| cluster.tags != desired) {
+            cluster.tags = desired;
             cx.effect = true;
         }
     } else {

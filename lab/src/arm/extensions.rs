@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{Cx, address::Address, body::Fields, errors::ArmError, inventory, machines, operations, tags};
+use super::{Cx, address::Address, body::Fields, errors::ArmError, machines, operations, pages, tags};
 use crate::{
     faults::Work as Kind,
     http::Reply,
@@ -30,7 +30,7 @@ pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
         cx.only_query(&["$expand", "$skiptoken"])?;
         let all = cx.world.extensions.iter().filter(|it| it.is_on(&group, &machine));
         let all = all.map(|it| show(cx, &id, it)).collect();
-        return Ok(inventory::page(cx, all, 100));
+        return Ok(pages::page(cx, all, 100));
     }
     cx.only_query(&[])?;
     let name = at.name(0, 1).to_owned();
@@ -58,7 +58,7 @@ fn put(
     found: Option<Extension>,
 ) -> Result<Reply, ArmError> {
     let body = cx.json_body()?;
-    let (sent, tags) = wished(cx, &body)?;
+    let (sent, tags) = desired(cx, &body)?;
     if let Some(found) = &found {
         check_free(found)?;
         // Inferred from Azure VMs, whose extensions keep what they are.
@@ -155,7 +155,7 @@ fn check_free(extension: &Extension) -> Result<(), ArmError> {
     Err(ArmError::service(409, "HCRP409", message))
 }
 
-fn wished(cx: &Cx<'_>, body: &Value) -> Result<(Properties, tags::Map), ArmError> {
+fn desired(cx: &Cx<'_>, body: &Value) -> Result<(Properties, tags::Map), ArmError> {
     let outer = Fields::of(body, "", &["location", "tags", "properties"])?;
     if !outer.required_text("location")?.eq_ignore_ascii_case(&cx.world.location) {
         return Err(outer.wrong("location", "must be the location of the machine"));

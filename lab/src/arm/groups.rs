@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{Cx, body::Fields, errors::ArmError, inventory, operations, tags};
+use super::{Cx, body::Fields, errors::ArmError, operations, pages, tags};
 use crate::{
     faults::Work,
     http::Reply,
@@ -18,8 +18,8 @@ pub(super) fn list(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
     cx.read_only()?;
     cx.only_query(&["$top", "$skiptoken"])?;
     let groups: Vec<Value> = cx.world.groups.iter().map(|group| show(cx, group)).collect();
-    let size = inventory::top(cx)?.unwrap_or(1000);
-    Ok(inventory::page(cx, groups, size))
+    let size = pages::top(cx)?.unwrap_or(1000);
+    Ok(pages::page(cx, groups, size))
 }
 
 pub(super) fn one(cx: &mut Cx<'_>, name: &str) -> Result<Reply, ArmError> {

@@ -44,7 +44,7 @@ pub(super) fn answer(cx: &mut Cx<'_>, at: &Address, action: Option<&str>) -> Res
     Err(ArmError::resource_not_found(INSTANCES, at.name(1, 0), &group))
 }
 
-/// Starts a power change, which is also what happens when the VM is already as wished: the operation then succeeds
+/// Starts a power change, which is also what happens when the VM is already as desired: the operation then succeeds
 /// without doing anything.
 fn act(cx: &mut Cx<'_>, vm: &Vm, action: &str) -> Result<Reply, ArmError> {
     let skip_shutdown = match action {

@@ -1,8 +1,8 @@
-//! Lists in pages: every resource of the subscription, and the disks and networks that belong to VMs.
+//! Lists: every resource of the subscription, and the disks and networks that belong to VMs.
 
 use serde_json::{Value, json};
 
-use super::{Cx, address::Address, clusters, errors::ArmError, machines};
+use super::{Cx, address::Address, clusters, errors::ArmError, machines, pages};
 use crate::http::Reply;
 
 /// Answers `/resources`. The second page is empty and still has a successor, as Azure's can be.
@@ -10,7 +10,7 @@ pub(super) fn list(cx: &mut Cx<'_>, group: Option<&str>) -> Result<Reply, ArmErr
     cx.check_resources_version()?;
     cx.read_only()?;
     cx.only_query(&["$filter", "$expand", "$top", "$skiptoken"])?;
-    let size = top(cx)?.unwrap_or(100);
+    let size = pages::top(cx)?.unwrap_or(100);
     if let Some(group) = group
         && cx.world.group(group).is_none()
     {
@@ -42,24 +42,11 @@ pub(super) fn list(cx: &mut Cx<'_>, group: Option<&str>) -> Result<Reply, ArmErr
     }
     if cx.call.query("$skiptoken").is_none() && all.len() > 1 {
         let rest = all.len().min(4).min(size);
-        let next = next_link(cx, &format!("gap:{rest}"));
+        let next = pages::next_link(cx, &format!("gap:{rest}"));
         all.truncate(rest);
         return Ok(Reply::json(200, json!({"value": all, "nextLink": next})));
     }
-    Ok(page(cx, all, size))
-}
-
-/// Returns how many entries the client wants on a page, when it says so.
-pub(super) fn top(cx: &Cx<'_>) -> Result<Option<usize>, ArmError> {
-    let Some(text) = cx.call.query("$top") else { return Ok(None) };
-    match text.parse() {
-        Ok(size @ 1..=1000) => Ok(Some(size)),
-        _ => {
-            let message =
-                format!("The value '{text}' of the query parameter '$top' must be between 1 and 1000.");
-            Err(ArmError::gateway(400, "InvalidQueryParameterValue", message))
-        }
-    }
+    Ok(pages::page(cx, all, size))
 }
 
 /// Reads `<field> eq '<value>'`.
@@ -80,35 +67,6 @@ fn field_of<'a>(resource: &'a Value, field: &str) -> &'a str {
     }
 }
 
-/// Returns one page of a list. The token says where it starts; `gap:n` is an empty page before item n.
-pub(super) fn page(cx: &Cx<'_>, mut all: Vec<Value>, size: usize) -> Reply {
-    let token = cx.call.query("$skiptoken").unwrap_or("0");
-    if let Some(rest) = token.strip_prefix("gap:") {
-        return Reply::json(200, json!({"value": [], "nextLink": next_link(cx, rest)}));
-    }
-    let start = token.parse::<usize>().unwrap_or(usize::MAX).min(all.len());
-    let mut rest = all.split_off(start);
-    if rest.len() <= size {
-        return Reply::json(200, json!({"value": rest}));
-    }
-    rest.truncate(size);
-    let next = next_link(cx, &(start + size).to_string());
-    Reply::json(200, json!({"value": rest, "nextLink": next}))
-}
-
-fn next_link(cx: &Cx<'_>, token: &str) -> String {
-    let mut link = format!("{}{}?api-version={}", cx.base, cx.call.path, cx.version);
-    if let Some(filter) = cx.call.query("$filter") {
-        link.push_str("&%24filter=");
-        link.push_str(&filter.replace(' ', "%20").replace('\'', "%27"));
-    }
-    if let Some(top) = cx.call.query("$top") {
-        link.push_str("&%24top=");
-        link.push_str(top);
-    }
-    format!("{link}&%24skiptoken={}", token.replace(':', "%3A"))
-}
-
 /// Answers reads of logical networks, network interfaces and virtual hard disks, which follow from clusters and VMs.
 pub(super) fn guest_part(cx: &mut Cx<'_>, at: &Address, kind: &str) -> Result<Reply, ArmError> {
     cx.read_only()?;
@@ -123,7 +81,7 @@ pub(super) fn guest_part(cx: &mut Cx<'_>, at: &Address, kind: &str) -> Result<Re
     };
     let mut all: Vec<Value> = all.into_iter().filter(in_group).collect();
     if at.is_collection() {
-        return Ok(page(cx, all, 100));
+        return Ok(pages::page(cx, all, 100));
     }
     all.retain(|part| part["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(at.name(0, 0))));
     all.pop().map(|part| Reply::json(200, part)).ok_or_else(|| {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Cx, address::Address, clusters, errors::ArmError, inventory, tags};
+use super::{Cx, address::Address, clusters, errors::ArmError, pages, tags};
 use crate::{
     http::Reply,
     world::{Cluster, Node, Vm},
@@ -24,14 +24,14 @@ pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
             clusters.flat_map(|cluster| cluster.nodes.iter().map(move |node| show_node(cx, cluster, node)));
         let vms = cx.world.vms.iter().filter(|vm| wanted(&vm.group)).map(|vm| show_vm(cx, vm));
         let all: Vec<Value> = nodes.chain(vms).collect();
-        return Ok(inventory::page(cx, all, 100));
+        return Ok(pages::page(cx, all, 100));
     }
     let (group, name) = (at.group(), at.name(0, 0));
     if matches!(cx.call.method.as_str(), "PUT" | "PATCH") {
         cx.only_query(&[])?;
-        let wished = tags::wished(cx, &one(cx, group, name)?)?;
-        if let Some(tags) = cx.world.machine_tags_mut(group, name).filter(|tags| **tags != wished) {
-            *tags = wished;
+        let desired = tags::desired(cx, &one(cx, group, name)?)?;
+        if let Some(tags) = cx.world.machine_tags_mut(group, name).filter(|tags| **tags != desired) {
+            *tags = desired;
             cx.effect = true;
         }
     } else {

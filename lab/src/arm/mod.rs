@@ -1,7 +1,7 @@
 //! Azure Resource Manager: the order in which a request is looked at, and the manners every answer has.
 //!
 //! ```text
-//! door ─► token ─► named faults ─► buckets ─► api-version ─► query ─► role ─► the resource's own file ─► way out
+//! connection ─► token ─► named faults ─► buckets ─► api-version ─► query ─► role ─► the resource's own file ─► way out
 //! ```
 
 mod address;
@@ -15,6 +15,8 @@ mod inventory;
 mod jobs;
 mod machines;
 mod operations;
+mod pages;
+mod polls;
 mod subscriptions;
 mod tags;
 mod versions;
@@ -25,7 +27,7 @@ use address::Address;
 use errors::ArmError;
 
 use crate::{
-    faults::{Bite, Faults},
+    faults::{Faults, Injected},
     http::{Body, Call, Outcome, Reply},
     seed::random_uuid,
     state::State,
@@ -59,7 +61,7 @@ pub(crate) struct Answered {
 /// Answers one request. The world has already been moved to `now`.
 pub(crate) fn answer(state: &mut State, call: &Call, now: Timestamp) -> Answered {
     let correlation_id = call.header("x-ms-correlation-request-id").map_or_else(random_uuid, str::to_owned);
-    if state.faults.closes_the_door(call) {
+    if state.faults.refuses_connection(call) {
         return Answered { outcome: Outcome::HangUp, status: 0, effect: false, correlation_id };
     }
 
@@ -78,9 +80,9 @@ fn checked(state: &mut State, call: &Call, now: Timestamp, effect: &mut bool) ->
         return Ok(refusal);
     }
     match state.faults.instead(call, &state.world.subscription, now) {
-        Some(Bite::Answer(reply)) => return Ok(reply),
-        Some(Bite::Expire) => return Ok(state.expire_token(call, now)),
-        Some(Bite::Challenge { claims }) => return Ok(state.challenge(call, claims, now)),
+        Some(Injected::Answer(reply)) => return Ok(reply),
+        Some(Injected::Expire) => return Ok(state.expire_token(call, now)),
+        Some(Injected::Challenge { claims }) => return Ok(state.challenge(call, claims, now)),
         None => {}
     }
     let budget = Budget::of(&call.method);
@@ -115,7 +117,7 @@ fn route(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
         lower.iter().position(|s| matches!(*s, "operationstatuses" | "operationstatus" | "operationresults"))
         && let Some(id) = segments.get(place + 1)
     {
-        return operations::poll(cx, id, lower[place] == "operationresults");
+        return polls::poll(cx, id, lower[place] == "operationresults");
     }
     if cx.faults.lacks_role(cx.call) {
         return Err(lacks_role(cx, &segments));
@@ -251,7 +253,7 @@ fn with_manners(mut reply: Reply, call: &Call, correlation_id: &str, now: Timest
         .with("Cache-Control", "no-cache")
         .with("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
         .with("X-Content-Type-Options", "nosniff");
-    if call.header("x-ms-return-client-request-id").is_some_and(|wish| wish.eq_ignore_ascii_case("true"))
+    if call.header("x-ms-return-client-request-id").is_some_and(|wanted| wanted.eq_ignore_ascii_case("true"))
         && let Some(id) = call.header("x-ms-client-request-id")
     {
         reply = reply.with("x-ms-client-request-id", id);

@@ -15,9 +15,9 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<Option<Map>, ArmError> {
     }
 }
 
-/// Returns the tags that a PUT or PATCH wishes for, as `az resource tag` and `az resource update` send it: a PUT brings
+/// Returns the tags that a PUT or PATCH asks for, as `az resource tag` and `az resource update` send it: a PUT brings
 /// the whole resource as it was read. Anything that the resource does not have is refused.
-pub(super) fn wished(cx: &Cx<'_>, shown: &Value) -> Result<Map, ArmError> {
+pub(super) fn desired(cx: &Cx<'_>, shown: &Value) -> Result<Map, ArmError> {
     let known = |value: &Value| -> Vec<String> {
         value.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
     };

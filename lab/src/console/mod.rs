@@ -13,8 +13,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -26,45 +24,10 @@ use tokio::{
 pub(crate) use network::claim_network;
 pub use pdu::{Pdu, PduError};
 
-use crate::lab::Shared;
-
-/// Where Hyper-V's console service listens.
-pub(crate) const CONSOLE_PORT: u16 = 2179;
+use crate::{ConsoleVisit, NextBytes, state::Site};
 
 /// How long a visitor may stay silent.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// One connection to a console port.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct ConsoleVisit {
-    /// Lab time of the connection.
-    pub at: Timestamp,
-    /// The node's address that was connected to.
-    pub address: SocketAddr,
-    /// The preconnection blob, when one came.
-    pub blob: Option<String>,
-    /// The Arc machine id of the VM that the blob names.
-    pub vm: Option<String>,
-    /// Whether the console service would have connected this visitor to that VM.
-    pub valid: bool,
-    /// Why not.
-    pub problem: Option<String>,
-    /// What came behind the blob, or in its place.
-    pub next: NextBytes,
-}
-
-/// What a visitor sent after the preconnection PDU.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub enum NextBytes {
-    /// A TLS ClientHello, as from a client that negotiates nothing: what a console expects.
-    TlsClientHello,
-    /// An X.224 connection request, as to an ordinary RDP server.
-    X224,
-    /// Something else.
-    Other,
-    /// Nothing.
-    Nothing,
-}
 
 /// The listeners of a lab.
 #[derive(Default)]
@@ -76,9 +39,9 @@ pub(crate) struct Consoles {
 
 impl Consoles {
     /// Opens and closes listeners until they are those that the state wants. Afterwards closed ports refuse at once.
-    pub(crate) async fn reconcile(&self, shared: &Arc<Shared>) {
+    pub(crate) async fn reconcile(&self, site: &Arc<Site>) {
         let mut open = self.open.lock().await;
-        let wanted = shared.state().open_consoles();
+        let wanted = site.state().open_consoles();
         let stale: Vec<SocketAddr> = open.keys().filter(|at| !wanted.contains(at)).copied().collect();
         for at in stale {
             if let Some(task) = open.remove(&at) {
@@ -92,7 +55,7 @@ impl Consoles {
             let Ok(listener) = TcpListener::bind(at).await else {
                 continue;
             };
-            open.insert(at, tokio::spawn(listen(listener, at, Arc::downgrade(shared))));
+            open.insert(at, tokio::spawn(listen(listener, at, Arc::downgrade(site))));
         }
         *self.aborts.lock().unwrap_or_else(PoisonError::into_inner) =
             open.values().map(JoinHandle::abort_handle).collect();
@@ -112,29 +75,28 @@ impl Consoles {
     }
 }
 
-async fn listen(listener: TcpListener, at: SocketAddr, shared: Weak<Shared>) {
+async fn listen(listener: TcpListener, at: SocketAddr, site: Weak<Site>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
-        let Some(shared) = shared.upgrade() else {
+        let Some(site) = site.upgrade() else {
             return;
         };
-        tokio::spawn(receive(stream, at, shared));
+        tokio::spawn(receive(stream, at, site));
     }
 }
 
 /// Reads what a visitor has to say, writes the visit down and closes.
-async fn receive(mut stream: TcpStream, address: SocketAddr, shared: Arc<Shared>) {
-    let at = (shared.state().now)();
+async fn receive(mut stream: TcpStream, address: SocketAddr, site: Arc<Site>) {
+    let at = (site.state().now)();
     let mut first = Vec::new();
     let pdu = read_pdu(&mut stream, &mut first).await;
     let visit = match pdu {
         Ok(pdu) => {
             let next = read_next(&mut stream).await;
-            let (vm, judgement) = shared.state().judge_console(address.ip(), &pdu.blob);
-            let problem = judgement.err();
+            let (vm, problem) = site.state().console_for(address.ip(), &pdu.blob);
             ConsoleVisit { at, address, blob: Some(pdu.blob), vm, valid: problem.is_none(), problem, next }
         }
         Err(e) => {
@@ -150,7 +112,7 @@ async fn receive(mut stream: TcpStream, address: SocketAddr, shared: Arc<Shared>
             }
         }
     };
-    shared.state().visits.push(visit);
+    site.state().visits.push(visit);
     let _ = stream.shutdown().await;
 }
 

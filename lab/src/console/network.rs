@@ -5,8 +5,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::CONSOLE_PORT;
 use crate::seed::Seed;
+use crate::world::CONSOLE_PORT;
 
 /// Counts the labs of this process.
 static LABS: AtomicU64 = AtomicU64::new(0);

@@ -1,13 +1,13 @@
 //! Named faults: what can be wrong with Azure or the network, as data that tests and people switch on by name.
 //!
-//! Owns the names and their arguments. Where a fault bites is in `bite`, and nowhere else.
+//! Owns the names and their arguments. Where a fault acts is in `inject`, and nowhere else.
 
-mod bite;
+mod inject;
 mod spelling;
 
 use std::{fmt, str::FromStr};
 
-pub(crate) use bite::{Bite, Faults, Work};
+pub(crate) use inject::{Faults, Injected, Work};
 use serde::{Deserialize, Serialize};
 
 /// One fault. Its text form is its name, with an optional argument behind `=`.

@@ -22,6 +22,9 @@ pub(crate) use vm::{Change, Power, Vm};
 
 use crate::seed::Seed;
 
+/// Where Hyper-V's console service listens.
+pub(crate) const CONSOLE_PORT: u16 = 2179;
+
 /// How long a console port stays open once opened. The service decides; the wire has no field for it.
 const PORT_LIFETIME: SignedDuration = SignedDuration::from_hours(8);
 

@@ -121,5 +121,5 @@ async fn one_piece_of_work_at_a_time_and_one_extension_of_a_type() {
     let mut another = ssh();
     another["properties"]["publisher"] = json!("Contoso");
     assert!(put("/ssh", another).await.is(409, "PropertyChangeNotAllowed"));
-    assert_eq!(put("/ssh", ssh()).await.status, 202, "an unchanged wish is carried out again");
+    assert_eq!(put("/ssh", ssh()).await.status, 202, "an unchanged request is carried out again");
 }

@@ -1,4 +1,4 @@
-//! Every fault bites where its name says, and only there.
+//! Every fault acts where its name says, and only there.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::Method;

@@ -85,13 +85,13 @@ async fn jobs_are_listed_and_deleted_by_location() {
 #[tokio::test]
 async fn a_name_never_runs_twice() {
     let site = Site::new().await;
-    let wish = || Some(provision("lin-02", "hq-node1"));
-    let started = site.send(Method::PUT, &job_path("open"), wish()).await;
-    let busy = site.send(Method::PUT, &job_path("open"), wish()).await;
+    let request = || Some(provision("lin-02", "hq-node1"));
+    let started = site.send(Method::PUT, &job_path("open"), request()).await;
+    let busy = site.send(Method::PUT, &job_path("open"), request()).await;
     assert!(busy.is(409, "ConflictingOperation"));
     assert!(site.send(Method::DELETE, &job_path("open"), None).await.is(409, "ConflictingOperation"));
     site.follow(&started).await;
-    let same = site.send(Method::PUT, &job_path("open"), wish()).await;
+    let same = site.send(Method::PUT, &job_path("open"), request()).await;
     assert_eq!((same.status, &same.body["properties"]["status"]), (200, &json!("Succeeded")));
     let other = site.send(Method::PUT, &job_path("open"), Some(provision("db-01", "hq-node1"))).await;
     assert!(other.is(409, "Conflict"));
@@ -122,11 +122,11 @@ async fn closing_for_one_vm_closes_the_host() {
 }
 
 #[tokio::test]
-async fn wishes_that_cannot_come_true_fail_with_a_reason() {
+async fn requests_that_cannot_come_true_fail_with_a_reason() {
     let site = Site::new().await;
     let foreign = json!({"properties": {"jobType": "VmConnectProvision", "vmConnectProvisionJobDetails":
         [{"vmName": "app-01", "nodeName": "hq-node3", "vmResourceGroupName": "rg-apps"}]}});
-    for (job, wish, code) in [
+    for (job, request, code) in [
         ("wrong-node", provision("web-01", "hq-node1"), Some("VirtualMachineNotOnNode")),
         ("no-node", provision("web-01", "hq-node9"), Some("NodeNotFound")),
         ("fqdn", provision("web-01", "hq-node2.edge.contoso.com"), Some("NodeNotFound")),
@@ -134,7 +134,7 @@ async fn wishes_that_cannot_come_true_fail_with_a_reason() {
         ("elsewhere", provision("app-01", "hq-node3"), Some("VirtualMachineNotFound")),
         ("elsewhere-named", foreign, None),
     ] {
-        let started = site.send(Method::PUT, &job_path(job), Some(wish)).await;
+        let started = site.send(Method::PUT, &job_path(job), Some(request)).await;
         assert_eq!(started.status, 201, "{job}");
         let end = site.follow(&started).await;
         let shown = site.get(&job_path(job)).await.body["properties"].clone();
@@ -177,9 +177,9 @@ async fn an_old_cluster_and_an_old_api_do_not_know_vm_connect() {
 #[tokio::test]
 async fn validating_opens_nothing() {
     let site = Site::new().await;
-    let mut wish = provision("lin-02", "hq-node1");
-    wish["properties"]["deploymentMode"] = json!("Validate");
-    let started = site.send(Method::PUT, &job_path("check"), Some(wish)).await;
+    let mut request = provision("lin-02", "hq-node1");
+    request["properties"]["deploymentMode"] = json!("Validate");
+    let started = site.send(Method::PUT, &job_path("check"), Some(request)).await;
     assert_eq!(site.follow(&started).await.body["status"], "Succeeded");
     assert!(!port_open(&site, "hq-node1"));
 }

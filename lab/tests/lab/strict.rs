@@ -46,8 +46,8 @@ async fn a_rebuilt_status_address_is_refused() {
 async fn undocumented_fields_are_refused_by_name() {
     let site = Site::new().await;
     let set = |path: &[&str], value: Value| {
-        let mut wish = provision("lin-02", "hq-node1");
-        let mut place = &mut wish;
+        let mut request = provision("lin-02", "hq-node1");
+        let mut place = &mut request;
         for key in path {
             place = match key.parse::<usize>() {
                 Ok(at) => &mut place[at],
@@ -55,9 +55,9 @@ async fn undocumented_fields_are_refused_by_name() {
             };
         }
         *place = value;
-        wish
+        request
     };
-    for (wish, name) in [
+    for (request, name) in [
         (set(&["location"], json!("eastus")), "location"),
         (set(&["properties", "duration"], json!("2h")), "properties.duration"),
         (
@@ -74,7 +74,7 @@ async fn undocumented_fields_are_refused_by_name() {
         ),
         (set(&["properties", "jobType"], json!("MakeCoffee")), "properties.jobType"),
     ] {
-        let refused = site.send(Method::PUT, &job_path("open"), Some(wish)).await;
+        let refused = site.send(Method::PUT, &job_path("open"), Some(request)).await;
         assert!(refused.is(400, "InvalidRequestContent"), "{refused:?}");
         assert_eq!(refused.body["error"]["target"], name);
     }

@@ -61,13 +61,13 @@ impl Extension {
         !["Succeeded", "Failed", "Canceled", "Cancelled"].iter().any(|state| self.is(state))
     }
 
-    /// Returns whether this is what is wished for.
-    pub(super) fn meets(&self, wish: &Wish<'_>) -> bool {
+    /// Returns whether this is what is desired.
+    pub(super) fn meets(&self, desired: &Desired<'_>) -> bool {
         let version = |asked: &str| self.version == asked || self.version.starts_with(&format!("{asked}."));
-        self.publisher.eq_ignore_ascii_case(wish.publisher)
-            && self.kind.eq_ignore_ascii_case(wish.kind)
-            && wish.version.is_none_or(version)
-            && wish.settings.is_none_or(|settings| *settings == self.settings)
+        self.publisher.eq_ignore_ascii_case(desired.publisher)
+            && self.kind.eq_ignore_ascii_case(desired.kind)
+            && desired.version.is_none_or(version)
+            && desired.settings.is_none_or(|settings| *settings == self.settings)
     }
 
     /// Returns the error of work that failed.
@@ -86,7 +86,7 @@ impl fmt::Display for Extension {
 
 /// What is asked for, as Azure's own names call it.
 #[derive(Debug, Serialize)]
-pub(super) struct Wish<'a> {
+pub(super) struct Desired<'a> {
     pub(super) publisher: &'a str,
     #[serde(rename = "type")]
     pub(super) kind: &'a str,

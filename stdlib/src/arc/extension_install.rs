@@ -1,6 +1,6 @@
 //! `arc::extension_install`: has the agent of an Arc machine install an extension.
 
-use super::extension::{EXTENSIONS, Extension, OnMachine, Wish};
+use super::extension::{Desired, EXTENSIONS, Extension, OnMachine};
 use crate::prelude::*;
 use crate::reconcile::{DesiredState, Known, Look, Request, ResourceOperation};
 
@@ -42,7 +42,7 @@ impl DesiredState for ExtensionInstall {
         Ok(match self.0.find_extension(cx, &at.id).await? {
             Some(it) if it.is_changing() => Look::Moving(it.to_string(), None),
             Some(it) if it.is("Failed") && known.is_concluded() => return Err(it.failure()),
-            Some(it) if it.is("Succeeded") && it.meets(&wish(args)) => Look::Reached(it),
+            Some(it) if it.is("Succeeded") && it.meets(&desired(args)) => Look::Reached(it),
             _ if known.sent => Look::Away,
             _ => self.0.check_in_touch(cx, &at.machine).await.map(|()| Look::Away)?,
         })
@@ -53,7 +53,7 @@ impl DesiredState for ExtensionInstall {
     }
 
     fn request<'a>(&self, args: &'a Args, at: &'a OnMachine) -> Request<'a> {
-        let body = json!({ "location": at.location, "properties": wish(args) });
+        let body = json!({ "location": at.location, "properties": desired(args) });
         Request::new(Method::Put, at.id.to_string(), EXTENSIONS).body(body)
     }
 }
@@ -75,6 +75,6 @@ impl ResourceOperation for ExtensionInstall {
     }
 }
 
-fn wish(Args { publisher, r#type, version, settings, .. }: &Args) -> Wish<'_> {
-    Wish { publisher, kind: r#type, version: version.as_deref(), settings: settings.as_ref() }
+fn desired(Args { publisher, r#type, version, settings, .. }: &Args) -> Desired<'_> {
+    Desired { publisher, kind: r#type, version: version.as_deref(), settings: settings.as_ref() }
 }

@@ -192,7 +192,7 @@ fn expires(body: &Value) -> Option<OffsetDateTime> {
 
 /// Whoever signed in with `az login`, and where nobody did, the Arc-enabled machine itself.
 ///
-/// The agent sets its variables for the whole machine: they are no wish of the user's. Whoever answered first stays the
+/// The agent sets its variables for the whole machine: they are no choice of the user's. Whoever answered first stays the
 /// identity for as long as the process lives, so that no run changes hands on its way.
 #[derive(Clone, Debug)]
 pub struct CliOrArc {

@@ -85,8 +85,8 @@ impl Credential {
     /// `AZURE_FEDERATED_TOKEN_FILE` (with the same two), then `IDENTITY_ENDPOINT` or `AZURE_USE_MANAGED_IDENTITY`
     /// (with `AZURE_CLIENT_ID` for a user-assigned identity), then the Azure CLI.
     ///
-    /// The agent of an Arc-enabled machine sets `IDENTITY_ENDPOINT` and `IMDS_ENDPOINT` for everybody on it, which is no
-    /// wish of anybody's: the Azure CLI comes first there, and the machine's own identity when nobody signed in.
+    /// The agent of an Arc-enabled machine sets `IDENTITY_ENDPOINT` and `IMDS_ENDPOINT` for everybody on it, which is nobody's
+    /// choice: the Azure CLI comes first there, and the machine's own identity when nobody signed in.
     /// `AZURE_USE_MANAGED_IDENTITY` means the machine's and nothing else.
     ///
     /// # Errors

@@ -136,7 +136,7 @@ struct Inner {
     tokens: Tokens,
     clock: Arc<dyn Clock>,
     pacer: Mutex<Pacer>,
-    /// The api-version that was found to be offered, by type and by what was wished for.
+    /// The api-version that was found to be offered, by type and by what was asked for.
     offered: Mutex<HashMap<String, String>>,
     on_request: Option<OnRequest>,
 }

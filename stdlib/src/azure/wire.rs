@@ -9,7 +9,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The shortest pause that a service's own wish is taken for: a `Retry-After: 0` must not make us ask without one.
+/// The shortest pause that a service's own word is taken for: a `Retry-After: 0` must not make us ask without one.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest text of an answer that an error or a log shows.
 const EXCERPT: usize = 400;

@@ -1,10 +1,10 @@
 //! Cluster jobs: how VM Connect opens and closes the console port of a node.
 //!
-//! Owns what a request does. What it asks for, and whether that can come true, is in `wish`; how a job looks is in
+//! Owns what a request does. What it asks for, and whether that can come true, is in `request`; how a job looks is in
 //! `view`.
 
+mod request;
 mod view;
-mod wish;
 
 use serde_json::{Value, json};
 
@@ -15,8 +15,8 @@ use crate::{
     world::{Cluster, Job, JobKind, Shape},
 };
 
+use request::{JobRequest, parse_request, target, verdict};
 use view::show;
-use wish::{Wish, parse_wish, target, verdict};
 
 const JOBS: &str = "Microsoft.AzureStackHCI/clusters/jobs";
 
@@ -46,12 +46,12 @@ pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
 fn put(cx: &mut Cx<'_>, at: &Address, name: &str) -> Result<Reply, ArmError> {
     check_name(name)?;
     let body = cx.json_body()?;
-    let wish = parse_wish(&body)?;
+    let asked = parse_request(&body)?;
     let cluster = clusters::parent(cx, at, JOBS)?;
     if !versions::has_vm_connect(&cx.version) {
         let message = format!(
             "The value '{:?}' of property 'jobType' is not known to api-version '{}'.",
-            wish.kind, cx.version
+            asked.kind, cx.version
         );
         return Err(ArmError::service(400, "InvalidParameter", message).at("properties.jobType"));
     }
@@ -59,16 +59,16 @@ fn put(cx: &mut Cx<'_>, at: &Address, name: &str) -> Result<Reply, ArmError> {
         let message = format!(
             "Property 'jobType' with value '{:?}' isn't supported for this operation on your Azure Local cluster \
              version '{}'. Update the cluster to 2601 or later.",
-            wish.kind, cluster.version,
+            asked.kind, cluster.version,
         );
         return Err(ArmError::service(400, "PropertyNotSupported", message).at("properties.jobType"));
     }
     if let Some(job) = cluster.job(name) {
-        return again(cx, cluster, job, &wish);
+        return again(cx, cluster, job, &asked);
     }
 
-    let failure = verdict(cx, cluster, &wish);
-    let targets = wish.details.iter().map(|detail| target(cluster, detail)).collect();
+    let failure = verdict(cx, cluster, &asked);
+    let targets = asked.details.iter().map(|detail| target(cluster, detail)).collect();
     let (group, cluster_name) = (cluster.group.clone(), cluster.name.clone());
     let job_id = format!("{}/jobs/{name}", clusters::id(cx, cluster));
 
@@ -76,12 +76,12 @@ fn put(cx: &mut Cx<'_>, at: &Address, name: &str) -> Result<Reply, ArmError> {
     let (from, to) = if failure.as_ref().is_some_and(|f| f.in_validation) { (20, 35) } else { (210, 270) };
     let duration = cx.world.seed().seconds(&label, from, to);
     let timing = cx.faults.timing(Work::Job, cx.now, duration);
-    let moves = failure.is_none() && wish.kind == JobKind::VmConnectProvision && cx.faults.moves_host();
+    let moves = failure.is_none() && asked.kind == JobKind::VmConnectProvision && cx.faults.moves_host();
     let job = Job {
         name: name.to_owned(),
         id: cx.world.seed().uuid(&label),
-        kind: wish.kind,
-        mode: wish.mode,
+        kind: asked.kind,
+        mode: asked.mode,
         targets,
         started: cx.now,
         ends: timing.done,
@@ -104,13 +104,13 @@ fn put(cx: &mut Cx<'_>, at: &Address, name: &str) -> Result<Reply, ArmError> {
 
 /// Answers a PUT on a name that is taken. What Azure does here is not documented, but its own client deletes a finished
 /// job before it asks again; so the lab never runs a job twice under one name.
-fn again(cx: &Cx<'_>, cluster: &Cluster, job: &Job, wish: &Wish<'_>) -> Result<Reply, ArmError> {
+fn again(cx: &Cx<'_>, cluster: &Cluster, job: &Job, asked: &JobRequest<'_>) -> Result<Reply, ArmError> {
     let id = format!("{}/jobs/{}", clusters::id(cx, cluster), job.name);
     if job.is_busy() {
         return Err(ArmError::conflicting_operation(&id));
     }
-    let same_details = job.targets.iter().map(|t| &t.sent).eq(wish.details.iter().map(|d| d.sent));
-    if job.kind == wish.kind && job.mode == wish.mode && same_details {
+    let same_details = job.targets.iter().map(|t| &t.sent).eq(asked.details.iter().map(|d| d.sent));
+    if job.kind == asked.kind && job.mode == asked.mode && same_details {
         return Ok(Reply::json(200, show(cx, cluster, job)));
     }
     let message = format!("A job '{id}' with other content exists already. Delete it first.");

@@ -1,6 +1,6 @@
-//! The one place where faults bite. Everything else in the lab asks here and does as it is told.
+//! The one place where faults act. Everything else in the lab asks here and does as it is told.
 //!
-//! A request passes four stations: the door (before anything is looked at), *instead* (an answer in place of the real
+//! A request passes four stations: the connection (before anything is looked at), *instead* (an answer in place of the real
 //! one), the planning of work that the request starts, and the way out.
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +12,7 @@ use crate::{
     http::{Body, Call, Outcome, Reply},
 };
 
-/// The faults that are switched on, and how often each has looked and bitten.
+/// The faults that are switched on, and how often each has looked and acted.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     active: Vec<Active>,
@@ -23,14 +23,14 @@ struct Active {
     fault: Fault,
     /// How many requests this fault has considered.
     seen: u32,
-    /// How many times it bit.
-    bitten: u32,
-    /// When it bit first.
+    /// How many times it acted.
+    acted: u32,
+    /// When it acted first.
     since: Option<Timestamp>,
 }
 
 /// What happens in place of the real answer.
-pub(crate) enum Bite {
+pub(crate) enum Injected {
     Answer(Reply),
     /// The token is refused as expired.
     Expire,
@@ -59,7 +59,7 @@ const LAG: SignedDuration = SignedDuration::from_secs(45);
 
 impl Faults {
     pub(crate) fn inject(&mut self, fault: Fault) {
-        self.active.push(Active { fault, seen: 0, bitten: 0, since: None });
+        self.active.push(Active { fault, seen: 0, acted: 0, since: None });
     }
 
     pub(crate) fn clear(&mut self) {
@@ -71,7 +71,7 @@ impl Faults {
     }
 
     /// Returns whether the connection closes before the request is looked at.
-    pub(crate) fn closes_the_door(&mut self, call: &Call) -> bool {
+    pub(crate) fn refuses_connection(&mut self, call: &Call) -> bool {
         !call.is_read()
             && self.takes_turn(|fault| match fault {
                 Fault::ResetBefore(nth) => Some(*nth),
@@ -81,17 +81,17 @@ impl Faults {
 
     /// Counts one candidate for every fault that `nth` picks, and returns whether it is the turn of any.
     fn takes_turn(&mut self, nth: impl Fn(&Fault) -> Option<u32>) -> bool {
-        let mut bites = false;
+        let mut acts = false;
         for active in &mut self.active {
             if let Some(nth) = nth(&active.fault) {
-                bites |= active.is_turn(nth);
+                acts |= active.is_turn(nth);
             }
         }
-        bites
+        acts
     }
 
     /// Returns what an authenticated request gets in place of its real answer.
-    pub(crate) fn instead(&mut self, call: &Call, subscription: &str, now: Timestamp) -> Option<Bite> {
+    pub(crate) fn instead(&mut self, call: &Call, subscription: &str, now: Timestamp) -> Option<Injected> {
         self.active.iter_mut().find_map(|active| active.instead(call, subscription, now))
     }
 
@@ -202,34 +202,36 @@ impl Active {
     fn is_turn(&mut self, nth: u32) -> bool {
         self.seen += 1;
         if self.seen == nth {
-            self.bitten += 1;
+            self.acted += 1;
             return true;
         }
         false
     }
 
-    fn instead(&mut self, call: &Call, subscription: &str, now: Timestamp) -> Option<Bite> {
+    fn instead(&mut self, call: &Call, subscription: &str, now: Timestamp) -> Option<Injected> {
         match self.fault {
             Fault::Throttled { times, header, writes_only } => {
-                let spared = self.bitten >= times || (writes_only && call.is_read());
+                let spared = self.acted >= times || (writes_only && call.is_read());
                 (!spared).then(|| {
-                    self.bitten += 1;
-                    Bite::Answer(throttled(self.bitten, header, call, subscription, now))
+                    self.acted += 1;
+                    Injected::Answer(throttled(self.acted, header, call, subscription, now))
                 })
             }
             Fault::Flaps if call.is_read() => {
                 self.seen += 1;
                 self.seen.is_multiple_of(3).then(|| {
-                    self.bitten += 1;
-                    Bite::Answer(flap(self.bitten, subscription, now))
+                    self.acted += 1;
+                    Injected::Answer(flap(self.acted, subscription, now))
                 })
             }
-            Fault::TokenExpires if call.is_read() && is_poll(call) => self.is_turn(1).then_some(Bite::Expire),
-            Fault::CaeChallenge { claims } => self.is_turn(1).then_some(Bite::Challenge { claims }),
+            Fault::TokenExpires if call.is_read() && is_poll(call) => {
+                self.is_turn(1).then_some(Injected::Expire)
+            }
+            Fault::CaeChallenge { claims } => self.is_turn(1).then_some(Injected::Challenge { claims }),
             Fault::Conflict(seconds) if !call.is_read() && is_azure_local(call) => {
                 let since = *self.since.get_or_insert(now);
                 let over = now.duration_since(since) >= SignedDuration::from_secs(i64::from(seconds));
-                (!over).then(|| Bite::Answer(ArmError::conflicting_operation(&call.path).into_reply()))
+                (!over).then(|| Injected::Answer(ArmError::conflicting_operation(&call.path).into_reply()))
             }
             _ => None,
         }

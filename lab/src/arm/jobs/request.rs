@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A job as asked for.
-pub(super) struct Wish<'a> {
+pub(super) struct JobRequest<'a> {
     pub(super) kind: JobKind,
     pub(super) mode: Mode,
     pub(super) details: Vec<Detail<'a>>,
@@ -22,7 +22,7 @@ pub(super) struct Detail<'a> {
     pub(super) sent: &'a Value,
 }
 
-pub(super) fn parse_wish(body: &Value) -> Result<Wish<'_>, ArmError> {
+pub(super) fn parse_request(body: &Value) -> Result<JobRequest<'_>, ArmError> {
     let outer = Fields::of(body, "", &["properties"])?;
     let properties = outer.value("properties").ok_or_else(|| outer.wrong("properties", "is required"))?;
     let kind = properties.get("jobType").and_then(Value::as_str).unwrap_or_default();
@@ -53,7 +53,7 @@ pub(super) fn parse_wish(body: &Value) -> Result<Wish<'_>, ArmError> {
             sent,
         });
     }
-    Ok(Wish { kind, mode, details })
+    Ok(JobRequest { kind, mode, details })
 }
 
 pub(super) fn target(cluster: &Cluster, detail: &Detail<'_>) -> Target {
@@ -66,11 +66,11 @@ pub(super) fn target(cluster: &Cluster, detail: &Detail<'_>) -> Target {
 }
 
 /// Decides what a job will fail with, if it will.
-pub(super) fn verdict(cx: &Cx<'_>, cluster: &Cluster, wish: &Wish<'_>) -> Option<Failure> {
+pub(super) fn verdict(cx: &Cx<'_>, cluster: &Cluster, asked: &JobRequest<'_>) -> Option<Failure> {
     let invalid = |code: &str, message: String, advice: &str| {
         Some(Failure { code: code.to_owned(), message, advice: advice.to_owned(), in_validation: true })
     };
-    for Detail { vm: name, node, group, .. } in &wish.details {
+    for Detail { vm: name, node, group, .. } in &asked.details {
         let Some(node) = cluster.node(node) else {
             let message = format!("Node '{node}' was not found in cluster '{}'.", cluster.name);
             return invalid("NodeNotFound", message, "Use the node's name as the cluster reports it.");
@@ -87,7 +87,7 @@ pub(super) fn verdict(cx: &Cx<'_>, cluster: &Cluster, wish: &Wish<'_>) -> Option
                 "Name the VM's resource group in vmResourceGroupName.",
             );
         };
-        if wish.kind == JobKind::VmConnectRemove {
+        if asked.kind == JobKind::VmConnectRemove {
             continue;
         }
         if vm.node != node.name {
@@ -99,7 +99,7 @@ pub(super) fn verdict(cx: &Cx<'_>, cluster: &Cluster, wish: &Wish<'_>) -> Option
             return invalid("VirtualMachineNotRunning", message, "Start the VM first.");
         }
     }
-    if wish.kind == JobKind::VmConnectProvision && cx.faults.fails_jobs() {
+    if asked.kind == JobKind::VmConnectProvision && cx.faults.fails_jobs() {
         return Some(Failure {
             code: "VmConnectProvisionFailed".to_owned(),
             message: "Failed to open port 2179 on the host: the firewall rule could not be created."

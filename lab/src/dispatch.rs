@@ -1,0 +1,113 @@
+//! Which part of the lab answers a request, and what is written down about it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    LedgerEntry, RequestEntry, arm,
+    console::Consoles,
+    entra,
+    http::{Call, Outcome},
+    state::{Site, State},
+};
+
+type Hook = Arc<dyn Fn(&LedgerEntry) + Send + Sync>;
+
+/// A lab behind its socket.
+pub(crate) struct Dispatch {
+    site: Arc<Site>,
+    hooks: Mutex<Vec<Hook>>,
+    consoles: Consoles,
+}
+
+impl Dispatch {
+    pub(crate) fn new(state: State) -> Self {
+        Dispatch { site: Arc::new(Site::new(state)), hooks: Mutex::default(), consoles: Consoles::default() }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.site.state()
+    }
+
+    pub(crate) fn hooks(&self) -> MutexGuard<'_, Vec<Hook>> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn consoles(&self) -> &Consoles {
+        &self.consoles
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer(&self, call: &Call) -> Outcome {
+        let (outcome, entry) = answered(&mut self.state(), call);
+        self.reconcile().await;
+        if let Some(entry) = entry.filter(|entry| entry.effect) {
+            let hooks = self.hooks().clone();
+            // A hook may kill a process and wait for its end, so it must not hold up a worker.
+            let ran = tokio::task::spawn_blocking(move || hooks.iter().for_each(|hook| hook(&entry))).await;
+            if let Err(e) = ran {
+                tracing::error!("a hook failed: {e}");
+            }
+        }
+        outcome
+    }
+
+    /// Brings the console ports in line with the world.
+    pub(crate) async fn reconcile(&self) {
+        self.consoles.reconcile(&self.site).await;
+    }
+}
+
+/// Answers one request: moves the world to now, looks at the request, writes down what happened. The entry is what
+/// was added to the ledger.
+fn answered(state: &mut State, call: &Call) -> (Outcome, Option<LedgerEntry>) {
+    let now = (state.now)();
+    state.world.advance(now);
+    let segments = call.segments();
+    let first = segments.first().map(|s| s.to_ascii_lowercase()).unwrap_or_default();
+    if !matches!(first.as_str(), "subscriptions" | "providers" | "tenants") {
+        let reply = entra::answer(state, call, &segments, now);
+        note_request(state, call, now, reply.status);
+        return (Outcome::Answer(reply), None);
+    }
+
+    let answered = arm::answer(state, call, now);
+    note_request(state, call, now, answered.status);
+    let mut entry = None;
+    if !call.is_read() && answered.status != 0 {
+        let new = ledger_entry(state, call, now, &answered);
+        state.ledger.push(new.clone());
+        entry = Some(new);
+        if let Err(e) = state.save() {
+            // A write that is not saved must not be acknowledged: after a restart it would not have happened.
+            tracing::error!("{e}");
+            return (Outcome::HangUp, None);
+        }
+    }
+    (answered.outcome, entry)
+}
+
+fn note_request(state: &mut State, call: &Call, at: Timestamp, status: u16) {
+    let (method, path) = (call.method.clone(), call.path.clone());
+    state.requests.push(RequestEntry { method, path, at, status });
+}
+
+fn ledger_entry(state: &State, call: &Call, at: Timestamp, answered: &arm::Answered) -> LedgerEntry {
+    let digest = Sha256::digest(&call.body);
+    LedgerEntry {
+        seq: state.ledger.len() as u64 + 1,
+        at,
+        method: call.method.clone(),
+        path: call.path.clone(),
+        api_version: call.query("api-version").unwrap_or_default().to_owned(),
+        client_request_id: call.header("x-ms-client-request-id").map(str::to_owned),
+        correlation_id: answered.correlation_id.clone(),
+        body_sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        body: serde_json::from_slice(&call.body).unwrap_or(Value::Null),
+        status: answered.status,
+        effect: answered.effect,
+    }
+}
