@@ -28,6 +28,9 @@ mod error;
 pub mod event;
 mod file;
 mod handles;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod journal;
 pub mod keeper;
 mod lease;
@@ -64,6 +67,7 @@ pub use lease::{ClosingState, OpenLease};
 pub use library::Library;
 pub use operation::{
     Declaration, Done, Example, Field, HandedBack, Operation, Outcome, Pending, Probe, Redo, Registered,
+    Shown,
 };
 pub use params::{Given, ParamReader};
 pub use prepare::RunRequest;

@@ -78,7 +78,12 @@ mod tests {
 
     #[test]
     fn no_bytes_of_others_panic() {
-        let config = Config { cases: 2000, rng_seed: RngSeed::Fixed(6), failure_persistence: None, ..Config::default() };
+        let config = Config {
+            cases: 2000,
+            rng_seed: RngSeed::Fixed(6),
+            failure_persistence: None,
+            ..Config::default()
+        };
         let changes = proptest::collection::vec((any::<Index>(), any::<u8>(), 0..3u8), 0..6);
         for (parse, seed) in TARGETS {
             parse(seed);

@@ -7,6 +7,9 @@
 mod arc;
 mod arm;
 pub mod azure;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod local;
 pub mod net;
 mod prelude;

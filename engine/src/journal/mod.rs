@@ -23,6 +23,8 @@ use serde::{Deserialize, Serialize};
 pub use around::Around;
 pub use memory::MemoryJournal;
 pub use sqlite::SqliteJournal;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use sqlite::records_of;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{

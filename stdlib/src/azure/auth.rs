@@ -387,7 +387,7 @@ fn is_network_trouble(error: &azure_core::Error) -> bool {
 /// Reads the claims of a continuous-access challenge out of a `WWW-Authenticate` header.
 ///
 /// They are base64 or base64url, padded or not, and stand in the `Bearer` scheme; other schemes may stand beside it.
-pub(super) fn challenge_claims(header: &str) -> Option<Claims> {
+pub(crate) fn challenge_claims(header: &str) -> Option<Claims> {
     let lower = header.to_ascii_lowercase();
     let bearer = lower.find("bearer ")?;
     let start = bearer + lower[bearer..].find("claims=\"")? + "claims=\"".len();

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 /// An RDP file in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RdpFile {
+pub(crate) struct RdpFile {
     lines: Vec<String>,
     /// Windows' own client saves its files as UTF-16.
     is_utf16: bool,
@@ -15,7 +15,7 @@ impl RdpFile {
     ///
     /// Inferred from the console of Azure Stack Edge, which is the same service: the port does no negotiation of
     /// security layers, the id selects the VM, and the basic session shows a guest that does not boot.
-    pub(super) fn console(address: &str, port: u16, vm_id: &str) -> Self {
+    pub(crate) fn console(address: &str, port: u16, vm_id: &str) -> Self {
         let lines = [
             format!("full address:s:{address}"),
             format!("server port:i:{port}"),
@@ -26,7 +26,7 @@ impl RdpFile {
     }
 
     /// Reads a file, or returns nothing when it has no line of the right form.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let is_utf16 = bytes.starts_with(&[0xff, 0xfe]);
         let text = if is_utf16 {
             let units: Vec<u16> =
@@ -43,7 +43,7 @@ impl RdpFile {
     }
 
     /// Returns whether it is a console's file to which nobody added anything.
-    pub(super) fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         let ours = ["full address", "server port", "pcb", "negotiate security layer", "username"];
         let name = |line: &String| line.split(':').next().unwrap_or_default().to_ascii_lowercase();
         !self.is_utf16
@@ -52,17 +52,17 @@ impl RdpFile {
     }
 
     /// Returns the value of a setting.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.lines.iter().find_map(|line| value(line, name))
     }
 
     /// Returns a setting that is a text, if it is there and not empty.
-    pub(super) fn text(&self, name: &str) -> Option<String> {
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.get(name).filter(|value| !value.is_empty()).map(str::to_owned)
     }
 
     /// Sets a text, in its place or at the end.
-    pub(super) fn set(&mut self, name: &str, to: &str) {
+    pub(crate) fn set(&mut self, name: &str, to: &str) {
         let line = format!("{name}:s:{to}");
         match self.lines.iter_mut().find(|line| value(line, name).is_some()) {
             Some(old) => *old = line,
@@ -71,7 +71,7 @@ impl RdpFile {
     }
 
     /// Returns the file with CRLF line ends, in the encoding it came in.
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let text = self.lines.iter().fold(String::new(), |mut text, line| {
             let _ = write!(text, "{line}\r\n");
             text

@@ -5,6 +5,8 @@ mod read;
 mod set_address;
 mod write;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use file::RdpFile;
 use relight_engine::{Registered, RunFile};
 
 use crate::prelude::*;

@@ -106,6 +106,14 @@ fn unpack(mut bytes: &[u8], first: u64) -> Option<Vec<Record>> {
     Some(records)
 }
 
+/// Reads the records of one row, and writes them again.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn records_of(row: &[u8]) -> Option<(Vec<Record>, Vec<u8>)> {
+    let records = unpack(row, 1)?;
+    let again = pack(&records);
+    Some((records, again))
+}
+
 // Texts, each once and under its fingerprint.
 
 /// Keeps a text.

@@ -21,6 +21,8 @@ mod tests;
 mod values;
 mod writer;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use log::records_of;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
