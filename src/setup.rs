@@ -167,7 +167,7 @@ impl Home {
         self.builder(&azure::nowhere()?, self.scope()?)?.build()
     }
 
-    /// Opens the journal, to look at runs and to leave words for them. Reaches no cloud.
+    /// Opens the journal, to look at runs and to leave signals for them. Reaches no cloud.
     ///
     /// # Errors
     /// `Storage` when the journal cannot be opened.
@@ -232,6 +232,7 @@ impl Home {
             .clock(clock)
             .observer(reporter.observer())
             .build()?;
+        reporter.learn(&engine);
         Ok(Session { engine, reporter, home: self, lab: own })
     }
 

@@ -367,6 +367,7 @@ mod tests {
             name: "door::close",
             summary: "Closes a door.",
             effects: &[Effect::AzureWrite],
+            shown: crate::operation::Shown::Step,
             redo: Redo::Resend,
             terminal: false,
             codes: &[],

@@ -27,10 +27,10 @@ mod engine;
 mod error;
 pub mod event;
 mod file;
-mod handles;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handles;
 pub mod journal;
 pub mod keeper;
 mod lease;

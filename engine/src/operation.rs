@@ -251,6 +251,9 @@ pub trait Operation: Send + Sync + 'static {
     /// asked; what a worker drives it leaves alone.
     const TERMINAL: bool = false;
 
+    /// How its steps are shown to people.
+    const SHOWN: Shown = Shown::Step;
+
     /// The version of the states that it waits with, which is stored with each of them. Raise it when
     /// this code cannot read, or would misread, what the code before has stored.
     const STATE_VERSION: u32 = 1;
@@ -294,6 +297,21 @@ pub trait Operation: Send + Sync + 'static {
     }
 }
 
+/// How the steps of an operation are shown to people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shown {
+    /// By its name, how far it is, and how long it took.
+    #[default]
+    Step,
+    /// As what its argument `text` says.
+    Text,
+    /// As a question, with the answer.
+    Question,
+    /// Not at all: it is over at once and says nothing by itself.
+    Silent,
+}
+
 /// What is known about an operation without running it: the source of docs, checks and completions.
 #[derive(Clone, Debug)]
 pub struct Declaration {
@@ -305,6 +323,8 @@ pub struct Declaration {
     pub effects: &'static [Effect],
     /// What to do when a crash leaves it unclear whether it happened.
     pub redo: Redo,
+    /// How its steps are shown to people.
+    pub shown: Shown,
     /// Which codes its errors may have.
     pub codes: &'static [ErrorCode],
     /// Whether it needs a person's terminal.
@@ -343,6 +363,7 @@ impl Declaration {
             summary: O::SUMMARY,
             effects: O::EFFECTS,
             redo: O::REDO,
+            shown: O::SHOWN,
             codes: O::CODES,
             terminal: O::TERMINAL,
             params: fields(&args),

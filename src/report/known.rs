@@ -6,9 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use relight_engine::event::{Event, Place, StepEnd};
 use relight_engine::journal::{Journal, RunFilter};
-use relight_engine::{Engine, PlannedCall, Result, RunId};
+use relight_engine::{Engine, PlannedCall, Result, RunId, Shown};
 
-use super::narrator::is_silent;
 use crate::format::between;
 
 /// How many open runs are looked at for children.
@@ -48,7 +47,7 @@ pub(super) struct Outline(Vec<(String, usize, String)>);
 
 impl Outline {
     fn of(calls: &[PlannedCall]) -> Self {
-        let shown = calls.iter().filter(|call| !is_silent(&call.operation));
+        let shown = calls.iter().filter(|call| matches!(call.shown, Shown::Step | Shown::Question));
         Outline(shown.map(|call| (call.source.clone(), call.line, call.operation.clone())).collect())
     }
 

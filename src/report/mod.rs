@@ -23,7 +23,6 @@ use relight_engine::{Engine, Notice, Observer, RunId};
 use self::bars::Bars;
 pub(crate) use self::json::line as json_line;
 use self::known::Known;
-pub(crate) use self::narrator::is_silent;
 use self::narrator::{Narrator, Told, measured};
 pub(crate) use self::outcome::{outcome, why};
 use crate::logging;
@@ -73,12 +72,17 @@ impl Reporter {
         Arc::new(move |notice| reporter.notice(notice))
     }
 
+    /// Hears what an engine knows, before anything is told about its runs.
+    pub(crate) fn learn(&self, engine: &Engine) {
+        self.inner().narrator.declare(&engine.operations());
+    }
+
     /// Tells about one event.
     pub(crate) fn notice(&self, notice: &Notice) {
         let mut inner = self.inner();
         match inner.audience {
             Audience::Program => json::print(notice),
-            Audience::Log => narrator::log(notice),
+            Audience::Log => inner.narrator.log(notice),
             Audience::Person => inner.tell(notice),
         }
     }

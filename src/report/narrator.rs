@@ -1,12 +1,13 @@
 //! What is worth saying about an event, and how.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use relight_engine::event::{Place, StepEnd};
 use relight_engine::replay::{History, PastStep, StepState};
-use relight_engine::{Event, Notice, RunId};
+use relight_engine::{Declaration, Event, Notice, RunId, Shown};
 use serde_json::Value;
 
 use super::outcome::{LONGEST, headline, outcome, shortened, why};
@@ -15,12 +16,6 @@ use crate::format::{WHOLE, between, brief, in_local_time, length, plain};
 use crate::terminal::{Look, Mark};
 use crate::visible::hung;
 
-/// Calls that are over at once and say nothing by themselves.
-const SILENT: [&str; 3] = ["now", "random", "secret"];
-/// Calls that are said as what they say.
-const NOTE: &str = "note";
-/// Calls that wait for a person.
-const QUESTIONS: [&str; 2] = ["ask", "confirm"];
 /// The shortest time that is worth telling.
 const WORTH_TELLING: Duration = Duration::from_secs(1);
 
@@ -67,6 +62,7 @@ impl Told {
 struct Step {
     title: String,
     since: Timestamp,
+    shown: Shown,
     said: (Option<u8>, String),
 }
 
@@ -75,6 +71,7 @@ pub(super) struct Narrator {
     look: Look,
     main: Option<RunId>,
     runbooks: HashMap<RunId, String>,
+    shown: HashMap<&'static str, Shown>,
     steps: HashMap<Key, Step>,
     outputs: Outputs,
 }
@@ -85,9 +82,19 @@ impl Narrator {
             look,
             main: None,
             runbooks: HashMap::new(),
+            shown: HashMap::new(),
             steps: HashMap::new(),
             outputs: Outputs::default(),
         }
+    }
+
+    /// Hears how the steps of each operation are shown.
+    pub(super) fn declare(&mut self, operations: &[Arc<Declaration>]) {
+        self.shown = operations.iter().map(|operation| (operation.name, operation.shown)).collect();
+    }
+
+    fn shown(&self, operation: &str) -> Shown {
+        self.shown.get(operation).copied().unwrap_or_default()
     }
 
     /// Hears which runbooks runs are of, before anything is told about them.
@@ -111,7 +118,8 @@ impl Narrator {
             let PastStep { operation, since, state, .. } = past;
             // What a step holds open may speak long after the step is over.
             self.outputs.name((run.clone(), number), operation);
-            if !matches!(state, StepState::Finished(_)) && !is_silent(operation) {
+            let is_told = matches!(self.shown(operation), Shown::Step | Shown::Question);
+            if !matches!(state, StepState::Finished(_)) && is_told {
                 told.push(self.step_began((run.clone(), number), operation, *since, None));
             }
         }
@@ -126,13 +134,13 @@ impl Narrator {
                 self.runbooks.insert(notice.run.clone(), prepared.runbook.clone());
                 Vec::new()
             }
-            Event::StepStarted { operation, args, .. } if operation == NOTE => {
+            Event::StepStarted { operation, args, .. } if self.shown(operation) == Shown::Text => {
                 vec![Told::Line(args.get("text").map(plain).unwrap_or_default())]
             }
-            Event::StepStarted { operation, .. } if is_silent(operation) => Vec::new(),
+            Event::StepStarted { operation, .. } if self.shown(operation) == Shown::Silent => Vec::new(),
             // Asked again because there is an answer now.
             Event::StepStarted { step, operation, .. }
-                if is_question(operation) && self.steps.contains_key(&key(step)) =>
+                if self.shown(operation) == Shown::Question && self.steps.contains_key(&key(step)) =>
             {
                 Vec::new()
             }
@@ -189,7 +197,9 @@ impl Narrator {
             }
         };
         self.outputs.name(key.clone(), &title);
-        self.steps.insert(key.clone(), Step { title: title.clone(), since, said: (None, String::new()) });
+        let step =
+            Step { title: title.clone(), since, shown: self.shown(operation), said: (None, String::new()) };
+        self.steps.insert(key.clone(), step);
         // Where a child stands in its own plan says nothing about the run's.
         Told::Began { key, title, operation: operation.to_owned(), since, at: at.filter(|_| is_main) }
     }
@@ -209,13 +219,54 @@ impl Narrator {
         let took = between(step.since, at);
         let took = if took < WORTH_TELLING { String::new() } else { format!("  {}", length(took)) };
         let (mark, line) = match end {
-            StepEnd::Ok(value) => (Mark::Done, format!("{}{took}{}", step.title, answer(&step.title, value))),
+            StepEnd::Ok(value) => (Mark::Done, format!("{}{took}{}", step.title, answer(step.shown, value))),
             StepEnd::Large { bytes, .. } => {
                 (Mark::Done, format!("{}{took}  {} KiB", step.title, bytes >> 10))
             }
             StepEnd::Err(failure) => (Mark::Failed, format!("{}{took}  {}", step.title, headline(failure))),
         };
         vec![Told::Ended { key, mark, line }]
+    }
+
+    /// Writes an event to the log.
+    pub(super) fn log(&self, notice: &Notice) {
+        let run = notice.run.as_str();
+        match &notice.event {
+            Event::Prepared(prepared) => tracing::info!(run, runbook = prepared.runbook, "prepared"),
+            Event::Claimed { epoch, .. } => tracing::info!(run, epoch, "goes on"),
+            Event::StepStarted { operation, args, .. } if self.shown(operation) == Shown::Text => {
+                tracing::info!(run, "{}", args.get("text").map(plain).unwrap_or_default());
+            }
+            Event::StepStarted { step, operation, attempt, .. } => {
+                tracing::info!(run, step, attempt, "{operation}")
+            }
+            Event::StepRetrying { step, failure, until, .. } => {
+                tracing::warn!(run, step, until = second(*until), "again: {}", shortened(failure, WHOLE));
+            }
+            Event::StepExtended { step, .. } => tracing::debug!(run, step, "sends late"),
+            Event::StepAccepted { step, check_at, .. } => tracing::debug!(run, step, %check_at, "under way"),
+            Event::Progress { step, progress } => {
+                tracing::debug!(run, step, percent = progress.percent, "{}", progress.message)
+            }
+            Event::Output { step, stream, text } => tracing::debug!(run, step, ?stream, "{text}"),
+            Event::OutputKept { step, output } => tracing::debug!(run, step, bytes = output.bytes, "said"),
+            Event::FileWritten { step, file } => {
+                tracing::info!(run, step, bytes = file.bytes, sha256 = file.sha256, "wrote {}", file.path);
+            }
+            Event::StepFinished { step, end: StepEnd::Ok(_) | StepEnd::Large { .. }, .. } => {
+                tracing::info!(run, step, "done")
+            }
+            Event::StepFinished { step, end: StepEnd::Err(failure), .. } => {
+                tracing::warn!(run, step, "failed: {}", shortened(failure, WHOLE));
+            }
+            Event::Signalled { .. } => tracing::info!(run, "a signal came"),
+            Event::Mended { by, .. } => tracing::info!(run, by, "goes on with a mended text"),
+            Event::Parked { park, until } => {
+                let why = park.failure().map_or_else(|| why(park), |failure| shortened(failure, WHOLE));
+                tracing::info!(run, until = until.map(second), "parked: {why}");
+            }
+            Event::Finished { end, .. } => tracing::info!(run, "{}", outcome(end)),
+        }
     }
 
     /// Returns what the place where it is told can show.
@@ -229,62 +280,12 @@ pub(super) fn measured(percent: Option<u8>, text: &str) -> String {
     percent.map_or_else(|| text.to_owned(), |percent| format!("{percent}% {text}"))
 }
 
-/// Returns whether a call does nothing but say something or look at the clock.
-pub(crate) fn is_silent(operation: &str) -> bool {
-    operation == NOTE || SILENT.contains(&operation)
-}
-
-fn is_question(operation: &str) -> bool {
-    QUESTIONS.contains(&operation)
-}
-
 /// Returns a person's answer, which is worth repeating; other values are the script's business.
-fn answer(title: &str, value: &Value) -> String {
+fn answer(shown: Shown, value: &Value) -> String {
     match value {
-        Value::String(answer) if is_question(title) => format!("  {}", brief(answer, LONGEST)),
-        Value::Bool(yes) if is_question(title) => if *yes { "  yes" } else { "  no" }.to_owned(),
+        Value::String(answer) if shown == Shown::Question => format!("  {}", brief(answer, LONGEST)),
+        Value::Bool(yes) if shown == Shown::Question => if *yes { "  yes" } else { "  no" }.to_owned(),
         _ => String::new(),
-    }
-}
-
-/// Writes an event to the log.
-pub(super) fn log(notice: &Notice) {
-    let run = notice.run.as_str();
-    match &notice.event {
-        Event::Prepared(prepared) => tracing::info!(run, runbook = prepared.runbook, "prepared"),
-        Event::Claimed { epoch, .. } => tracing::info!(run, epoch, "goes on"),
-        Event::StepStarted { operation, args, .. } if operation == NOTE => {
-            tracing::info!(run, "{}", args.get("text").map(plain).unwrap_or_default());
-        }
-        Event::StepStarted { step, operation, attempt, .. } => {
-            tracing::info!(run, step, attempt, "{operation}")
-        }
-        Event::StepRetrying { step, failure, until, .. } => {
-            tracing::warn!(run, step, until = second(*until), "again: {}", shortened(failure, WHOLE));
-        }
-        Event::StepExtended { step, .. } => tracing::debug!(run, step, "sends late"),
-        Event::StepAccepted { step, check_at, .. } => tracing::debug!(run, step, %check_at, "under way"),
-        Event::Progress { step, progress } => {
-            tracing::debug!(run, step, percent = progress.percent, "{}", progress.message)
-        }
-        Event::Output { step, stream, text } => tracing::debug!(run, step, ?stream, "{text}"),
-        Event::OutputKept { step, output } => tracing::debug!(run, step, bytes = output.bytes, "said"),
-        Event::FileWritten { step, file } => {
-            tracing::info!(run, step, bytes = file.bytes, sha256 = file.sha256, "wrote {}", file.path);
-        }
-        Event::StepFinished { step, end: StepEnd::Ok(_) | StepEnd::Large { .. }, .. } => {
-            tracing::info!(run, step, "done")
-        }
-        Event::StepFinished { step, end: StepEnd::Err(failure), .. } => {
-            tracing::warn!(run, step, "failed: {}", shortened(failure, WHOLE));
-        }
-        Event::Signalled { .. } => tracing::info!(run, "a word from outside"),
-        Event::Mended { by, .. } => tracing::info!(run, by, "goes on with a mended text"),
-        Event::Parked { park, until } => {
-            let why = park.failure().map_or_else(|| why(park), |failure| shortened(failure, WHOLE));
-            tracing::info!(run, until = until.map(second), "parked: {why}");
-        }
-        Event::Finished { end, .. } => tracing::info!(run, "{}", outcome(end)),
     }
 }
 
@@ -296,6 +297,7 @@ fn second(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use relight_engine::Engine;
     use relight_engine::event::Progress;
     use serde_json::json;
 
@@ -349,6 +351,7 @@ mod tests {
     #[test]
     fn a_note_is_its_text_and_what_is_silent_says_nothing() {
         let mut narrator = Narrator::new(PLAIN);
+        narrator.declare(&Engine::builder().build().unwrap().operations());
         let told = narrator.tell(&notice(0, started(1, "note", json!({ "text": "web-01 is up" }))));
         assert_eq!(told, [Told::Line("web-01 is up".into())]);
         assert_eq!(narrator.tell(&notice(0, finished(1, Value::Null))), []);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cx::Cx;
 use crate::error::Result;
-use crate::operation::{Effect, Operation, Outcome, Redo};
+use crate::operation::{Effect, Operation, Outcome, Redo, Shown};
 
 /// A question.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -28,6 +28,7 @@ impl Operation for Ask {
     const SUMMARY: &'static str = "Asks a person and gives the answer; the run is parked until then.";
     const EFFECTS: &'static [Effect] = &[];
     const REDO: Redo = Redo::Resend;
+    const SHOWN: Shown = Shown::Question;
 
     async fn begin(&self, _: &Cx, args: &Question) -> Result<Outcome<String>> {
         Ok(Outcome::Ask {
@@ -56,6 +57,7 @@ impl Operation for Confirm {
         "Asks a person yes or no and gives `true` for yes; the run is parked until then.";
     const EFFECTS: &'static [Effect] = &[];
     const REDO: Redo = Redo::Resend;
+    const SHOWN: Shown = Shown::Question;
 
     async fn begin(&self, _: &Cx, args: &Claim) -> Result<Outcome<bool>> {
         Ok(Outcome::Ask { question: args.question.clone(), choices: vec!["yes".into(), "no".into()] })

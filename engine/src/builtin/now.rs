@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cx::Cx;
 use crate::error::Result;
 use crate::event::digest;
-use crate::operation::{Effect, Example, Operation, Outcome, Redo};
+use crate::operation::{Effect, Example, Operation, Outcome, Redo, Shown};
 
 /// Takes no arguments.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -25,6 +25,7 @@ impl Operation for Now {
     const SUMMARY: &'static str = "Gives the current time, the same one whenever the run is replayed.";
     const EFFECTS: &'static [Effect] = &[];
     const REDO: Redo = Redo::Resend;
+    const SHOWN: Shown = Shown::Silent;
 
     fn examples() -> Vec<Example> {
         vec![
@@ -50,6 +51,7 @@ impl Operation for Random {
         "Gives a number from 0.0 up to but not including 1.0, the same one on replay.";
     const EFFECTS: &'static [Effect] = &[];
     const REDO: Redo = Redo::Resend;
+    const SHOWN: Shown = Shown::Silent;
 
     fn examples() -> Vec<Example> {
         vec![Example::new("Draw a number.", "let x = random(); x >= 0.0 && x < 1.0").gives(json!(true))]
@@ -80,6 +82,7 @@ impl Operation for Note {
     const SUMMARY: &'static str = "Shows a line to whoever watches, and keeps it with the run.";
     const EFFECTS: &'static [Effect] = &[];
     const REDO: Redo = Redo::Resend;
+    const SHOWN: Shown = Shown::Text;
 
     fn examples() -> Vec<Example> {
         vec![Example::new("Say what was found.", r#"note("web-01 is on hq-node2")"#).gives(Value::Null)]

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::cx::Cx;
 use crate::error::{Error, Result};
-use crate::operation::{Effect, Example, Operation, Outcome, Redo};
+use crate::operation::{Effect, Example, Operation, Outcome, Redo, Shown};
 use crate::value::SecretRef;
 
 /// Where a secret is kept.
@@ -28,6 +28,7 @@ impl Operation for UseSecret {
         "Names a secret; its value is read only by the operation that uses it, and never kept.";
     const EFFECTS: &'static [Effect] = &[Effect::Secret];
     const REDO: Redo = Redo::Resend;
+    const SHOWN: Shown = Shown::Silent;
 
     fn examples() -> Vec<Example> {
         vec![

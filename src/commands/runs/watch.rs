@@ -36,6 +36,7 @@ impl Watch {
         let run = self.which.find(&engine).await?.id;
         let audience = if self.json { Audience::Program } else { Audience::Person };
         let reporter = Reporter::new(audience, engine.clock().clone());
+        reporter.learn(&engine);
         let first = engine.journal().records(&run, 0).await?;
         let id = engine.shortest(&run).await?;
         reporter.begin(&engine, &run, &id, &History::read(&first[..1.min(first.len())])?).await;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::check::Argument;
 use super::{Bundle, Call, Outline, Target};
 use crate::effect::Effect;
+use crate::operation::Shown;
 use crate::runbook::{Param, Runbook};
 use crate::script::Language;
 
@@ -24,6 +25,9 @@ pub struct PlannedCall {
     pub summary: &'static str,
     /// What it may do.
     pub effects: &'static [Effect],
+    /// How its step is shown to people.
+    #[serde(skip)]
+    pub shown: Shown,
     /// Whether the call itself changes something, apart from what it starts.
     pub changes: bool,
     /// The arguments as far as they are known, in their order; `unknown` where only the run can tell.
@@ -150,6 +154,7 @@ impl<'a> Planner<'a> {
             operation: call.name.clone(),
             summary: declaration.as_ref().map_or("Calls what only the run can tell.", |d| d.summary),
             effects: declaration.as_ref().map_or(&[], |d| d.effects),
+            shown: declaration.as_ref().map_or_else(Shown::default, |d| d.shown),
             changes: declaration.is_some_and(|d| !d.is_read_only()),
             args,
             // Which functions of an import are called, and when, is not followed.
