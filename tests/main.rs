@@ -5,6 +5,7 @@ mod canaries;
 mod cli;
 mod clients;
 mod codes;
+mod dependencies;
 mod drills;
 mod examples;
 mod faults;
