@@ -1,4 +1,4 @@
-//! Whether a `relight serve` keeps a state folder going, and what it says when a door is open too long.
+//! Whether a `relight serve` keeps a state folder going, and what it says when something is open too long.
 //!
 //! Every serve holds a lock on one file of the folder. The operating system lets go of it when the
 //! process ends, however it ends.

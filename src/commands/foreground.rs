@@ -250,7 +250,7 @@ fn shown(workdir: &Path, path: &str) -> String {
     whole.strip_prefix(&here).unwrap_or(&whole).display().to_string()
 }
 
-/// Says which doors a run left open, and who closes them when.
+/// Says what a run left open, and who closes them when.
 async fn tell_what_is_open(session: &Session, run: &RunId) -> Result<()> {
     let journal = session.engine.journal();
     let now = session.engine.clock().now();

@@ -226,7 +226,7 @@ impl Close {
         let session = home.connect(Audience::Person).await?;
         let ended = loop {
             let ended = foreground::carry(&session, &run, Answers::default()).await;
-            // Another lease on the same door may have been at it first.
+            // Another lease on the same endpoint may have been at it first.
             match session.engine.close_lease(&lease).await {
                 Ok(next) if next != run && matches!(ended, Ok(Exit::Done)) => run = next,
                 _ => break ended,

@@ -1,4 +1,4 @@
-//! `relight runs`: what ran, what waits, and words for it.
+//! `relight runs`: what ran, what waits, and signals to it.
 
 mod abandon;
 mod answer;

@@ -118,7 +118,7 @@ impl<T: Serialize> Change<T> {
         Ok(match look {
             Look::Away if !is_told => Probe::Absent,
             Look::Blind => Probe::Unclear("the resource does not tell".to_owned()),
-            look => Probe::Found(turn.judge(look, LOOK, "accepted", None).outcome(within)?),
+            look => Probe::Found(turn.decide(look, LOOK, "accepted", None).outcome(within)?),
         })
     }
 }
@@ -153,7 +153,7 @@ impl<S: DesiredState> Turn<'_, S> {
             // It went elsewhere. The intent to send becomes durable before the request leaves.
             Look::Away if was_moving => {
                 (self.change.stage, self.change.moved) = (Stage::Intended, false);
-                return Ok(self.judge(Look::Away, Duration::ZERO, "next", None));
+                return Ok(self.decide(Look::Away, Duration::ZERO, "next", None));
             }
             Look::Moving(..) | Look::Away | Look::Blind => {}
         }
@@ -164,7 +164,7 @@ impl<S: DesiredState> Turn<'_, S> {
             Ok(Started::Pending(status, wait)) => {
                 let said = status.status().to_owned();
                 self.change.stage = Stage::Following(status);
-                Ok(self.judge(Look::Away, wait, &said, None))
+                Ok(self.decide(Look::Away, wait, &said, None))
             }
             Err(error) => Err(self.it.explain(self.cx, &self.change.target, error).await),
         }
@@ -181,7 +181,7 @@ impl<S: DesiredState> Turn<'_, S> {
                     Err(error) if error.kind().is_retryable() => Look::Blind,
                     look => look?,
                 };
-                Ok(self.judge(look, wait, &note.status, note.percent))
+                Ok(self.decide(look, wait, &note.status, note.percent))
             }
             Err(error) => match self.look(None).await {
                 Ok(Look::Reached(value)) => Ok(Advanced::Reached(value)),
@@ -201,7 +201,7 @@ impl<S: DesiredState> Turn<'_, S> {
     async fn watch(mut self, result: Option<Value>) -> Turned<S> {
         self.change.stage = Stage::Watching;
         let look = self.look(result).await?;
-        Ok(self.judge(look, LOOK, "accepted", None))
+        Ok(self.decide(look, LOOK, "accepted", None))
     }
 
     async fn look(&mut self, result: Option<Value>) -> Result<Look<S::Value>> {
@@ -214,7 +214,7 @@ impl<S: DesiredState> Turn<'_, S> {
     }
 
     /// Ends, or waits and says how it stands: in the resource's words if it has any, else in those of the status.
-    fn judge(
+    fn decide(
         self,
         look: Look<S::Value>,
         wait: Duration,

@@ -7,7 +7,7 @@
 //! over to it, and waits.
 
 use super::job::{Job, JobRun, Kind, Order, State, advance, jobs_of};
-use super::{OPEN_FOR, door, parse_door};
+use super::{OPEN_FOR, endpoint, parse_endpoint};
 use crate::azure::wire::shortened;
 use crate::local::Vm;
 use crate::local::find::machine_id;
@@ -187,7 +187,7 @@ impl Disable {
         }
         let mut shared = Vec::new();
         for place in waiting.places {
-            let is_open = !cx.leases_on(&door(&place.cluster, &place.node)).await?.is_empty();
+            let is_open = !cx.leases_on(&endpoint(&place.cluster, &place.node)).await?.is_empty();
             if is_open && !waiting.closed.iter().any(|node| node.eq_ignore_ascii_case(&place.node)) {
                 shared.push(place.node);
             }
@@ -260,7 +260,7 @@ impl Closing {
         }
     }
 
-    /// Adds the closing of the door of the run's own lease, for which all leases of the VM on that door end.
+    /// Adds the closing of the endpoint of the run's own lease, for which all leases of the VM on that endpoint end.
     async fn plan_lease(&mut self, cx: &Cx, leases: &[Lease], own: &str) -> Result<()> {
         // Somebody may have closed or forgotten it since.
         let Some(own) = leases.iter().find(|lease| lease.id == own) else { return Ok(()) };
@@ -290,7 +290,7 @@ impl Closing {
     }
 
     async fn is_shared(&self, cx: &Cx, cluster: &ResourceId, node: &str) -> Result<bool> {
-        let all = cx.leases_on(&door(cluster, node)).await?;
+        let all = cx.leases_on(&endpoint(cluster, node)).await?;
         // A lease of the same VM that is younger than this closing counts, too.
         Ok(all.iter().any(|lease| !self.leases.contains(&lease.id)))
     }
@@ -339,13 +339,13 @@ fn note(closed: &[String], shared: &[String], nothing: &str) -> String {
     shortened(&note, 400)
 }
 
-/// Returns where a lease's port is: as its closing call says, else as its door says.
+/// Returns where a lease's port is: as its closing call says, else as its endpoint says.
 fn place(lease: &Lease) -> Option<Place> {
     let args = &lease.close.args;
     let cluster = text(args, "/cluster").and_then(|id| ResourceId::parse(id).ok());
     match (cluster, text(args, "/node")) {
         (Some(cluster), Some(node)) => Some(Place { cluster, node: node.to_owned() }),
-        _ => parse_door(&lease.door).map(|(cluster, node)| Place { cluster, node: node.to_owned() }),
+        _ => parse_endpoint(&lease.door).map(|(cluster, node)| Place { cluster, node: node.to_owned() }),
     }
 }
 

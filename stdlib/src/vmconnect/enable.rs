@@ -9,7 +9,7 @@
 //! ```
 
 use super::job::{Job, JobRun, Kind, Order, State, advance, jobs_of};
-use super::{OPEN_FOR, PORT, ROLE, check_cluster, door};
+use super::{OPEN_FOR, PORT, ROLE, check_cluster, endpoint};
 use crate::local::find::machine_id;
 use crate::local::{Cluster, Vm, api};
 use crate::prelude::*;
@@ -277,7 +277,7 @@ impl Enable {
             return Err(Error::rejected(format!("`{}` keeps moving from node to node", vm.name))
                 .hint("pause live migration of the VM, then enable VM Connect again"));
         }
-        let others = cx.leases_on(&door(&opening.cluster, &opening.node)).await?;
+        let others = cx.leases_on(&endpoint(&opening.cluster, &opening.node)).await?;
         let is_shared = others.iter().any(|lease| !lease.subject.eq_ignore_ascii_case(&opening.vm.key()));
         let said = format!("{} moved from {} to {node}", vm.name, opening.node);
         let phase = if is_shared {
@@ -366,7 +366,7 @@ impl Opening {
             id: cx.lease_id(),
             run: cx.run().clone(),
             subject: self.vm.key(),
-            door: door(&self.cluster, &self.node),
+            door: endpoint(&self.cluster, &self.node),
             title: format!("VM Connect to {} on {}", self.vm.name(), self.node),
             opened: self.closes_at.saturating_sub(args.lasting()).unwrap_or(Timestamp::MIN),
             deadline: self.closes_at,

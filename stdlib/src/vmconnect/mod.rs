@@ -1,7 +1,7 @@
 //! `vmconnect`: the console of a VM through port 2179 of its host.
 //!
 //! VM Connect is a pair of cluster jobs, one that opens the port of a node and one that closes it. The port belongs to
-//! the node: every VM on it shares the one door, and who opens it owes the closing. That debt is a lease.
+//! the node: every VM on it shares the one endpoint, and who opens it owes the closing. That debt is a lease.
 
 mod disable;
 mod enable;
@@ -32,14 +32,14 @@ pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
     ]
 }
 
-/// Returns the name of the wall that all leases on one node share.
-fn door(cluster: &ResourceId, node: &str) -> String {
+/// Returns the name of the endpoint that all leases on one node share.
+fn endpoint(cluster: &ResourceId, node: &str) -> String {
     format!("{}/nodes/{}:{PORT}", cluster.key(), node.to_ascii_lowercase())
 }
 
-/// Returns the cluster and the node of a door.
-fn parse_door(door: &str) -> Option<(ResourceId, &str)> {
-    let (cluster, node) = door.strip_suffix(&format!(":{PORT}"))?.rsplit_once("/nodes/")?;
+/// Returns the cluster and the node of an endpoint.
+fn parse_endpoint(endpoint: &str) -> Option<(ResourceId, &str)> {
+    let (cluster, node) = endpoint.strip_suffix(&format!(":{PORT}"))?.rsplit_once("/nodes/")?;
     Some((ResourceId::parse(cluster).ok()?, node))
 }
 
@@ -72,14 +72,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_door_can_be_read_back() {
+    fn an_endpoint_can_be_read_back() {
         let cluster = ResourceId::parse(
             "/subscriptions/S/resourceGroups/G/providers/Microsoft.AzureStackHCI/clusters/HQ",
         )
         .unwrap();
-        let door = door(&cluster, "HQ-Node2");
-        assert_eq!(door, door.to_ascii_lowercase());
-        assert_eq!(parse_door(&door), Some((cluster, "hq-node2")));
-        assert_eq!(parse_door("22/somewhere"), None);
+        let name = endpoint(&cluster, "HQ-Node2");
+        assert_eq!(name, name.to_ascii_lowercase());
+        assert_eq!(parse_endpoint(&name), Some((cluster, "hq-node2")));
+        assert_eq!(parse_endpoint("22/somewhere"), None);
     }
 }
