@@ -47,7 +47,7 @@ pub type Target = (fn(&[u8]), &'static [u8]);
 
 /// All of them.
 pub const TARGETS: [Target; 4] = [
-    (records, b"\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\00123456789abcdef0123456789abcdef{}"),
+    (records, b"\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x000123456789abcdef0123456789abcdef{}"),
     (front_matter, b"/*---\ntitle = \"T\"\neffects = [\"azure:read\"]\n[params.vm]\nhelp = \"h\"\ntype = \"duration\"\nmax = \"8h\"\n---*/\nvm"),
     (recorded_value, br#"{"$secret":"env:X","$$time":[{"$time":"2026-11-20T08:00:00Z"},{"$duration":"PT2H"}]}"#),
     (duration, b"1h 30m"),
