@@ -8,7 +8,7 @@ use relight_engine::{Error, ErrorCode};
 use textwrap::{WordSeparator, WordSplitter};
 
 use crate::environment::variable;
-use crate::format::wrapped;
+use crate::format::{fitted, wrapped};
 use crate::platform;
 use crate::visible::{Visible, hung, one_line, visible};
 
@@ -135,7 +135,7 @@ pub(crate) fn raw(text: &str) {
 /// Writes a question to standard error and stays on its line.
 pub(crate) fn prompt(question: &str) {
     let mut err = io::stderr().lock();
-    let _ = write!(err, "{} ", hung(question)).and_then(|()| err.flush());
+    let _ = write!(err, "{} ", fitted(&hung(question), columns())).and_then(|()| err.flush());
 }
 
 /// Shows an error: what failed, where, why, and what to do next.

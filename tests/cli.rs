@@ -1163,6 +1163,18 @@ fn a_parent_and_the_child_for_which_it_waits_are_one_open_run() {
     world.in_lab(["run", "parent"]).run().ends_with(3);
     let resumed = world.in_lab(["runs", "resume", "--yes"]).run();
     assert!(resumed.raw().contains("done asks > local::restart"), "{resumed}");
+
+    // Also where both were interrupted.
+    world.runbook("slow", "/*---\ntitle = \"Slow\"\n---*/\nprogress(\"waits\"); wait(\"6h\")");
+    world.runbook("outer", "/*---\ntitle = \"Outer\"\n---*/\nrun(\"slow\")");
+    let mut outer = world.in_lab(["run", "outer"]).spawn();
+    outer.wait_for("waits");
+    outer.signal("INT");
+    outer.end().ends_with(3);
+    let mut resumed = world.in_lab(["runs", "resume"]).spawn();
+    resumed.wait_for("of outer, goes on");
+    resumed.signal("INT");
+    resumed.end().ends_with(3);
 }
 
 /// What a script says of a time and what the command says of it are in one zone, which is named.

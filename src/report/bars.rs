@@ -30,6 +30,7 @@ const RUN: &str = "{spinner} {prefix}  {since}  {wide_msg}";
 pub(super) struct Bars {
     look: Look,
     clock: Arc<dyn Clock>,
+    screen: Screen,
     all: MultiProgress,
     run: Option<(ProgressBar, String)>,
     steps: HashMap<Key, Step>,
@@ -46,8 +47,10 @@ struct Step {
 
 impl Bars {
     pub(super) fn new(look: Look, clock: Arc<dyn Clock>) -> Self {
-        let all = MultiProgress::with_draw_target(on_screen());
-        Bars { look, clock, all, run: None, steps: HashMap::new(), known: Known::default() }
+        let screen = Screen::new();
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), RATE);
+        let all = MultiProgress::with_draw_target(target);
+        Bars { look, clock, screen, all, run: None, steps: HashMap::new(), known: Known::default() }
     }
 
     /// Shows the bar of a run, which people call `id`.
@@ -117,23 +120,21 @@ impl Bars {
 
     /// Takes all bars away for a question, until [`show_again`](Self::show_again).
     pub(super) fn hide(&self) {
-        // A terminal that cannot be written to is no reason to stop the run.
-        let _ = self.all.clear();
-        self.all.set_draw_target(ProgressDrawTarget::hidden());
+        self.screen.hide();
     }
 
     /// Draws the bars again that were hidden.
     pub(super) fn show_again(&self) {
-        self.all.set_draw_target(on_screen());
+        self.screen.show();
     }
 
     /// Takes all bars away for good.
     pub(super) fn clear(&mut self) {
+        self.screen.hide();
         self.steps.drain().for_each(|(_, step)| step.bar.finish_and_clear());
         if let Some((run, _)) = &self.run {
             run.disable_steady_tick();
         }
-        let _ = self.all.clear();
     }
 
     /// Returns how a bar is drawn: with the time since it began, and how long such a step usually takes.
@@ -154,8 +155,4 @@ impl Bars {
             false => style.tick_chars("|/-\\ ").progress_chars("#.."),
         }
     }
-}
-
-fn on_screen() -> ProgressDrawTarget {
-    ProgressDrawTarget::term_like_with_hz(Box::new(Screen::new()), RATE)
 }

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::TermLike;
 use textwrap::core::display_width;
@@ -16,9 +16,9 @@ use crate::terminal;
 /// What a terminal writes where the cursor stands when somebody types Ctrl-C: `^C`, and the cursor behind it.
 const ECHO: usize = 3;
 
-/// Standard error, as a place for bars.
-#[derive(Debug)]
-pub(super) struct Screen(Mutex<Rows>);
+/// Standard error, as a place for bars. Clones are the same place.
+#[derive(Clone, Debug)]
+pub(super) struct Screen(Arc<Mutex<Rows>>);
 
 #[derive(Debug, Default)]
 struct Rows {
@@ -28,13 +28,33 @@ struct Rows {
     is_below: bool,
     /// Whether the blanks that fill a line come next.
     is_filler_next: bool,
+    /// Whether nothing is drawn, whoever asks for it.
+    is_hidden: bool,
     /// What is written with the next flush.
     out: String,
 }
 
 impl Screen {
     pub(super) fn new() -> Self {
-        Screen(Mutex::new(Rows { is_below: true, ..Rows::default() }))
+        Screen(Arc::new(Mutex::new(Rows { is_below: true, ..Rows::default() })))
+    }
+
+    /// Takes away what stands there. Nothing is drawn any more until [`show`](Self::show): a bar that moves by itself
+    /// does not draw over a question.
+    pub(super) fn hide(&self) {
+        let mut rows = self.rows();
+        let columns = terminal::columns();
+        while !rows.lines.is_empty() {
+            rows.take_away(columns);
+        }
+        rows.is_hidden = true;
+        // A terminal that cannot be written to is no reason to stop the run.
+        let _ = rows.flush();
+    }
+
+    /// Draws again from the next time on.
+    pub(super) fn show(&self) {
+        self.rows().is_hidden = false;
     }
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
@@ -61,6 +81,9 @@ impl Rows {
 
     /// Writes a line below the others, cut where the terminal ends.
     fn put(&mut self, line: &str, columns: usize) {
+        if self.is_hidden {
+            return;
+        }
         if !self.is_below {
             self.out.push_str("\r\n");
         }
@@ -75,6 +98,12 @@ impl Rows {
         }
         self.lines.push(width);
         self.is_below = false;
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut err = io::stderr().lock();
+        err.write_all(std::mem::take(&mut self.out).as_bytes())?;
+        err.flush()
     }
 }
 
@@ -124,10 +153,7 @@ impl TermLike for Screen {
     }
 
     fn flush(&self) -> io::Result<()> {
-        let out = std::mem::take(&mut self.rows().out);
-        let mut err = io::stderr().lock();
-        err.write_all(out.as_bytes())?;
-        err.flush()
+        self.rows().flush()
     }
 }
 
@@ -145,6 +171,9 @@ mod tests {
         rows.take_away(6);
         assert_eq!(std::mem::take(&mut rows.out), "\r\x1b[J\x1b[A\r\x1b[1A\x1b[J");
         rows.put("xyz", 2);
+        assert_eq!((&*rows.out, &rows.lines), ("xy", &vec![2]));
+        rows.is_hidden = true;
+        rows.put("a bar that moves by itself", 77);
         assert_eq!((&*rows.out, rows.lines), ("xy", vec![2]));
     }
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use relight_engine::event::Park;
-use relight_engine::journal::{RunFilter, Summary};
+use relight_engine::event::Cause;
+use relight_engine::journal::RunFilter;
 use relight_engine::{Engine, Error, RunId};
 
 use crate::args::Global;
@@ -56,19 +56,28 @@ impl Resume {
     }
 }
 
+/// Of more open runs than this nobody means the only one.
+const MANY: usize = 50;
+
 /// Returns the run that is named, else the only one that is open.
 async fn meant(engine: &Engine, named: Option<&str>, home: &Home) -> relight_engine::Result<RunId> {
     if let Some(named) = named {
         return Ok(find(engine, named).await?.id);
     }
     let mut open = engine.journal().runs(&RunFilter { open: true, limit: 0 }).await?;
-    let awaits = |run: &Summary| match &run.park {
-        Some(Park::Child { run }) => Some(run.clone()),
-        _ => None,
-    };
-    let awaited: Vec<RunId> = open.iter().filter_map(awaits).collect();
-    // Who goes on with the parent goes on with the child for which it waits.
-    open.retain(|run| !awaited.contains(&run.id));
+    if open.len() <= MANY {
+        // Who goes on with a parent goes on with its child.
+        let all: Vec<RunId> = open.iter().map(|run| run.id.clone()).collect();
+        let mut children = Vec::new();
+        for run in &all {
+            if let Cause::Run { id, .. } = engine.history(run).await?.prepared.cause
+                && all.contains(&id)
+            {
+                children.push(run.clone());
+            }
+        }
+        open.retain(|run| !children.contains(&run.id));
+    }
     let mut ids = Vec::new();
     for run in &open {
         ids.push(engine.shortest(&run.id).await?);
