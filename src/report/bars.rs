@@ -11,8 +11,8 @@ use relight_engine::clock::Clock;
 use relight_engine::replay::History;
 
 use super::known::Known;
-use super::narrator::{Key, Told};
 use super::screen::Screen;
+use super::told::{Key, Told};
 use crate::format::{between, fitted, length};
 use crate::terminal::{self, Look};
 use crate::visible::one_line;

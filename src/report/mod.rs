@@ -13,6 +13,7 @@ mod narrator;
 mod outcome;
 mod output;
 mod screen;
+mod told;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,8 +24,9 @@ use relight_engine::{Engine, Notice, Observer, RunId};
 use self::bars::Bars;
 pub(crate) use self::json::line as json_line;
 use self::known::Known;
-use self::narrator::{Narrator, Told, measured};
+use self::narrator::{Narrator, measured};
 pub(crate) use self::outcome::{outcome, why};
+use self::told::Told;
 use crate::logging;
 use crate::terminal::{self, Look};
 use crate::visible::visible;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use relight_engine::RunId;
 use relight_engine::event::Stream;
 
-use super::narrator::{Key, Told};
+use super::told::{Key, Told};
 
 /// A line that does not end is broken after so many bytes.
 const LONGEST_LINE: usize = 8 << 10;
