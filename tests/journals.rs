@@ -31,6 +31,8 @@ struct Saved {
     relight_export: u32,
     run: RunId,
     sources: Vec<Source>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    results: Vec<String>,
     records: Vec<Record>,
 }
 
@@ -497,6 +499,17 @@ async fn save_database() {
     db.execute("VACUUM INTO ?1", [database().to_string_lossy()]).expect("a copy");
 }
 
+/// Returns a port that says something to the first who connects.
+fn greeting(text: &'static str) -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a visitor");
+        std::io::Write::write_all(&mut stream, text.as_bytes()).expect("heard");
+    });
+    port
+}
+
 /// Saves today's histories: `cargo nextest run journals::save --run-ignored only`.
 #[tokio::test]
 #[ignore = "a release runs it, once: what is saved stays as it is"]
@@ -510,12 +523,15 @@ async fn save() {
         std::fs::write(path, text).expect("written");
     };
     async fn export(world: &World, run: &RunId) -> Saved {
-        Saved {
-            relight_export: 1,
-            run: run.clone(),
-            sources: world.journal.sources(run).await.expect("sources"),
-            records: world.records(run).await,
+        let records = world.records(run).await;
+        let mut results = Vec::new();
+        for record in &records {
+            if let Event::OutputKept { output, .. } = record.event().expect("an event") {
+                results.push(world.journal.kept(&output.sha256).await.expect("a text"));
+            }
         }
+        let sources = world.journal.sources(run).await.expect("sources");
+        Saved { relight_export: 1, run: run.clone(), sources, results, records }
     }
     let world = World::with(&["throttled=1", "reset-before"]).await;
     let ran = world.recover().await;
@@ -555,6 +571,18 @@ async fn save() {
     assert_eq!(*stopped.value(), json!("Stopped"));
     write("contrary", export(&world, &stopped.run).await);
     world.lab.clear_faults();
+
+    // What a step says, a file, and what it holds open.
+    let script = format!(
+        r#"let tunnel = net::forward("127.0.0.1", {});
+           let heard = net::read(tunnel.address, tunnel.port, #{{ up_to: "login:" }});
+           rdp::write("web-01.rdp", #{{ vm_id: "0a1b", addresses: ["192.0.2.10"] }});
+           heard.text"#,
+        greeting("ready on node-1\nlogin: ")
+    );
+    let said = world.run_script(&["net:forward", "net:probe", "file:write"], &script).await;
+    assert_eq!(*said.value(), json!("ready on node-1\nlogin: "));
+    write("said", export(&world, &said.run).await);
 
     // A question and its answer, a caught error, a wait of hours, and what is deferred.
     let request = world.script(

@@ -190,6 +190,55 @@ fn programs_read_output_as_events() {
     );
 }
 
+/// Reads from a host that says `greeting` and nothing more, for an hour.
+fn listener(world: &Sealed, greeting: &'static [u8]) -> String {
+    let text = "/*---\ntitle = \"Listens\"\neffects = [\"net:probe\"]\n[params.port]\ntype = \"int\"\n---*/\n\
+                net::read(\"127.0.0.1\", params.port, #{ within: \"1h\" })\n";
+    world.runbook("listen", text);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut visitors = Vec::new();
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.write_all(greeting);
+            visitors.push(stream);
+        }
+    });
+    format!("port={port}")
+}
+
+#[test]
+fn a_call_that_listens_ends_at_the_first_ctrl_c_and_begins_anew() {
+    let world = Sealed::new();
+    let port = listener(&world, b"hello\n");
+    let mut args = vec!["run", "listen", &port];
+    for _ in 0..2 {
+        let mut run = world.relight(&args).env("AZURE_SUBSCRIPTION_ID", "s").spawn();
+        run.wait_for("net::read | hello");
+        let began = Instant::now();
+        run.signal("INT");
+        let ended = run.end();
+        assert!(ended.raw().contains("nothing is lost"), "{ended}");
+        ended.ends_with(3);
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+        args = vec!["runs", "resume", "@last"];
+    }
+    assert_eq!(relight!(world, "runs", "output", "@last").run().succeeds(), "hello\nhello\n");
+}
+
+#[test]
+fn what_a_terminal_obeys_does_not_pass() {
+    let world = Sealed::new();
+    let port = listener(&world, b"\x1b]52;c;cm0gLXJm\x07\x1b[2Jgone\xff\rover\n");
+    let mut run = relight!(world, "run", "listen", &port).spawn();
+    let line = run.wait_for("net::read |");
+    run.signal("INT");
+    let read = relight!(world, "runs", "output", "@last");
+    let shown = [run.end().raw(), read.run().raw()].concat();
+    assert!(!shown.contains(['\x1b', '\x07', '\r']), "{shown:?}");
+    assert_eq!(line, "net::read | \\u001b]52;c;cm0gLXJm\\u0007\\u001b[2Jgone\u{fffd}\\u000dover");
+}
+
 #[test]
 fn what_became_of_a_file_is_shown() {
     let world = Sealed::new();

@@ -8,7 +8,7 @@
 //!
 //! Owns: that a run is driven once, and how driving is cancelled. Whoever asks only waits: when the
 //! last of them goes away the run is put away before its next step, and what is under way at that
-//! moment is still brought to its record. Does not own: what driving is ([`run`](crate::run)).
+//! moment is interrupted, and brought to its record when it ends in time. Does not own: what driving is ([`run`](crate::run)).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};

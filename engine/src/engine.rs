@@ -139,7 +139,8 @@ impl Engine {
     ///
     /// In one process a run is driven once: a second call waits for what comes of the first. When the
     /// last of those who wait goes away, the run is parked before its next step, as if a person had
-    /// interrupted it; what is under way at that moment still comes to its record.
+    /// interrupted it; what is under way at that moment is interrupted, and still comes to its record when
+    /// it ends in time ([`EngineBuilder::grace`]).
     ///
     /// # Errors
     /// `Storage`, `Diverged`; `Stopped` when another process took the run over.

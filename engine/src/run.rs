@@ -253,10 +253,6 @@ impl Core {
             Ok(()) | Err(Unwind::Stop(_)) => {}
             Err(unwind) => return parked(unwind),
         }
-        match steps.reopen().await {
-            Ok(()) | Err(Unwind::Stop(_) | Unwind::Replay) => {}
-            Err(unwind) => return parked(unwind),
-        }
         loop {
             if let Some(step) = steps.unfinished() {
                 match steps.carry(step, false).await {

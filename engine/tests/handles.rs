@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use relight_engine::clock::SteppedClock;
 use relight_engine::event::{Event, Park, RunEnd, Stream};
-use relight_engine::journal::{Journal, MemoryJournal, OwnerId};
+use relight_engine::journal::{Claim, ClaimRequest, Journal, MemoryJournal, NewRun, OwnerId, Sync};
 use relight_engine::keeper::Keeper;
 use relight_engine::{
     Attached, Cx, Driven, Effect, Engine, Error, Handle, Library, Operation, Outcome, Redo, Registered,
@@ -245,6 +245,36 @@ async fn a_port_is_open_before_its_run_goes_on_and_while_it_waits() {
     // However impatient: a run that is put away to wait would close the port.
     assert_eq!(value(&engine.drive(&run, Duration::ZERO).await.unwrap()), &json!(1));
     assert_eq!(bench.done(), ["reopen p", "close p"]);
+}
+
+#[tokio::test]
+async fn what_is_only_replayed_opens_nothing() {
+    let bench = Bench::new(r#"port::open("refused"); let n = 0; for i in 0..30 { n += i; } n"#);
+    let (run, _) = bench.run().await;
+    assert_eq!(bench.done(), ["open refused", "close refused"]);
+    // The same history without its end, as a process leaves it that dies a moment before.
+    let journal = Arc::new(MemoryJournal::new());
+    let mut events = bench.events(&run).await;
+    assert!(matches!(events.pop(), Some(Event::Finished { .. })));
+    let Event::Prepared(prepared) = events.remove(0) else { panic!("{events:?}") };
+    let sources = bench.journal.sources(&run).await.unwrap();
+    let now = "2026-11-20T22:00:00Z".parse().unwrap();
+    let new = NewRun { id: run.clone(), prepared: *prepared, sources, wake: None };
+    journal.prepare(new, now).await.unwrap();
+    let dead = OwnerId::fresh();
+    journal.heartbeat(&dead, now).await.unwrap();
+    let Claim::Granted(tenure) = journal.claim(&ClaimRequest::new(&run, &dead, now)).await.unwrap() else {
+        panic!("held")
+    };
+    for event in events
+        .into_iter()
+        .filter(|event| matches!(event, Event::StepStarted { .. } | Event::StepFinished { .. }))
+    {
+        journal.append(&tenure, &[event], now, Sync::Now).await.unwrap();
+    }
+    let bench = Bench { journal, ..bench };
+    assert_eq!(value(&bench.engine().run(&run).await.unwrap()), &json!(435));
+    assert_eq!(bench.done(), [""; 0]);
 }
 
 #[tokio::test]

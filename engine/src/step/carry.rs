@@ -36,6 +36,7 @@ const OVERTIME: Duration = Duration::from_secs(15 * 60);
 impl Steps {
     /// Carries a step to its result as patiently as the run is driven.
     pub(crate) async fn carry(&self, step: u32, fresh: bool) -> Result<StepEnd, Unwind> {
+        self.reopen().await?;
         // A run that holds a port open and is put away to wait would close it.
         let holds = !self.core.handles.with_run(&self.tenure.run).is_empty();
         let patience = if holds { Duration::MAX } else { self.way.patience };

@@ -25,7 +25,8 @@ impl Steps {
         }
     }
 
-    /// Opens again what is open whenever the run is at work. A run that is being stopped needs none of it.
+    /// Opens again what is open whenever the run is at work, before anything is done that is not on record. A run that
+    /// is being stopped needs none of it.
     pub(crate) async fn reopen(&self) -> Result<(), Unwind> {
         for step in self.core.handles.with_run(&self.tenure.run) {
             if self.stopped_by().is_some() {

@@ -575,10 +575,12 @@ impl Steps {
             if known {
                 return self.carry_for(step, false, patience).await;
             }
-            let ready = match self.attend().await {
-                Ok(()) => self.remember_secrets(operation).await,
-                stopped => stopped,
+            let ready = async {
+                self.attend().await?;
+                self.remember_secrets(operation).await?;
+                self.reopen().await
             };
+            let ready = ready.await;
             if let Err(unwind) = ready {
                 // What never became a step takes no number.
                 self.line().reached -= 1;

@@ -147,6 +147,9 @@ async fn listen(listener: TcpListener, stop: Arc<tokio::sync::Notify>, carrier: 
     }
     drop(listener);
     connections.shutdown().await;
+    if taken == 0 {
+        return;
+    }
     let (there, back) = carrier.counts.get();
     let told = format!("closed after {taken} connections, {there} bytes there and {back} back\n");
     carrier.cx.output(Stream::Stderr, told.as_bytes());
