@@ -111,6 +111,7 @@ const CASES: &[Case] = &[
     case("rdp::read", NOT_FOUND, &[], r#"rdp::read("nope.rdp")"#),
     case("rdp::set_address", NOT_FOUND, &[], r#"rdp::set_address("nope.rdp", "192.0.2.1")"#),
     case("run", ErrorCode::FAILED, &[], r#"run("child")"#),
+    case("all", ErrorCode::FAILED, &[], r#"all([1], |n| fail("no"))"#),
 ];
 
 /// What a script that catches sees.

@@ -275,6 +275,12 @@ impl Engine {
         if let Some(summary) = self.0.journal.run(&RunId::from(id)).await? {
             return Ok(summary);
         }
+        // A branch has the id of its run before its own numbers, which are told whole.
+        if let Some((run, branch)) = id.split_once('.') {
+            let run = Box::pin(self.find(run)).await?.id;
+            let branch = RunId::from(format!("{run}.{branch}"));
+            return self.0.journal.run(&branch).await?.ok_or_else(|| crate::journal::unknown(&branch));
+        }
         let found = if id.is_empty() { Vec::new() } else { self.0.journal.find(id, 2).await? };
         let mut fitting = found.into_iter();
         match (fitting.next(), fitting.next()) {
@@ -291,13 +297,26 @@ impl Engine {
     /// # Errors
     /// `Storage`.
     pub async fn shortest(&self, run: &RunId) -> Result<String> {
-        let id = run.as_str();
+        let (id, branch) = run.as_str().split_at(run.as_str().find('.').unwrap_or(run.as_str().len()));
         for length in 4..id.len() {
             if self.0.journal.find(&id[..length], 2).await?.len() < 2 {
-                return Ok(id[..length].to_owned());
+                return Ok(format!("{}{branch}", &id[..length]));
             }
         }
-        Ok(id.to_owned())
+        Ok(run.to_string())
+    }
+
+    /// Returns the branches that a step of a run has begun, in the order of their items.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn branches(&self, run: &RunId, step: u32) -> Result<Vec<Summary>> {
+        let mut branches = Vec::new();
+        // They begin in that order.
+        while let Some(branch) = self.0.journal.run(&run.branch(step, branches.len() as u32)).await? {
+            branches.push(branch);
+        }
+        Ok(branches)
     }
 
     /// Returns what a run's records say.

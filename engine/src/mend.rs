@@ -78,10 +78,12 @@ impl Core {
         params: Value,
         history: History,
     ) -> Result<()> {
+        let entry = history.prepared.entry.clone();
         let rehearsal = Arc::new(Rehearsal::new(history));
         let door: Arc<dyn Door> = rehearsal.clone();
         let core = self.clone();
-        let ending = on_own_thread(move || core.language.evaluate(&program, &params, &door)).await?;
+        let ending =
+            on_own_thread(move || core.language.evaluate(&program, &params, entry.as_ref(), &door)).await?;
         let line = rehearsal.line();
         let at = line.at.clone();
         let refused = match (&line.refused, ended_early(&line.history, line.reached), ending) {
@@ -107,6 +109,10 @@ impl Core {
         let Some(Event::Prepared(prepared)) = records.first().map(|first| first.event()).transpose()? else {
             return Err(Error::storage(format!("run {of} does not begin with its preparation")));
         };
+        if prepared.entry.is_some() {
+            return Err(Error::invalid(format!("{of} is a branch and does not run without its run"))
+                .hint("run that again"));
+        }
         let mut request = RunRequest {
             params: by_name(&prepared.params, Given::Recorded),
             granted: prepared.granted.clone(),

@@ -59,6 +59,8 @@ pub enum Outcome<T> {
         /// The operation's own state meanwhile.
         then: Value,
     },
+    /// The step's branches must end before it has a value: one for each item of the arguments.
+    Branches,
     /// Another run must end before the step has a value.
     Child {
         /// The runbook to run.
@@ -138,7 +140,7 @@ impl<T> Outcome<T> {
         match &mut self {
             Outcome::Done(done) => done.effected.push(effect),
             Outcome::Pending(pending) => pending.effected.push(effect),
-            Outcome::Ask { .. } | Outcome::Close { .. } | Outcome::Child { .. } => {}
+            Outcome::Ask { .. } | Outcome::Close { .. } | Outcome::Branches | Outcome::Child { .. } => {}
         }
         self
     }
@@ -148,7 +150,9 @@ impl<T> Outcome<T> {
         match self {
             Outcome::Done(done) => &mut done.effected,
             Outcome::Pending(pending) => &mut pending.effected,
-            Outcome::Ask { .. } | Outcome::Close { .. } | Outcome::Child { .. } => &mut [],
+            Outcome::Ask { .. } | Outcome::Close { .. } | Outcome::Branches | Outcome::Child { .. } => {
+                &mut []
+            }
         }
     }
 
@@ -159,6 +163,7 @@ impl<T> Outcome<T> {
             Outcome::Pending(pending) => Outcome::Pending(pending),
             Outcome::Ask { question, choices } => Outcome::Ask { question, choices },
             Outcome::Close { lease, then } => Outcome::Close { lease, then },
+            Outcome::Branches => Outcome::Branches,
             Outcome::Child { runbook, params } => Outcome::Child { runbook, params },
         }
     }
@@ -424,6 +429,9 @@ impl Declaration {
     }
 }
 
+/// The format of an argument that is a function of the script: it is recorded as a [`Function`](crate::event::Function).
+pub(crate) const FUNCTION: &str = "function";
+
 /// The format of an argument that names a runbook: what that runbook does is done by whoever calls.
 ///
 /// `#[schemars(extend("format" = "runbook"))]` on a field of `Args` says so.
@@ -460,7 +468,7 @@ fn fields(schema: &Schema) -> Vec<Field> {
 fn kind_of(schema: &Value) -> String {
     if let Some(format) = schema.get("format").and_then(Value::as_str) {
         match format {
-            "duration" | "path" | "date-time" | "resource-id" | "handle" | RUNBOOK => {
+            "duration" | "path" | "date-time" | "resource-id" | "handle" | FUNCTION | RUNBOOK => {
                 return format.to_owned();
             }
             _ => {}

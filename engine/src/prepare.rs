@@ -10,9 +10,10 @@ use serde_json::Value;
 use crate::core::{Core, HEARTBEAT, Notice};
 use crate::effect::Effects;
 use crate::error::{Error, Result};
-use crate::event::{Cause, Event, FORMAT, Pin, Prepared, Provenance, RunId, Source, fingerprint};
+use crate::event::{Cause, Entry, Event, FORMAT, Pin, Prepared, Provenance, RunId, Source, fingerprint};
 use crate::journal::NewRun;
 use crate::params::{Given, Surroundings, bind};
+use crate::replay::History;
 use crate::runbook::Runbook;
 use crate::script::Bundle;
 
@@ -140,8 +141,7 @@ impl Core {
             return Err(Error::invalid(format!("the runbook `{}` {why}", runbook.name))
                 .hint("commit the runbooks, or run without --require-clean"));
         }
-        let pins =
-            sources.iter().map(|s| Pin { name: s.name.clone(), fingerprint: fingerprint(&s.text) }).collect();
+        let pins = pins(&sources);
         let prepared = Prepared {
             format: FORMAT,
             engine: self.version.clone(),
@@ -154,6 +154,7 @@ impl Core {
             paths: bound.paths,
             depth: request.depth,
             granted: request.granted.clone(),
+            entry: None,
         };
         Ok((NewRun { id: request.id.clone(), prepared, sources, wake: request.wake }, runbook, bundle))
     }
@@ -161,11 +162,8 @@ impl Core {
     /// Writes a run down. Afterwards it can be driven by any process.
     pub(crate) async fn prepare(&self, request: &RunRequest) -> Result<RunId> {
         let (run, ..) = self.make(request)?;
-        let (id, event) = (run.id.clone(), Event::Prepared(Box::new(run.prepared.clone())));
-        let at = self.clock.now();
-        if self.journal.prepare(run, at).await? {
-            self.show(Notice { run: id.clone(), seq: Some(1), at, event });
-        }
+        let id = run.id.clone();
+        self.write_down(run).await?;
         Ok(id)
     }
 
@@ -213,7 +211,7 @@ impl Core {
                 may_name: Some(parent.paths.to_vec()),
                 pinned: texts,
                 workdir: parent.workdir.to_owned(),
-                cause: Cause::Run { id: parent.run.clone(), step: parent.step },
+                cause: Cause::Run { id: parent.run.clone(), step: parent.step, branch: None },
                 // The parent drives it; a keeper takes over only when nobody did for a while.
                 wake: Some(self.after(HEARTBEAT)),
                 depth,
@@ -223,4 +221,45 @@ impl Core {
         }
         Ok(id)
     }
+
+    /// Prepares a branch of a step: the same run again, which begins elsewhere.
+    pub(crate) async fn prepare_branch(
+        &self,
+        parent: &RunId,
+        history: &History,
+        (step, index): (u32, u32),
+        entry: Entry,
+    ) -> Result<RunId> {
+        let id = parent.branch(step, index);
+        if self.journal.run(&id).await?.is_some() {
+            return Ok(id);
+        }
+        let sources = self.sources(parent, history).await?;
+        let prepared = Prepared {
+            engine: self.version.clone(),
+            sources: pins(&sources),
+            cause: Cause::Run { id: parent.clone(), step, branch: Some(index) },
+            entry: Some(entry),
+            ..history.prepared.clone()
+        };
+        // Its run drives it; a worker takes over only when nobody did for a while.
+        let run = NewRun { id: id.clone(), prepared, sources, wake: Some(self.after(HEARTBEAT)) };
+        self.write_down(run).await?;
+        Ok(id)
+    }
+
+    /// Writes a run down that may exist already, and shows a new one.
+    async fn write_down(&self, run: NewRun) -> Result<()> {
+        let (id, event) = (run.id.clone(), Event::Prepared(Box::new(run.prepared.clone())));
+        let at = self.clock.now();
+        if self.journal.prepare(run, at).await? {
+            self.show(Notice { run: id, seq: Some(1), at, event });
+        }
+        Ok(())
+    }
+}
+
+fn pins(sources: &[Source]) -> Vec<Pin> {
+    let pin = |s: &Source| Pin { name: s.name.clone(), fingerprint: fingerprint(&s.text) };
+    sources.iter().map(pin).collect()
 }

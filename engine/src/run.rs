@@ -28,7 +28,7 @@ use crate::bridge::on_own_thread;
 use crate::core::Core;
 use crate::drive::{Drive, Ending, Halt, pauses};
 use crate::error::{Error, ErrorKind, Failure, Result};
-use crate::event::{Event, Park, Record, RunEnd, RunId, Source};
+use crate::event::{Entry, Event, Park, Record, RunEnd, RunId, Source};
 use crate::journal::{Claim, ClaimRequest, OwnerId, Presence, Tenure};
 use crate::redact::Public;
 use crate::replay::History;
@@ -83,6 +83,12 @@ impl Way {
 enum Touched {
     No,
     Maybe,
+}
+
+/// What a script is evaluated with.
+struct Beginning {
+    params: serde_json::Value,
+    entry: Option<Entry>,
 }
 
 /// A run as it was read, ready to be driven.
@@ -196,7 +202,10 @@ impl Core {
             }
         };
         let deaths = history.deaths;
-        let params = Arc::new(history.prepared.params.clone());
+        let begin = Arc::new(Beginning {
+            params: history.prepared.params.clone(),
+            entry: history.prepared.entry.clone(),
+        });
         let public = Public::new(&sources);
         let steps = Steps::new(self.clone(), drive.clone(), way.clone(), place, tenure, public, history);
         steps.give_up_mending().await?;
@@ -204,7 +213,7 @@ impl Core {
             _ if deaths >= DEATHS => Err(deadly(deaths)),
             Ok((runbook, program)) => {
                 steps.set_runbook(runbook);
-                self.advance(&steps, program, params).await
+                self.advance(&steps, program, begin).await
             }
             Err(error) => Err(error),
         };
@@ -246,7 +255,7 @@ impl Core {
         self: &Arc<Self>,
         steps: &Arc<Steps>,
         program: Program,
-        params: Arc<serde_json::Value>,
+        begin: Arc<Beginning>,
     ) -> Result<Driven> {
         let program = Arc::new(program);
         match steps.outwait_openers().await {
@@ -267,8 +276,11 @@ impl Core {
             }
             steps.rewind();
             let door: Arc<dyn Door> = steps.clone();
-            let (core, script, values) = (self.clone(), program.clone(), params.clone());
-            let ending = on_own_thread(move || core.language.evaluate(&script, &values, &door)).await?;
+            let (core, script, begin) = (self.clone(), program.clone(), begin.clone());
+            let ending = on_own_thread(move || {
+                core.language.evaluate(&script, &begin.params, begin.entry.as_ref(), &door)
+            })
+            .await?;
             let unwind = steps.take_unwind();
             let is_over = match &unwind {
                 None => !matches!(ending, script::Ending::Unwound),

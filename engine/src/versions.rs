@@ -5,7 +5,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::event::FORMAT;
 use crate::replay::{History, StepState};
-use crate::step::{CHILD, handed_over, without_retry};
+use crate::step::{handed_over, is_elsewhere, without_retry};
 
 impl Core {
     /// Checks that a run can be driven on from where it stands.
@@ -32,8 +32,8 @@ impl Core {
             }
             _ => None,
         };
-        // That of a child run is the engine's own.
-        let state = state.filter(|state| state.get(CHILD).is_none());
+        // That of other runs is the engine's own.
+        let state = state.filter(|state| !is_elsewhere(state));
         operation.understands(&without_retry(&past.args), state)
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relight_engine::event::{Place, StepEnd};
+use relight_engine::event::{Place, Prepared, StepEnd};
+use relight_engine::recorded;
 use relight_engine::replay::{History, PastStep, StepState};
 use relight_engine::{Declaration, Event, Notice, RunId, Shown};
 use serde_json::Value;
@@ -18,6 +19,9 @@ use crate::terminal::{Look, Mark};
 
 /// The shortest time that is worth telling.
 const WORTH_TELLING: Duration = Duration::from_secs(1);
+
+/// The longest item by which a branch is called.
+const LONGEST_NAME: usize = 24;
 
 struct Step {
     title: String,
@@ -91,11 +95,15 @@ impl Narrator {
         let key = |step: &u32| (notice.run.clone(), *step);
         match &notice.event {
             Event::Prepared(prepared) => {
-                self.runbooks.insert(notice.run.clone(), prepared.runbook.clone());
+                self.runbooks.insert(notice.run.clone(), name_of(&notice.run, prepared));
                 Vec::new()
             }
             Event::StepStarted { operation, args, .. } if self.shown(operation) == Shown::Text => {
-                vec![Told::Line(args.get("text").map(plain).unwrap_or_default())]
+                let text = args.get("text").map(plain).unwrap_or_default();
+                vec![Told::Line(match notice.run.is_branch() {
+                    true => format!("{}: {text}", self.name(&notice.run)),
+                    false => text,
+                })]
             }
             Event::StepStarted { operation, .. } if self.shown(operation) == Shown::Silent => Vec::new(),
             // Asked again because there is an answer now.
@@ -152,8 +160,7 @@ impl Narrator {
             true => operation.to_owned(),
             // A child run's step names the child, or several would look alike.
             false => {
-                let runbook = self.runbooks.get(&key.0).map_or(key.0.as_str(), String::as_str);
-                format!("{runbook} > {operation}")
+                format!("{} > {operation}", self.name(&key.0))
             }
         };
         self.outputs.name(key.clone(), &title);
@@ -162,6 +169,11 @@ impl Narrator {
         self.steps.insert(key.clone(), step);
         // Where a child stands in its own plan says nothing about the run's.
         Told::Began { key, title, operation: operation.to_owned(), since, at: at.filter(|_| is_main) }
+    }
+
+    /// Returns what a run is called beside others.
+    fn name(&self, run: &RunId) -> String {
+        self.runbooks.get(run).cloned().or_else(|| branch_of(run)).unwrap_or_else(|| run.to_string())
     }
 
     fn said(&mut self, key: Key, percent: Option<u8>, text: String) -> Vec<Told> {
@@ -233,6 +245,25 @@ impl Narrator {
     pub(super) fn look(&self) -> Look {
         self.look
     }
+}
+
+/// Returns what a run is called beside others: a branch by its item, if that is short, else by its place.
+fn name_of(run: &RunId, prepared: &Prepared) -> String {
+    let item = prepared.entry.as_ref().map(|entry| recorded::plain(&entry.item));
+    match (item, branch_of(run)) {
+        (Some(Value::String(item)), _) if item.len() <= LONGEST_NAME && !item.is_empty() => {
+            brief(&item, LONGEST_NAME)
+        }
+        (Some(Value::Number(item)), _) => item.to_string(),
+        (Some(_), Some(place)) => place,
+        _ => prepared.runbook.clone(),
+    }
+}
+
+/// Returns the place of a branch among the others, if the run is one.
+fn branch_of(run: &RunId) -> Option<String> {
+    let (_, index) = run.as_str().rsplit_once('.')?;
+    Some(format!("branch {}", index.parse().unwrap_or(0_u64) + 1))
 }
 
 /// Returns what is said about work under way as a line. The percentage stands first, so that a narrow window shows it.

@@ -1,6 +1,7 @@
 //! What a run begins with: its texts, its parameters, and who wanted it.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -60,12 +61,38 @@ pub enum Cause {
         id: RunId,
         /// The parent's step.
         step: u32,
+        /// Which branch of that step it is, from 0, if it is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        branch: Option<u32>,
     },
     /// Somebody ran an earlier run's runbook again, with the same parameters.
     Rerun {
         /// The run that it follows.
         of: RunId,
     },
+}
+
+/// A function of a script as it is written down: which one it is, with copies of what it captures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Function {
+    /// The text in which it stands; nothing for the runbook itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Which of that text's functions without a name it is, from 1 in the order of the text.
+    pub number: u32,
+    /// The values of the variables that it names, in the order in which it takes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub captured: Vec<Value>,
+}
+
+/// What a branch evaluates instead of the whole runbook.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The function that is called.
+    pub function: Function,
+    /// What it is called with.
+    pub item: Value,
 }
 
 /// Everything that is fixed about a run before it starts.
@@ -98,6 +125,9 @@ pub struct Prepared {
     /// What whatever caused the run may do: the run may do no more. Nothing limits a run that a person starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<Effects>,
+    /// Where a branch begins; other runs begin at the top.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Entry>,
 }
 
 fn is_zero(number: &u32) -> bool {

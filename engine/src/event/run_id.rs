@@ -21,6 +21,21 @@ impl RunId {
         RunId(hex(&[&random[..6], &random[10..12]].concat()))
     }
 
+    /// Makes the id of a branch of a step: it says what it is part of.
+    pub fn branch(&self, step: u32, index: u32) -> Self {
+        RunId(format!("{}.{step}.{index}", self.0))
+    }
+
+    /// Returns whether this is a branch, which is listed with its run and not by itself.
+    pub fn is_branch(&self) -> bool {
+        self.0.contains('.')
+    }
+
+    /// Returns how many branches stand one in the other here; 0 for a run of its own.
+    pub fn nesting(&self) -> usize {
+        self.0.matches('.').count() / 2
+    }
+
     /// Makes the id of a run that something else fixes, such as the firing of a schedule.
     ///
     /// The same parts give the same id, so that what they stand for cannot start twice.

@@ -424,13 +424,14 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// `Storage`.
     async fn run(&self, run: &RunId) -> Result<Option<Summary>>;
 
-    /// Returns runs, newest first.
+    /// Returns runs, newest first, without the branches of others.
     ///
     /// # Errors
     /// `Storage`.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>>;
 
-    /// Returns runs whose id begins with a text, in the order of ids, at most `limit`.
+    /// Returns runs whose id begins with a text, in the order of ids, at most `limit`: branches when there
+    /// is a dot in the text, other runs when there is none.
     ///
     /// # Errors
     /// `Storage`.

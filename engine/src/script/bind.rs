@@ -3,16 +3,16 @@
 use std::any::TypeId;
 use std::sync::{Arc, Mutex};
 
-use rhai::{Dynamic, EvalAltResult, FnPtr, FuncRegistration, Module, NativeCallContext, RhaiFunc};
+use rhai::{Array, Dynamic, EvalAltResult, FnPtr, FuncRegistration, Module, NativeCallContext, RhaiFunc};
 use serde_json::Value;
 
 use super::limits::Budget;
 use super::natives::shown;
 use super::raise::{Over, place, raised, terminated};
-use super::{Door, NativeResult, Raise, convert, inspect};
+use super::{Door, NativeResult, Raise, branch, convert, inspect};
 use crate::code::ErrorCode;
 use crate::error::{Error, Result};
-use crate::operation::Registered;
+use crate::operation::{FUNCTION, Registered};
 use crate::recorded;
 use crate::retry::{EXAMPLE as RETRY, RetryOptions};
 
@@ -35,13 +35,13 @@ impl Context {
 pub(super) fn bind(module: &mut Module, verb: &'static str, operation: &Registered) {
     let positional = operation.declaration.positional().count();
     for count in [positional, positional + 1] {
-        let operation = operation.clone();
+        let bound = operation.clone();
         let call = move |context: &NativeCallContext<'_>, args: &mut [&mut Dynamic]| {
             let at = place(context.call_source(), context.call_position());
             let tag = of_call(context)?;
             let call = || {
-                let args = arguments(&operation, args).map_err(Raise::Throw)?;
-                tag.door.call(&operation, args, at)
+                let args = arguments(&bound, args, context).map_err(Raise::Throw)?;
+                tag.door.call(&bound, args, at)
             };
             tag.budget.aside(call, |called| match called {
                 Ok(value) => convert::from_json(value)
@@ -53,7 +53,12 @@ pub(super) fn bind(module: &mut Module, verb: &'static str, operation: &Register
                 }
             })
         };
-        native(module, verb, count, call);
+        let call: Arc<Native> = Arc::new(call);
+        // Rhai's own `all` takes a list and a function: what names the types comes first.
+        if operation.declaration.positional().any(|param| param.kind == FUNCTION) && count == positional {
+            typed(module, verb, vec![TypeId::of::<Array>(), TypeId::of::<FnPtr>()], call.clone());
+        }
+        typed(module, verb, vec![TypeId::of::<Dynamic>(); count], call);
     }
 }
 
@@ -99,6 +104,12 @@ fn native(
     count: usize,
     call: impl Fn(&NativeCallContext<'_>, &mut [&mut Dynamic]) -> NativeResult + Send + Sync + 'static,
 ) {
+    typed(module, name, vec![TypeId::of::<Dynamic>(); count], Arc::new(call));
+}
+
+type Native = dyn Fn(&NativeCallContext<'_>, &mut [&mut Dynamic]) -> NativeResult + Send + Sync;
+
+fn typed(module: &mut Module, name: &str, types: Vec<TypeId>, call: Arc<Native>) {
     let func = RhaiFunc::Method {
         func: Arc::new(move |context: Option<NativeCallContext<'_>>, args: &mut [&mut Dynamic]| {
             let context = context.expect("the function is registered with has_context");
@@ -108,7 +119,6 @@ fn native(
         is_pure: true,
         is_volatile: true,
     };
-    let types = vec![TypeId::of::<Dynamic>(); count];
     module.set_fn_raw_with_options(FuncRegistration::new(name).in_internal_namespace(), types, func);
 }
 
@@ -120,14 +130,22 @@ pub(super) fn of_call(context: &NativeCallContext<'_>) -> Result<Context, Box<Ev
 }
 
 /// Turns the arguments of a call into JSON by name. An option that is `()` counts as not given.
-fn arguments(operation: &Registered, args: &[&mut Dynamic]) -> Result<Value> {
+fn arguments(
+    operation: &Registered,
+    args: &[&mut Dynamic],
+    context: &NativeCallContext<'_>,
+) -> Result<Value> {
     let declaration = &operation.declaration;
     let name = declaration.name;
     let mut json = serde_json::Map::new();
     let mut given = args.iter();
     for param in declaration.positional() {
         let Some(value) = given.next() else { break };
-        let value = convert::to_json(value)
+        let json_of = match param.kind.as_str() {
+            FUNCTION => branch::recorded(value, context),
+            _ => convert::to_json(value),
+        };
+        let value = json_of
             .map_err(|why| Error::invalid(format!("wrong argument `{}` of `{name}`: {why}", param.name)))?;
         json.insert(param.name.clone(), value);
     }

@@ -5,6 +5,7 @@
 //! is behind [`Door`].
 
 mod bind;
+mod branch;
 mod convert;
 mod inspect;
 mod limits;
@@ -34,12 +35,12 @@ pub(crate) use inspect::Bundle;
 pub use inspect::{Changes, Finding, Nested, PlannedCall};
 use limits::{Budget, Together};
 pub use limits::{Limits, MemoryMeter};
-pub(crate) use raise::Ending;
 use raise::lowercase;
+pub(crate) use raise::{Ending, thrown};
 
 use crate::effect::Effect;
 use crate::error::{Error, Result, Snippet};
-use crate::event::{Place, Source};
+use crate::event::{Entry, Place, Source};
 use crate::operation::Registered;
 use crate::value::SecretRef;
 
@@ -180,8 +181,15 @@ impl Language {
         self.engine().compile_with_scope(&scope, script_of(source)).map_err(|e| syntax_error(source, e))
     }
 
-    /// Evaluates a program from the top, on the calling thread, which must have [`STACK`] bytes.
-    pub(crate) fn evaluate(&self, program: &Program, params: &Value, door: &Arc<dyn Door>) -> Ending {
+    /// Evaluates a program on the calling thread, which must have [`STACK`] bytes: from the top, or only the
+    /// function with which a branch begins.
+    pub(crate) fn evaluate(
+        &self,
+        program: &Program,
+        params: &Value,
+        entry: Option<&Entry>,
+        door: &Arc<dyn Door>,
+    ) -> Ending {
         let mut engine = self.engine();
         let budget = Arc::new(Budget::new(self.limits, self.meter, self.together.clone()));
         let context = Context { door: door.clone(), deferred: Arc::default(), over: Arc::default(), budget };
@@ -197,7 +205,20 @@ impl Language {
             }
         };
         let main = program.sources.first();
-        let result = engine.eval_ast_with_scope::<Dynamic>(&mut scope, &program.ast);
+        let (result, ast) = match entry {
+            None => (engine.eval_ast_with_scope::<Dynamic>(&mut scope, &program.ast), program.ast.clone()),
+            Some(entry) => match branch::call(&engine, &mut scope, program, entry) {
+                Some(called) => called,
+                None => {
+                    let error = Error::script("the text no longer has the function of this branch");
+                    return Ending::Mistake(
+                        error.hint("stop the branch, or bring the text back"),
+                        None,
+                        false,
+                    );
+                }
+            },
+        };
         let mut ending = context.over.ending(result, main);
         if matches!(ending, Ending::Mistake(..)) && !door.ends_anyway() {
             return ending.with_deferred(context.has_deferred());
@@ -214,7 +235,7 @@ impl Language {
             let Some(next) = context.deferred.lock().expect("no panic while the list is held").pop() else {
                 break;
             };
-            let result = next.call::<Dynamic>(&engine, &program.ast, ());
+            let result = next.call::<Dynamic>(&engine, &ast, ());
             match (context.over.ending(result, main), &ending) {
                 (Ending::Unwound, _) => return Ending::Unwound,
                 (Ending::Mistake(..), _) if door.ends_anyway() => {}

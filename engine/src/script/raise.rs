@@ -83,7 +83,13 @@ pub(super) fn raised(error: &Error, context: &NativeCallContext<'_>) -> Box<Eval
         }
         return terminated(at);
     }
-    let json = serde_json::json!({
+    let map = convert::from_json(&thrown(&failure)).unwrap_or_else(|_| failure.message.into());
+    EvalAltResult::ErrorRuntime(map, at).into()
+}
+
+/// Returns what a script that catches an error finds.
+pub(crate) fn thrown(failure: &Failure) -> Value {
+    serde_json::json!({
         "kind": failure.kind.as_str(),
         "message": failure.message,
         "code": failure.code,
@@ -95,9 +101,7 @@ pub(super) fn raised(error: &Error, context: &NativeCallContext<'_>) -> Box<Eval
         "request_id": failure.service.as_ref().and_then(|s| s.request_id.clone()),
         "hint": failure.hints.join("\n"),
         "causes": failure.causes,
-    });
-    let map = convert::from_json(&json).unwrap_or_else(|_| failure.message.into());
-    EvalAltResult::ErrorRuntime(map, at).into()
+    })
 }
 
 /// Raises a mistake in the runbook where there is no call to say so: nothing catches it.

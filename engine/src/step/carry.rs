@@ -15,6 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::branches::{BRANCHES, is_branching};
 use super::call::{Called, Interrupt};
 use super::child::{CHILD, child_of};
 use super::closing::Closer;
@@ -32,6 +33,17 @@ use crate::retry::{Exhausted, RetryOptions, RetryPolicy};
 
 /// How much longer a person who resumes an overdue step gives it.
 const OVERTIME: Duration = Duration::from_secs(15 * 60);
+
+/// Says of a step that other runs carry it on: they say when they are over.
+fn elsewhere(continuation: Value) -> Pending {
+    Pending {
+        continuation,
+        check_after: Duration::ZERO,
+        within: Duration::from_secs(366 * 24 * 3600),
+        progress: None,
+        effected: Vec::new(),
+    }
+}
 
 impl Steps {
     /// Carries a step to its result as patiently as the run is driven.
@@ -58,8 +70,8 @@ impl Steps {
             // An intent that was written a moment ago is carried out: put away here, it could not be told
             // from one whose request has left.
             if !fresh {
-                let child = child_of(&self.past(step)?);
-                self.attend_with(child.as_ref()).await?;
+                let open = self.open_below(step).await?;
+                self.attend_with(&open).await?;
             }
             if let Some(end) = self.end_of(step) {
                 return Ok(end);
@@ -123,6 +135,10 @@ impl Steps {
                     };
                     if let Some(child) = child_of(&past) {
                         self.child(step, &child, patience).await?;
+                        continue;
+                    }
+                    if is_branching(&past) {
+                        self.branches(step, &past, patience).await?;
                         continue;
                     }
                     self.outwait_its_maker(&past, patience).await?;
@@ -235,6 +251,7 @@ impl Steps {
                 None => self.ask(step, question, choices).await,
             },
             Outcome::Close { lease, then } => self.hand_over(step, past, lease, then).await,
+            Outcome::Branches => self.accept(step, past, elsewhere(json!({ BRANCHES: true }))).await,
             Outcome::Child { runbook, params } => {
                 let (depth, mended) = {
                     let history = &self.line().history;
@@ -243,16 +260,7 @@ impl Steps {
                 let (run, workdir, paths) = (&self.tenure.run, &self.workdir, &self.paths);
                 let parent = Parent { run, step, depth, mended, workdir, paths };
                 match self.core.prepare_child(parent, &runbook, &params).await {
-                    Ok(child) => {
-                        let pending = Pending {
-                            continuation: json!({ CHILD: child.as_str() }),
-                            check_after: Duration::ZERO,
-                            within: Duration::from_secs(366 * 24 * 3600),
-                            progress: None,
-                            effected: Vec::new(),
-                        };
-                        self.accept(step, past, pending).await
-                    }
+                    Ok(child) => self.accept(step, past, elsewhere(json!({ CHILD: child.as_str() }))).await,
                     // What cannot be prepared does not exist: whatever the attempt, nothing was done.
                     Err(error) if is_mistake(&error) => self.wrong_call(step, error).await,
                     Err(error) => self.refused(step, error).await,

@@ -21,7 +21,7 @@ const CHILD_AGAIN: Duration = Duration::from_secs(15 * 60);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The word under which a step's continuation names a child run.
-pub(crate) const CHILD: &str = "$child";
+pub(super) const CHILD: &str = "$child";
 
 /// Returns the child run that a step waits for.
 pub(super) fn child_of(past: &PastStep) -> Option<RunId> {
@@ -97,7 +97,7 @@ impl Steps {
                 }
             }
             self.line().signalled = true;
-            self.attend_with(Some(child)).await?;
+            self.attend_with(std::slice::from_ref(child)).await?;
         }
     }
 
@@ -121,7 +121,7 @@ impl Steps {
                 () = self.until_halted() => {}
             }
             self.line().signalled = true;
-            self.attend_with(Some(child)).await?;
+            self.attend_with(std::slice::from_ref(child)).await?;
             let Some(summary) = self.core.journal.run(child).await? else { return Ok(()) };
             match &summary.park {
                 Some(Park::Question { text, choices }) => {
@@ -145,8 +145,9 @@ impl Steps {
         if !journal.signals(child).await?.iter().any(|signal| matches!(signal, Signal::Stop { .. })) {
             match journal.signal(child, &stop, self.core.clock.now()).await {
                 Err(error) if error.kind() != ErrorKind::Invalid => return Err(error.into()),
+                Ok(()) => self.core.drives.signal(child),
                 // It has ended since: what waits for it sees that.
-                Ok(()) | Err(_) => {}
+                Err(_) => {}
             }
         }
         Ok(true)

@@ -5,6 +5,7 @@
 //!
 //! Owns: the numbers, the sandbox, the words from outside, and every append to the run's journal.
 
+mod branches;
 mod call;
 mod carry;
 mod child;
@@ -14,7 +15,7 @@ mod large;
 mod output;
 mod secrets;
 
-pub(crate) use child::CHILD;
+pub(crate) use branches::is_elsewhere;
 pub(crate) use closing::handed_over;
 
 use std::borrow::Cow;
@@ -328,12 +329,12 @@ impl Steps {
 
     /// Takes words from outside: an interruption, a stop, an answer.
     pub(crate) async fn attend(&self) -> Result<(), Unwind> {
-        self.attend_with(None).await
+        self.attend_with(&[]).await
     }
 
-    /// Takes words from outside while a child run may be under way. A stop is passed on to the child
-    /// first: it takes effect here when the child is over.
-    async fn attend_with(&self, child: Option<&RunId>) -> Result<(), Unwind> {
+    /// Takes words from outside while other runs may be under way for this one. A stop is passed on to
+    /// them first: it takes effect here when all of them are over.
+    async fn attend_with(&self, below: &[RunId]) -> Result<(), Unwind> {
         if self.halted().is_some() {
             return Err(self.put_down().await);
         }
@@ -352,9 +353,11 @@ impl Steps {
                 // What was deferred is the orderly end already; the word stays until it is over.
                 Signal::Stop { .. } if self.line().deferring => continue,
                 Signal::Stop { by } => {
-                    if let Some(child) = child
-                        && self.stop_child(child, by).await?
-                    {
+                    let mut are_open = false;
+                    for run in below {
+                        are_open |= self.stop_child(run, by).await?;
+                    }
+                    if are_open {
                         continue;
                     }
                     Some(by.clone())

@@ -7,6 +7,7 @@ use std::io::Write;
 use clap::Args;
 use jiff::Timestamp;
 use relight_engine::event::{Cause, Event, StepEnd, fingerprint};
+use relight_engine::journal::{Status, Summary};
 use relight_engine::replay::History;
 use relight_engine::{Engine, ErrorKind, Notice, RunId};
 
@@ -82,7 +83,9 @@ impl Show {
         for line in table.lines(0) {
             writeln!(out, "{line}")?;
         }
-        for lines in [steps(&events, now), files::lines(&history)] {
+        for lines in
+            [steps(&events, now), branches(&engine, &summary, &history).await?, files::lines(&history)]
+        {
             if !lines.is_empty() {
                 writeln!(out)?;
             }
@@ -99,6 +102,30 @@ impl Show {
         }
         Ok(Exit::Done)
     }
+}
+
+/// Shows the branches of the run's steps: one by one those that are not done, the others by their number.
+async fn branches(engine: &Engine, run: &Summary, history: &History) -> Result<Vec<String>> {
+    let mut table = Table::headed(&["BRANCH", "STATE", "STEPS"]);
+    let (mut any, mut done) = (false, 0_usize);
+    for (step, _) in (1..).zip(&history.steps).filter(|(_, past)| past.operation == "all") {
+        for branch in engine.branches(&run.id, step).await? {
+            if branch.status == Status::Succeeded {
+                done += 1;
+                continue;
+            }
+            any = true;
+            let state = advice::state(engine, &branch).to_owned();
+            let state =
+                branch.park.as_ref().map_or(state.clone(), |park| format!("{state}: {}", report::why(park)));
+            table.row([engine.shortest(&branch.id).await?, state, branch.step.to_string()]);
+        }
+    }
+    let mut lines = if any { table.lines(0) } else { Vec::new() };
+    if done > 0 {
+        lines.push(format!("branches that are done: {done}"));
+    }
+    Ok(lines)
 }
 
 /// Shows the error on which the run ended or is parked.
@@ -132,7 +159,8 @@ fn cause(cause: &Cause) -> String {
         Cause::Person => String::new(),
         Cause::Schedule { id, .. } => format!(", by schedule {id}"),
         Cause::Lease { id } => format!(", to close lease {id}"),
-        Cause::Run { id, step } => format!(", by step {step} of run {id}"),
+        Cause::Run { id, step, branch: None } => format!(", by step {step} of run {id}"),
+        Cause::Run { id, step, branch: Some(n) } => format!(", branch {} of step {step} of run {id}", n + 1),
         Cause::Rerun { of } => format!(", after run {of}"),
     }
 }

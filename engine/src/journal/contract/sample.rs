@@ -56,6 +56,7 @@ pub(in crate::journal) fn new_run(id: &str) -> NewRun {
         paths: vec![],
         depth: 0,
         granted: None,
+        entry: None,
     };
     NewRun { id: id.into(), prepared, sources, wake: None }
 }

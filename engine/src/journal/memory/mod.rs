@@ -158,8 +158,10 @@ impl Journal for MemoryJournal {
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
         let inner = self.lock();
         let all = inner.state.lines.values().map(|line| &line.summary);
-        let mut found: Vec<Summary> =
-            all.filter(|run| !filter.open || !run.status.is_over()).cloned().collect();
+        let mut found: Vec<Summary> = all
+            .filter(|run| !run.id.is_branch() && (!filter.open || !run.status.is_over()))
+            .cloned()
+            .collect();
         found.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
         if filter.limit > 0 {
             found.truncate(filter.limit);
@@ -169,7 +171,9 @@ impl Journal for MemoryJournal {
 
     async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<Summary>> {
         let inner = self.lock();
-        let runs = inner.state.lines.iter().filter(|(id, _)| id.as_str().starts_with(beginning));
+        let runs = inner.state.lines.iter().filter(|(id, _)| {
+            id.as_str().starts_with(beginning) && id.is_branch() == beginning.contains('.')
+        });
         Ok(runs.take(limit).map(|(_, line)| line.summary.clone()).collect())
     }
 

@@ -53,19 +53,24 @@ pub(super) fn known(db: &Connection, id: &RunId) -> Rows<Stored> {
 /// Returns runs, newest first.
 pub(super) fn list(db: &Connection, filter: &RunFilter) -> Rows<Vec<Summary>> {
     // The condition is word for word that of the index `runs_open`.
-    let open = if filter.open { "WHERE status IN ('prepared', 'running', 'parked')" } else { "" };
-    let mut statement =
-        db.prepare_cached(&format!("{RUN} {open} ORDER BY created DESC, id DESC LIMIT ?1"))?;
+    let open = if filter.open { "status IN ('prepared', 'running', 'parked') AND" } else { "" };
+    let mut statement = db.prepare_cached(&format!(
+        "{RUN} WHERE {open} instr(id, '.') = 0 ORDER BY created DESC, id DESC LIMIT ?1"
+    ))?;
     let limit = if filter.limit == 0 { -1 } else { i64::try_from(filter.limit).unwrap_or(-1) };
     statement.query_and_then([limit], |row| Ok(read(row)?.summary))?.collect()
 }
 
 /// Returns runs whose id begins with a text, in the order of ids.
 pub(super) fn beginning(db: &Connection, with: &str, limit: usize) -> Rows<Vec<Summary>> {
-    let mut statement = db.prepare_cached(&format!("{RUN} WHERE id >= ?1 ORDER BY id LIMIT ?2"))?;
+    let mut statement = db.prepare_cached(&format!(
+        "{RUN} WHERE id >= ?1 AND (instr(id, '.') > 0) = (instr(?1, '.') > 0) AND id < ?3 ORDER BY id LIMIT ?2"
+    ))?;
+    // Behind everything that begins so: no id has a letter as high as that.
+    let behind = format!("{with}~");
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut found = statement
-        .query_and_then(params![with, most], |row| Ok(read(row)?.summary))?
+        .query_and_then(params![with, most, behind], |row| Ok(read(row)?.summary))?
         .collect::<Rows<Vec<Summary>>>()?;
     found.retain(|run| run.id.as_str().starts_with(with));
     Ok(found)

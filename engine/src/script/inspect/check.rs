@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::plan::known;
 use super::{Bundle, Call, Outline, Target};
-use crate::builtin::RUN;
+use crate::builtin::{ALL, RUN};
 use crate::error::{Error, Result};
 use crate::event::Source;
 use crate::library::near;
@@ -102,6 +102,16 @@ impl Language {
                     findings.push(error.snippet(text.here(import.at, "imported here")));
                 }
             }
+            for (name, at) in &text.lost {
+                let error =
+                    Error::invalid(format!("a branch has a copy of `{name}`: a change of it would be lost"));
+                let here = text.here(*at, "changed here");
+                findings.push(
+                    error
+                        .snippet(here)
+                        .hint("give what a branch finds out as its value: all() returns the values"),
+                );
+            }
             let found = text.calls.iter().filter_map(|call| {
                 self.finding(runbook, text, call).or_else(|| self.finding_beyond(runbook, text, call, bundle))
             });
@@ -122,6 +132,11 @@ impl Language {
         if let Some((_, _, instead)) = REPLACED.iter().find(|(replaced, ..)| *replaced == name) {
             let error = Error::invalid(format!("a runbook has no `{name}`"));
             return Some(error.snippet(here("not in a runbook")).hint(format!("use {instead}")));
+        }
+        if name == ALL && call.is_method {
+            let error = Error::invalid("`all` begins branches and does not ask whether something holds");
+            let hint = "write `!list.some(|item| !..)`, or `all(list, |item| ..)` for branches";
+            return Some(error.snippet(here("asked of a list")).hint(hint));
         }
         let Some(operation) = self.operation(name) else { return self.unknown(text, call) };
         let declaration = &operation.declaration;

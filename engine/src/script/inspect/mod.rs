@@ -3,6 +3,7 @@
 //! A runbook reaches as far as its imports, its children and what it schedules. Whatever names another
 //! runbook in plain text is followed; a name that only the run can tell is called unknown.
 
+mod branches;
 mod check;
 mod outline;
 mod plan;

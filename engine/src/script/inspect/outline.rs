@@ -19,6 +19,8 @@ pub(crate) struct Outline {
     pub(crate) source: Source,
     pub(super) calls: Vec<Call>,
     pub(super) imports: Vec<Import>,
+    /// Where a branch changes a copy of a variable, and which one.
+    pub(super) lost: Vec<(String, Position)>,
 }
 
 /// A call in a text.
@@ -30,6 +32,8 @@ pub(super) struct Call {
     pub(super) at: Position,
     /// Whether it may happen never or often.
     pub(super) conditional: bool,
+    /// Whether it stands behind a dot.
+    pub(super) is_method: bool,
 }
 
 /// An import in a text.
@@ -85,7 +89,8 @@ impl Outline {
             call.conditional |= leaves.is_some_and(|leaves| leaves < call.at);
         }
         calls.sort_by_key(|call| call.at.line());
-        Outline { source, calls, imports }
+        let lost = super::branches::lost(ast, &calls);
+        Outline { source, calls, imports, lost }
     }
 
     /// Returns whether it has front matter: a module may do without.
@@ -120,9 +125,9 @@ impl Call {
         if name == FUNCTION
             && let Some(name) = call.args.first().and_then(constant)
         {
-            return Some(Call { name: name.to_owned(), args: None, at, conditional: true });
+            return Some(Call { name: name.to_owned(), args: None, at, conditional: true, is_method: false });
         }
-        Some(Call { name, args: Some(args), at, conditional })
+        Some(Call { name, args: Some(args), at, conditional, is_method: receiver.is_some() })
     }
 
     /// Returns whether it makes a function of a name that only the run can tell.

@@ -1,0 +1,421 @@
+//! A step that is many: each branch is a run of its own, with a log of its own.
+//!
+//! A branch is driven like a child run: here, unless somebody else has it. Whoever replays the step finds
+//! every branch where its own log says it is, whichever was first before.
+//!
+//! ```text
+//! not begun ──► under way ──► over          at most `at_once` are under way
+//!                  │  ▲
+//!                  ▼  │
+//!               put away                    until a time, or until a person did something: then it
+//! ```                                       leaves its place to another
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::child::CHILD;
+use super::{KEEP_THREAD, Steps, Unwind};
+use crate::builtin::{Branches, OnError};
+use crate::error::{Error, ErrorKind, Failure, Result};
+use crate::event::{Entry, Event, Park, Progress, RunEnd, RunId, Signal, StepEnd};
+use crate::journal::Summary;
+use crate::replay::{PastStep, StepState};
+use crate::run::{Driven, Way};
+use crate::script::thrown;
+
+/// The word that says of a step's continuation that branches carry it on.
+pub(super) const BRANCHES: &str = "$branches";
+/// How often this run is looked at while its branches are under way.
+const LOOK: Duration = Duration::from_secs(1);
+/// When a run that is put away looks again at its branches. The end of one wakes it; this is the net.
+const AGAIN: Duration = Duration::from_secs(15 * 60);
+
+/// Returns whether a step waits for its branches.
+pub(super) fn is_branching(past: &PastStep) -> bool {
+    matches!(&past.state, StepState::Accepted { continuation, .. } if continuation.get(BRANCHES).is_some())
+}
+
+/// Returns whether a continuation says only that other runs carry the step on.
+pub(crate) fn is_elsewhere(continuation: &Value) -> bool {
+    [CHILD, BRANCHES].iter().any(|word| continuation.get(word).is_some())
+}
+
+/// One branch that has begun.
+struct Branch {
+    run: RunId,
+    now: Now,
+}
+
+/// Where a branch is.
+enum Now {
+    /// It is driven, here or elsewhere.
+    UnderWay,
+    PutAway(Park, Option<Timestamp>),
+    Over(RunEnd),
+}
+
+type Driving = BoxFuture<'static, (usize, Result<Driven>)>;
+
+impl Steps {
+    /// Drives the branches of a step, and takes what came of them for the step's end.
+    pub(super) async fn branches(
+        &self,
+        step: u32,
+        past: &PastStep,
+        patience: Duration,
+    ) -> Result<(), Unwind> {
+        if patience <= KEEP_THREAD {
+            return Err(Unwind::Wait(self.core.clock.now()));
+        }
+        let call = Branches::read(&past.args)?;
+        let rest = self.rest();
+        let fan = Fan {
+            steps: self,
+            step,
+            call: &call,
+            patience,
+            branches: Vec::new(),
+            driving: FuturesUnordered::new(),
+        };
+        let ends = fan.drive().await?;
+        rest.over().await?;
+        // A stop that waited for the branches takes effect before the script goes on.
+        self.line().signalled = true;
+        self.attend().await?;
+        self.end(step, call.result(&ends), Vec::new()).await
+    }
+
+    /// Returns the runs that a step has begun and that may be under way.
+    pub(super) async fn open_below(&self, step: u32) -> Result<Vec<RunId>, Unwind> {
+        let past = self.past(step)?;
+        if !is_branching(&past) {
+            return Ok(super::child::child_of(&past).into_iter().collect());
+        }
+        let mut open = Vec::new();
+        for index in 0..items(&Branches::read(&past.args)?) {
+            let run = self.tenure.run.branch(step, index);
+            match self.core.journal.run(&run).await? {
+                Some(summary) if !summary.status.is_over() => open.push(run),
+                Some(_) => {}
+                // They begin in their order.
+                None => break,
+            }
+        }
+        Ok(open)
+    }
+}
+
+/// The branches of one step while they are driven.
+struct Fan<'a> {
+    steps: &'a Steps,
+    step: u32,
+    call: &'a Branches,
+    patience: Duration,
+    /// Those that have begun, in the order of their items.
+    branches: Vec<Branch>,
+    driving: FuturesUnordered<Driving>,
+}
+
+impl Fan<'_> {
+    /// Drives the branches until all are over, or none can go on by itself while this run waits for it.
+    ///
+    /// Returns the ends of those that have begun.
+    async fn drive(mut self) -> Result<Vec<RunEnd>, Unwind> {
+        self.adopt().await?;
+        loop {
+            self.stop_after_a_failure().await?;
+            self.begin().await?;
+            self.go_on();
+            if self.driving.is_empty() {
+                if self.branches.iter().all(Branch::is_over) {
+                    return Ok(self.branches.into_iter().filter_map(Branch::end).collect());
+                }
+                if self.patience < Duration::MAX || !self.goes_on_by_itself() {
+                    return Err(self.put_away().await);
+                }
+            }
+            let (steps, next) = (self.steps, self.until_next());
+            tokio::select! {
+                Some((index, driven)) = self.driving.next() => self.came_back(index, driven).await?,
+                () = steps.core.clock.sleep(next) => {}
+                () = tokio::time::sleep(LOOK) => {}
+                () = steps.until_halted() => return Err(self.put_down().await),
+            }
+            steps.line().signalled = true;
+            steps.attend_with(&self.open()).await?;
+        }
+    }
+
+    /// Takes up the branches that began before this drive. They began in the order of their items.
+    async fn adopt(&mut self) -> Result<(), Unwind> {
+        for index in 0..items(self.call) {
+            let run = self.steps.tenure.run.branch(self.step, index);
+            let Some(summary) = self.steps.core.journal.run(&run).await? else { break };
+            let now = self.found(&summary).await?;
+            self.add(run, now);
+        }
+        Ok(())
+    }
+
+    /// Begins as many branches as may be under way.
+    async fn begin(&mut self) -> Result<(), Unwind> {
+        while self.places() > 0 && !self.has_failed() {
+            let index = self.branches.len();
+            let Some(item) = self.call.items.get(index).cloned() else { break };
+            if self.is_asked_to_stop().await? {
+                break;
+            }
+            let entry = Entry { function: self.call.each.clone(), item };
+            let history = self.steps.line().history.clone();
+            let (core, place) = (&self.steps.core, (self.step, index as u32));
+            let run = core.prepare_branch(&self.steps.tenure.run, &history, place, entry).await?;
+            self.add(run, Now::UnderWay);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, run: RunId, now: Now) {
+        let is_under_way = matches!(now, Now::UnderWay);
+        self.branches.push(Branch { run, now });
+        if is_under_way {
+            self.drive_one(self.branches.len() - 1);
+        }
+    }
+
+    /// Returns where a branch is that may have begun before this drive.
+    async fn found(&mut self, summary: &Summary) -> Result<Now, Unwind> {
+        let core = &self.steps.core;
+        if summary.status.is_over() {
+            return Ok(match core.how_it_ended(&summary.id).await? {
+                Driven::Ended(end) => Now::Over(end),
+                _ => Now::UnderWay,
+            });
+        }
+        // A worker takes up what only waits for a time.
+        let later = summary.wake.is_some_and(|wake| wake > core.clock.now());
+        match &summary.park {
+            Some(park) if later && park.is_waiting() && self.patience < Duration::MAX => {
+                Ok(Now::PutAway(park.clone(), summary.wake))
+            }
+            _ => Ok(Now::UnderWay),
+        }
+    }
+
+    fn drive_one(&mut self, index: usize) {
+        let way = Way { patience: self.patience, ..self.steps.way.clone() };
+        let driving = self.steps.core.drive_child(&self.branches[index].run, way);
+        self.branches[index].now = Now::UnderWay;
+        self.driving.push(Box::pin(async move { (index, driving.await) }));
+    }
+
+    /// Drives what was put away until now.
+    fn go_on(&mut self) {
+        let now = self.steps.core.clock.now();
+        let due = |branch: &Branch| matches!(branch.now, Now::PutAway(_, Some(until)) if until <= now);
+        let due: Vec<usize> = (0..self.branches.len()).filter(|n| due(&self.branches[*n])).collect();
+        for index in due {
+            self.drive_one(index);
+        }
+    }
+
+    /// Notes how far a branch came.
+    async fn came_back(&mut self, index: usize, driven: Result<Driven>) -> Result<(), Unwind> {
+        let run = self.branches[index].run.clone();
+        let driven = match driven {
+            // That a branch was lost to another process, or parked because it cannot be driven on, is not
+            // the end of this run.
+            Err(error) if error.kind() != ErrorKind::Storage => self.steps.stand(&run, error).await?,
+            driven => driven?,
+        };
+        self.branches[index].now = match driven {
+            Driven::Ended(end) => Now::Over(end),
+            Driven::Parked(park, until) => Now::PutAway(park, until),
+            Driven::Held { .. } => Now::PutAway(Park::Waiting, Some(self.steps.core.after(LOOK))),
+        };
+        if self.branches[index].is_over() {
+            self.tell();
+        }
+        Ok(())
+    }
+
+    /// Shows how many branches are over.
+    fn tell(&self) {
+        let (over, all) =
+            (self.branches.iter().filter(|branch| branch.is_over()).count(), self.call.items.len());
+        let percent = Some(100.0 * over as f64 / all as f64);
+        let progress = Progress { message: format!("{over} of {all} branches are over"), percent };
+        let event = Event::Progress { step: self.step, progress };
+        self.steps.core.notice(&self.steps.tenure.run, None, event);
+    }
+
+    /// Stops the other branches when one has failed and the call says so.
+    async fn stop_after_a_failure(&mut self) -> Result<(), Unwind> {
+        if !self.has_failed() {
+            return Ok(());
+        }
+        for index in 0..self.branches.len() {
+            let run = self.branches[index].run.clone();
+            let is_put_away = matches!(self.branches[index].now, Now::PutAway(..));
+            if !self.branches[index].is_over()
+                && self.steps.stop_child(&run, "a branch that failed").await?
+                && is_put_away
+            {
+                self.drive_one(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the run away until the next branch is due or one is over.
+    async fn put_away(&mut self) -> Unwind {
+        let core = &self.steps.core;
+        let open = self.branches.iter().filter(|branch| !branch.is_over());
+        let until = open.clone().filter_map(|branch| branch.now.until()).min();
+        let mut open = open.collect::<Vec<_>>();
+        // What a person has to do something about is named first.
+        open.sort_by_key(|branch| !self.needs_a_person(branch));
+        let Some(first) = open.first() else {
+            return Unwind::Halt(Error::storage("a run is put away for branches that are over"));
+        };
+        let until = until.unwrap_or_else(|| core.after(AGAIN));
+        self.steps.park(Park::Child { run: first.run.clone() }, Some(until)).await
+    }
+
+    /// Puts the branches down, and then the run.
+    async fn put_down(&mut self) -> Unwind {
+        // What they have under way comes to its record first.
+        self.driving.clear();
+        let core = &self.steps.core;
+        for branch in &self.branches {
+            core.drives.until_put_down(&branch.run, &core.cancel).await;
+        }
+        self.steps.put_down().await
+    }
+
+    async fn is_asked_to_stop(&mut self) -> Result<bool, Unwind> {
+        let signals = self.steps.core.journal.signals(&self.steps.tenure.run).await?;
+        Ok(self.steps.stopped_by().is_none()
+            && signals.iter().any(|signal| matches!(signal, Signal::Stop { .. })))
+    }
+
+    /// Returns how many more branches may be under way. One that needs a person gives up its place.
+    fn places(&self) -> usize {
+        let taken = self.branches.iter().filter(|b| !b.is_over() && !self.needs_a_person(b)).count();
+        self.call.at_once().saturating_sub(taken)
+    }
+
+    fn has_failed(&self) -> bool {
+        let failed = |branch: &Branch| matches!(&branch.now, Now::Over(end) if !matches!(end, RunEnd::Succeeded { .. }));
+        self.call.on_error.unwrap_or_default() == OnError::Stop && self.branches.iter().any(failed)
+    }
+
+    /// Returns whether something that was put away comes back without a person.
+    fn goes_on_by_itself(&self) -> bool {
+        self.branches.iter().any(|branch| branch.now.until().is_some() && !self.needs_a_person(branch))
+    }
+
+    fn needs_a_person(&self, branch: &Branch) -> bool {
+        match &branch.now {
+            // In a service, a run below waits in a row of its own.
+            Now::PutAway(Park::Child { .. }, _) => self.patience == Duration::MAX,
+            Now::PutAway(park, _) => !park.is_waiting(),
+            Now::UnderWay | Now::Over(_) => false,
+        }
+    }
+
+    fn until_next(&self) -> Duration {
+        let now = self.steps.core.clock.now();
+        let next = self.branches.iter().filter_map(|branch| branch.now.until()).min();
+        let next = next.map(|next| next.duration_since(now));
+        next.map_or(AGAIN, |left| left.try_into().unwrap_or(Duration::ZERO))
+    }
+
+    fn open(&self) -> Vec<RunId> {
+        self.branches.iter().filter(|branch| !branch.is_over()).map(|branch| branch.run.clone()).collect()
+    }
+}
+
+impl Branch {
+    fn is_over(&self) -> bool {
+        matches!(self.now, Now::Over(_))
+    }
+
+    fn end(self) -> Option<RunEnd> {
+        match self.now {
+            Now::Over(end) => Some(end),
+            Now::UnderWay | Now::PutAway(..) => None,
+        }
+    }
+}
+
+impl Now {
+    fn until(&self) -> Option<Timestamp> {
+        match self {
+            Now::PutAway(_, until) => *until,
+            Now::UnderWay | Now::Over(_) => None,
+        }
+    }
+}
+
+impl Branches {
+    /// Returns the end of the step, from the ends of the branches that have begun.
+    fn result(&self, ends: &[RunEnd]) -> StepEnd {
+        match self.on_error.unwrap_or_default() {
+            OnError::Stop => self.whole(ends),
+            OnError::Collect => StepEnd::Ok(ends.iter().map(collected).collect()),
+        }
+    }
+
+    /// Returns all values, or the failure of the first branch that has failed.
+    fn whole(&self, ends: &[RunEnd]) -> StepEnd {
+        let failures: Vec<(usize, Failure)> =
+            ends.iter().enumerate().filter_map(|(n, end)| Some((n, failure(end)?))).collect();
+        // What was stopped was so because of what failed.
+        let stopped = |end: &RunEnd| matches!(end, RunEnd::Stopped { .. });
+        let first = failures.iter().find(|(n, _)| !stopped(&ends[*n])).or(failures.first());
+        let Some((n, failure)) = first else {
+            return StepEnd::Ok(ends.iter().map(value).collect());
+        };
+        let failed = failures.iter().filter(|(n, _)| !stopped(&ends[*n])).count();
+        let others = match failed {
+            0 | 1 => String::new(),
+            failed => format!(", and {} more", failed - 1),
+        };
+        let error = Error::rejected(format!("branch {} of {} failed{others}", n + 1, self.items.len()));
+        let code = failure.code.clone();
+        StepEnd::Err(Failure { code, ..error.because(failure.to_error()).to_failure() })
+    }
+}
+
+fn items(call: &Branches) -> u32 {
+    u32::try_from(call.items.len()).unwrap_or(u32::MAX)
+}
+
+fn value(end: &RunEnd) -> Value {
+    match end {
+        RunEnd::Succeeded { value } => value.clone(),
+        _ => Value::Null,
+    }
+}
+
+fn failure(end: &RunEnd) -> Option<Failure> {
+    let error = match end {
+        RunEnd::Succeeded { .. } => return None,
+        RunEnd::Failed { failure, .. } => return Some(failure.clone()),
+        RunEnd::Stopped { by, .. } => Error::rejected(format!("it was stopped by {by}")),
+        RunEnd::Abandoned { by, .. } => Error::rejected(format!("it was abandoned by {by}")),
+    };
+    Some(error.to_failure())
+}
+
+/// Returns what a script finds of a branch where it wants all of them.
+fn collected(end: &RunEnd) -> Value {
+    match failure(end) {
+        None => json!({ "value": value(end) }),
+        Some(failure) => json!({ "error": thrown(&failure) }),
+    }
+}
