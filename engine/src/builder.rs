@@ -186,6 +186,7 @@ impl EngineBuilder {
             attended: AtomicBool::new(false),
             suspects: Arc::new(Semaphore::new(1)),
             threads: Semaphore::new(THREADS),
+            asking: tokio::sync::Mutex::default(),
             answers: Mutex::default(),
             alive_until: Mutex::new(None),
             entered: OnceCell::new(),

@@ -92,6 +92,8 @@ pub(crate) struct Core {
     /// For scripts that keep their threads through long waits.
     pub(crate) threads: Semaphore,
     pub(crate) answers: Mutex<Option<Arc<dyn Answers>>>,
+    /// Held by the run whose question is before somebody.
+    pub(crate) asking: tokio::sync::Mutex<()>,
     pub(crate) alive_until: Mutex<Option<Timestamp>>,
     /// Set once the process is known to the journal.
     pub(crate) entered: OnceCell<()>,

@@ -14,8 +14,8 @@ use relight_engine::journal::{
 };
 use relight_engine::keeper::Keeper;
 use relight_engine::{
-    Cx, Driven, Effect, Engine, Error, ErrorKind, Library, Operation, Outcome, Probe, Redo, Result, RunId,
-    RunRequest,
+    Answers, Cx, Driven, Effect, Engine, Error, ErrorKind, Library, Operation, Outcome, Probe, Redo, Result,
+    RunId, RunRequest,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -230,6 +230,36 @@ async fn a_question_in_one_branch_does_not_hold_up_the_others() {
     let value = json!(["a is done", "b is done", "c is done"]);
     assert_eq!(driven, Driven::Ended(RunEnd::Succeeded { value }));
     assert!(bench.world.sent().values().all(|sent| *sent == 1), "{:?}", bench.world.sent());
+}
+
+/// Takes its time to answer, and minds being asked meanwhile.
+#[derive(Default)]
+struct Slow(Mutex<(bool, u32)>);
+
+#[async_trait]
+impl Answers for Slow {
+    async fn answer(&self, _: &RunId, question: &str, _: &[String]) -> Option<(String, String)> {
+        {
+            let mut at = self.0.lock().unwrap();
+            assert!(!std::mem::replace(&mut at.0, true), "`{question}` is asked while another waits");
+            at.1 += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.0.lock().unwrap().0 = false;
+        Some(("yes".into(), "ada".into()))
+    }
+}
+
+#[tokio::test]
+async fn the_questions_of_branches_come_one_after_the_other() {
+    let bench = Bench::new(r#"all([1, 2, 3], |n| confirm(`go on with ${n}?`))"#);
+    let engine = bench.engine();
+    let slow = Arc::new(Slow::default());
+    engine.answer_with(slow.clone());
+    let run = engine.prepare(&RunRequest::new("several")).await.unwrap();
+    let driven = engine.run(&run).await.unwrap();
+    assert_eq!(driven, Driven::Ended(RunEnd::Succeeded { value: json!([true, true, true]) }));
+    assert_eq!(slow.0.lock().unwrap().1, 3);
 }
 
 #[tokio::test]

@@ -47,9 +47,14 @@ pub(super) fn tell_mistake(run: &str, stops: Option<String>, place: &str) {
         "run {run} is parked on a mistake in its runbook; nothing is lost{}. One of:",
         stops.unwrap_or_default()
     ));
+    // A branch does not run without its run, which goes on once the branch is over.
+    let second = match run.split_once('.') {
+        Some((whole, _)) => (format!("resume {whole}"), "then go on with its run"),
+        None => (format!("rerun {run}"), "begin anew with the same parameters"),
+    };
     for (command, means) in [
         (format!("resume {run} --with-current-text"), "go on once the text is mended"),
-        (format!("rerun {run}"), "begin anew with the same parameters"),
+        second,
         (format!("stop {run}"), "end it; what it deferred runs"),
     ] {
         terminal::say(format!("  relight runs {command}{place}    # {means}"));

@@ -38,6 +38,8 @@ pub(super) struct Narrator {
     shown: HashMap<&'static str, Shown>,
     steps: HashMap<Key, Step>,
     outputs: Outputs,
+    /// What each run below the main one said last.
+    below: HashMap<RunId, String>,
 }
 
 impl Narrator {
@@ -49,6 +51,7 @@ impl Narrator {
             shown: HashMap::new(),
             steps: HashMap::new(),
             outputs: Outputs::default(),
+            below: HashMap::new(),
         }
     }
 
@@ -124,7 +127,9 @@ impl Narrator {
                 match self.steps.contains_key(&key(step)) {
                     true => self.said(key(step), percent, text),
                     // The script itself says it, between two steps.
-                    false => vec![Told::Line(measured(percent, &text))],
+                    false if self.is_main(&notice.run) => vec![Told::Line(measured(percent, &text))],
+                    // So does one below it, or a step of that which began in an earlier process.
+                    false => self.said_below(&notice.run, measured(percent, &text)),
                 }
             }
             Event::StepRetrying { step, attempt, failure, until, .. } => {
@@ -155,7 +160,7 @@ impl Narrator {
     }
 
     fn step_began(&mut self, key: Key, operation: &str, since: Timestamp, at: Option<Place>) -> Told {
-        let is_main = self.main.as_ref().is_none_or(|main| *main == key.0);
+        let is_main = self.is_main(&key.0);
         let title = match is_main {
             true => operation.to_owned(),
             // A child run's step names the child, or several would look alike.
@@ -169,6 +174,19 @@ impl Narrator {
         self.steps.insert(key.clone(), step);
         // Where a child stands in its own plan says nothing about the run's.
         Told::Began { key, title, operation: operation.to_owned(), since, at: at.filter(|_| is_main) }
+    }
+
+    fn is_main(&self, run: &RunId) -> bool {
+        self.main.as_ref().is_none_or(|main| main == run)
+    }
+
+    /// Tells once what a child or a branch says.
+    fn said_below(&mut self, run: &RunId, text: String) -> Vec<Told> {
+        let line = format!("{}: {text}", self.name(run));
+        match self.below.insert(run.clone(), line.clone()) {
+            Some(known) if known == line => Vec::new(),
+            _ => vec![Told::Line(line)],
+        }
     }
 
     /// Returns what a run is called beside others.

@@ -174,7 +174,11 @@ impl Steps {
     async fn answer(&self, text: &str, choices: &[String]) -> Result<Option<(String, String)>, Unwind> {
         let Some(answers) = self.core.answers() else { return Ok(None) };
         let rest = self.rest();
-        let mut answer = answers.answer(&self.tenure.run, text, choices);
+        // One at a time: an answer must not be taken for that of another branch.
+        let mut answer = Box::pin(async {
+            let _turn = self.core.asking.lock().await;
+            answers.answer(&self.tenure.run, text, choices).await
+        });
         let answer = loop {
             tokio::select! {
                 answer = &mut answer => break answer,
