@@ -1,5 +1,6 @@
 //! The engine: what an embedder builds once and shares.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::core::{Answers, Core, HEARTBEAT};
 use crate::drive::Halt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Park, RunEnd, RunId, Signal, Source};
-use crate::journal::{Journal, Presence, Status, Summary};
+use crate::journal::{Journal, Presence, SqliteJournal, Status, Summary};
 use crate::library::Library;
 use crate::operation::Declaration;
 use crate::prepare::RunRequest;
@@ -41,6 +42,16 @@ impl Engine {
     /// Starts building an engine: no operations but the built-in ones, the wall clock, no library.
     pub fn builder() -> EngineBuilder {
         EngineBuilder::new()
+    }
+
+    /// Starts building an engine over a database file, which is made if it is not there. Its runs outlive
+    /// the process: the next one that opens the file goes on with them, and takes over from one that died.
+    /// To drive by itself what is due, the program needs a [`Keeper`](crate::keeper::Keeper).
+    ///
+    /// # Errors
+    /// `Storage` when the file cannot be opened or is no journal of this version.
+    pub fn open(path: impl AsRef<Path>) -> Result<EngineBuilder> {
+        Ok(EngineBuilder::new().journal(Arc::new(SqliteJournal::open(path.as_ref())?)))
     }
 
     /// Returns the library.

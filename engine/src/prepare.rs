@@ -79,6 +79,13 @@ impl RunRequest {
         self
     }
 
+    /// Fixes the run's id, so that asking again is asking for the same run.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<RunId>) -> Self {
+        self.id = id.into();
+        self
+    }
+
     /// Runs a text that is not in the library.
     #[must_use]
     pub fn text(mut self, text: impl Into<String>) -> Self {
