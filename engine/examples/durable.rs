@@ -24,8 +24,7 @@ impl Operation for Ship {
 #[tokio::main]
 async fn main() -> Result<()> {
     let engine = Engine::open("orders.db")?.operation(Ship).build()?;
-    let order =
-        "/*---\ntitle = \"Order\"\n---*/ shop::ship(\"a lamp\"); wait(\"3s\"); shop::ship(\"a bulb\")";
+    let order = "/*---\ntitle = \"Order\"\n---*/ shop::ship(\"lamp\"); wait(\"3s\"); shop::ship(\"bulb\")";
     let run = engine.prepare(&RunRequest::new("order").text(order).id("order-1")).await?;
     engine.run(&run).await.map(|driven| println!("{driven:?}"))
 }
