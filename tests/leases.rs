@@ -320,6 +320,7 @@ async fn what_is_late_is_told_loudly() {
         assert!(doctor.out.contains("LATE: VM Connect to web-01"), "{doctor:?}");
         signal(serve.id(), "TERM");
         let served = ended(serve);
+        assert_eq!(served.code, Some(3), "{served:?}");
         let loud = served.err.lines().find(|line| line.contains("LATE: VM Connect to web-01 on hq-node2"));
         assert!(loud.is_some_and(|line| line.contains("was due") && line.contains(action)), "{served:?}");
 

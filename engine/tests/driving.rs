@@ -345,6 +345,27 @@ async fn a_run_that_waits_under_a_worker_hears_a_stop_at_its_next_look() {
 }
 
 #[tokio::test]
+async fn a_wait_is_as_long_as_it_says_though_the_clock_is_set_back() {
+    let bench = Bench::new().standing().with("a", r#"wait("10m"); "done""#);
+    let engine = bench.engine();
+    let run = bench.prepare(&engine, "a").await;
+    let driving = tokio::spawn({
+        let run = run.clone();
+        async move { engine.run(&run).await.unwrap() }
+    });
+    until("the run waits", || async {
+        bench.events(&run).await.iter().any(|event| matches!(event, Event::StepAccepted { .. }))
+    })
+    .await;
+    bench.clock.set(bench.clock.now() - Duration::from_secs(3600));
+    for _ in 0..11 {
+        bench.clock.advance(Duration::from_secs(60));
+    }
+    until("it is over", || async { driving.is_finished() }).await;
+    assert!(ended_well(&driving.await.unwrap()));
+}
+
+#[tokio::test]
 async fn what_is_driven_in_the_foreground_is_left_alone_by_a_worker_beside_it() {
     let bench = Bench::new().standing().with("a", r#"box::put("x")"#);
     let (mine, beside) = (bench.engine(), bench.engine());

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::{Cause, Event, Park, RunEnd, Source};
 use relight_engine::journal::{Around, Claim, ClaimRequest, Journal, MemoryJournal, OwnerId, Status, Sync};
+use relight_engine::keeper::Keeper;
 use relight_engine::{
     Cx, Driven, Effect, Engine, Error, ErrorKind, Library, Operation, Outcome, Redo, Result, RunId,
     RunRequest,
@@ -562,4 +563,36 @@ async fn whatever_its_state_a_run_can_be_abandoned() {
     let late = [Event::Parked { park: Park::Interrupted, until: None }];
     let fenced = bench.journal.append(&tenure, &late, bench.clock.now(), Sync::Now).await.unwrap_err();
     assert_eq!(fenced.kind(), ErrorKind::Stopped);
+}
+
+#[tokio::test]
+async fn a_last_value_that_cannot_be_kept_is_a_mistake_and_not_nothing() {
+    for last in ["let s = \"x\"; for i in 0..24 { s += s; } s", "let l = []; for i in 0..99 { l = [l]; } l"] {
+        let bench = Bench::with(&format!("box::send(\"x\"); {last}"));
+        let (_, driven) = bench.run().await;
+        let Driven::Parked(Park::Mistake { failure, .. }, _) = driven else { panic!("{driven:?}") };
+        assert!(failure.message.contains("last value cannot be kept"), "{failure:?}");
+    }
+    // What is no value at all is none.
+    let (_, driven) = Bench::with("box::send(\"x\"); |x| x").run().await;
+    assert_eq!(driven, Driven::Ended(RunEnd::Succeeded { value: Value::Null }));
+}
+
+#[tokio::test]
+async fn a_child_that_needs_a_person_is_not_driven_again_and_again() {
+    let bench =
+        Bench::with("run(\"child\")").text("child", &front_matter("", "box::send(\"x\"); wait(\"soon\")"));
+    let engine = bench.engine();
+    let run = engine.prepare(&RunRequest::new("a")).await.unwrap();
+    let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error}"));
+    let mut records = Vec::new();
+    for _ in 0..8 {
+        for _ in 0..4 {
+            keeper.look().await.unwrap();
+            keeper.settle().await;
+        }
+        records.push(bench.journal.records(&run, 0).await.unwrap().len());
+        bench.clock.advance(Duration::from_secs(3600));
+    }
+    assert!(records.iter().all(|count| *count == records[0]), "{records:?}");
 }

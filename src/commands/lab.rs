@@ -50,7 +50,7 @@ impl LabServer {
             Some(dir) => dir.clone(),
             None => Home::find(&Global { lab: Some(None), ..global.clone() })?.state()?,
         };
-        std::fs::create_dir_all(&own)
+        platform::make_private_folder(&own)
             .map_err(|e| Error::storage(format!("failed to make the folder {}", own.display())).because(e))?;
         let dir = std::path::absolute(&own).unwrap_or(own);
         let options = Options {

@@ -39,8 +39,14 @@ impl Serve {
         watching.abort();
         let _ = watching.await;
         drop(keeper);
+        let late = session.engine.leases().await?.iter().filter(|open| open.is_late).count();
         session.close().await;
         tracing::info!("everything is parked; the next `relight serve` goes on with it");
+        // Whoever stops a service hears what it has not managed to close.
+        if late > 0 {
+            tracing::error!("{late} of what is open should have been closed by now: see `relight leases`");
+            return Ok(Exit::Parked);
+        }
         Ok(Exit::Done)
     }
 }

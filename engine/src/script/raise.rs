@@ -127,6 +127,10 @@ fn ending(result: NativeResult, main: Option<&Source>) -> Ending {
         Ok(value) => {
             return match convert::to_json(&value) {
                 Ok(json) => Ending::Value(json),
+                Err(why) if value.is_array() || value.is_map() || value.is_string() => {
+                    let error = Error::script(format!("the runbook's last value cannot be kept: {why}"));
+                    Ending::Mistake(error.hint("give less at the end, or nothing: `()`"), None, false)
+                }
                 // The last expression of a script is often a call for its effect: its value is no result.
                 Err(_) => Ending::Value(Value::Null),
             };

@@ -17,7 +17,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::child::CHILD;
+use super::child::{CHILD, PERSON_AGAIN};
 use super::{KEEP_THREAD, Steps, Unwind};
 use crate::builtin::{Branches, OnError};
 use crate::error::{Error, ErrorKind, Failure, Result};
@@ -195,10 +195,10 @@ impl Fan<'_> {
                 _ => Now::UnderWay,
             });
         }
-        // A worker takes up what only waits for a time.
-        let later = summary.wake.is_some_and(|wake| wake > core.clock.now());
+        // A worker takes up what waits for a time, and a person what waits for one.
+        let is_due = summary.wake.is_some_and(|wake| wake <= core.clock.now());
         match &summary.park {
-            Some(park) if later && park.is_waiting() && self.patience < Duration::MAX => {
+            Some(park) if !is_due && self.patience < Duration::MAX => {
                 Ok(Now::PutAway(park.clone(), summary.wake))
             }
             _ => Ok(Now::UnderWay),
@@ -281,7 +281,7 @@ impl Fan<'_> {
         let Some(first) = open.first() else {
             return Unwind::Halt(Error::storage("a run is put away for branches that are over"));
         };
-        let until = until.unwrap_or_else(|| core.after(AGAIN));
+        let until = until.unwrap_or_else(|| core.after(PERSON_AGAIN));
         self.steps.park(Park::Child { run: first.run.clone() }, Some(until)).await
     }
 

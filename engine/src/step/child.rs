@@ -17,6 +17,8 @@ use crate::run::{Driven, Way};
 
 /// When a run that is put away looks again at its child. The child's end wakes it; this is the net.
 const CHILD_AGAIN: Duration = Duration::from_secs(15 * 60);
+/// The same where the child needs a person, which may take days.
+pub(super) const PERSON_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a child that another process drives is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -39,12 +41,16 @@ impl Steps {
         if patience <= KEEP_THREAD {
             return Err(Unwind::Wait(self.core.clock.now()));
         }
+        if patience < Duration::MAX && self.waits_for_a_person(child).await? {
+            let until = self.core.after(PERSON_AGAIN);
+            return Err(self.park(Park::Child { run: child.clone() }, Some(until)).await);
+        }
         let rest = self.rest();
         let end = loop {
             match self.drive_child(child, patience).await? {
                 Driven::Ended(end) => break end,
                 Driven::Parked(park, until) if patience < Duration::MAX || needs_a_person(&park) => {
-                    let until = until.unwrap_or_else(|| self.core.after(CHILD_AGAIN));
+                    let until = until.unwrap_or_else(|| self.core.after(PERSON_AGAIN));
                     return Err(self.park(Park::Child { run: child.clone() }, Some(until)).await);
                 }
                 Driven::Parked(_, Some(until)) => self.wait_until(until, Duration::MAX).await?,
@@ -74,6 +80,17 @@ impl Steps {
             ),
         };
         self.end(step, end, Vec::new()).await
+    }
+
+    /// Returns whether a child would only be put away again: it needs a person, and nobody has said anything. A
+    /// person who resumes the run drives it all the same.
+    async fn waits_for_a_person(&self, child: &RunId) -> Result<bool, Unwind> {
+        let summary = self.core.journal.run(child).await?;
+        let now = self.core.clock.now();
+        Ok(summary.is_some_and(|child| {
+            let is_due = child.wake.is_some_and(|wake| wake <= now);
+            child.park.is_some_and(|park| !park.is_waiting()) && !is_due
+        }))
     }
 
     /// Drives the child, and listens meanwhile for what is said to this run.
