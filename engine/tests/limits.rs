@@ -123,7 +123,7 @@ hostile! {
     a_list_of_references_noted: "let a = []; for n in 0..100000 { a.push(big); } note(a)" => "8 MiB";
     a_list_of_references_thrown: "let a = []; for n in 0..100000 { a.push(big); } throw a" => "threw a value";
     a_list_of_references_as_a_failure: "let a = []; for n in 0..100000 { a.push(big); } fail(a)" => "Failed";
-    a_list_of_references_as_the_last_value: "let a = []; for n in 0..100000 { a.push(big); } a" => "value null";
+    a_list_of_references_as_the_last_value: "let a = []; for n in 0..100000 { a.push(big); } a" => "last value cannot be kept";
     options_of_a_call: "let a = []; for n in 0..100000 { a.push(big); } let name = \"other\"; run(name, #{ params: #{ a: a } })" => "8 MiB";
     long_json_text: r#"let s = "0,"; s.pad(16000000, "0,"); parse_json("[" + s + "0]")"# => "JSON text may have 8 MiB";
     many_numbers_as_json_text: r#"let s = "0,"; s.pad(6000000, "0,"); parse_json("[" + s + "0]")"# => "250000 parts";
