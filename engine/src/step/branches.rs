@@ -198,7 +198,8 @@ impl Fan<'_> {
         // A worker takes up what waits for a time, and a person what waits for one.
         let is_due = summary.wake.is_some_and(|wake| wake <= core.clock.now());
         match &summary.park {
-            Some(park) if !is_due && self.patience < Duration::MAX => {
+            // What was interrupted together with the run goes on with it.
+            Some(park) if !is_due && *park != Park::Interrupted && self.patience < Duration::MAX => {
                 Ok(Now::PutAway(park.clone(), summary.wake))
             }
             _ => Ok(Now::UnderWay),

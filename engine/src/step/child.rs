@@ -83,13 +83,14 @@ impl Steps {
     }
 
     /// Returns whether a child would only be put away again: it needs a person, and nobody has said anything. A
-    /// person who resumes the run drives it all the same.
+    /// person who resumes the run drives it all the same, and who goes on with a run goes on with what was
+    /// interrupted together with it.
     async fn waits_for_a_person(&self, child: &RunId) -> Result<bool, Unwind> {
         let summary = self.core.journal.run(child).await?;
         let now = self.core.clock.now();
         Ok(summary.is_some_and(|child| {
             let is_due = child.wake.is_some_and(|wake| wake <= now);
-            child.park.is_some_and(|park| !park.is_waiting()) && !is_due
+            child.park.is_some_and(|park| !park.is_waiting() && park != Park::Interrupted) && !is_due
         }))
     }
 
