@@ -20,6 +20,9 @@ use crate::script::Bundle;
 /// How many runs may stand above one: a runbook that runs itself must not go on for ever.
 const DEEPEST: u32 = 8;
 
+/// The longest id of a run.
+const LONGEST_ID: usize = 100;
+
 /// Turns a map of parameters into what was given by name.
 pub(crate) fn by_name(params: &Value, given: impl Fn(Value) -> Given) -> Vec<(String, Given)> {
     let entries = params.as_object().into_iter().flatten();
@@ -79,7 +82,7 @@ impl RunRequest {
         self
     }
 
-    /// Fixes the run's id, so that asking again is asking for the same run.
+    /// Fixes the run's id, so that asking again is asking for the same run: letters, digits, `-` and `_`.
     #[must_use]
     pub fn id(mut self, id: impl Into<RunId>) -> Self {
         self.id = id.into();
@@ -113,6 +116,7 @@ pub(crate) struct Parent<'a> {
 impl Core {
     /// Makes a run of a request, without writing it anywhere.
     pub(crate) fn make(&self, request: &RunRequest) -> Result<(NewRun, Runbook, Bundle)> {
+        check_id(&request.id)?;
         let find = |name: &str| match request.pinned.iter().find(|pinned| pinned.name == name) {
             Some(pinned) => Ok(pinned.clone()),
             None => self.library.source(name),
@@ -263,6 +267,19 @@ impl Core {
             self.show(Notice { run: id, seq: Some(1), at, event });
         }
         Ok(())
+    }
+}
+
+/// Refuses an id that would read as something else: a dot as a branch, blanks and signs as parts of a command.
+///
+/// # Errors
+/// `Invalid`.
+fn check_id(id: &RunId) -> Result<()> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    match (1..=LONGEST_ID).contains(&id.as_str().len()) && id.as_str().chars().all(is_plain) {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("`{}` cannot be the id of a run", id.as_str().escape_debug()))
+            .hint(format!("use letters, digits, `-` and `_`, at most {LONGEST_ID} of them"))),
     }
 }
 
