@@ -1,22 +1,22 @@
 //! The only place where blocking scripts and async work meet.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::future::Future;
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::script::STACK;
 
 thread_local! {
-    /// Whether the thread is a script's own.
-    static OWN: Cell<bool> = const { Cell::new(false) };
+    /// On a script's own thread: gone when whoever waits for the script is.
+    static AWAITED: RefCell<Option<watch::Receiver<()>>> = const { RefCell::new(None) };
 }
 
 /// Returns whether the calling thread is a script's own, which may block: nothing else waits for it.
 pub(crate) fn may_block() -> bool {
-    OWN.get()
+    AWAITED.with_borrow(Option::is_some)
 }
 
 /// A way from a script's thread to the async side.
@@ -30,8 +30,26 @@ impl Bridge {
     }
 
     /// Blocks the calling thread, which must be a script's own, until the work is done.
-    pub(crate) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
-        self.0.block_on(work)
+    ///
+    /// # Errors
+    /// `Stopped` when the runtime is torn down, which drops whoever waits for the script before it takes its
+    /// timers away.
+    pub(crate) fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        let awaited = AWAITED.with_borrow(Clone::clone);
+        self.0.block_on(async move {
+            let torn_down = async {
+                match awaited {
+                    // It says nothing, and is gone one day.
+                    Some(mut awaited) => while awaited.changed().await.is_ok() {},
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = torn_down => Err(Error::new(ErrorKind::Stopped, "the program is ending")),
+                done = work => Ok(done),
+            }
+        })
     }
 }
 
@@ -43,11 +61,12 @@ pub(crate) async fn on_own_thread<T: Send + 'static>(
     script: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
     let (done, result) = oneshot::channel();
+    let (_waits, awaited) = watch::channel(());
     std::thread::Builder::new()
         .name("runbook".into())
         .stack_size(STACK)
         .spawn(move || {
-            OWN.set(true);
+            AWAITED.set(Some(awaited));
             // Nobody listens any more only when the whole engine is going away.
             let _ = done.send(script());
         })

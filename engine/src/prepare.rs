@@ -13,7 +13,6 @@ use crate::error::{Error, Result};
 use crate::event::{Cause, Entry, Event, FORMAT, Pin, Prepared, Provenance, RunId, Source, fingerprint};
 use crate::journal::NewRun;
 use crate::params::{Given, Surroundings, bind};
-use crate::replay::History;
 use crate::runbook::Runbook;
 use crate::script::Bundle;
 
@@ -111,6 +110,16 @@ pub(crate) struct Parent<'a> {
     pub(crate) workdir: &'a Path,
     /// The files that it may name.
     pub(crate) paths: &'a [String],
+}
+
+/// What the branches of a run have from it.
+pub(crate) struct Trunk {
+    /// The run.
+    pub(crate) run: RunId,
+    /// As it was prepared.
+    pub(crate) prepared: Prepared,
+    /// The texts that it goes by.
+    pub(crate) sources: Vec<Source>,
 }
 
 impl Core {
@@ -233,28 +242,27 @@ impl Core {
         Ok(id)
     }
 
-    /// Prepares a branch of a step: the same run again, which begins elsewhere.
+    /// Prepares a branch: the run that it is a part of again, which begins elsewhere.
     pub(crate) async fn prepare_branch(
         &self,
-        parent: &RunId,
-        history: &History,
+        trunk: &Trunk,
         (step, index): (u32, u32),
         entry: Entry,
     ) -> Result<RunId> {
-        let id = parent.branch(step, index);
+        let id = trunk.run.branch(step, index);
         if self.journal.run(&id).await?.is_some() {
             return Ok(id);
         }
-        let sources = self.sources(parent, history).await?;
         let prepared = Prepared {
             engine: self.version.clone(),
-            sources: pins(&sources),
-            cause: Cause::Run { id: parent.clone(), step, branch: Some(index) },
+            sources: pins(&trunk.sources),
+            cause: Cause::Run { id: trunk.run.clone(), step, branch: Some(index) },
             entry: Some(entry),
-            ..history.prepared.clone()
+            ..trunk.prepared.clone()
         };
         // Its run drives it; a worker takes over only when nobody did for a while.
-        let run = NewRun { id: id.clone(), prepared, sources, wake: Some(self.after(HEARTBEAT)) };
+        let wake = Some(self.after(HEARTBEAT));
+        let run = NewRun { id: id.clone(), prepared, sources: trunk.sources.clone(), wake };
         self.write_down(run).await?;
         Ok(id)
     }

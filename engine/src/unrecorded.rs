@@ -91,6 +91,20 @@ impl Unrecorded {
         pieces
     }
 
+    /// Puts back what was taken and could not be recorded, before what came since.
+    pub(crate) fn give_back(&self, pieces: Vec<Piece>) {
+        let mut inner = self.inner();
+        for piece in pieces.into_iter().rev() {
+            match piece {
+                (Event::OutputKept { step, output: KeptOutput { stream, left_out, .. } }, Some(text)) => {
+                    let output = inner.outputs.entry(step).or_default();
+                    output.beginning.insert(0, Part { stream, text, left_out });
+                }
+                (file, _) => inner.files.insert(0, file),
+            }
+        }
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no panic while output is held")
     }
@@ -304,6 +318,23 @@ mod tests {
         assert_eq!(kept(&unrecorded).0, "ab");
         unrecorded.finish(Over::All);
         assert_eq!(kept(&unrecorded), ("cd".into(), vec![(2, 0)]));
+    }
+
+    #[test]
+    fn what_could_not_be_recorded_comes_again() {
+        let unrecorded = Unrecorded::new(Arc::default());
+        let file = |name: &str| WrittenFile { path: name.into(), sha256: fingerprint(name), bytes: 1 };
+        unrecorded.say(1, 0, OUT, b"a");
+        unrecorded.say(1, 0, Stream::Stderr, b"b");
+        unrecorded.wrote(1, file("f"));
+        let taken = unrecorded.take();
+        assert!(!unrecorded.is_waiting());
+        unrecorded.say(1, 0, OUT, b"c");
+        unrecorded.wrote(1, file("g"));
+        unrecorded.give_back(taken);
+        let texts: Vec<Option<String>> = unrecorded.take().into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts.iter().flatten().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(texts.len(), 5);
     }
 
     #[test]

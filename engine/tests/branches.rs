@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::{Event, Park, RunEnd};
 use relight_engine::journal::{
-    Appended, Around, Journal, MemoryJournal, OwnerId, RunFilter, Status, Sync, Tenure,
+    Appended, Around, Claim, ClaimRequest, Journal, MemoryJournal, OwnerId, RunFilter, Status, Sync, Tenure,
 };
 use relight_engine::keeper::Keeper;
 use relight_engine::{
-    Answers, Cx, Driven, Effect, Engine, Error, ErrorKind, Library, Operation, Outcome, Probe, Redo, Result,
-    RunId, RunRequest,
+    Answers, Cx, Driven, Effect, Engine, EngineBuilder, Error, ErrorKind, Library, Operation, Outcome, Probe,
+    Redo, Result, RunId, RunRequest,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -119,14 +119,15 @@ impl Bench {
     }
 
     fn engine_over(&self, journal: Arc<dyn Journal>) -> Engine {
+        self.builder(journal).owner(OwnerId::fresh(), Arc::new(|_| true)).build().unwrap()
+    }
+
+    fn builder(&self, journal: Arc<dyn Journal>) -> EngineBuilder {
         Engine::builder()
             .operation(Put(self.world.clone()))
             .journal(journal)
             .clock(Arc::new(self.clock.clone()))
             .library(self.library.clone())
-            .owner(OwnerId::fresh(), Arc::new(|_| true))
-            .build()
-            .unwrap()
     }
 
     async fn prepare(&self) -> RunId {
@@ -168,7 +169,6 @@ async fn the_results_come_in_the_order_of_the_items() {
     let listed = bench.journal.runs(&RunFilter::default()).await.unwrap();
     assert_eq!(listed.iter().map(|run| &run.id).collect::<Vec<_>>(), [&run]);
     assert_eq!(bench.journal.find(&run.as_str()[..6], 9).await.unwrap().len(), 1);
-    assert_eq!(bench.journal.find(&format!("{run}.1."), 9).await.unwrap().len(), 3);
 }
 
 #[tokio::test]
@@ -405,4 +405,48 @@ async fn what_a_branch_cannot_do_is_said_before_it_runs() {
     assert!(asked.contains("does not ask whether something holds"), "{asked}");
     let wrong = Bench::new(r#"all([1], |n| n, #{ at_onec: 2 })"#).refused();
     assert!(wrong.contains("no option `at_onec`"), "{wrong}");
+}
+
+#[tokio::test]
+async fn a_branch_that_cannot_end_is_stopped_once() {
+    let script = r#"all(["a", "bad"], |n| {
+        if n == "bad" { box::put(n); }
+        defer(|| box::put("denied"));
+        wait("5m");
+    })"#;
+    let bench = Bench::new(script).standing();
+    let run = bench.prepare().await;
+    let engine = bench.engine();
+    let driven = tokio::time::timeout(Duration::from_secs(20), engine.run(&run)).await.unwrap().unwrap();
+    assert!(
+        matches!(&driven, Driven::Parked(Park::Child { run: of }, _) if *of == run.branch(1, 0)),
+        "{driven:?}"
+    );
+    let records = bench.journal.records(&run.branch(1, 0), 0).await.unwrap();
+    assert!(records.len() < 20, "{}", records.len());
+}
+
+#[tokio::test]
+async fn a_run_does_not_watch_a_branch_that_another_service_drives() {
+    let bench = Bench::new(r#"all(["a"], |n| { wait("2h"); box::put(n) })"#).standing();
+    let run = bench.prepare().await;
+    let engine =
+        bench.builder(bench.journal.clone()).owner(OwnerId::fresh(), Arc::new(|_| false)).build().unwrap();
+    let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error}"));
+    keeper.look().await.unwrap();
+    keeper.settle().await;
+    let other = OwnerId::fresh();
+    let (branch, now) = (run.branch(1, 0), bench.clock.now());
+    bench.journal.heartbeat(&other, now + Duration::from_secs(86_400)).await.unwrap();
+    let claim = bench.journal.claim(&ClaimRequest::new(&branch, &other, now)).await.unwrap();
+    assert!(matches!(claim, Claim::Granted(_)));
+    let records = async || bench.journal.records(&run, 0).await.unwrap().len();
+    let before = records().await;
+    for _ in 0..200 {
+        bench.clock.advance(Duration::from_secs(60));
+        keeper.look().await.unwrap();
+        keeper.settle().await;
+    }
+    let more = records().await - before;
+    assert!((2..20).contains(&more), "{more} records");
 }

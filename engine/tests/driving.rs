@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
-use relight_engine::event::{Call, Effected, Event, Lease, Park, RunEnd};
+use relight_engine::event::{Call, Effected, Event, Lease, Park, RunEnd, Signal};
 use relight_engine::journal::{
     Around, Claim, ClaimRequest, Journal, MemoryJournal, OwnerId, RunFilter, SqliteJournal, Status,
 };
@@ -841,7 +841,67 @@ async fn a_run_that_waits_takes_no_place() {
     });
 }
 
+// The program around the engine.
+
+#[test]
+fn a_runtime_that_is_torn_down_ends_the_scripts_without_a_panic() {
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICS.fetch_add(1, Ordering::SeqCst);
+        before(panic);
+    }));
+    let bench = Bench::new().standing().with("waits", r#"wait("5m")"#).with("busy", r#"box::post("x")"#);
+    bench.world.hold("x");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let engine = bench.engine();
+        for runbook in ["waits", "busy"] {
+            let run = bench.prepare(&engine, runbook).await;
+            let engine = engine.clone();
+            tokio::spawn(async move { engine.run(&run).await });
+        }
+        until("both are under way", || async {
+            let runs = bench.journal.runs(&RunFilter::default()).await.unwrap();
+            bench.world.has_arrived("x") && runs.iter().all(|run| run.step == 1)
+        })
+        .await;
+    });
+    drop(runtime);
+    // The operations of the engine go with the last thread that has a part of it.
+    let patience = std::time::Instant::now() + Duration::from_secs(20);
+    while Arc::strong_count(&bench.world.0) > 1 {
+        assert!(std::time::Instant::now() < patience, "a script's thread does not end");
+        std::thread::yield_now();
+    }
+    assert_eq!(PANICS.load(Ordering::SeqCst), 0);
+}
+
 // Processes over one database.
+
+#[tokio::test]
+async fn a_closing_waits_for_no_place() {
+    let bench =
+        Bench::new().standing().with("opens", r#"door::open("cellar")"#).with("busy", r#"box::post("x")"#);
+    let engine = bench.engine();
+    let opens = bench.prepare(&engine, "opens").await;
+    assert!(ended_well(&engine.run(&opens).await.unwrap()));
+    bench.world.hold("x");
+    for _ in 0..300 {
+        bench.prepare(&engine, "busy").await;
+    }
+    let mut keeper = Keeper::new(&engine, |_, _| {});
+    keeper.look().await.unwrap();
+    let at_work = || bench.world.0.arrived.lock().unwrap().len();
+    until("all places are taken", || async { at_work() == 256 }).await;
+    bench.clock.advance(Duration::from_secs(3600));
+    keeper.look().await.unwrap();
+    let closed = || async { bench.world.sent().contains(&"close cellar".to_owned()) };
+    until("the door is closed", closed).await;
+    assert_eq!(at_work(), 256);
+    bench.world.0.held.lock().unwrap()["x"].add_permits(300);
+    keeper.settle().await;
+}
 
 #[tokio::test]
 async fn an_embedding_program_takes_over_at_once_from_one_that_is_gone() {
@@ -874,4 +934,39 @@ async fn an_embedding_program_takes_over_at_once_from_one_that_is_gone() {
     std::mem::forget(driving);
     keep(&next).await;
     assert!(bench.claims(&run).await >= 2, "taken over at once");
+}
+
+/// A journal that cannot be read for signals while a request is on its way, and lets it go after a while.
+struct Unread(Arc<dyn Journal>, World, Mutex<u32>);
+
+#[async_trait]
+impl Around for Unread {
+    fn behind(&self) -> &dyn Journal {
+        &*self.0
+    }
+
+    async fn signals(&self, run: &RunId) -> Result<Vec<Signal>> {
+        if !self.1.has_arrived("x on its way") || self.1.sent().contains(&"x".to_owned()) {
+            return self.0.signals(run).await;
+        }
+        let mut failed = self.2.lock().unwrap();
+        *failed += 1;
+        if *failed == 2 {
+            self.1.release("x on its way");
+        }
+        Err(Error::storage("the disk does not answer"))
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_read_for_a_while_cuts_no_request_off() {
+    let mut bench = Bench::new().with("a", r#"box::post("x"); "done""#);
+    bench.world.hold("x on its way");
+    let unread = Arc::new(Unread(bench.journal.clone(), bench.world.clone(), Mutex::default()));
+    bench.journal = unread.clone();
+    let engine = bench.engine();
+    let run = bench.prepare(&engine, "a").await;
+    assert!(ended_well(&engine.run(&run).await.unwrap()));
+    assert_eq!(*unread.2.lock().unwrap(), 2);
+    assert_eq!(bench.world.sent(), ["x"]);
 }

@@ -8,22 +8,36 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use relight_engine::journal::{Journal, SqliteJournal};
+
 /// Returns a program of `examples/`, which stands beside the tests.
 fn example(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
-    tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name)
+    let program = tests.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name);
+    assert!(program.exists(), "{} is not there: `cargo build --examples` makes it", program.display());
+    program
 }
 
-#[test]
-fn the_shortest_durable_program_goes_on_after_it_was_killed() {
+/// Waits, on the machine's clock, until the run has begun a step.
+async fn until_step(orders: &Path, step: u32) {
+    let patience = Instant::now() + Duration::from_secs(30);
+    let journal = SqliteJournal::open(orders).unwrap();
+    while journal.run(&"order-1".into()).await.unwrap().is_none_or(|run| run.step < step) {
+        assert!(Instant::now() < patience, "step {step} does not begin");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_shortest_durable_program_goes_on_after_it_was_killed() {
     let place = tempfile::tempdir().unwrap();
     let mut command = Command::new(example("durable"));
     command.current_dir(place.path()).stdout(Stdio::piped());
     let mut first = command.spawn().unwrap();
     let mut said = BufReader::new(first.stdout.take().unwrap()).lines();
     assert_eq!(said.next().unwrap().unwrap(), "lamp is shipped");
-    // It waits for three seconds now.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    // Killed between its request and the record of it, a step would rightly be asked about.
+    until_step(&place.path().join("orders.db"), 2).await;
     first.kill().unwrap();
     first.wait().unwrap();
     assert!(said.next().is_none());

@@ -695,6 +695,17 @@ async fn a_parameter_that_the_script_could_not_name_is_refused() {
 }
 
 #[tokio::test]
+async fn an_id_that_could_be_taken_for_something_else_is_refused() {
+    let bench = Bench::new().with("a", "1");
+    let engine = bench.engine();
+    for id in ["", "one.1.0", "a b", "\u{1b}[2J", "ö", &"x".repeat(129)] {
+        let refused = engine.prepare(&RunRequest::new("a").id(id)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{id:?}: {refused}");
+    }
+    assert_eq!(engine.prepare(&RunRequest::new("a").id("order-1_A")).await.unwrap().as_str(), "order-1_A");
+}
+
+#[tokio::test]
 async fn a_script_cannot_use_up_the_machine() {
     for script in [
         "loop { }",

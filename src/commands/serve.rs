@@ -39,9 +39,10 @@ impl Serve {
         watching.abort();
         let _ = watching.await;
         drop(keeper);
-        let late = session.engine.leases().await?.iter().filter(|open| open.is_late).count();
+        let leases = session.engine.leases().await;
         session.close().await;
         tracing::info!("everything is parked; the next `relight serve` goes on with it");
+        let late = leases?.iter().filter(|open| open.is_late).count();
         // Whoever stops a service hears what it has not managed to close.
         if late > 0 {
             tracing::error!("{late} of what is open should have been closed by now: see `relight leases`");

@@ -430,8 +430,8 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// `Storage`.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>>;
 
-    /// Returns runs whose id begins with a text, in the order of ids, at most `limit`: branches when there
-    /// is a dot in the text, other runs when there is none.
+    /// Returns runs whose id begins with a text, in the order of ids, at most `limit`, without the branches
+    /// of others.
     ///
     /// # Errors
     /// `Storage`.

@@ -23,6 +23,7 @@ use crate::builtin::{Branches, OnError};
 use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Entry, Event, Park, Progress, RunEnd, RunId, Signal, StepEnd};
 use crate::journal::Summary;
+use crate::prepare::Trunk;
 use crate::replay::{PastStep, StepState};
 use crate::run::{Driven, Way};
 use crate::script::thrown;
@@ -48,6 +49,8 @@ pub(crate) fn is_elsewhere(continuation: &Value) -> bool {
 struct Branch {
     run: RunId,
     now: Now,
+    /// Whether it was told to stop because another has failed.
+    is_told: bool,
 }
 
 /// Where a branch is.
@@ -78,6 +81,7 @@ impl Steps {
             step,
             call: &call,
             patience,
+            trunk: None,
             branches: Vec::new(),
             driving: FuturesUnordered::new(),
         };
@@ -87,6 +91,20 @@ impl Steps {
         self.line().signalled = true;
         self.attend().await?;
         self.end(step, call.result(&ends), Vec::new()).await
+    }
+
+    /// Returns what branches have from this run.
+    async fn trunk(&self) -> Result<Trunk> {
+        let run = self.tenure.run.clone();
+        let (prepared, mended) = {
+            let line = self.line();
+            (line.history.prepared.clone(), line.history.mended.clone())
+        };
+        let sources = match mended {
+            Some(sources) => sources,
+            None => self.core.journal.sources(&run).await?,
+        };
+        Ok(Trunk { run, prepared, sources })
     }
 
     /// Returns the runs that a step has begun and that may be under way.
@@ -115,6 +133,8 @@ struct Fan<'a> {
     step: u32,
     call: &'a Branches,
     patience: Duration,
+    /// What they have from their run, once one begins.
+    trunk: Option<Trunk>,
     /// Those that have begun, in the order of their items.
     branches: Vec<Branch>,
     driving: FuturesUnordered<Driving>,
@@ -170,9 +190,13 @@ impl Fan<'_> {
                 break;
             }
             let entry = Entry { function: self.call.each.clone(), item };
-            let history = self.steps.line().history.clone();
-            let (core, place) = (&self.steps.core, (self.step, index as u32));
-            let run = core.prepare_branch(&self.steps.tenure.run, &history, place, entry).await?;
+            let core = &self.steps.core;
+            let trunk = match self.trunk.take() {
+                Some(trunk) => trunk,
+                None => self.steps.trunk().await?,
+            };
+            let run = core.prepare_branch(&trunk, (self.step, index as u32), entry).await?;
+            self.trunk = Some(trunk);
             self.add(run, Now::UnderWay);
         }
         Ok(())
@@ -180,7 +204,7 @@ impl Fan<'_> {
 
     fn add(&mut self, run: RunId, now: Now) {
         let is_under_way = matches!(now, Now::UnderWay);
-        self.branches.push(Branch { run, now });
+        self.branches.push(Branch { run, now, is_told: false });
         if is_under_way {
             self.drive_one(self.branches.len() - 1);
         }
@@ -197,9 +221,10 @@ impl Fan<'_> {
         }
         // A worker takes up what waits for a time, and a person what waits for one.
         let is_due = summary.wake.is_some_and(|wake| wake <= core.clock.now());
+        let is_left = !is_due && self.patience < Duration::MAX && core.answers().is_none();
         match &summary.park {
             // What was interrupted together with the run goes on with it.
-            Some(park) if !is_due && *park != Park::Interrupted && self.patience < Duration::MAX => {
+            Some(park) if is_left && *park != Park::Interrupted => {
                 Ok(Now::PutAway(park.clone(), summary.wake))
             }
             _ => Ok(Now::UnderWay),
@@ -235,7 +260,11 @@ impl Fan<'_> {
         self.branches[index].now = match driven {
             Driven::Ended(end) => Now::Over(end),
             Driven::Parked(park, until) => Now::PutAway(park, until),
-            Driven::Held { .. } => Now::PutAway(Park::Waiting, Some(self.steps.core.after(LOOK))),
+            // A run that keeps its thread looks soon; one that is put away for it is woken by its end.
+            Driven::Held { .. } => {
+                let again = if self.patience < Duration::MAX { AGAIN } else { LOOK };
+                Now::PutAway(Park::Waiting, Some(self.steps.core.after(again)))
+            }
         };
         if self.branches[index].is_over() {
             self.tell();
@@ -259,12 +288,15 @@ impl Fan<'_> {
             return Ok(());
         }
         for index in 0..self.branches.len() {
-            let run = self.branches[index].run.clone();
-            let is_put_away = matches!(self.branches[index].now, Now::PutAway(..));
-            if !self.branches[index].is_over()
-                && self.steps.stop_child(&run, "a branch that failed").await?
-                && is_put_away
-            {
+            let branch = &self.branches[index];
+            if branch.is_over() || branch.is_told {
+                continue;
+            }
+            let (run, is_put_away) = (branch.run.clone(), matches!(branch.now, Now::PutAway(..)));
+            let is_open = self.steps.stop_child(&run, "a branch that failed").await?;
+            // Once: what it deferred may need a person, and then it is put away again.
+            self.branches[index].is_told = true;
+            if is_open && is_put_away {
                 self.drive_one(index);
             }
         }

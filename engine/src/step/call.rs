@@ -69,12 +69,13 @@ impl Steps {
                 () = until(given_up_at) => return Ok(Called::GivenUp),
                 _ = ticks.tick() => {
                     if self.unrecorded.is_waiting() {
-                        self.record(Vec::new(), Sync::Soon).await?;
+                        unless_out_of_reach(self.record(Vec::new(), Sync::Soon).await)?;
                     }
                     false
                 }
             };
-            if given_up_at.is_none() && (look || self.is_stop_waiting().await?) {
+            let is_stopped = async || unless_out_of_reach(self.is_stop_waiting().await);
+            if given_up_at.is_none() && (look || is_stopped().await?) {
                 let grace = match operation.declaration.is_read_only() {
                     true => self.core.grace.min(GRACE_OF_READS),
                     false => self.core.grace,
@@ -108,6 +109,18 @@ impl Steps {
         let is_stop = signals.iter().any(|signal| matches!(signal, Signal::Stop { .. }));
         self.line().signalled |= is_stop;
         Ok(is_stop)
+    }
+}
+
+/// Lets a look at the journal fail while a call is under way: a request that is on its way is not cut off
+/// because a disk does not answer for a while. Whoever may not drive the run any more hears so.
+fn unless_out_of_reach<T: Default>(looked: Result<T>) -> Result<T> {
+    match looked {
+        Err(error) if error.kind() == ErrorKind::Storage => {
+            tracing::warn!("while a call is under way: {error}");
+            Ok(T::default())
+        }
+        looked => looked,
     }
 }
 

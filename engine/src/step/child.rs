@@ -41,7 +41,8 @@ impl Steps {
         if patience <= KEEP_THREAD {
             return Err(Unwind::Wait(self.core.clock.now()));
         }
-        if patience < Duration::MAX && self.waits_for_a_person(child).await? {
+        let is_left = patience < Duration::MAX && self.core.answers().is_none();
+        if is_left && self.waits_for_a_person(child).await? {
             let until = self.core.after(PERSON_AGAIN);
             return Err(self.park(Park::Child { run: child.clone() }, Some(until)).await);
         }

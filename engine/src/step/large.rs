@@ -46,7 +46,7 @@ impl Steps {
         match end {
             StepEnd::Ok(value) => Ok(Ok(value)),
             StepEnd::Err(failure) => Ok(Err(failure)),
-            StepEnd::Large { sha256, .. } => Ok(Ok(self.bridge.wait(self.core.large(&sha256))?)),
+            StepEnd::Large { sha256, .. } => Ok(Ok(self.bridge.wait(self.core.large(&sha256))??)),
         }
     }
 }

@@ -44,7 +44,7 @@ use crate::replay::{History, PastStep, StepState, diverged, ended_early};
 use crate::run::Way;
 use crate::runbook::{MEND_WITHIN, Runbook};
 use crate::script::{Door, Raise};
-use crate::unrecorded::Unrecorded;
+use crate::unrecorded::{Piece, Unrecorded};
 
 /// The longest wait for which a script keeps its thread when many do.
 const KEEP_THREAD: Duration = Duration::from_secs(1);
@@ -383,7 +383,22 @@ impl Steps {
         let at = self.core.clock.now();
         let is_public = |value: &str| self.public.holds(value, &self.line().history);
         events.iter_mut().for_each(|event| self.core.revealed.clean(event, &is_public));
-        let events = self.with_unrecorded(self.stow(events).await?).await?;
+        let events = self.stow(events).await?;
+        let said = self.said_before(&events);
+        let recorded = self.append(&said, events, at, sync).await;
+        if recorded.is_err() {
+            self.unrecorded.give_back(said);
+        }
+        recorded
+    }
+
+    /// Appends what was said and written, and events after it. The texts that the records name are on the
+    /// disk then.
+    async fn append(&self, said: &[Piece], events: Vec<Event>, at: Timestamp, sync: Sync) -> Result<()> {
+        for text in said.iter().filter_map(|(_, text)| text.as_ref()) {
+            self.core.journal.keep(text).await?;
+        }
+        let events: Vec<Event> = said.iter().map(|(event, _)| event.clone()).chain(events).collect();
         if events.is_empty() {
             return Ok(());
         }
@@ -602,7 +617,7 @@ impl Steps {
             let sync = if operation.declaration.is_read_only() { Sync::Soon } else { Sync::Now };
             self.record(vec![event], sync).await?;
             self.carry_for(step, true, patience).await
-        })
+        })?
     }
 }
 

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use super::Steps;
 use crate::core::Notice;
 use crate::cx::OnOutput;
-use crate::error::Result;
 use crate::event::{Event, Stream};
-use crate::unrecorded::Over;
+use crate::unrecorded::{Over, Piece};
 
 impl Steps {
     /// Returns what takes a step's output.
@@ -29,10 +28,9 @@ impl Steps {
         })
     }
 
-    /// Puts what was said and written before events that are about to be recorded. The texts that the
-    /// records name are on the disk then.
-    pub(super) async fn with_unrecorded(&self, events: Vec<Event>) -> Result<Vec<Event>> {
-        for event in &events {
+    /// Takes what was said and written before events that are about to be recorded.
+    pub(super) fn said_before(&self, events: &[Event]) -> Vec<Piece> {
+        for event in events {
             let over = match event {
                 Event::StepFinished { step, .. } => Over::Step(*step),
                 Event::Parked { .. } | Event::Finished { .. } => Over::All,
@@ -43,14 +41,6 @@ impl Steps {
                 self.core.show(Notice { run, seq: None, at, event: last });
             }
         }
-        let mut all = Vec::with_capacity(events.len());
-        for (event, text) in self.unrecorded.take() {
-            if let Some(text) = text {
-                self.core.journal.keep(&text).await?;
-            }
-            all.push(event);
-        }
-        all.extend(events);
-        Ok(all)
+        self.unrecorded.take()
     }
 }

@@ -479,7 +479,7 @@ async fn runs_are_listed_newest_first(journal: &dyn Journal) {
 }
 
 async fn a_run_is_found_by_the_beginning_of_its_id(journal: &dyn Journal) {
-    for id in ["ab1", "ab2", "b", "aa", "abz", "ac"] {
+    for id in ["ab1", "ab2", "b", "aa", "abz", "ac", "ab1.2.0"] {
         journal.prepare(new_run(id), t(0)).await.unwrap();
     }
     let found = async |beginning, limit| -> Vec<String> {
@@ -488,7 +488,8 @@ async fn a_run_is_found_by_the_beginning_of_its_id(journal: &dyn Journal) {
     };
     assert_eq!(found("ab", 9).await, ["ab1", "ab2", "abz"]);
     assert_eq!(found("ab", 2).await, ["ab1", "ab2"]);
-    assert_eq!(found("ab2", 2).await, ["ab2"]);
+    assert_eq!(found("ab1", 2).await, ["ab1"]);
+    assert_eq!(found("ab1.", 2).await, [""; 0]);
     assert_eq!(found("ab3", 2).await, [""; 0]);
     assert_eq!(found("a%", 2).await, [""; 0]);
     assert_eq!(found("", 1).await, ["aa"]);

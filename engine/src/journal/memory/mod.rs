@@ -171,9 +171,8 @@ impl Journal for MemoryJournal {
 
     async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<Summary>> {
         let inner = self.lock();
-        let runs = inner.state.lines.iter().filter(|(id, _)| {
-            id.as_str().starts_with(beginning) && id.is_branch() == beginning.contains('.')
-        });
+        let runs =
+            inner.state.lines.iter().filter(|(id, _)| id.as_str().starts_with(beginning) && !id.is_branch());
         Ok(runs.take(limit).map(|(_, line)| line.summary.clone()).collect())
     }
 

@@ -64,7 +64,7 @@ pub(super) fn list(db: &Connection, filter: &RunFilter) -> Rows<Vec<Summary>> {
 /// Returns runs whose id begins with a text, in the order of ids.
 pub(super) fn beginning(db: &Connection, with: &str, limit: usize) -> Rows<Vec<Summary>> {
     let mut statement = db.prepare_cached(&format!(
-        "{RUN} WHERE id >= ?1 AND (instr(id, '.') > 0) = (instr(?1, '.') > 0) AND id < ?3 ORDER BY id LIMIT ?2"
+        "{RUN} WHERE id >= ?1 AND id < ?3 AND instr(id, '.') = 0 ORDER BY id LIMIT ?2"
     ))?;
     // Behind everything that begins so: no id has a letter as high as that.
     let behind = format!("{with}~");

@@ -8,7 +8,7 @@ use crate::bridge::{Bridge, on_own_thread};
 /// Does something as a script would, on a thread that may block.
 async fn as_script<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let bridge = Bridge::here();
-    on_own_thread(move || bridge.wait(work)).await.unwrap()
+    on_own_thread(move || bridge.wait(work)).await.unwrap().unwrap()
 }
 
 async fn driven(journal: &SqliteJournal, runs: &[&str]) -> Vec<Tenure> {
