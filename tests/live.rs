@@ -73,14 +73,17 @@ fn visit(port: u16) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn visit_patiently(port: u16) -> TcpStream {
+fn visit_patiently(world: &Sealed, port: u16) -> TcpStream {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         match visit(port) {
             Ok(stream) => return stream,
-            Err(error) => assert!(Instant::now() < deadline, "nobody answers at {port}: {error}"),
+            Err(error) if Instant::now() > deadline => {
+                let run = relight!(world, "runs", "show", "@last").run().raw();
+                panic!("nobody answers at {port}: {error}\n{run}");
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -105,7 +108,7 @@ fn killed_between_opening_and_first_use_the_same_port_is_open_again() {
 
     let second = relight!(world, "runs", "resume", "@last").spawn();
     // Before any step uses it: the run still waits.
-    drop(visit_patiently(port));
+    drop(visit_patiently(&world, port));
     let _gate = TcpListener::bind((Ipv4Addr::LOCALHOST, gate)).unwrap();
     let ended = second.end();
     let raw = ended.raw();
@@ -149,7 +152,7 @@ fn ctrl_c_closes_it_and_a_taken_port_parks_the_run() {
     drop(squatter);
 
     let again = relight!(world, "runs", "resume", "@last").spawn();
-    drop(visit_patiently(port));
+    drop(visit_patiently(&world, port));
     relight!(world, "runs", "stop", "@last").run().succeeds();
     let ended = again.end();
     let raw = ended.raw();

@@ -28,6 +28,9 @@ struct State {
     done: BTreeMap<String, bool>,
     errors: Vec<ErrorKind>,
     polls: u32,
+    /// How many more looks for a trace bring no answer.
+    blind: u32,
+    looks: Vec<Timestamp>,
 }
 
 impl World {
@@ -78,8 +81,14 @@ macro_rules! write_operation {
                 self.0.send(&args.name)?;
                 Ok(Outcome::done(format!("{} is done", args.name)))
             }
-            async fn probe(&self, _: &Cx, args: &Named) -> Result<Probe<String>> {
-                Ok(match self.0.0.lock().unwrap().done.get(&args.name) {
+            async fn probe(&self, cx: &Cx, args: &Named) -> Result<Probe<String>> {
+                let mut state = self.0.0.lock().unwrap();
+                state.looks.push(cx.now());
+                if let Some(left) = state.blind.checked_sub(1) {
+                    state.blind = left;
+                    return Err(Error::new(ErrorKind::Transient, "no answer"));
+                }
+                Ok(match state.done.get(&args.name) {
                     Some(_) => Probe::Found(Outcome::done(format!("{} was done", args.name))),
                     None => Probe::Absent,
                 })
@@ -346,6 +355,18 @@ async fn a_lost_reply_is_decided_by_redo() {
     engine.answer(&run, "done", "ada").await.unwrap();
     assert!(matches!(engine.run(&run).await.unwrap(), Driven::Ended(RunEnd::Succeeded { .. })));
     assert_eq!(bench.world.sent().iter().filter(|s| *s == "z").count(), 1);
+}
+
+#[tokio::test]
+async fn a_look_that_brings_no_answer_is_tried_again_after_a_pause() {
+    let bench = Bench::new().with("look", r#"box::look("y")"#);
+    bench.world.fail_with(&[ErrorKind::Transient]);
+    bench.world.0.lock().unwrap().blind = 4;
+    let (_, driven) = bench.run("look").await;
+    assert_eq!(value(&driven), "y was done");
+    let looks = bench.world.0.lock().unwrap().looks.clone();
+    assert_eq!(looks.len(), 5);
+    assert!(looks.windows(2).all(|pair| pair[0] < pair[1]), "{looks:?}");
 }
 
 #[tokio::test]

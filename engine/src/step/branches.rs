@@ -64,13 +64,13 @@ enum Now {
 type Driving = BoxFuture<'static, (usize, Result<Driven>)>;
 
 impl Steps {
-    /// Drives the branches of a step, and takes what came of them for the step's end.
+    /// Drives the branches of a step, and returns what came of them.
     pub(super) async fn branches(
         &self,
         step: u32,
         past: &PastStep,
         patience: Duration,
-    ) -> Result<(), Unwind> {
+    ) -> Result<StepEnd, Unwind> {
         if patience <= KEEP_THREAD {
             return Err(Unwind::Wait(self.core.clock.now()));
         }
@@ -90,7 +90,7 @@ impl Steps {
         // A stop that waited for the branches takes effect before the script goes on.
         self.line().signalled = true;
         self.attend().await?;
-        self.end(step, call.result(&ends), Vec::new()).await
+        Ok(call.result(&ends))
     }
 
     /// Returns what branches have from this run.

@@ -14,10 +14,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{Steps, Unwind};
+use super::Steps;
 use crate::cx::Cx;
 use crate::error::{ErrorKind, Result};
-use crate::event::{Event, Signal};
+use crate::event::Signal;
 use crate::journal::Sync;
 use crate::operation::Registered;
 
@@ -90,14 +90,6 @@ impl Steps {
             Err(error) if given_up_at.is_some() && error.kind() == ErrorKind::Transient => Called::GivenUp,
             ended => Called::Ended(ended),
         })
-    }
-
-    /// Takes an attempt back that was interrupted before it had any effect: the next one begins anew.
-    pub(super) async fn take_back(&self, step: u32, attempt: u32) -> Result<(), Unwind> {
-        let failure = crate::error::Error::new(ErrorKind::Unsent, "it was interrupted").to_failure();
-        let until = self.core.clock.now();
-        let back = Event::StepRetrying { step, attempt, failure, clean: true, until };
-        Ok(self.record(vec![back], Sync::Soon).await?)
     }
 
     /// Returns whether a stop waits that ends the step under way. Once what is deferred runs, none does.

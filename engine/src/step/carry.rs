@@ -8,28 +8,30 @@
 //!     └──► unclear: Redo decides between again, look first, and ask a person
 //! ```
 //!
-//! Between any two of these the process may die; the next one stands where the journal says.
+//! Between any two of these the process may die; the next one stands where the journal says. What the
+//! records say is to be done is [`todo`]; doing it is here; what came of it as events is [`attempt`]; and
+//! the events are recorded in one place.
+//!
+//! [`attempt`]: super::attempt
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::branches::{BRANCHES, is_branching};
+use super::attempt::{Attempt, Made, Then};
+use super::branches::BRANCHES;
 use super::call::{Called, Interrupt};
-use super::child::{CHILD, child_of};
-use super::closing::Closer;
-use super::{Steps, Unwind, since, without_retry};
+use super::child::CHILD;
+use super::todo::{Doubt, Known, Todo, todo};
+use super::{Steps, Unwind};
 use crate::clock::Interval;
-use crate::code::ErrorCode;
-use crate::cx::Cx;
 use crate::error::{Error, ErrorKind, Failure, Result};
-use crate::event::{Effected, Event, Lease, Park, Progress, StepEnd};
+use crate::event::{Effected, Event, Lease, Park, Place, Progress, StepEnd};
 use crate::journal::{LeaseFilter, Sync};
-use crate::operation::{Outcome, Pending, Probe, Redo, Registered};
+use crate::operation::{Outcome, Pending, Probe, Registered};
 use crate::prepare::Parent;
 use crate::replay::{PastStep, StepState};
-use crate::retry::{Exhausted, RetryOptions, RetryPolicy};
 
 /// How much longer a person who resumes an overdue step gives it.
 const OVERTIME: Duration = Duration::from_secs(15 * 60);
@@ -73,185 +75,231 @@ impl Steps {
                 let open = self.open_below(step).await?;
                 self.attend_with(&open).await?;
             }
-            if let Some(end) = self.end_of(step) {
-                return Ok(end);
-            }
             let past = self.past(step)?;
             let operation = self.operation(&past.operation)?;
-            let args = without_retry(&past.args);
-            let (interrupt, cx) = Interrupt::of(self.cx(step, &past));
+            let at = self.attempt(step, &past, &operation);
+            let todo = todo(&past, self.known(&at, fresh));
+            if let Todo::Over(end) = todo {
+                return Ok(end.clone());
+            }
             if !fresh {
                 self.check_terminal(&operation).await?;
                 self.remember_secrets(&operation).await?;
             }
-            let outcome = match &past.state {
-                StepState::Finished(end) => return Ok(end.clone()),
-                StepState::Clean { attempt, until, .. } => {
-                    self.wait_until(*until, patience).await?;
-                    self.start(step, &past, &operation, attempt + 1).await?;
-                    fresh = true;
-                    continue;
+            if let Todo::Clear { .. } | Todo::Look { .. } = todo {
+                self.outwait_its_maker(&past, patience).await?;
+            }
+            if let Some(due) = todo.due() {
+                self.wait_until(due, patience).await?;
+            }
+            if let Some(pause) = trouble.pause {
+                self.wait(pause, patience).await?;
+            }
+            let made = match todo {
+                Todo::Over(end) => return Ok(end.clone()),
+                Todo::Again { .. } => self.once_more(&at),
+                Todo::Begin => self.begin(&at).await?,
+                Todo::Clear { doubt, .. } => self.clear(&at, doubt, &mut trouble).await?,
+                Todo::Look { state, deadline, .. } => {
+                    let state = self.cx(step, &past).unhidden(state).await;
+                    self.look(&at, state, deadline, &mut trouble).await?
                 }
-                StepState::Started { .. } if fresh => {
-                    fresh = false;
-                    match self.call(&operation, &interrupt, operation.begin(&cx, &args)).await? {
-                        Called::Ended(outcome) => self.begun(step, &past, &operation, outcome).await?,
-                        Called::Unsent => self.take_back(step, past.attempt).await?,
-                        Called::GivenUp => {}
-                    }
-                    continue;
-                }
-                StepState::Started { attempt, until, failure } => {
+                Todo::Close { closer, deadline, .. } => {
+                    let closed = self.await_closing(&closer, patience).await?;
                     self.outwait_its_maker(&past, patience).await?;
-                    if let Some(until) = until {
-                        self.wait_until(*until, patience).await?;
-                    }
-                    match self
-                        .decide(step, &past, &operation, (&interrupt, &cx), &args, failure.as_ref())
-                        .await?
-                    {
-                        Decision::Again => {
-                            self.start(step, &past, &operation, attempt + 1).await?;
-                            fresh = true;
-                            continue;
-                        }
-                        Decision::Settled => continue,
-                        Decision::Found(outcome) => Ok(outcome),
-                        Decision::Failed(error) => Err(error),
-                    }
+                    self.look(&at, Ok(closed), deadline, &mut trouble).await?
                 }
-                StepState::Accepted { continuation, check_at, deadline } => {
-                    if self.extend(step, &past).await? {
-                        continue;
-                    }
-                    // The service says when to look; a deadline in between can wait for that look.
-                    self.wait_until(*check_at, patience).await?;
-                    if let Some(pause) = trouble.pause {
-                        self.wait(pause, patience).await?;
-                    }
-                    let back = match Closer::of(continuation) {
-                        Some(closer) => Some(self.await_closing(&closer, patience).await?),
-                        None => None,
-                    };
-                    if let Some(child) = child_of(&past) {
-                        self.child(step, &child, patience).await?;
-                        continue;
-                    }
-                    if is_branching(&past) {
-                        self.branches(step, &past, patience).await?;
-                        continue;
-                    }
-                    self.outwait_its_maker(&past, patience).await?;
-                    let state = match back {
-                        Some(back) => Ok(back),
-                        None => cx.unhidden(continuation).await,
-                    };
-                    let outcome = match state {
-                        Ok(state) => {
-                            let cx = self.holding(cx).await?;
-                            let call = operation.resume(&cx, &args, &state);
-                            match self.call(&operation, &interrupt, call).await? {
-                                Called::Ended(outcome) => outcome,
-                                // It stands where it stood.
-                                Called::Unsent | Called::GivenUp => continue,
-                            }
-                        }
-                        Err(error) => Err(error),
-                    };
-                    if matches!(outcome, Ok(Outcome::Pending(_))) && self.core.clock.now() >= *deadline {
-                        self.settle(step, &past, outcome?).await?;
-                        return Err(self.overdue(step, &past.operation, *deadline, trouble.last).await);
-                    }
-                    outcome
+                Todo::Child { run, .. } => Made::end(step, self.child(&run, patience).await?, Vec::new()),
+                Todo::Branches { .. } => {
+                    Made::end(step, self.branches(step, &past, patience).await?, Vec::new())
                 }
             };
-            match outcome {
-                Ok(outcome) => {
-                    trouble = Trouble::default();
-                    self.settle(step, &past, outcome).await?;
-                }
-                Err(error) if error.kind().is_retryable() => {
-                    self.poll_again(step, &past, &mut trouble, error).await?;
-                }
-                Err(error) => self.refused(step, error).await?,
-            }
+            fresh = self.make(made).await?;
         }
     }
 
-    /// Records the intent of an attempt. Reads need no intent on the disk: nothing is lost with them.
-    async fn start(
+    /// Records what came of a step. Returns whether that is an intent, for which nothing can have been
+    /// sent yet.
+    pub(super) async fn make(&self, made: Made) -> Result<bool, Unwind> {
+        if !made.events.is_empty() {
+            self.record(made.events, made.sync).await?;
+        }
+        match made.then {
+            Then::GoOn => Ok(false),
+            Then::Begin => Ok(true),
+            Then::PutAway(park) => Err(self.put_away(*park).await),
+            Then::Mistake(error) => Err(Unwind::Mistake(error)),
+        }
+    }
+
+    fn attempt<'a>(&'a self, step: u32, past: &'a PastStep, operation: &'a Registered) -> Attempt<'a> {
+        Attempt {
+            run: &self.tenure.run,
+            step,
+            past,
+            operation,
+            closes_a_lease: self.closes_a_lease(),
+            has_come_back: self.has_come_back(),
+        }
+    }
+
+    fn known(&self, at: &Attempt<'_>, fresh: bool) -> Known {
+        let was_asked = matches!(self.line().history.park, Some(Park::Undecided { .. }));
+        let redo = at.operation.declaration.redo;
+        Known { fresh, redo, was_asked, closes_a_lease: at.closes_a_lease }
+    }
+
+    /// Returns the intent of an attempt. Reads need none on the disk: nothing is lost with them.
+    pub(super) fn intent(
         &self,
         step: u32,
-        past: &PastStep,
         operation: &Registered,
+        args: Value,
+        at: Place,
         attempt: u32,
-    ) -> Result<(), Unwind> {
+    ) -> Made {
         let event = Event::StepStarted {
             step,
-            operation: past.operation.clone(),
-            args: Value::clone(&past.args),
-            at: past.at.clone(),
+            operation: operation.declaration.name.to_owned(),
+            args,
+            at,
             attempt,
             send_before: self.send_before(operation),
         };
         let sync = if operation.declaration.is_read_only() { Sync::Soon } else { Sync::Now };
-        Ok(self.record(vec![event], sync).await?)
+        Made { then: Then::Begin, ..Made::events(vec![event], sync) }
     }
 
-    /// Reads what beginning led to.
-    async fn begun(
-        &self,
-        step: u32,
-        past: &PastStep,
-        operation: &Registered,
-        outcome: Result<Outcome<Value>>,
-    ) -> Result<(), Unwind> {
-        let error = match outcome {
-            Ok(outcome) => return self.settle(step, past, outcome).await,
-            Err(error) => error,
+    fn once_more(&self, at: &Attempt<'_>) -> Made {
+        let (args, place) = (Value::clone(&at.past.args), at.past.at.clone());
+        self.intent(at.step, at.operation, args, place, at.past.attempt + 1)
+    }
+
+    /// Carries an intent out.
+    async fn begin(&self, at: &Attempt<'_>) -> Result<Made, Unwind> {
+        let (interrupt, cx) = Interrupt::of(self.cx(at.step, at.past));
+        let begun = match self.call(at.operation, &interrupt, at.operation.begin(&cx, &at.args())).await? {
+            Called::Ended(begun) => begun,
+            Called::Unsent => return Ok(at.unsent(self.core.clock.now())),
+            Called::GivenUp => return Ok(Made::nothing()),
         };
-        if is_mistake(&error) && past.attempt == 1 && !self.closes_a_lease() {
-            return self.wrong_call(step, error).await;
-        }
-        if !error.kind().is_retryable() {
-            return self.refused(step, error).await;
-        }
-        let clean = error.kind() == ErrorKind::Unsent || operation.declaration.is_read_only();
-        let policy = self.policy(past);
-        let (now, failed) = (self.core.clock.now(), past.failed + 1);
-        let delay = policy.delay(failed, since(past.since, now), error.pause(), self.jitter(step, failed));
-        let until = self.core.after(delay.unwrap_or_default());
-        let failure = error.to_failure();
-        let retrying =
-            Event::StepRetrying { step, attempt: past.attempt, failure: failure.clone(), clean, until };
-        match delay {
-            Some(_) => Ok(self.record(vec![retrying], Sync::Now).await?),
-            None if policy.then == Exhausted::Throw
-                && (clean || operation.declaration.redo == Redo::Resend) =>
-            {
-                self.end(step, StepEnd::Err(failure), Vec::new()).await
+        match begun {
+            Ok(outcome) => self.settle(at, outcome).await,
+            Err(error) if is_mistake(&error) && at.past.attempt == 1 && !at.closes_a_lease => {
+                Ok(Made::wrong_call(at.step, &error))
             }
-            None => {
-                self.record(vec![retrying], Sync::Now).await?;
-                Err(self.put_away(Park::Exhausted { failure }).await)
+            Err(error) if error.kind().is_retryable() => Ok(at.failed(&error, self.core.clock.now())),
+            Err(error) => self.refused(at, error).await,
+        }
+    }
+
+    /// Settles whether a request has left.
+    async fn clear(&self, at: &Attempt<'_>, doubt: Doubt, trouble: &mut Trouble) -> Result<Made, Unwind> {
+        let found = match doubt {
+            Doubt::Resend => return Ok(self.once_more(at)),
+            Doubt::Ask => {
+                let seen = "the operation leaves no trace by which it could be told";
+                return Ok(at.undecided(seen.to_owned()));
             }
+            Doubt::Failed => {
+                let failure = Error::rejected("marked as failed by an operator").to_failure();
+                return Ok(Made::end(at.step, StepEnd::Err(failure), Vec::new()));
+            }
+            Doubt::Probe => match self.probe(at).await? {
+                Ok(Probe::Found(outcome)) => Ok(outcome),
+                Ok(Probe::Absent) => return Ok(self.once_more(at)),
+                // What closes a lease may be done twice, and nobody is there to be asked.
+                Ok(Probe::Unclear(_)) if at.closes_a_lease => return Ok(self.once_more(at)),
+                Ok(Probe::Unclear(seen)) => return Ok(at.undecided(seen)),
+                Err(error) => Err(error),
+            },
+            // What it came to is for the operation to see.
+            Doubt::Happened => match self.probe(at).await? {
+                Ok(Probe::Found(outcome)) => Ok(outcome),
+                Ok(Probe::Absent | Probe::Unclear(_)) => {
+                    return Ok(Made::end(at.step, StepEnd::Ok(Value::Null), Vec::new()));
+                }
+                Err(error) => Err(error),
+            },
+        };
+        self.seen(at, found, trouble).await
+    }
+
+    /// Looks for a step's trace. Interrupted, the look is left to whoever goes on with the run.
+    async fn probe(&self, at: &Attempt<'_>) -> Result<Result<Probe<Value>>, Unwind> {
+        let (interrupt, cx) = Interrupt::of(self.cx(at.step, at.past));
+        match self.call(at.operation, &interrupt, at.operation.probe(&cx, &at.args())).await? {
+            Called::Ended(found) => Ok(found),
+            Called::Unsent | Called::GivenUp => Err(self.attend().await.err().unwrap_or(Unwind::Replay)),
+        }
+    }
+
+    /// Sees how far a step has come elsewhere.
+    async fn look(
+        &self,
+        at: &Attempt<'_>,
+        state: Result<Value>,
+        deadline: Timestamp,
+        trouble: &mut Trouble,
+    ) -> Result<Made, Unwind> {
+        if let Some(more) = self.more_time(at, deadline) {
+            return Ok(more);
+        }
+        let outcome = match state {
+            Ok(state) => {
+                let (interrupt, cx) = Interrupt::of(self.cx(at.step, at.past));
+                let (cx, args) = (self.holding(cx).await?, at.args());
+                let call = at.operation.resume(&cx, &args, &state);
+                match self.call(at.operation, &interrupt, call).await? {
+                    Called::Ended(outcome) => outcome,
+                    // It stands where it stood.
+                    Called::Unsent | Called::GivenUp => return Ok(Made::nothing()),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        let now = self.core.clock.now();
+        match outcome {
+            Ok(outcome @ Outcome::Pending(_)) if now >= deadline => {
+                let last = std::mem::take(trouble).last;
+                Ok(self.settle(at, outcome).await?.and(at.overdue(deadline, last, now)))
+            }
+            outcome => self.seen(at, outcome, trouble).await,
+        }
+    }
+
+    /// Reads what a look has brought.
+    async fn seen(
+        &self,
+        at: &Attempt<'_>,
+        outcome: Result<Outcome<Value>>,
+        trouble: &mut Trouble,
+    ) -> Result<Made, Unwind> {
+        match outcome {
+            Ok(outcome) => {
+                *trouble = Trouble::default();
+                self.settle(at, outcome).await
+            }
+            Err(error) if error.kind().is_retryable() => Ok(self.look_again(at, trouble, error)),
+            Err(error) => self.refused(at, error).await,
         }
     }
 
     /// Reads where an operation stands.
-    async fn settle(&self, step: u32, past: &PastStep, mut outcome: Outcome<Value>) -> Result<(), Unwind> {
+    async fn settle(&self, at: &Attempt<'_>, mut outcome: Outcome<Value>) -> Result<Made, Unwind> {
+        let step = at.step;
         if let Err(error) = self.grant(outcome.effected_mut()) {
-            return self.refused(step, error).await;
+            return self.refused(at, error).await;
         }
         match outcome {
-            Outcome::Done(done) => self.end(step, StepEnd::Ok(done.value), done.effected).await,
-            Outcome::Pending(pending) => self.accept(step, past, pending).await,
-            Outcome::Ask { question, choices } => match &past.answer {
-                Some(answer) => self.end_answered(step, answer).await,
-                None => self.ask(step, question, choices).await,
+            Outcome::Done(done) => Ok(at.done(done)),
+            Outcome::Pending(pending) => Ok(self.accepted(at, pending)),
+            Outcome::Ask { question, choices } => match &at.past.answer {
+                Some(answer) => Ok(Made::end(step, StepEnd::Ok(at.operation.answered(answer)), Vec::new())),
+                None => self.ask(at, question, choices).await,
             },
-            Outcome::Close { lease, then } => self.hand_over(step, past, lease, then).await,
-            Outcome::Branches => self.accept(step, past, elsewhere(json!({ BRANCHES: true }))).await,
+            Outcome::Close { lease, then } => self.hand_over(at, lease, then).await,
+            Outcome::Branches => Ok(self.accepted(at, elsewhere(json!({ BRANCHES: true })))),
             Outcome::Child { runbook, params } => {
                 let (depth, mended) = {
                     let history = &self.line().history;
@@ -260,17 +308,18 @@ impl Steps {
                 let (run, workdir, paths) = (&self.tenure.run, &self.workdir, &self.paths);
                 let parent = Parent { run, step, depth, mended, workdir, paths };
                 match self.core.prepare_child(parent, &runbook, &params).await {
-                    Ok(child) => self.accept(step, past, elsewhere(json!({ CHILD: child.as_str() }))).await,
+                    Ok(child) => Ok(self.accepted(at, elsewhere(json!({ CHILD: child.as_str() })))),
                     // What cannot be prepared does not exist: whatever the attempt, nothing was done.
-                    Err(error) if is_mistake(&error) => self.wrong_call(step, error).await,
-                    Err(error) => self.refused(step, error).await,
+                    Err(error) if is_mistake(&error) => Ok(Made::wrong_call(step, &error)),
+                    Err(error) => self.refused(at, error).await,
                 }
             }
         }
     }
 
-    /// Records that the operation goes on elsewhere. Only what changed is written.
-    pub(super) async fn accept(&self, step: u32, past: &PastStep, pending: Pending) -> Result<(), Unwind> {
+    /// The operation goes on elsewhere. Only what changed is written.
+    pub(super) fn accepted(&self, at: &Attempt<'_>, pending: Pending) -> Made {
+        let step = at.step;
         if let Some(progress) = pending.progress {
             self.core.notice(&self.tenure.run, None, Event::Progress { step, progress });
         }
@@ -281,7 +330,7 @@ impl Steps {
         if let Some(at) = continuation.get_mut("at") {
             *at = self.core.revealed.hide(at.take());
         }
-        let known = match &past.state {
+        let known = match &at.past.state {
             StepState::Accepted { continuation, deadline, .. } => Some((continuation, *deadline)),
             _ => None,
         };
@@ -294,233 +343,68 @@ impl Steps {
             if let Some(past) = self.line().history.steps.last_mut() {
                 past.state = state;
             }
-            return Ok(());
+            return Made::nothing();
         }
         let deadline = known.map_or_else(|| self.core.after(pending.within), |(_, deadline)| deadline);
-        let event = Event::StepAccepted {
-            step,
-            continuation,
-            check_at,
-            deadline,
-            send_before: self.send_before(&self.operation(&past.operation)?),
-            effected: pending.effected,
+        let (send_before, effected) = (self.send_before(at.operation), pending.effected);
+        let event = Event::StepAccepted { step, continuation, check_at, deadline, send_before, effected };
+        Made::events(vec![event], Sync::Now)
+    }
+
+    /// Gives an overdue step more time when its run was put away meanwhile for something that had to be
+    /// mended first: nobody looked since, and the work goes on.
+    fn more_time(&self, at: &Attempt<'_>, deadline: Timestamp) -> Option<Made> {
+        let StepState::Accepted { continuation, check_at, .. } = &at.past.state else { return None };
+        let now = self.core.clock.now();
+        let resumed = self.line().history.park.as_ref().is_some_and(|park| !matches!(park, Park::Waiting));
+        let event = (resumed && now >= deadline).then(|| Event::StepAccepted {
+            step: at.step,
+            continuation: continuation.clone(),
+            check_at: now.max(*check_at),
+            send_before: self.send_before(at.operation),
+            deadline: self.core.after(OVERTIME),
+            effected: Vec::new(),
+        })?;
+        Some(Made::events(vec![event], Sync::Now))
+    }
+
+    /// Looks again after a look that brought no answer.
+    fn look_again(&self, at: &Attempt<'_>, trouble: &mut Trouble, error: Error) -> Made {
+        let now = self.core.clock.now();
+        trouble.failed += 1;
+        let first = *trouble.since.get_or_insert(now);
+        let Some(pause) = at.pause(trouble.failed, first, &error, now) else {
+            return Made::put_away(Park::Exhausted { failure: error.to_failure() });
         };
-        Ok(self.record(vec![event], Sync::Now).await?)
-    }
-
-    pub(super) async fn end(&self, step: u32, end: StepEnd, effected: Vec<Effected>) -> Result<(), Unwind> {
-        let sync = if effected.is_empty() { Sync::Soon } else { Sync::Now };
-        Ok(self.record(vec![Event::StepFinished { step, end, effected }], sync).await?)
-    }
-
-    /// Takes a call back that was refused before anything was sent: the call of the mended text takes
-    /// its place.
-    async fn wrong_call(&self, step: u32, error: Error) -> Result<(), Unwind> {
-        let failure = Failure { kind: ErrorKind::Script, ..error.to_failure() };
-        self.end(step, StepEnd::Err(failure.clone()), Vec::new()).await?;
-        Err(Unwind::Mistake(failure.to_error()))
+        let progress = Progress { message: format!("no answer ({error}); looking again"), percent: None };
+        self.core.notice(&self.tenure.run, None, Event::Progress { step: at.step, progress });
+        trouble.pause = Some(Interval::of(&*self.core.clock, pause));
+        trouble.last = Some(error);
+        Made::nothing()
     }
 
     /// Reads an error that no later attempt mends by itself.
-    pub(super) async fn refused(&self, step: u32, error: Error) -> Result<(), Unwind> {
-        let failure = error.to_failure();
+    pub(super) async fn refused(&self, at: &Attempt<'_>, error: Error) -> Result<Made, Unwind> {
+        let (failure, now) = (error.to_failure(), self.core.clock.now());
         match error.kind() {
-            // A closing gives up for nothing: it begins anew after a pause.
-            ErrorKind::Rejected | ErrorKind::Invalid | ErrorKind::Script if self.closes_a_lease() => {
-                Err(self.begin_anew(step, failure).await?)
-            }
             // Whatever was sent before, the step stands, and the script hears how it ended.
-            ErrorKind::Rejected | ErrorKind::Invalid | ErrorKind::Script => {
+            _ if at.is_ended_by(&error) => {
                 let failure = Failure { kind: ErrorKind::Rejected, ..failure };
-                let effected = self.close_early(step).await?;
-                self.end(step, StepEnd::Err(failure), effected).await
+                Ok(Made::end(at.step, StepEnd::Err(failure), self.close_early(at).await?))
             }
-
-            ErrorKind::Denied => {
-                let past = self.past(step)?;
-                if matches!(past.state, StepState::Started { .. }) {
-                    // A refusal is certain: the next attempt may begin as if there had been none.
-                    let (attempt, until) = (past.attempt, self.core.clock.now());
-                    let failure = failure.clone();
-                    self.record(
-                        vec![Event::StepRetrying { step, attempt, failure, clean: true, until }],
-                        Sync::Soon,
-                    )
-                    .await?;
-                }
-                Err(self.put_away(Park::Denied { failure }).await)
-            }
+            // A closing gives up for nothing: it begins anew after a pause.
+            ErrorKind::Rejected | ErrorKind::Invalid | ErrorKind::Script => Ok(at.begins_anew(failure, now)),
+            ErrorKind::Denied => Ok(at.denied(failure, now)),
             _ => Err(Unwind::Halt(self.cleaned(error))),
         }
     }
 
     /// A step that failed half-way may have left its door open: its lease is due at once.
-    async fn close_early(&self, step: u32) -> Result<Vec<Effected>, Unwind> {
-        let (id, now) = (self.cx(step, &self.past(step)?).lease_id(), self.core.clock.now());
+    async fn close_early(&self, at: &Attempt<'_>) -> Result<Vec<Effected>, Unwind> {
+        let (id, now) = (self.cx(at.step, at.past).lease_id(), self.core.clock.now());
         let own = self.core.journal.leases_where(&LeaseFilter::Id(id)).await?;
         let own = own.into_iter().filter(|lease| lease.deadline > now);
         Ok(own.map(|lease| Effected::LeaseOpened(Lease { deadline: now, ..lease })).collect())
-    }
-
-    /// Decides about a request that may or may not have been sent.
-    async fn decide(
-        &self,
-        step: u32,
-        past: &PastStep,
-        operation: &Registered,
-        (interrupt, cx): (&Interrupt, &Cx),
-        args: &Value,
-        failure: Option<&crate::error::Failure>,
-    ) -> Result<Decision, Unwind> {
-        let was_undecided = matches!(self.line().history.park, Some(Park::Undecided { .. }));
-        if let Some(answer) = past.answer.as_ref().filter(|_| was_undecided) {
-            return self.answered(step, answer, operation, (interrupt, cx), args).await;
-        }
-        let redo = match operation.declaration.redo {
-            Redo::Ask if self.closes_a_lease() => Redo::Probe,
-            redo => redo,
-        };
-        let seen = match redo {
-            Redo::Resend => return Ok(Decision::Again),
-            Redo::Probe => match self.probe(operation, interrupt, cx, args).await? {
-                Ok(Probe::Found(outcome)) => return Ok(Decision::Found(outcome)),
-                Ok(Probe::Absent) => return Ok(Decision::Again),
-                // What closes a lease may be done twice, and nobody is there to be asked.
-                Ok(Probe::Unclear(_)) if self.closes_a_lease() => return Ok(Decision::Again),
-                Ok(Probe::Unclear(seen)) => seen,
-                Err(error) => return Ok(Decision::Failed(error)),
-            },
-            Redo::Ask => "the operation leaves no trace by which it could be told".to_owned(),
-        };
-        let mut error = Error::new(
-            ErrorKind::Transient,
-            format!("`{}` was sent, and nobody recorded whether it took effect", operation.declaration.name),
-        )
-        .hint(seen)
-        .hint("look at the machine, then answer `done` (it happened), `again` (send it) or `failed`");
-        if let Some(failure) = failure {
-            error = error.because(failure.to_error());
-        }
-        Err(self.put_away(Park::Undecided { failure: error.to_failure() }).await)
-    }
-
-    /// Looks for a step's trace. Interrupted, the look is left to whoever goes on with the run.
-    async fn probe(
-        &self,
-        operation: &Registered,
-        interrupt: &Interrupt,
-        cx: &Cx,
-        args: &Value,
-    ) -> Result<Result<Probe<Value>>, Unwind> {
-        match self.call(operation, interrupt, operation.probe(cx, args)).await? {
-            Called::Ended(found) => Ok(found),
-            Called::Unsent | Called::GivenUp => Err(self.attend().await.err().unwrap_or(Unwind::Replay)),
-        }
-    }
-
-    /// Does what a person decided about an unclear request.
-    async fn answered(
-        &self,
-        step: u32,
-        answer: &Value,
-        operation: &Registered,
-        (interrupt, cx): (&Interrupt, &Cx),
-        args: &Value,
-    ) -> Result<Decision, Unwind> {
-        match answer.as_str() {
-            Some("again") => Ok(Decision::Again),
-            // It happened; what it came to is for the operation to see.
-            Some("done") => match self.probe(operation, interrupt, cx, args).await? {
-                Ok(Probe::Found(outcome)) => Ok(Decision::Found(outcome)),
-                Ok(Probe::Absent | Probe::Unclear(_)) => {
-                    self.end(step, StepEnd::Ok(Value::Null), Vec::new()).await?;
-                    Ok(Decision::Settled)
-                }
-                Err(error) => Ok(Decision::Failed(error)),
-            },
-            _ => {
-                let failure = Error::rejected("marked as failed by an operator").to_failure();
-                self.end(step, StepEnd::Err(failure), Vec::new()).await?;
-                Ok(Decision::Settled)
-            }
-        }
-    }
-
-    /// Looks again after a look that brought no answer. The operation itself goes on meanwhile, so
-    /// there is no harm in trying until its deadline.
-    async fn poll_again(
-        &self,
-        step: u32,
-        past: &PastStep,
-        trouble: &mut Trouble,
-        error: Error,
-    ) -> Result<(), Unwind> {
-        let now = self.core.clock.now();
-        trouble.failed += 1;
-        let first = *trouble.since.get_or_insert(now);
-        let policy = match &past.state {
-            StepState::Accepted { deadline, .. } if !self.has_come_back() => {
-                RetryPolicy { attempts: u32::MAX, within: since(first, *deadline), ..self.policy(past) }
-            }
-            _ => self.policy(past),
-        };
-        match policy.delay(
-            trouble.failed,
-            since(first, now),
-            error.pause(),
-            self.jitter(step, trouble.failed),
-        ) {
-            Some(delay) => {
-                let message = format!("no answer ({error}); looking again");
-                let progress = Progress { message, percent: None };
-                self.core.notice(&self.tenure.run, None, Event::Progress { step, progress });
-                trouble.pause = Some(Interval::of(&*self.core.clock, delay));
-                trouble.last = Some(error);
-                Ok(())
-            }
-            None => Err(self.put_away(Park::Exhausted { failure: error.to_failure() }).await),
-        }
-    }
-
-    /// Gives an overdue step more time when its run was put away meanwhile for something that had to be
-    /// mended first: nobody looked since, and the work goes on. Returns whether it did.
-    async fn extend(&self, step: u32, past: &PastStep) -> Result<bool, Unwind> {
-        let StepState::Accepted { continuation, check_at, deadline } = &past.state else {
-            return Ok(false);
-        };
-        let now = self.core.clock.now();
-        let resumed = self.line().history.park.as_ref().is_some_and(|park| !matches!(park, Park::Waiting));
-        if !resumed || now < *deadline {
-            return Ok(false);
-        }
-        let event = Event::StepAccepted {
-            step,
-            continuation: continuation.clone(),
-            check_at: now.max(*check_at),
-            send_before: self.send_before(&self.operation(&past.operation)?),
-            deadline: self.core.after(OVERTIME),
-            effected: Vec::new(),
-        };
-        self.record(vec![event], Sync::Now).await?;
-        Ok(true)
-    }
-
-    async fn overdue(&self, step: u32, operation: &str, deadline: Timestamp, last: Option<Error>) -> Unwind {
-        let mut error = Error::new(
-            ErrorKind::Transient,
-            format!("`{operation}` is still under way after its deadline {deadline:.0}"),
-        )
-        .code(ErrorCode::TIMED_OUT)
-        .hint("it was not given up: resume the run to go on waiting, or stop it")
-        .hint(format!("step {step} of run {}", self.tenure.run));
-        if let Some(last) = last {
-            error = error.because(last);
-        }
-        let failure = error.to_failure();
-        match self.closes_a_lease() {
-            true => self.begin_anew(step, failure).await.unwrap_or_else(|unwind| unwind),
-            false => self.put_away(Park::Exhausted { failure }).await,
-        }
     }
 
     /// Parks for a person. A run that closes a lease comes back by itself until it is closed.
@@ -528,39 +412,6 @@ impl Steps {
         let until = self.closes_a_lease().then(|| self.core.after(self.next_pause()));
         self.park(park, until).await
     }
-
-    /// Puts a closing away whose attempt came to nothing for good: the next one begins anew.
-    async fn begin_anew(&self, step: u32, failure: Failure) -> Result<Unwind, Unwind> {
-        let (attempt, until) = (self.past(step)?.attempt, self.core.clock.now());
-        let retrying = Event::StepRetrying { step, attempt, failure: failure.clone(), clean: true, until };
-        self.record(vec![retrying], Sync::Soon).await?;
-        Ok(self.put_away(Park::Exhausted { failure }).await)
-    }
-
-    /// Returns how often and how long to try again.
-    fn policy(&self, past: &PastStep) -> RetryPolicy {
-        let options = past
-            .args
-            .get("retry")
-            .and_then(|retry| serde_json::from_value::<RetryOptions>(retry.clone()).ok());
-        let policy = RetryPolicy::default().with(&options.unwrap_or_default());
-        match self.has_come_back() {
-            true => RetryPolicy { attempts: 1, ..policy },
-            false => policy,
-        }
-    }
-}
-
-/// What was decided about an unclear request.
-enum Decision {
-    /// Send it.
-    Again,
-    /// Its result is recorded.
-    Settled,
-    /// It took effect; go on from here.
-    Found(Outcome<Value>),
-    /// Looking failed.
-    Failed(Error),
 }
 
 /// Looks at an operation under way that brought no answer. Lives only as long as the process: a

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::attempt::{Attempt, Made};
 use super::{KEEP_THREAD, Steps, Unwind};
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event::{Event, Park, RunEnd, RunId, Signal, StepEnd};
@@ -37,7 +38,7 @@ pub(super) fn child_of(past: &PastStep) -> Option<RunId> {
 
 impl Steps {
     /// Drives a child run, or waits for whoever does, and takes its end for the step's.
-    pub(super) async fn child(&self, step: u32, child: &RunId, patience: Duration) -> Result<(), Unwind> {
+    pub(super) async fn child(&self, child: &RunId, patience: Duration) -> Result<StepEnd, Unwind> {
         if patience <= KEEP_THREAD {
             return Err(Unwind::Wait(self.core.clock.now()));
         }
@@ -66,7 +67,7 @@ impl Steps {
         // A stop that waited for the child takes effect before the script goes on.
         self.line().signalled = true;
         self.attend().await?;
-        let end = match end {
+        Ok(match end {
             RunEnd::Succeeded { value } => StepEnd::Ok(value),
             RunEnd::Failed { failure, .. } => {
                 let error = Error::rejected(format!("the child run {child} failed"));
@@ -79,8 +80,7 @@ impl Steps {
             RunEnd::Abandoned { by, .. } => StepEnd::Err(
                 Error::rejected(format!("the child run {child} was abandoned by {by}")).to_failure(),
             ),
-        };
-        self.end(step, end, Vec::new()).await
+        })
     }
 
     /// Returns whether a child would only be put away again: it needs a person, and nobody has said anything. A
@@ -173,20 +173,20 @@ impl Steps {
     }
 
     /// Asks whoever answers here, else parks until somebody answers elsewhere.
-    pub(super) async fn ask(&self, step: u32, text: String, choices: Vec<String>) -> Result<(), Unwind> {
+    pub(super) async fn ask(
+        &self,
+        at: &Attempt<'_>,
+        text: String,
+        choices: Vec<String>,
+    ) -> Result<Made, Unwind> {
         let Some((answer, by)) = self.answer(&text, &choices).await? else {
             return Err(self.park(Park::Question { text, choices }, None).await);
         };
-        let value = Value::String(answer);
-        let signal = Signal::Answer { step, value: value.clone(), by };
-        self.record(vec![Event::Signalled { signal }], Sync::Now).await?;
-        self.end_answered(step, &value).await
-    }
-
-    /// Ends a question with a person's answer.
-    pub(super) async fn end_answered(&self, step: u32, answer: &Value) -> Result<(), Unwind> {
-        let operation = self.operation(&self.past(step)?.operation)?;
-        self.end(step, StepEnd::Ok(operation.answered(answer)), Vec::new()).await
+        let (step, value) = (at.step, Value::String(answer));
+        let end = StepEnd::Ok(at.operation.answered(&value));
+        let signal = Signal::Answer { step, value, by };
+        let answered = Made::events(vec![Event::Signalled { signal }], Sync::Now);
+        Ok(answered.and(Made::end(step, end, Vec::new())))
     }
 
     /// Returns the answer of whoever answers here, and listens meanwhile for a stop or an interruption.

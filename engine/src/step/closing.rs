@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::attempt::{Attempt, Made};
 use super::{KEEP_THREAD, SEND_MARGIN, Steps, Unwind};
 use crate::clock::Interval;
 use crate::cx::Cx;
@@ -132,14 +133,13 @@ impl Steps {
     /// Hands the closing of a lease over to the one run that does it.
     pub(super) async fn hand_over(
         &self,
-        step: u32,
-        past: &PastStep,
+        at: &Attempt<'_>,
         lease: String,
         then: Value,
-    ) -> Result<(), Unwind> {
+    ) -> Result<Made, Unwind> {
         let found = self.core.journal.leases_where(&LeaseFilter::Id(lease)).await?.pop();
         // Whoever asks for the first time need not wait because an earlier closing ended badly.
-        let asks_again = match &past.state {
+        let asks_again = match &at.past.state {
             StepState::Accepted { continuation, .. } => Closer::of(continuation).is_some(),
             _ => false,
         };
@@ -151,13 +151,13 @@ impl Steps {
             Ok(Closing::Begun(run) | Closing::UnderWay(run)) => (Some(run), Duration::ZERO),
             Ok(Closing::Paused) => (None, lease::pause(1)),
             Ok(Closing::Over) => (None, Duration::ZERO),
-            Err(error) => return self.refused(step, error).await,
+            Err(error) => return self.refused(at, error).await,
         };
         let continuation = serde_json::to_value(Closer { run, then })
             .map_err(|e| Error::storage("failed to write the state of a step").because(e))?;
         let effected = Vec::new();
         let pending = Pending { continuation, check_after, within: FOR_EVER, progress: None, effected };
-        self.accept(step, past, pending).await
+        Ok(self.accepted(at, pending))
     }
 
     /// Drives the run that closes a lease, or waits for whoever does. Returns what the operation is

@@ -5,6 +5,7 @@
 //!
 //! Owns: the numbers, the sandbox, the words from outside, and every append to the run's journal.
 
+mod attempt;
 mod branches;
 mod call;
 mod carry;
@@ -14,6 +15,7 @@ mod handles;
 mod large;
 mod output;
 mod secrets;
+mod todo;
 
 pub(crate) use branches::is_elsewhere;
 pub(crate) use closing::handed_over;
@@ -36,7 +38,7 @@ use crate::cx::{Cx, SendPermit};
 use crate::drive::{Drive, Halt};
 use crate::effect::Effect;
 use crate::error::{Error, ErrorKind, Failure, Result};
-use crate::event::{Cause, Effected, Event, Park, Place, Progress, RunEnd, RunId, Signal, StepEnd, digest};
+use crate::event::{Cause, Effected, Event, Park, Place, Progress, RunEnd, RunId, Signal, StepEnd};
 use crate::journal::{OwnerId, Presence, Sync, Tenure};
 use crate::operation::Registered;
 use crate::redact::{Public, secrets_in};
@@ -420,11 +422,6 @@ impl Steps {
         self.line.lock().expect("no panic while the line is held")
     }
 
-    /// Returns what a step came to, if it is over.
-    fn end_of(&self, step: u32) -> Option<StepEnd> {
-        self.line().history.step(step).and_then(PastStep::end).cloned()
-    }
-
     fn past(&self, step: u32) -> Result<PastStep, Unwind> {
         let past = self.line().history.step(step).cloned();
         past.ok_or_else(|| Unwind::Halt(Error::storage(format!("step {step} is not in the journal"))))
@@ -506,12 +503,6 @@ impl Steps {
             return Ok(());
         }
         self.wait_until(until.saturating_add(SEND_MARGIN).unwrap_or(Timestamp::MAX), patience).await
-    }
-
-    /// Returns a number in `0.0..1.0` that differs between runs, steps and attempts.
-    fn jitter(&self, step: u32, failed: u32) -> f64 {
-        let digits = digest(&[self.tenure.run.as_str(), &step.to_string(), &failed.to_string()]);
-        u32::from_str_radix(&digits[..8], 16).map_or(0.5, |n| f64::from(n) / f64::from(u32::MAX))
     }
 
     fn runbook(&self) -> Result<&Runbook> {
@@ -611,12 +602,8 @@ impl Steps {
                 self.line().reached -= 1;
                 return Err(unwind);
             }
-            let send_before = self.send_before(operation);
-            let event =
-                Event::StepStarted { step, operation: name.to_owned(), args, at, attempt: 1, send_before };
-            let sync = if operation.declaration.is_read_only() { Sync::Soon } else { Sync::Now };
-            self.record(vec![event], sync).await?;
-            self.carry_for(step, true, patience).await
+            let fresh = self.make(self.intent(step, operation, args, at, 1)).await?;
+            self.carry_for(step, fresh, patience).await
         })?
     }
 }
