@@ -134,14 +134,13 @@ fn parse(path: &Path, text: &str) -> Result<Config> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use miette::Diagnostic;
 
     #[test]
     fn an_unknown_key_is_refused_and_underlined() {
         let text = "[azure]\nsubscripton = \"x\"\n";
         let error = parse(Path::new("relight.toml"), text).unwrap_err();
-        let label = error.labels().unwrap().next().unwrap();
-        assert_eq!(&text[label.offset()..label.offset() + label.len()], "subscripton");
+        let snippet = error.points_at().unwrap();
+        assert_eq!(&text[snippet.offset..snippet.offset + snippet.len], "subscripton");
     }
 
     #[test]

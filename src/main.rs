@@ -20,6 +20,7 @@ mod interrupt;
 mod lab;
 mod logging;
 mod memory;
+mod next_step;
 mod platform;
 mod report;
 mod runbooks;

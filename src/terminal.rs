@@ -9,8 +9,8 @@ use textwrap::{WordSeparator, WordSplitter};
 
 use crate::environment::variable;
 use crate::format::{fitted, wrapped};
-use crate::platform;
 use crate::visible::{Visible, hung, one_line, visible};
+use crate::{next_step, platform};
 
 /// The widest text that is still easy to read.
 const WIDEST: usize = 100;
@@ -160,7 +160,8 @@ fn report(error: &Error, look: Look, width: usize) -> String {
     }
     let mut margin = "  help: ";
     let request = error.service_error().and_then(|service| service.request_id.as_ref());
-    let hints = error.hints().iter().cloned().chain(request.map(|id| format!("request id: {id}")));
+    let hints =
+        error.hints().iter().map(next_step::told).chain(request.map(|id| format!("request id: {id}")));
     let columns = if look.is_terminal { width - margin.len() } else { usize::MAX };
     for line in hints.flat_map(|hint| advice(&visible(&hint), columns)) {
         text.push_str(&format!("{margin}{line}\n"));

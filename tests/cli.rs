@@ -926,7 +926,8 @@ fn a_mistake_parks_the_run_and_the_mended_text_goes_on() {
      6 | vm.nme
        `----
       help: nothing was sent; a runbook must take the same way when it is run again: let now(), random() and operations decide, not anything else
-            the run stays parked with its old text; `relight runs rerun` begins anew
+            the run stays parked with its old text
+            begin anew: `relight runs rerun [id1]`
     --- exit 4
     "#);
     world.runbook("slip", &text.replace("nme", "name"));

@@ -11,6 +11,7 @@ mod examples;
 mod faults;
 mod journals;
 mod large;
+mod layers;
 mod leases;
 mod live;
 mod plan;

@@ -1,18 +1,18 @@
 //! What can go wrong, sorted by two questions: may we try again, and who acts next?
 //!
 //! There is one [`Error`] in this crate. Operations make it, the journal keeps its data (as a
-//! [`Failure`]), scripts catch it as a map, and the command prints it as a `miette` report.
+//! [`Failure`]), scripts catch it as a map, and the embedding program shows it.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::code::ErrorCode;
+use crate::hint::{Hint, NextStep};
 
 /// The result of nearly everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -136,12 +136,11 @@ struct Inner {
     kind: ErrorKind,
     code: Option<ErrorCode>,
     message: String,
-    hints: Vec<String>,
+    hints: Vec<Hint>,
     service: Option<ServiceError>,
     retry_after: Option<Duration>,
     snippet: Option<Snippet>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
-    named: Option<NamedSource<Arc<str>>>,
 }
 
 impl Error {
@@ -156,7 +155,6 @@ impl Error {
             retry_after: None,
             snippet: None,
             source: None,
-            named: None,
         }))
     }
 
@@ -186,7 +184,7 @@ impl Error {
         Error::storage(message).hint(
             "another version of the program wrote it: go on with the run there; nothing was written or sent",
         )
-        .hint("or give the run up: `relight runs abandon`")
+        .hint(NextStep::Abandon)
     }
 
     /// Says by a stable word what went wrong, so that a script can decide on it.
@@ -196,9 +194,9 @@ impl Error {
         self
     }
 
-    /// Adds a next step: a command, a role, a file to edit.
+    /// Adds what to do next: words such as a role or a file to edit, or a [`NextStep`].
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
         let hint = hint.into();
         if !self.0.hints.contains(&hint) {
             self.inner().hints.push(hint);
@@ -236,9 +234,7 @@ impl Error {
     #[must_use]
     pub fn snippet(mut self, snippet: Snippet) -> Self {
         if self.0.snippet.is_none() {
-            let inner = self.inner();
-            inner.named = Some(NamedSource::new(&snippet.name, snippet.text.clone()).with_language("Rust"));
-            inner.snippet = Some(snippet);
+            self.inner().snippet = Some(snippet);
         }
         self
     }
@@ -257,8 +253,8 @@ impl Error {
         &self.0.message
     }
 
-    /// Returns the next steps, most useful first.
-    pub fn hints(&self) -> &[String] {
+    /// Returns what to do next, most useful first.
+    pub fn hints(&self) -> &[Hint] {
         &self.0.hints
     }
 
@@ -338,32 +334,6 @@ impl StdError for Error {
     }
 }
 
-impl Diagnostic for Error {
-    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let code = self.error_code().map(ErrorCode::as_str).or(self.service_code());
-        let code = code.unwrap_or(self.0.kind.as_str());
-        Some(Box::new(format!("relight::{code}")))
-    }
-
-    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let mut lines = self.0.hints.clone();
-        if let Some(id) = self.0.service.as_ref().and_then(|s| s.request_id.as_ref()) {
-            lines.push(format!("request id: {id}"));
-        }
-        (!lines.is_empty()).then(|| Box::new(lines.join("\n")) as Box<dyn fmt::Display>)
-    }
-
-    fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.0.named.as_ref().map(|n| n as &dyn SourceCode)
-    }
-
-    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let snippet = self.0.snippet.as_ref()?;
-        let label = (!snippet.label.is_empty()).then(|| snippet.label.clone());
-        Some(Box::new(std::iter::once(LabeledSpan::new(label, snippet.offset, snippet.len))))
-    }
-}
-
 /// An [`Error`] as the journal keeps it and as scripts catch it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
@@ -377,9 +347,9 @@ pub struct Failure {
     /// The cause chain, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
-    /// The next steps, most useful first.
+    /// What to do next, most useful first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hints: Vec<String>,
+    pub hints: Vec<Hint>,
     /// What the service said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceError>,

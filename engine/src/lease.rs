@@ -22,6 +22,7 @@ use crate::core::Core;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Cause, Event, ForgottenLease, Lease, Park, RunEnd, RunId};
+use crate::hint::NextStep;
 use crate::journal::{Journal, LeaseFilter, Presence, Status, Summary};
 use crate::operation::Declaration;
 use crate::prepare::RunRequest;
@@ -298,7 +299,7 @@ impl Engine {
 }
 
 fn no_lease(id: &str) -> Error {
-    Error::invalid(format!("there is no open lease `{id}`")).hint("list them with `relight leases`")
+    Error::invalid(format!("there is no open lease `{id}`")).hint(NextStep::ListLeases)
 }
 
 /// Writes a value as Rhai reads it. JSON's strings, numbers and flags read the same; maps want a #.

@@ -31,6 +31,7 @@ mod file;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handles;
+mod hint;
 pub mod journal;
 pub mod keeper;
 mod lease;
@@ -63,6 +64,7 @@ pub use engine::{Engine, Plan};
 pub use error::{Error, ErrorKind, Failure, Result, ServiceError, Snippet};
 pub use event::{Event, RunId};
 pub use file::{Found, RunFile};
+pub use hint::{Hint, NextStep};
 pub use lease::{ClosingState, OpenLease};
 pub use library::Library;
 pub use operation::{

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::error::{Error, Result};
 use crate::event::{Provenance, Source};
+use crate::hint::NextStep;
 use crate::runbook::Runbook;
 
 /// How deep a library folder is searched.
@@ -180,7 +181,8 @@ fn read(name: &str, library: &Path, path: &Path) -> Result<Source> {
     let (root, target) = (library.canonicalize().map_err(failed)?, path.canonicalize().map_err(failed)?);
     if !target.starts_with(root) {
         return Err(Error::invalid(format!("{shown} is a link that leads out of the library"))
-            .hint("copy the runbook into the library, or give another one with --library"));
+            .hint("copy the runbook into the library")
+            .hint(NextStep::ChooseLibrary));
     }
     // Asked before it is opened: opening a pipe waits for whoever writes to it.
     if !std::fs::metadata(&target).map_err(failed)?.is_file() {

@@ -8,6 +8,7 @@ use crate::bridge::on_own_thread;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::event::{Cause, Event, Park, Place, Provenance, Record, RunEnd, RunId, Source, StepEnd};
+use crate::hint::NextStep;
 use crate::journal::{Claim, ClaimRequest, Status, Summary, Sync, Tenure};
 use crate::operation::Registered;
 use crate::params::Given;
@@ -43,10 +44,10 @@ impl Core {
         let params = history.prepared.params.clone();
         if let Some(new) = runbook.params.iter().find(|param| params.get(&param.name).is_none()) {
             return Err(Error::invalid(format!("run {run} has no parameter `{}`", new.name))
-                .hint(format!("begin anew with it: `relight run {name}`")));
+                .hint(NextStep::Run { runbook: name.to_owned() }));
         }
         self.bring_in_line(&mut history).await?;
-        self.rehearse(&sources, program, params, history).await?;
+        self.rehearse(run, &sources, program, params, history).await?;
         let tenure = self.claim_parked(&summary).await?;
         // The run is due at once: whoever comes first goes on with the new text.
         let now = self.clock.now();
@@ -73,6 +74,7 @@ impl Core {
     /// Checks that a text takes the way that is on record. Nothing is written or sent.
     async fn rehearse(
         self: &Arc<Self>,
+        run: &RunId,
         sources: &[Source],
         program: Program,
         params: Value,
@@ -98,7 +100,8 @@ impl Core {
         };
         match refused {
             Some(error) => Err(point_at(sources, error, at.as_ref())
-                .hint("the run stays parked with its old text; `relight runs rerun` begins anew")),
+                .hint("the run stays parked with its old text")
+                .hint(NextStep::Rerun { run: run.clone() })),
             None => Ok(()),
         }
     }

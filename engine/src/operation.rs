@@ -20,6 +20,7 @@ use crate::cx::Cx;
 pub(crate) use crate::effect::Effect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Effected, Progress};
+use crate::hint::NextStep;
 use crate::recorded;
 use crate::run::panic_message;
 use crate::script::check_value;
@@ -637,7 +638,7 @@ impl<O: Operation> Typed<O> {
     fn read(&self, args: &Value) -> Result<O::Args> {
         serde_json::from_value(recorded::argument(args)).map_err(|e| {
             Error::invalid(format!("wrong argument of `{}`: {e}", O::NAME))
-                .hint(format!("see `relight docs {}`", O::NAME))
+                .hint(NextStep::ReadAbout { operation: O::NAME.to_owned() })
         })
     }
 

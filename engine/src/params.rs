@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, Snippet};
+use crate::hint::Hint;
 use crate::recorded::{self, Special};
 use crate::runbook::{Param, ParamKind, Runbook, whole};
 use crate::script::check_value;
@@ -89,7 +90,7 @@ pub(crate) fn bind(runbook: &Runbook, given: &[(String, Given)], around: &Surrou
 fn several(runbook: &Runbook, wrongs: &[Error]) -> Error {
     let all = Error::invalid(format!("{} mistakes in the parameters of `{}`", wrongs.len(), runbook.name));
     wrongs.iter().fold(all, |all, wrong| {
-        let hints: Vec<&str> = wrong.hints().iter().map(String::as_str).collect();
+        let hints: Vec<String> = wrong.hints().iter().map(Hint::to_string).collect();
         all.hint(format!("{}; {}", wrong.message(), hints.join("; ")))
     })
 }
@@ -399,7 +400,7 @@ required = false
     #[test]
     fn a_literal_secret_is_refused_and_not_repeated() {
         let error = demo(&[("vm", "a"), ("password", "hunter2")]).expect_err("refused");
-        let shown = format!("{error:?} {:?}", miette::Diagnostic::source_code(&error).is_some());
+        let shown = format!("{error:?} {:?}", error.points_at());
         assert!(!shown.contains("hunter2"), "{shown}");
         let bound = demo(&[("vm", "a"), ("password", "env:PW")]).expect("binds");
         assert_eq!(bound.values["password"], json!({ "$secret": "env:PW" }));

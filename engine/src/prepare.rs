@@ -11,6 +11,7 @@ use crate::core::{Core, HEARTBEAT, Notice};
 use crate::effect::Effects;
 use crate::error::{Error, Result};
 use crate::event::{Cause, Entry, Event, FORMAT, Pin, Prepared, Provenance, RunId, Source, fingerprint};
+use crate::hint::NextStep;
 use crate::journal::NewRun;
 use crate::params::{Given, Surroundings, bind};
 use crate::runbook::Runbook;
@@ -158,8 +159,9 @@ impl Core {
             } else {
                 "is not in a git checkout"
             };
-            return Err(Error::invalid(format!("the runbook `{}` {why}", runbook.name))
-                .hint("commit the runbooks, or run without --require-clean"));
+            return Err(
+                Error::invalid(format!("the runbook `{}` {why}", runbook.name)).hint(NextStep::Commit)
+            );
         }
         let pins = pins(&sources);
         let prepared = Prepared {

@@ -455,9 +455,8 @@ help = "the machine"
         ] {
             let known = ["azure:read"];
             let error = parse(text).and_then(|runbook| runbook.check_effects(&known)).expect_err(text);
-            let labels: Vec<_> = miette::Diagnostic::labels(&error).expect("a label").collect();
-            let span = labels[0].inner();
-            let seen = &text[span.offset()..span.offset() + span.len()];
+            let snippet = error.points_at().expect("a snippet");
+            let seen = &text[snippet.offset..snippet.offset + snippet.len];
             assert!(seen.starts_with(part) || part.starts_with(seen), "{text:?}: underlined {seen:?}");
         }
     }

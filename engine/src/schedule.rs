@@ -120,7 +120,7 @@ mod tests {
     fn what_is_no_schedule_is_refused_with_an_example() {
         for wrong in ["", "noon", "61 * * * *", "0 6 * * * in Nowhere/Land", "0 6 * *"] {
             let error = Repeat::parse(wrong).expect_err(wrong);
-            assert!(error.hints()[0].contains("MON-FRI"), "{wrong}: {error:?}");
+            assert!(error.hints()[0].to_string().contains("MON-FRI"), "{wrong}: {error:?}");
         }
     }
 

@@ -9,8 +9,8 @@ use relight_engine::clock::SteppedClock;
 use relight_engine::event::{Record, RunEnd};
 use relight_engine::journal::{Around, Claim, ClaimRequest, Journal, MemoryJournal, Status};
 use relight_engine::{
-    Cx, Driven, Effect, Engine, EngineBuilder, ErrorKind, Library, Operation, Outcome, Redo, Result, RunId,
-    RunRequest,
+    Cx, Driven, Effect, Engine, EngineBuilder, ErrorKind, Library, NextStep, Operation, Outcome, Redo,
+    Result, RunId, RunRequest,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -104,7 +104,10 @@ impl Bench {
             let error = engine.run(run).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
             assert!(error.message().contains(says), "{error:?}");
-            assert!(error.hints().iter().any(|hint| hint.contains("another version")), "{error:?}");
+            assert!(
+                error.hints().iter().any(|hint| hint.to_string().contains("another version")),
+                "{error:?}"
+            );
         }
         let after = (self.journal.records(run, 0).await.unwrap(), self.journal.run(run).await.unwrap());
         assert_eq!(after, before, "something was written");
@@ -204,7 +207,7 @@ async fn an_event_of_a_newer_version_is_left_to_it() {
     let engine = older().build().unwrap();
     engine.stop(&run, "ada").await.unwrap();
     let error = engine.run(&run).await.unwrap_err();
-    assert!(error.hints().iter().any(|hint| hint.contains("relight runs abandon")), "{error:?}");
+    assert!(error.hints().contains(&NextStep::Abandon.into()), "{error:?}");
     engine.abandon(&run, "ada", "the newer version is gone").await.unwrap();
     assert_eq!(bench.journal.run(&run).await.unwrap().unwrap().status, Status::Abandoned);
 }

@@ -12,11 +12,11 @@ use crate::azure::{self, SUBSCRIPTION};
 use crate::environment::variable;
 use crate::exit::{Exit, Result};
 use crate::format::{brief, moment, when};
-use crate::platform;
 use crate::report::Audience;
 use crate::serving::is_served;
 use crate::setup::{self, Home};
 use crate::terminal;
+use crate::{next_step, platform};
 
 /// How long signing in and reaching the cloud may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,7 +43,7 @@ impl Doctor {
                 Found::Warn(said, next) => ("warn", said, vec![next]),
                 Found::Fail(error) => {
                     sick = true;
-                    ("fail", line(&error), error.hints().to_vec())
+                    ("fail", line(&error), error.hints().iter().map(next_step::told).collect())
                 }
             };
             let mut out = terminal::out();

@@ -15,8 +15,8 @@ use relight_engine::event::{Lease, Park, Record, RunEnd};
 use relight_engine::journal::{Journal, MemoryJournal, OwnerId, RunFilter, SqliteJournal};
 use relight_engine::keeper::Keeper;
 use relight_engine::{
-    Driven, Engine, EngineBuilder, Error, ErrorKind, Failure, Notice, Result, RunId, RunRequest, Secret,
-    SecretSource,
+    Driven, Engine, EngineBuilder, Error, ErrorKind, Failure, Hint, Notice, Result, RunId, RunRequest,
+    Secret, SecretSource,
 };
 use relight_lab::{Descriptor, Lab, LabConfig, LedgerEntry};
 use relight_stdlib::azure::{Arm, Cloud, Credential};
@@ -325,9 +325,9 @@ impl Ran {
 pub(crate) fn told(failure: &Failure) -> String {
     let error = failure.to_error();
     let mut text = error.message().to_owned();
-    for line in failure.causes.iter().map(String::as_str).chain(error.hints().iter().map(String::as_str)) {
+    for line in failure.causes.iter().cloned().chain(error.hints().iter().map(Hint::to_string)) {
         text.push('\n');
-        text.push_str(line);
+        text.push_str(&line);
     }
     text
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{ClaimRequest, NewRun, OwnerId, Status, Summary, Tenure, fenced};
 use crate::error::{Error, Result};
 use crate::event::{Event, GENESIS, Record, RunId, Signal, fingerprint};
+use crate::hint::NextStep;
 
 /// Returns the first record and the summary of a new run.
 ///
@@ -139,7 +140,7 @@ pub(super) fn told<'a>(run: &RunId, event: &'a Event) -> Option<(&'a RunId, Sign
 /// Returns the error of a word to a run that is over.
 pub(super) fn already_over(run: &RunId, status: Status) -> Error {
     Error::invalid(format!("run `{run}` is over: it has {}", status.as_str()))
-        .hint(format!("see how it ended with `relight runs show {run}`"))
+        .hint(NextStep::ShowRun { run: run.clone() })
 }
 
 fn chain(summary: &mut Summary, events: &[Event], at: Timestamp) -> Result<Vec<Record>> {

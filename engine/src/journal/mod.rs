@@ -30,6 +30,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
     Event, ForgottenLease, Lease, Park, Prepared, Record, RunEnd, RunId, Schedule, Signal, Source,
 };
+use crate::hint::NextStep;
 
 /// The name of a process that drives runs. Fresh for every process start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -549,10 +550,10 @@ pub struct Appended {
 /// Returns the error of a write under a void tenure.
 fn fenced(run: &RunId) -> Error {
     Error::new(ErrorKind::Stopped, format!("another process has taken over run {run}"))
-        .hint(format!("watch it with `relight runs show {run}`"))
+        .hint(NextStep::ShowRun { run: run.clone() })
 }
 
 /// Returns the error of a call for a run that does not exist.
 pub(crate) fn unknown(run: &RunId) -> Error {
-    Error::invalid(format!("there is no run `{run}`")).hint("list the runs with `relight runs`")
+    Error::invalid(format!("there is no run `{run}`")).hint(NextStep::ListRuns)
 }

@@ -22,6 +22,7 @@ use self::find::{Finder, forms};
 pub use self::stream::RedactStream;
 use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Effected, Event, Park, RunEnd, RunId, Signal, Source, StepEnd};
+use crate::hint::Hint;
 use crate::replay::History;
 use crate::value::{Secret, SecretRef};
 
@@ -262,11 +263,21 @@ impl Cleaner<'_> {
         }
     }
 
+    fn hint(&self, hint: &mut Hint) {
+        let mut words = hint.to_string();
+        self.text(&mut words);
+        // A step that names a secret is told in words: it could not be offered.
+        if words != hint.to_string() {
+            *hint = Hint::Words(words);
+        }
+    }
+
     fn failure(&self, failure: &mut Failure) {
         // A code is a word of the program, or of the script, which saw no secret.
         let Failure { kind: _, code: _, message, causes, hints, service } = failure;
         self.text(message);
-        causes.iter_mut().chain(hints).for_each(|text| self.text(text));
+        causes.iter_mut().for_each(|text| self.text(text));
+        hints.iter_mut().for_each(|hint| self.hint(hint));
         if let Some(service) = service {
             let texts = [&mut service.code, &mut service.target, &mut service.request_id];
             texts.into_iter().flatten().for_each(|text| self.text(text));

@@ -11,6 +11,7 @@ use super::{NativeResult, convert};
 use crate::code::ErrorCode;
 use crate::error::{Error, ErrorKind, Failure, ServiceError};
 use crate::event::{Place, Source};
+use crate::hint::Hint;
 use crate::recorded;
 
 /// How one evaluation ended.
@@ -89,6 +90,7 @@ pub(super) fn raised(error: &Error, context: &NativeCallContext<'_>) -> Box<Eval
 
 /// Returns what a script that catches an error finds.
 pub(crate) fn thrown(failure: &Failure) -> Value {
+    let hints: Vec<String> = failure.hints.iter().map(Hint::to_string).collect();
     serde_json::json!({
         "kind": failure.kind.as_str(),
         "message": failure.message,
@@ -99,7 +101,7 @@ pub(crate) fn thrown(failure: &Failure) -> Value {
         // What a service says is data, also when it looks like a secret.
         "details": recorded::data(failure.service.as_ref().map(|s| s.details.clone()).unwrap_or_default().into()),
         "request_id": failure.service.as_ref().and_then(|s| s.request_id.clone()),
-        "hint": failure.hints.join("\n"),
+        "hint": hints.join("\n"),
         "causes": failure.causes,
     })
 }
@@ -199,7 +201,7 @@ fn thrown_error(thrown: &Dynamic) -> Error {
         code: text("code").map(ErrorCode::from).or_else(own),
         message,
         causes: list("causes").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        hints: text("hint").iter().flat_map(|h| h.lines()).map(str::to_owned).collect(),
+        hints: text("hint").iter().flat_map(|h| h.lines()).map(Hint::from).collect(),
         service: (service != ServiceError::default()).then_some(service),
     }
     .to_error()

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use relight_engine::{Error, ErrorCode, ErrorKind, ServiceError};
+use relight_engine::{Error, ErrorCode, ErrorKind, NextStep, ServiceError};
 use reqwest::Url;
 use serde_json::{Map, Value};
 
@@ -224,10 +224,7 @@ pub fn untrusted(host: &str, error: &(dyn std::error::Error + 'static)) -> Optio
             "it was made out to another name: check the address, and whether a proxy answers for {host}"
         )));
     }
-    Some(made.hint(format!(
-        "a private cloud, or a proxy that reads along, has an authority of its own: name the file with its certificate \
-         (PEM) in RELIGHT_CLOUD_CA_BUNDLE; until then nothing is sent to {host}"
-    )))
+    Some(made.hint(NextStep::Trust { host: host.to_owned() }))
 }
 
 /// Returns the error of an answer that cannot be what was asked for.
@@ -446,6 +443,7 @@ fn shown(url: &Url) -> String {
 
 #[cfg(test)]
 mod tests {
+    use relight_engine::Hint;
     use serde_json::json;
 
     use super::*;
@@ -579,7 +577,7 @@ mod tests {
         let message = "The client 'a@b.c' with object id '0-1' does not have authorization to perform action \
                        'Microsoft.AzureStackHCI/clusters/jobs/write' over scope '/subscriptions/s/x' or the scope is invalid.";
         let error = answer(403, &[], &json!({"error": {"code": "AuthorizationFailed", "message": message}}));
-        let hints = error.hints().join("\n");
+        let hints = error.hints().iter().map(Hint::to_string).collect::<Vec<_>>().join("\n");
         for part in [
             "clusters/jobs/write",
             "/subscriptions/s/x",
@@ -643,9 +641,13 @@ mod tests {
     fn other_hints_name_the_next_step() {
         let register = json!({"error": {"code": "MissingSubscriptionRegistration",
             "message": "The subscription is not registered to use namespace 'Microsoft.AzureStackHCI'."}});
-        assert!(answer(409, &[], &register).hints()[0].ends_with("--namespace Microsoft.AzureStackHCI"));
+        assert!(
+            answer(409, &[], &register).hints()[0]
+                .to_string()
+                .ends_with("--namespace Microsoft.AzureStackHCI")
+        );
         let policy = json!({"error": {"code": "RequestDisallowedByPolicy", "message": "m", "additionalInfo":
             [{"type": "PolicyViolation", "info": {"policyAssignmentDisplayName": "No jobs"}}]}});
-        assert!(answer(403, &[], &policy).hints()[0].contains("`No jobs`"));
+        assert!(answer(403, &[], &policy).hints()[0].to_string().contains("`No jobs`"));
     }
 }

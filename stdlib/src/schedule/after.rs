@@ -3,8 +3,8 @@
 use super::{Scheduled, appoint};
 use crate::prelude::*;
 
-/// Has a runbook run once, a while from now. It runs even when this run has ended by then, as long as `relight serve`
-/// (or any later `relight` command that looks) is there.
+/// Has a runbook run once, a while from now. It runs even when this run has ended by then, as long as a service such as
+/// `relight serve` keeps schedules going.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Args {

@@ -15,7 +15,7 @@ pub(crate) fn all() -> Vec<Registered> {
 /// A run that is due.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Scheduled {
-    /// Id of the schedule: `relight schedule remove <id>` cancels it.
+    /// Id of the schedule, by which an operator removes it.
     id: String,
     /// Runbook that will run.
     runbook: String,

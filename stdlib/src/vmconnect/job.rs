@@ -348,10 +348,7 @@ mod tests {
                      "recommendedSteps": ["look at the firewall"]}]}]}}}}));
         let error = job.failure();
         assert_eq!(error.message(), "job `vmc-p-1` failed in step \"Open port\": firewall");
-        assert_eq!(
-            (error.service_code(), error.hints()),
-            (Some("E1"), &["look at the firewall".to_owned()][..])
-        );
+        assert_eq!((error.service_code(), error.hints()), (Some("E1"), &["look at the firewall".into()][..]));
         let silent = Job::read(&json!({"properties": {"provisioningState": "Failed"}})).failure();
         assert!(silent.message().ends_with("no reason given"));
     }

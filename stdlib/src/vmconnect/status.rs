@@ -36,7 +36,7 @@ pub(crate) struct ConsoleState {
 /// An open lease on the VM's console.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct OpenLease {
-    /// Id of the lease: `relight leases close <id>` ends it.
+    /// Id of the lease, by which an operator closes it.
     id: String,
     /// What is open, for a person.
     title: String,

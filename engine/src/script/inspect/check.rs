@@ -8,6 +8,7 @@ use super::{Bundle, Call, Outline, Target};
 use crate::builtin::{ALL, RUN};
 use crate::error::{Error, Result};
 use crate::event::Source;
+use crate::hint::NextStep;
 use crate::library::near;
 use crate::operation::Declaration;
 use crate::retry::{EXAMPLE as RETRY, RetryOptions};
@@ -192,7 +193,7 @@ impl Language {
                 let all = self.operations.keys().filter(|n| n.starts_with(&format!("{area}::")));
                 error.hint(format!("`{area}` has {}", all.copied().collect::<Vec<_>>().join(", ")))
             }
-            (true, false) => error.hint("list the operations with `relight docs`"),
+            (true, false) => error.hint(NextStep::ListOperations),
         })
     }
 

@@ -293,7 +293,7 @@ async fn a_lock_that_another_program_holds_is_named() {
     let other = place.raw();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = place.says(journal.prepare(new_run("a"), t(0)).await.unwrap_err());
-    assert!(error.hints()[0].contains("fuser"), "{error:?}");
+    assert!(error.hints()[0].to_string().contains("fuser"), "{error:?}");
     other.execute_batch("ROLLBACK").unwrap();
     assert!(journal.prepare(new_run("a"), t(0)).await.unwrap());
 }
@@ -304,7 +304,7 @@ async fn a_database_that_may_not_be_written_is_named() {
     let journal = place.open();
     journal.sql("PRAGMA query_only = ON").await.unwrap();
     let error = place.says(journal.prepare(new_run("a"), t(0)).await.unwrap_err());
-    assert!(error.hints()[0].contains("writable"), "{error:?}");
+    assert!(error.hints()[0].to_string().contains("writable"), "{error:?}");
     assert_eq!(journal.run(&"a".into()).await.unwrap(), None);
 }
 
@@ -349,7 +349,7 @@ async fn a_database_that_lost_what_was_written_is_an_error() {
     let lost = || {
         let error = place.refused();
         assert!(error.message().contains("lost records"), "{error:?}");
-        assert!(error.hints()[1].contains("journal.db-mark"), "{error:?}");
+        assert!(error.hints()[1].to_string().contains("journal.db-mark"), "{error:?}");
         assert!(SqliteJournal::open_read_only(&place.path()).is_err());
     };
     // The file is gone, is empty, or comes without the log that held the rest.
