@@ -7,6 +7,7 @@
 //! when either hand says so, so that a clock that is set back by an hour does not hold up everything
 //! that polls for an hour, and a machine that slept does not wait its pauses out again.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -158,7 +159,8 @@ impl ScaledClock {
 /// A clock that moves only when told to, for tests.
 ///
 /// With [`jumping`](Self::jumping), whoever waits moves it: the time jumps to the end of the wait.
-/// That suits a single run; with several, step it by hand.
+/// That suits a single run; with several, step it by hand, to the end of the
+/// [`first_wait`](Self::first_wait).
 #[derive(Clone, Debug)]
 pub struct SteppedClock {
     hands: Arc<Mutex<Hands>>,
@@ -170,12 +172,16 @@ pub struct SteppedClock {
 struct Hands {
     now: Timestamp,
     elapsed: Duration,
+    /// When each of those who wait goes on, on the second hand.
+    waits: BTreeMap<u64, Duration>,
+    /// How many have waited so far.
+    waited: u64,
 }
 
 impl SteppedClock {
     /// Makes a clock that stands at `start` until [`set`](Self::set) or [`advance`](Self::advance).
     pub fn new(start: Timestamp) -> Self {
-        let hands = Hands { now: start, elapsed: Duration::ZERO };
+        let hands = Hands { now: start, elapsed: Duration::ZERO, waits: BTreeMap::new(), waited: 0 };
         SteppedClock { hands: Arc::new(Mutex::new(hands)), moved: Arc::new(Notify::new()), jumps: false }
     }
 
@@ -206,8 +212,24 @@ impl SteppedClock {
         }
     }
 
+    /// Returns how much time has to pass before the first of those who wait goes on; nothing when
+    /// nobody waits.
+    pub fn first_wait(&self) -> Option<Duration> {
+        let hands = self.hands();
+        hands.waits.values().min().map(|end| end.saturating_sub(hands.elapsed))
+    }
+
     fn hands(&self) -> MutexGuard<'_, Hands> {
         self.hands.lock().expect("no panic while the time is held")
+    }
+
+    /// Notes that somebody waits, until what is returned goes away.
+    fn waiting(&self, left: Duration) -> Waiting<'_> {
+        let mut hands = self.hands();
+        let (end, number) = (hands.elapsed.saturating_add(left), hands.waited);
+        hands.waited += 1;
+        hands.waits.insert(number, end);
+        Waiting { clock: self, number }
     }
 
     /// Returns once there is nothing left to wait for. Jumping, that is as soon as the clock has moved.
@@ -222,11 +244,25 @@ impl SteppedClock {
             let moved = self.moved.notified();
             tokio::pin!(moved);
             moved.as_mut().enable();
-            if left().is_zero() {
+            let left = left();
+            if left.is_zero() {
                 return;
             }
+            let _waiting = self.waiting(left);
             moved.await;
         }
+    }
+}
+
+/// Somebody who waits for a stepped clock.
+struct Waiting<'a> {
+    clock: &'a SteppedClock,
+    number: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.clock.hands().waits.remove(&self.number);
     }
 }
 
@@ -274,6 +310,21 @@ mod tests {
         assert!(!woken.is_finished());
         clock.advance(Duration::from_secs(1));
         woken.await.expect("the sleeper wakes");
+    }
+
+    #[tokio::test]
+    async fn a_stepped_clock_says_who_goes_on_first() {
+        let clock = SteppedClock::new(Timestamp::UNIX_EPOCH);
+        assert_eq!(clock.first_wait(), None);
+        let mut waits: Vec<_> =
+            [30, 10].map(|seconds| Box::pin(clock.sleep(Duration::from_secs(seconds)))).into();
+        for wait in &mut waits {
+            assert!(futures::poll!(wait).is_pending());
+        }
+        clock.advance(Duration::from_secs(4));
+        assert_eq!(clock.first_wait(), Some(Duration::from_secs(6)));
+        waits.pop();
+        assert_eq!(clock.first_wait(), Some(Duration::from_secs(26)), "who went away does not wait");
     }
 
     #[tokio::test]

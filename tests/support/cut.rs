@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -12,7 +13,8 @@ use relight_engine::event::Event;
 use relight_engine::journal::{
     Appended, Around, Claim, ClaimRequest, Journal, MemoryJournal, NewRun, Sync, Tenure,
 };
-use relight_engine::{Error, Result};
+use relight_engine::{EngineBuilder, Error, Result, RunRequest};
+use tokio::sync::Notify;
 
 /// Which side of the record the process dies on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +31,37 @@ pub(crate) struct Cut {
     at: u64,
     side: Side,
     written: AtomicU64,
+    died: Notify,
 }
 
 impl Cut {
     pub(crate) fn new(inner: Arc<MemoryJournal>, at: u64, side: Side) -> Arc<Self> {
-        Arc::new(Cut { inner, at, side, written: AtomicU64::new(0) })
+        Arc::new(Cut { inner, at, side, written: AtomicU64::new(0), died: Notify::new() })
+    }
+
+    /// Does what is asked for in a process of its own, over this journal, until that ends or dies. Nothing of the
+    /// process is left then.
+    pub(crate) async fn while_alive(self: &Arc<Self>, builder: EngineBuilder, request: RunRequest) {
+        let cut = self.clone();
+        let process = tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let engine = builder.journal(cut.clone()).build().expect("an engine");
+                tokio::select! {
+                    biased;
+                    () = cut.died.notified() => {}
+                    _ = async { engine.run(&engine.prepare(&request).await?).await } => {}
+                }
+                engine.hand_back();
+                drop(engine);
+                // Its scripts have threads of their own, which hold the journal while they last.
+                let began = Instant::now();
+                while Arc::strong_count(&cut) > 2 && began.elapsed() < Duration::from_secs(5) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            });
+        });
+        process.await.expect("the process does not panic");
     }
 
     /// Whether the process has died.
@@ -42,7 +70,11 @@ impl Cut {
     }
 
     fn alive(&self) -> Result<()> {
-        if self.is_dead() { Err(Error::storage("the process is dead")) } else { Ok(()) }
+        if !self.is_dead() {
+            return Ok(());
+        }
+        self.died.notify_one();
+        Err(Error::storage("the process is dead"))
     }
 
     /// Counts records; fails when the process dies on this side of them.
