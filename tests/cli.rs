@@ -946,6 +946,51 @@ fn a_mistake_parks_the_run_and_the_mended_text_goes_on() {
 }
 
 #[test]
+fn a_mistake_of_several_branches_is_mended_once_for_all() {
+    let world = Sealed::new();
+    let text = "/*---\ntitle = \"Slips\"\neffects = [\"azure:read\"]\n---*/\n\
+        all([\"web-01\", \"db-01\"], |name| local::vm(name).nme, #{ at_once: 1 })\n";
+    // From a file: the library has no text to go on with.
+    let file = world.write("work/slips.rhai", text).display().to_string();
+    assert_snapshot!(world.in_lab(["run", &file]).run(), @r#"
+    --- stderr
+    run [id1] of slips
+    done web-01 > local::vm
+    done db-01 > local::vm
+    script
+
+      x the runbook `slips` went wrong: property not found: nme
+       ,-[slips:5:49]
+     4 | ---*/
+     5 | all(["web-01", "db-01"], |name| local::vm(name).nme, #{ at_once: 1 })
+       :                                                 ^|^
+       :                                                  `-- here
+       `----
+    run [id1].1.0 is parked on a mistake in its runbook; nothing is lost. One of:
+      relight runs resume [id1] --with-current-text=slips.rhai --lab  # go on with all branches once the text is mended
+      relight runs rerun [id1] --lab  # begin anew with the same parameters
+      relight runs stop [id1] --lab  # end it; what it deferred runs
+    --- exit 3
+    "#);
+    let run = newest_run(&world);
+    let shown = world.in_lab(["runs", "show", &run]).run().to_string();
+    let mend = "Go on with: relight runs resume [id1] --with-current-text=slips.rhai --lab";
+    assert!(shown.contains(mend), "{shown}");
+    world.write("work/slips.rhai", &text.replace("nme", "name"));
+    assert_snapshot!(world.in_lab(["runs", "resume", &run, "--with-current-text=slips.rhai"]).run(), @r#"
+    [
+      "web-01",
+      "db-01"
+    ]
+    --- stderr
+    run [id1] of slips, goes on
+      all: 50% 1 of 2 branches are over
+      all: 100% 2 of 2 branches are over
+    done all
+    "#);
+}
+
+#[test]
 fn a_run_is_abandoned_with_a_reason() {
     let world = Sealed::new();
     world.runbook("ask", ASKS);

@@ -250,8 +250,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Lets a parked run go on with the text that its runbook has now, or with the `text` given.
-    /// Afterwards the new texts are on record and the run is due.
+    /// Lets a parked run go on with the text that its runbook has now, or with the `text` given, together
+    /// with those of its branches that are parked. Afterwards the new texts are on record and the run is due.
     ///
     /// # Errors
     /// `Invalid` when the run is not parked or the text is wrong; `Diverged`, with both sides, when it

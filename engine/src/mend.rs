@@ -15,13 +15,15 @@ use crate::params::Given;
 use crate::prepare::{RunRequest, by_name};
 use crate::replay::{History, PastStep, StepState, diverged, ended_early};
 use crate::run::point_at;
-use crate::script::{Door, Ending, Program, Raise};
+use crate::script::{Door, Ending, Raise};
+use crate::step::is_branching;
 
 impl Core {
-    /// Lets a parked run go on with the text that its runbook has now, or with the one given.
+    /// Lets a parked run go on with the text that its runbook has now, or with the one given: itself and
+    /// those of its branches that are parked, or none of them.
     pub(crate) async fn mend(self: &Arc<Self>, run: &RunId, text: Option<String>, by: &str) -> Result<()> {
         let summary = self.parked(run).await?;
-        let mut history = History::read(&self.journal.records(run, 0).await?)?;
+        let history = History::read(&self.journal.records(run, 0).await?)?;
         if history.stop.is_some() {
             return Err(Error::invalid(format!("run {run} is being stopped")));
         }
@@ -40,22 +42,54 @@ impl Core {
             runbook.check_granted(granted, "the runbook that started it")?;
         }
         let sources = bundle.sources();
-        let program = self.language.compile(sources.clone().into())?;
-        let params = history.prepared.params.clone();
+        let params = &history.prepared.params;
         if let Some(new) = runbook.params.iter().find(|param| params.get(&param.name).is_none()) {
             return Err(Error::invalid(format!("run {run} has no parameter `{}`", new.name))
                 .hint(NextStep::Run { runbook: name.to_owned() }));
         }
-        self.bring_in_line(&mut history).await?;
-        self.rehearse(run, &sources, program, params, history).await?;
-        let tenure = self.claim_parked(&summary).await?;
-        // The run is due at once: whoever comes first goes on with the new text.
-        let now = self.clock.now();
-        let events = [
-            Event::Mended { sources, provenance, by: by.to_owned() },
-            Event::Parked { park: Park::Waiting, until: Some(now) },
-        ];
-        self.journal.append(&tenure, &events, now, Sync::Now).await?;
+        let mut all = vec![(summary, history)];
+        self.add_parked_branches(&mut all).await?;
+        for (summary, history) in &all {
+            let mut history = history.clone();
+            self.bring_in_line(&mut history).await?;
+            self.rehearse(&summary.id, &sources, history).await?;
+        }
+        // The run itself comes last: until then, what was cut short can be done again.
+        for (summary, _) in all.iter().rev() {
+            let tenure = self.claim_parked(summary).await?;
+            // Each is due at once: whoever comes first goes on with the new text.
+            let now = self.clock.now();
+            let events = [
+                Event::Mended { sources: sources.clone(), provenance: provenance.clone(), by: by.to_owned() },
+                Event::Parked { park: Park::Waiting, until: Some(now) },
+            ];
+            self.journal.append(&tenure, &events, now, Sync::Now).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds the branches, and theirs, that are parked and not being stopped.
+    async fn add_parked_branches(&self, all: &mut Vec<(Summary, History)>) -> Result<()> {
+        let mut looked_at = 0;
+        while let Some((run, history)) = all.get(looked_at) {
+            looked_at += 1;
+            let Some((step, past)) = (1..).zip(&history.steps).last() else { continue };
+            let run = run.id.clone();
+            if !is_branching(past) {
+                continue;
+            }
+            // They begin in the order of their items.
+            for index in 0.. {
+                let Some(branch) = self.journal.run(&run.branch(step, index)).await? else { break };
+                if branch.status != Status::Parked {
+                    continue;
+                }
+                let history = History::read(&self.journal.records(&branch.id, 0).await?)?;
+                if history.stop.is_none() {
+                    all.push((branch, history));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -72,15 +106,9 @@ impl Core {
     }
 
     /// Checks that a text takes the way that is on record. Nothing is written or sent.
-    async fn rehearse(
-        self: &Arc<Self>,
-        run: &RunId,
-        sources: &[Source],
-        program: Program,
-        params: Value,
-        history: History,
-    ) -> Result<()> {
-        let entry = history.prepared.entry.clone();
+    async fn rehearse(self: &Arc<Self>, run: &RunId, sources: &[Source], history: History) -> Result<()> {
+        let program = self.language.compile(sources.into())?;
+        let (params, entry) = (history.prepared.params.clone(), history.prepared.entry.clone());
         let rehearsal = Arc::new(Rehearsal::new(history));
         let door: Arc<dyn Door> = rehearsal.clone();
         let core = self.clone();

@@ -314,8 +314,17 @@ pub enum Shown {
     Text,
     /// As a question, with the answer.
     Question,
+    /// As a step whose branches are shown with it.
+    Branches,
     /// Not at all: it is over at once and says nothing by itself.
     Silent,
+}
+
+impl Shown {
+    /// Returns whether it has a line of its own, in a plan and while it is under way.
+    pub fn has_line(self) -> bool {
+        matches!(self, Shown::Step | Shown::Question | Shown::Branches)
+    }
 }
 
 /// What is known about an operation without running it: the source of docs, checks and completions.

@@ -450,3 +450,29 @@ async fn a_run_does_not_watch_a_branch_that_another_service_drives() {
     let more = records().await - before;
     assert!((2..20).contains(&more), "{more} records");
 }
+
+#[tokio::test]
+async fn a_mistake_of_several_branches_is_mended_once() {
+    let wrong =
+        r#"all(["a", "b", "c"], |n| { box::put(n); if n != "b" { n.nmae() } else { n } }, #{ at_once: 2 })"#;
+    let bench = Bench::new(wrong);
+    let (run, driven) = bench.run().await;
+    assert!(matches!(driven, Driven::Parked(Park::Child { .. }, _)), "{driven:?}");
+    let parked = async |index| bench.journal.run(&run.branch(1, index)).await.unwrap().unwrap().park;
+    assert!(matches!(parked(0).await, Some(Park::Mistake { .. })));
+    assert!(matches!(parked(2).await, Some(Park::Mistake { .. })));
+
+    let engine = bench.engine();
+    let text =
+        |script: &str| format!("/*---\ntitle = \"several\"\neffects = [\"azure:write\"]\n---*/\n{script}");
+    // What one of them would not do again is refused for all.
+    let other = wrong.replace("box::put(n);", r#"if n == "c" { box::put("d") } else { box::put(n) };"#);
+    let refused = engine.mend(&run, Some(text(&other)), "ada").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Diverged, "{refused:?}");
+    assert!(matches!(parked(0).await, Some(Park::Mistake { .. })), "{:?}", parked(0).await);
+
+    engine.mend(&run, Some(text(&wrong.replace("nmae()", "to_upper()"))), "ada").await.unwrap();
+    let driven = engine.run(&run).await.unwrap();
+    assert_eq!(driven, Driven::Ended(RunEnd::Succeeded { value: json!(["A", "b", "C"]) }));
+    assert!(bench.world.sent().values().all(|sent| *sent == 1), "{:?}", bench.world.sent());
+}

@@ -9,26 +9,69 @@ use crate::visible::one_line;
 use crate::{report, terminal};
 
 /// Returns what a person can do about the run that `id` names, as a command.
-pub(super) fn next(engine: &Engine, run: &Summary, id: &str, place: &str) -> Option<String> {
-    match (run.status, &run.park) {
-        (Status::Running, _) if engine.driver(run) == Some(Presence::Gone) => {
-            Some(format!("relight runs resume {id}{place}"))
+///
+/// # Errors
+/// `Storage`.
+pub(super) async fn next(
+    engine: &Engine,
+    run: &Summary,
+    id: &str,
+    place: &str,
+) -> relight_engine::Result<Option<String>> {
+    let needy = in_need(engine, run).await?;
+    // What is asked is asked by one run; who goes on with a run goes on with its branches and children.
+    let asks = engine.shortest(&needy.id).await?;
+    let id = whole(id);
+    let resume = format!("relight runs resume {id}");
+    Ok(match (needy.status, &needy.park) {
+        (Status::Running, _) if engine.driver(&needy) == Some(Presence::Gone) => {
+            Some(format!("{resume}{place}"))
         }
         (Status::Prepared, _) => Some(format!("relight serve{place}")),
         (Status::Parked, Some(Park::Question { choices, .. })) => {
             let answer = choices.first().map_or("ANSWER", String::as_str);
-            Some(format!("relight runs answer {id} {answer}{place}"))
+            Some(format!("relight runs answer {asks} {answer}{place}"))
         }
         (Status::Parked, Some(Park::Undecided { .. })) => {
-            Some(format!("relight runs answer {id} done{place}"))
+            Some(format!("relight runs answer {asks} done{place}"))
         }
         (Status::Parked, Some(Park::Mistake { .. })) => {
-            Some(format!("relight runs resume {id} --with-current-text{place}"))
+            let mended = mended(engine, &needy);
+            Some(format!("relight runs resume {} {mended}{place}", whole(&asks)))
         }
-        (Status::Parked, Some(park)) if !park.is_waiting() => {
-            Some(format!("relight runs resume {id}{place}"))
-        }
+        // The child is over: nothing has to be waited for, until a service looks or for ever where there is none.
+        (Status::Parked, Some(Park::Child { .. })) => Some(format!("{resume}{place}")),
+        (Status::Parked, Some(park)) if !park.is_waiting() => Some(format!("{resume}{place}")),
         _ => None,
+    })
+}
+
+/// Returns the run that needs a person: this one, or the child for which it waits. A run whose child is over
+/// goes on itself.
+///
+/// # Errors
+/// `Storage`.
+pub(super) async fn in_need(engine: &Engine, run: &Summary) -> relight_engine::Result<Summary> {
+    let mut needy = run.clone();
+    while let Some(Park::Child { run: child }) = &needy.park {
+        let Some(child) = engine.journal().run(child).await?.filter(|child| !child.status.is_over()) else {
+            break;
+        };
+        needy = child;
+    }
+    Ok(needy)
+}
+
+/// Returns the id of the run that a branch is part of: its text is that of all of its branches.
+pub(super) fn whole(id: &str) -> &str {
+    id.split_once('.').map_or(id, |(whole, _)| whole)
+}
+
+/// Returns the option that brings the mended text: that of the library, or the file that a person names.
+fn mended(engine: &Engine, run: &Summary) -> String {
+    match engine.library().source(&run.runbook) {
+        Ok(_) => "--with-current-text".to_owned(),
+        Err(_) => format!("--with-current-text={}.rhai", run.runbook),
     }
 }
 
@@ -41,22 +84,23 @@ pub(super) fn state(engine: &Engine, run: &Summary) -> &'static str {
 }
 
 /// Says what can be done about a run that is parked on a mistake in its runbook.
-pub(super) fn tell_mistake(run: &str, stops: Option<String>, place: &str) {
+pub(super) fn tell_mistake(engine: &Engine, run: &Summary, id: &str, stops: Option<String>, place: &str) {
     let stops = stops.map(|stops| format!("; it is stopped {stops} and runs what it deferred then"));
     terminal::say(format!(
-        "run {run} is parked on a mistake in its runbook; nothing is lost{}. One of:",
+        "run {id} is parked on a mistake in its runbook; nothing is lost{}. One of:",
         stops.unwrap_or_default()
     ));
-    // A branch does not run without its run, which goes on once the branch is over.
-    let second = match run.split_once('.') {
-        Some((whole, _)) => (format!("resume {whole}"), "then go on with its run"),
-        None => (format!("rerun {run}"), "begin anew with the same parameters"),
+    let (whole, text) = (whole(id), mended(engine, run));
+    let means = match run.id.is_branch() {
+        true => "go on with all branches once the text is mended",
+        false => "go on once the text is mended",
     };
-    for (command, means) in [
-        (format!("resume {run} --with-current-text"), "go on once the text is mended"),
-        second,
-        (format!("stop {run}"), "end it; what it deferred runs"),
-    ] {
+    let (mend, again, stop) = (
+        (format!("resume {whole} {text}"), means),
+        (format!("rerun {whole}"), "begin anew with the same parameters"),
+        (format!("stop {whole}"), "end it; what it deferred runs"),
+    );
+    for (command, means) in [mend, again, stop] {
         terminal::say(format!("  relight runs {command}{place}    # {means}"));
     }
 }

@@ -145,7 +145,8 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
         }
         Driven::Parked(park, until) => {
             // What a child run waits for is what this one waits for.
-            let (run, park) = &in_need(engine, run, park).await?;
+            let needy = advice::in_need(engine, &engine.find(run.as_str()).await?).await?;
+            let (run, park) = (&needy.id, needy.park.as_ref().unwrap_or(&park));
             let id = &engine.shortest(run).await?;
             if let Some(error) = engine.trouble(run).await? {
                 terminal::complain(&error);
@@ -176,13 +177,13 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
                     }
                 }
                 Park::Mistake { mend_by, .. } => {
-                    advice::tell_mistake(id, mend_by.map(|by| relative(now, by)), &place);
+                    advice::tell_mistake(engine, &needy, id, mend_by.map(|by| relative(now, by)), &place);
                 }
                 _ => {
                     let is_ours = matches!(park, Park::Interrupted | Park::HandedBack);
                     let nothing_lost = if is_ours { "; nothing is lost" } else { "" };
                     terminal::say(format!("run {id} is parked{until}{nothing_lost}. Go on with:"));
-                    terminal::say(format!("  relight runs resume {id}{place}"));
+                    terminal::say(format!("  relight runs resume {}{place}", advice::whole(id)));
                 }
             }
             Exit::Parked
@@ -195,19 +196,6 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
     };
     tell_what_is_open(session, run).await?;
     Ok(exit)
-}
-
-/// Returns the run that needs a person: the one that is parked, or the child for which it waits.
-async fn in_need(engine: &Engine, run: &RunId, park: Park) -> Result<(RunId, Park)> {
-    let (mut run, mut park) = (run.clone(), park);
-    while let Park::Child { run: child } = &park {
-        let summary = engine.find(child.as_str()).await?;
-        match summary.park {
-            Some(next) => (run, park) = (summary.id, next),
-            None => break,
-        }
-    }
-    Ok((run, park))
 }
 
 /// Prints the files that a run wrote, then the script's last value. A file that the value names is not

@@ -1,6 +1,6 @@
 //! How the calls of a runbook read: in the order of the text, those of the runbooks it starts below.
 
-use relight_engine::{Changes, Nested, PlannedCall, Shown};
+use relight_engine::{Changes, Nested, PlannedCall};
 
 use crate::format::Table;
 
@@ -25,7 +25,7 @@ pub(super) fn changes(calls: &[PlannedCall]) -> String {
 /// `above` is the number of the call that starts the runbook, with a full stop behind it.
 fn rows(table: &mut Table, runbook: &str, calls: &[PlannedCall], above: &str, explained: bool) {
     let indent = "  ".repeat(above.matches('.').count());
-    let shown = calls.iter().filter(|call| matches!(call.shown, Shown::Step | Shown::Question));
+    let shown = calls.iter().filter(|call| call.shown.has_line());
     for (call, number) in shown.zip(1..) {
         let number = format!("{above}{number}.");
         let perhaps = if call.conditional { "perhaps " } else { "" };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use relight_engine::event::{Event, Place, StepEnd};
 use relight_engine::journal::{Journal, RunFilter};
-use relight_engine::{Engine, PlannedCall, Result, RunId, Shown};
+use relight_engine::{Engine, PlannedCall, Result, RunId};
 
 use crate::format::between;
 
@@ -47,7 +47,7 @@ pub(super) struct Outline(Vec<(String, usize, String)>);
 
 impl Outline {
     fn of(calls: &[PlannedCall]) -> Self {
-        let shown = calls.iter().filter(|call| matches!(call.shown, Shown::Step | Shown::Question));
+        let shown = calls.iter().filter(|call| call.shown.has_line());
         Outline(shown.map(|call| (call.source.clone(), call.line, call.operation.clone())).collect())
     }
 

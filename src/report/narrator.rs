@@ -85,7 +85,7 @@ impl Narrator {
             let PastStep { operation, since, state, .. } = past;
             // What a step holds open may speak long after the step is over.
             self.outputs.name((run.clone(), number), operation);
-            let is_told = matches!(self.shown(operation), Shown::Step | Shown::Question);
+            let is_told = self.shown(operation).has_line();
             if !matches!(state, StepState::Finished(_)) && is_told {
                 told.push(self.step_began((run.clone(), number), operation, *since, None));
             }

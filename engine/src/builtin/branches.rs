@@ -8,7 +8,7 @@ use crate::code::ErrorCode;
 use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::event::Function;
-use crate::operation::{Effect, Example, Operation, Outcome, Redo};
+use crate::operation::{Effect, Example, Operation, Outcome, Redo, Shown};
 
 /// The most branches of one step: each is a run of its own.
 const MOST: usize = 1000;
@@ -74,6 +74,7 @@ impl Operation for All {
     const SUMMARY: &'static str =
         "Does the same for many items, several at once, and gives the results in order.";
     const EFFECTS: &'static [Effect] = &[];
+    const SHOWN: Shown = Shown::Branches;
     // A branch's id is derived from this step: a second attempt finds the first one's branches.
     const REDO: Redo = Redo::Resend;
     const CODES: &'static [ErrorCode] = &[ErrorCode::FAILED];

@@ -31,6 +31,11 @@ impl RunId {
         self.0.contains('.')
     }
 
+    /// Returns the run that a branch is part of in the end; itself for what is no branch.
+    pub fn whole(&self) -> Self {
+        RunId(self.0.split('.').next().unwrap_or_default().to_owned())
+    }
+
     /// Returns how many branches stand one in the other here; 0 for a run of its own.
     pub fn nesting(&self) -> usize {
         self.0.matches('.').count() / 2

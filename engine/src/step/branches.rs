@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(15 * 60);
 
 /// Returns whether a step waits for its branches.
-pub(super) fn is_branching(past: &PastStep) -> bool {
+pub(crate) fn is_branching(past: &PastStep) -> bool {
     matches!(&past.state, StepState::Accepted { continuation, .. } if continuation.get(BRANCHES).is_some())
 }
 

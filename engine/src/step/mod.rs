@@ -17,7 +17,7 @@ mod output;
 mod secrets;
 mod todo;
 
-pub(crate) use branches::is_elsewhere;
+pub(crate) use branches::{is_branching, is_elsewhere};
 pub(crate) use closing::handed_over;
 
 use std::borrow::Cow;

@@ -37,6 +37,6 @@ impl Answer {
             terminal::say(format!("Answered. `relight serve{}` goes on with run {id}", home.same_place()));
             return Ok(Exit::Done);
         }
-        resume::go_on(home, run.as_str(), Answers::default()).await
+        resume::go_on(home, &run, Answers::default()).await
     }
 }

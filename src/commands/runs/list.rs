@@ -66,7 +66,7 @@ impl List {
         // What is to be done about a run stands below it: a terminal may be narrow.
         for ((line, run), id) in lines.zip(&runs).zip(&ids) {
             writeln!(out, "{line}")?;
-            for below in why(&engine, run).into_iter().chain(next(&engine, run, id, &place)) {
+            for below in why(&engine, run).into_iter().chain(next(&engine, run, id, &place).await?) {
                 writeln!(out, "  {below}")?;
             }
         }

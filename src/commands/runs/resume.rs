@@ -52,7 +52,7 @@ impl Resume {
             engine.mend(&run, text, &platform::user()).await?;
         }
         let run = meant(&home.offline_engine()?, self.run.as_deref(), &home).await?;
-        go_on(home, run.as_str(), answers).await
+        go_on(home, &run, answers).await
     }
 }
 
@@ -62,7 +62,8 @@ const MANY: usize = 50;
 /// Returns the run that is named, else the only one that is open.
 async fn meant(engine: &Engine, named: Option<&str>, home: &Home) -> relight_engine::Result<RunId> {
     if let Some(named) = named {
-        return Ok(find(engine, named).await?.id);
+        // A branch has its text from its run.
+        return Ok(find(engine, named).await?.id.whole());
     }
     let mut open = engine.journal().runs(&RunFilter { open: true, limit: 0 }).await?;
     if open.len() <= MANY {
@@ -96,14 +97,10 @@ fn read(path: &Path) -> Result<String> {
     Ok(read.map_err(|e| Error::invalid(format!("failed to read {}", path.display())).because(e))?)
 }
 
-/// Carries a run on in the foreground.
-pub(super) async fn go_on(home: Home, run: &str, answers: Answers) -> Result {
-    // Before anything is reached: whether there is such a run, and whether it can go on.
-    let run = {
-        let engine = home.offline_engine()?;
-        let found = engine.find(run).await?;
-        engine.resumable(&found.id).await?.id
-    };
+/// Carries a run on in the foreground; for a branch the whole of it.
+pub(super) async fn go_on(home: Home, run: &RunId, answers: Answers) -> Result {
+    // Before anything is reached: whether it can go on.
+    let run = home.offline_engine()?.resumable(&run.whole()).await?.id;
     let audience = if answers.program { Audience::Program } else { Audience::Person };
     let session = home.connect(audience).await?;
     let ended = foreground::carry(&session, &run, answers).await;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use relight_engine::event::{Cause, Event, StepEnd, fingerprint};
 use relight_engine::journal::{Status, Summary};
 use relight_engine::replay::History;
-use relight_engine::{Engine, ErrorKind, Notice, RunId};
+use relight_engine::{Engine, ErrorKind, Notice, RunId, Shown};
 
 use super::files;
 use crate::args::Global;
@@ -95,9 +95,8 @@ impl Show {
         }
         drop(out);
         complain(&engine, &summary.id).await?;
-        if let Some(command) =
-            advice::next(&engine, &summary, &engine.shortest(&summary.id).await?, &home.same_place())
-        {
+        let id = engine.shortest(&summary.id).await?;
+        if let Some(command) = advice::next(&engine, &summary, &id, &home.same_place()).await? {
             terminal::say(format!("\nGo on with: {command}"));
         }
         Ok(Exit::Done)
@@ -108,7 +107,10 @@ impl Show {
 async fn branches(engine: &Engine, run: &Summary, history: &History) -> Result<Vec<String>> {
     let mut table = Table::headed(&["BRANCH", "STATE", "STEPS"]);
     let (mut any, mut done) = (false, 0_usize);
-    for (step, _) in (1..).zip(&history.steps).filter(|(_, past)| past.operation == "all") {
+    let operations = engine.operations();
+    let has_branches =
+        |name: &str| operations.iter().any(|it| it.name == name && it.shown == Shown::Branches);
+    for (step, _) in (1..).zip(&history.steps).filter(|(_, past)| has_branches(&past.operation)) {
         for branch in engine.branches(&run.id, step).await? {
             if branch.status == Status::Succeeded {
                 done += 1;

@@ -62,7 +62,7 @@ impl Watch {
                 let parked =
                     || format!("is parked: {}", summary.park.as_ref().map(report::why).unwrap_or_default());
                 terminal::say(format!("run {id} {}", end.as_ref().map_or_else(parked, report::outcome)));
-                if let Some(command) = next(&engine, &summary, &id, &home.same_place()) {
+                if let Some(command) = next(&engine, &summary, &id, &home.same_place()).await? {
                     terminal::say(format!("Go on with: {command}"));
                 }
                 return Ok(match (end, summary.status) {
