@@ -162,8 +162,7 @@ async fn bare(journal: &SqliteJournal, steps: u32) -> Times {
         let records = journal_of.journal().records(&other, 0).await.unwrap();
         let Event::Prepared(prepared) = records[0].event().unwrap() else { panic!("the first record") };
         let sources = journal_of.journal().sources(&other).await.unwrap();
-        let new =
-            relight_engine::journal::NewRun { id: other.clone(), prepared: *prepared, sources, wake: None };
+        let new = relight_engine::journal::NewRun::new(other.clone(), *prepared, sources);
         journal.prepare(new, now).await.unwrap();
         other
     };

@@ -121,13 +121,7 @@ fn parse(path: &Path, text: &str) -> Result<Config> {
         let error = Error::invalid(format!("the configuration {} is not right", path.display()));
         let offset = e.span().map_or(0, |span| span.start).min(text.len().saturating_sub(1));
         let len = e.span().map_or(1, |span| span.len()).clamp(1, (text.len() - offset).max(1));
-        error.snippet(Snippet {
-            name: NAME.to_owned(),
-            text: text.into(),
-            offset,
-            len,
-            label: e.message().to_owned(),
-        })
+        error.snippet(Snippet::new(NAME, text, offset, len).label(e.message()))
     })
 }
 

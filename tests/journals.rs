@@ -99,7 +99,7 @@ impl Journal for Shelf {
             records.push(Record::follow(GENESIS, seq, at, event)?);
             added.push(event.clone());
         }
-        Ok(Appended { records, signalled: false })
+        Ok(Appended::new(records, false))
     }
 
     async fn records(&self, _: &RunId, after: u64) -> Result<Vec<Record>> {

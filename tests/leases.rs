@@ -53,7 +53,7 @@ async fn the_lease_ends_when_the_schedule_is_due() {
     world.keep_until(lease.deadline + SignedDuration::from_mins(20)).await;
     assert_eq!((world.leases().await, world.open_ports()), (vec![], vec![]));
     assert_eq!((removes(&world.lab.ledger()), closings(&world).await), (1, 1));
-    let runs = world.journal.runs(&RunFilter { open: true, limit: 0 }).await.expect("runs");
+    let runs = world.journal.runs(&RunFilter::open()).await.expect("runs");
     assert_eq!(runs, [], "the scheduled run is over, too");
 }
 
@@ -90,7 +90,7 @@ async fn a_scheduled_disable_that_meets_hours_of_outage_closes_once_they_are_ove
         world.keep_until(back + SignedDuration::from_mins(15 + 10)).await;
         assert_eq!((world.leases().await, world.open_ports()), (vec![], vec![]), "{fault}");
         assert_eq!(closings(&world).await, 1, "{fault}");
-        let runs = world.journal.runs(&RunFilter { open: true, limit: 0 }).await.expect("runs");
+        let runs = world.journal.runs(&RunFilter::open()).await.expect("runs");
         assert_eq!(runs, [], "{fault}: whoever asked for the closing is over, too");
     }
 }
@@ -153,7 +153,7 @@ async fn whoever_asks_at_once_the_port_is_closed_by_one_request() {
         let sent = removes(&world.lab.ledger());
         assert_eq!(sent, 1, "round {round}: {left:?} {right:?} {by_one:?} {by_two:?}");
         assert_eq!((world.leases().await, world.open_ports()), (vec![], vec![]), "round {round}");
-        let open = world.journal.runs(&RunFilter { open: true, limit: 0 }).await.expect("runs");
+        let open = world.journal.runs(&RunFilter::open()).await.expect("runs");
         assert_eq!(open, [], "round {round}");
     }
 }

@@ -35,6 +35,7 @@ pub(crate) const THREADS: usize = 256;
 
 /// One event as observers see it: durable ones with their number, progress without.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Notice {
     /// The run.
     pub run: RunId,
@@ -44,6 +45,13 @@ pub struct Notice {
     pub at: Timestamp,
     /// What happened.
     pub event: Event,
+}
+
+impl Notice {
+    /// Makes a notice, such as one of an event that is read again.
+    pub fn new(run: RunId, seq: Option<u64>, at: Timestamp, event: Event) -> Self {
+        Notice { run, seq, at, event }
+    }
 }
 
 /// Sees every event as it happens: the terminal, a log, a drill.

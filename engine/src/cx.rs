@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::attached::Handle;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Lease, Progress, RunId, Stream, digest};
+use crate::event::{Call, Lease, Progress, RunId, Schedule, Stream, digest};
 use crate::file::RunFile;
 use crate::handles::Handles;
 use crate::journal::{Journal, LeaseFilter};
@@ -132,6 +132,23 @@ impl Cx {
     /// Returns the id of the lease that this step opens.
     pub fn lease_id(&self) -> String {
         lease::id_of(&self.run, self.step)
+    }
+
+    /// Returns the lease of what this step opens now, with what closes it at `deadline` at the latest. It goes
+    /// with the outcome, as [`Effected::LeaseOpened`](crate::event::Effected).
+    pub fn lease(&self, deadline: Timestamp, close: Call) -> Lease {
+        Lease::new(self.lease_id(), &self.run, self.now(), deadline, close)
+    }
+
+    /// Returns this step's schedule of a runbook, whose runs may touch the files that this run may. Its id
+    /// follows from the step, so that making it twice makes one. It goes with the outcome, as
+    /// [`Effected::Scheduled`](crate::event::Effected).
+    pub fn schedule(&self, runbook: impl Into<String>, due: Timestamp) -> Schedule {
+        let workdir: PathBuf = self.workdir.components().collect();
+        let mut schedule = Schedule::new(self.key(12), runbook, due);
+        schedule.run = Some(self.run.clone());
+        schedule.workdir = workdir.to_string_lossy().into_owned();
+        schedule
     }
 
     /// Returns the lease that this step's run is there to close, when it is. The operation does the work

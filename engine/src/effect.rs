@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 /// What an operation does to the world. A step whose effects its runbook does not name is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Effect {
     /// Reads from Azure.
     AzureRead,

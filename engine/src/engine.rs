@@ -25,6 +25,7 @@ use crate::script::{Bundle, Finding, PlannedCall};
 
 /// What a run would do, as far as it is known before it runs.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Plan {
     /// The runbook.
     pub runbook: Runbook,

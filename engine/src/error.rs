@@ -65,6 +65,7 @@ impl ErrorKind {
 
 /// What a remote service said about a failure, kept as data so that scripts can decide on it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ServiceError {
     /// The service's own code, such as `AuthorizationFailed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,6 +86,7 @@ pub struct ServiceError {
 
 /// A piece of source text with the part that an error is about.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Snippet {
     /// The name shown above the text: a path, or "command line".
     pub name: String,
@@ -114,6 +116,11 @@ impl Snippet {
         let offset = (start + before.len() - back).min(text.len().saturating_sub(1));
         let len = (back + ahead).min(text.len() - offset);
         Snippet { name: name.into(), text: text.clone(), offset, len, label: String::new() }
+    }
+
+    /// Returns a snippet that underlines `len` bytes of `text` from `offset` on.
+    pub fn new(name: impl Into<String>, text: impl Into<Arc<str>>, offset: usize, len: usize) -> Self {
+        Snippet { name: name.into(), text: text.into(), offset, len, label: String::new() }
     }
 
     /// Sets what is said beside the underline.
@@ -336,6 +343,7 @@ impl StdError for Error {
 
 /// An [`Error`] as the journal keeps it and as scripts catch it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Failure {
     /// What the error means for the run.
     pub kind: ErrorKind,

@@ -14,6 +14,7 @@ use crate::unrecorded::Unrecorded;
 /// A file that a step may touch: below the run's folder, or where whoever started the run pointed.
 ///
 /// Below the folder no link leads out of it, whoever puts one there and whenever.
+#[non_exhaustive]
 pub struct RunFile {
     folder: Dir,
     /// Inside the folder.
@@ -123,6 +124,7 @@ impl RunFile {
 
 /// What stands where a file is meant to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Found {
     /// A file.
     File,

@@ -54,6 +54,7 @@ pub(crate) enum Closing {
 
 /// An open lease, and how its closing stands.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct OpenLease {
     /// The lease.
     pub lease: Lease,
@@ -65,6 +66,7 @@ pub struct OpenLease {
 
 /// How far the closing of a lease came.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ClosingState {
     /// The run that closes it.
     pub run: RunId,

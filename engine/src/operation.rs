@@ -38,6 +38,7 @@ pub enum Redo {
 
 /// What beginning or resuming an operation led to.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Outcome<T> {
     /// It is done.
     Done(Done<T>),
@@ -82,6 +83,7 @@ pub struct Done<T> {
 
 /// An operation under way: enough to go on waiting after a restart.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Pending {
     /// The operation's own state, handed back to [`Operation::resume`].
     pub continuation: Value,
@@ -173,6 +175,7 @@ impl<T> Outcome<T> {
 /// What an operation that handed a closing over ([`Outcome::Close`]) is resumed with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct HandedBack {
     /// The operation's own state.
     pub then: Value,
@@ -194,6 +197,7 @@ pub enum Probe<T> {
 
 /// A line of documentation that is also a test: a script, the world it runs on, and its value.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Example {
     /// What the script shows, as a sentence.
     pub title: &'static str,
@@ -329,6 +333,7 @@ impl Shown {
 
 /// What is known about an operation without running it: the source of docs, checks and completions.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Declaration {
     /// The name in scripts.
     pub name: &'static str,
@@ -356,6 +361,7 @@ pub struct Declaration {
 
 /// One argument or one field of a value.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Field {
     /// The name.
     pub name: String,

@@ -14,6 +14,7 @@ use crate::event::{Event, Park, Place, Prepared, Record, RunEnd, Signal, Source,
 
 /// A run's past.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct History {
     /// What is fixed about the run.
     pub prepared: Prepared,
@@ -41,6 +42,7 @@ pub struct History {
 
 /// A stop that took effect.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Stop {
     /// The step at which the script unwinds.
     pub step: u32,
@@ -52,6 +54,7 @@ pub struct Stop {
 
 /// One step as recorded.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PastStep {
     /// The operation.
     pub operation: String,

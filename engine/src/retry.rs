@@ -10,6 +10,7 @@ use crate::value::Span;
 
 /// Exponential delays with full jitter, a cap, and two ends: attempts and overall time.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct RetryPolicy {
     /// The most attempts, the first included; at least 1.
     pub attempts: u32,
@@ -50,6 +51,7 @@ impl Default for RetryPolicy {
 /// What a script may change of the policy for one call: `#{ retry: #{ attempts: 5, within: "10m" } }`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct RetryOptions {
     /// The most attempts, the first included.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -21,6 +21,7 @@ use crate::value::Span;
 
 /// A script with its title, parameters and permissions.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Runbook {
     /// The name inside the library, with `/` between folders and without the ending.
     pub name: String,
@@ -52,6 +53,7 @@ const LONGEST_MENDING: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// One parameter of a runbook.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Param {
     /// The name.
     pub name: String,
@@ -75,6 +77,7 @@ pub struct Param {
 
 /// What kind of value a parameter takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ParamKind {
     /// Any text.
     String,

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
-use relight_engine::event::{Call, Effected, Event, Lease, Park, RunEnd, Signal};
+use relight_engine::event::{Call, Effected, Event, Park, RunEnd, Signal};
 use relight_engine::journal::{
     Around, Claim, ClaimRequest, Journal, MemoryJournal, OwnerId, RunFilter, SqliteJournal, Status,
 };
@@ -126,16 +126,10 @@ impl Operation for Open {
     const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
     const REDO: Redo = Redo::Resend;
     async fn begin(&self, cx: &Cx, args: &Named) -> Result<Outcome<()>> {
-        let lease = Lease {
-            id: cx.lease_id(),
-            run: cx.run().clone(),
-            subject: args.name.clone(),
-            door: args.name.clone(),
-            title: format!("the door {}", args.name),
-            opened: cx.now(),
-            deadline: cx.after(Duration::from_secs(3600)),
-            close: Call { operation: "door::close".into(), args: json!({ "name": args.name }) },
-        };
+        let close = Call::new("door::close", json!({ "name": args.name }));
+        let lease =
+            cx.lease(cx.after(Duration::from_secs(3600)), close).titled(format!("the door {}", args.name));
+        let lease = lease.subject(&args.name).door(&args.name);
         Ok(Outcome::pending(&json!("intent"), Duration::ZERO)?.with(Effected::LeaseOpened(lease)))
     }
     async fn resume(&self, cx: &Cx, args: &Named, _: &Value) -> Result<Outcome<()>> {
@@ -612,7 +606,8 @@ async fn a_text_that_no_longer_compiles_parks_its_run() {
     engine.run(&run).await.unwrap();
     engine.answer(&run, "yes", "ada").await.unwrap();
     // A version with narrower limits cannot read the text any more.
-    let limits = relight_engine::Limits { expression_depth: 1, ..Default::default() };
+    let mut limits = relight_engine::Limits::default();
+    limits.expression_depth = 1;
     let newer = bench.builder().limits(limits).owner(OwnerId::fresh(), Arc::new(|_| true)).build().unwrap();
     keep(&newer).await;
     assert!(matches!(bench.park(&run).await, Some(Park::Halted { .. })), "{:?}", bench.park(&run).await);

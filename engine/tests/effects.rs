@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use relight_engine::clock::SteppedClock;
-use relight_engine::event::{Effected, Event, Park, RunEnd, Schedule};
+use relight_engine::event::{Effected, Event, Park, RunEnd};
 use relight_engine::journal::{Journal, MemoryJournal};
 use relight_engine::keeper::Keeper;
 use relight_engine::{
@@ -75,7 +75,8 @@ impl Operation for Fail {
     const REDO: Redo = Redo::Resend;
     async fn begin(&self, _: &Cx, _: &Nothing) -> Result<Outcome<Value>> {
         let details = vec![self.0.0.lock().unwrap().resource.clone()];
-        let service = relight_engine::ServiceError { details, ..Default::default() };
+        let mut service = relight_engine::ServiceError::default();
+        service.details = details;
         Err(Error::rejected("refused").service(service))
     }
 }
@@ -126,16 +127,8 @@ impl Operation for Later {
     const EFFECTS: &'static [Effect] = &[];
     const REDO: Redo = Redo::Resend;
     async fn begin(&self, cx: &Cx, args: &Appoint) -> Result<Outcome<()>> {
-        let schedule = Schedule {
-            id: cx.key(12),
-            runbook: args.runbook.clone(),
-            params: args.params.clone(),
-            due: cx.after(Duration::from_secs(3600)),
-            repeats: None,
-            run: Some(cx.run().clone()),
-            workdir: ".".into(),
-            granted: None,
-        };
+        let due = cx.after(Duration::from_secs(3600));
+        let schedule = cx.schedule(&args.runbook, due).params(args.params.clone());
         Ok(Outcome::done(()).with(Effected::Scheduled(schedule)))
     }
 }

@@ -259,7 +259,7 @@ async fn what_is_only_replayed_opens_nothing() {
     let Event::Prepared(prepared) = events.remove(0) else { panic!("{events:?}") };
     let sources = bench.journal.sources(&run).await.unwrap();
     let now = "2026-11-20T22:00:00Z".parse().unwrap();
-    let new = NewRun { id: run.clone(), prepared: *prepared, sources, wake: None };
+    let new = NewRun::new(run.clone(), *prepared, sources);
     journal.prepare(new, now).await.unwrap();
     let dead = OwnerId::fresh();
     journal.heartbeat(&dead, now).await.unwrap();

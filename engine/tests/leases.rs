@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use relight_engine::clock::{Clock, SteppedClock};
-use relight_engine::event::{Call, Cause, Effected, Event, Lease, Park, Record, RunEnd};
+use relight_engine::event::{Call, Cause, Effected, Event, Park, Record, RunEnd};
 use relight_engine::journal::{
     Appended, Around, Journal, MemoryJournal, OwnerId, RunFilter, Status, Summary, Sync, Tenure,
 };
@@ -128,16 +128,9 @@ impl Operation for Open {
     const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
     const REDO: Redo = Redo::Resend;
     async fn begin(&self, cx: &Cx, args: &Named) -> Result<Outcome<()>> {
-        let lease = Lease {
-            id: cx.lease_id(),
-            run: cx.run().clone(),
-            subject: args.name.clone(),
-            door: args.name.clone(),
-            title: format!("the door {}", args.name),
-            opened: cx.now(),
-            deadline: cx.after(HOUR),
-            close: Call { operation: "door::close".into(), args: json!({ "name": args.name }) },
-        };
+        let close = Call::new("door::close", json!({ "name": args.name }));
+        let lease = cx.lease(cx.after(HOUR), close).titled(format!("the door {}", args.name));
+        let lease = lease.subject(&args.name).door(&args.name);
         Ok(Outcome::pending(&json!("intent"), Duration::ZERO)?.with(Effected::LeaseOpened(lease)))
     }
     async fn resume(&self, cx: &Cx, args: &Named, _: &Value) -> Result<Outcome<()>> {
@@ -368,16 +361,7 @@ async fn a_schedule_and_a_deadline_in_the_same_second_close_once() {
     for round in 0..10 {
         let bench = Bench::new().await;
         let due = bench.clock.now() + SignedDuration::from_secs(1);
-        let schedule = relight_engine::event::Schedule {
-            id: "s".into(),
-            runbook: "close".into(),
-            params: json!({}),
-            due,
-            repeats: None,
-            run: None,
-            workdir: ".".into(),
-            granted: None,
-        };
+        let schedule = relight_engine::event::Schedule::new("s", "close", due);
         bench.journal.schedule(&schedule).await.unwrap();
         bench.clock.set(due);
         // Two services at once, half of the time.
@@ -390,11 +374,11 @@ async fn a_schedule_and_a_deadline_in_the_same_second_close_once() {
         }
         bench.keep(&mut keeper, HOUR, MINUTE).await;
         assert_eq!((bench.doors.closed(), bench.closings().await.len()), (1, 1), "round {round}");
-        let runs = bench.journal.runs(&RunFilter { open: true, limit: 0 }).await.unwrap();
+        let runs = bench.journal.runs(&RunFilter::open()).await.unwrap();
         bench.clock.advance(MINUTE);
         keeper.look().await.unwrap();
         keeper.settle().await;
-        let open = bench.journal.runs(&RunFilter { open: true, limit: 0 }).await.unwrap();
+        let open = bench.journal.runs(&RunFilter::open()).await.unwrap();
         assert!(open.is_empty(), "round {round}: {runs:?}");
     }
 }

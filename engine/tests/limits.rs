@@ -57,7 +57,8 @@ fn child() {
                 "{front}export const BIG = \"x\"; fn grow(a, big) {{ loop {{ a.push(big + a.len()); }} }}"
             ),
         );
-        let limits = Limits { operations: 400_000_000, ..Limits::default() };
+        let mut limits = Limits::default();
+        limits.operations = 400_000_000;
         let engine = Engine::builder().library(library).limits(limits).memory_meter(held).build().unwrap();
         let run = match engine.prepare(&RunRequest::new("a")).await {
             Ok(run) => run,

@@ -260,11 +260,8 @@ async fn a_file_is_recorded_with_its_hash() {
         Bench::new(r#"box::write("a.txt", "one"); box::write("b.txt", "two"); box::write("a.txt", "three")"#);
     let (run, driven) = bench.run().await;
     assert!(matches!(driven, Driven::Ended(RunEnd::Succeeded { .. })), "{driven:?}");
-    let file = |path: &str, text: &str| WrittenFile {
-        path: path.into(),
-        sha256: content_hash(text.as_bytes()),
-        bytes: text.len() as u64,
-    };
+    let file =
+        |path: &str, text: &str| WrittenFile::new(path, content_hash(text.as_bytes()), text.len() as u64);
     let expected = vec![(1, file("a.txt", "one")), (2, file("b.txt", "two")), (3, file("a.txt", "three"))];
     assert_eq!(bench.history(&run).await.files, expected);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
-use relight_engine::event::{Effected, Event, Lease, Park, RunEnd};
+use relight_engine::event::{Call, Effected, Event, Park, RunEnd};
 use relight_engine::journal::{Journal, MemoryJournal, OwnerId, Status};
 use relight_engine::keeper::Keeper;
 use relight_engine::{
@@ -137,19 +137,10 @@ impl Operation for Open {
     const EFFECTS: &'static [Effect] = &[Effect::AzureWrite];
     const REDO: Redo = Redo::Resend;
     async fn begin(&self, cx: &Cx, args: &Named) -> Result<Outcome<()>> {
-        let lease = Lease {
-            id: cx.lease_id(),
-            run: cx.run().clone(),
-            subject: args.name.clone(),
-            door: args.name.clone(),
-            title: format!("the door {}", args.name),
-            opened: cx.now(),
-            deadline: cx.after(Duration::from_secs(3600)),
-            close: relight_engine::event::Call {
-                operation: "door::close".into(),
-                args: json!({ "name": args.name }),
-            },
-        };
+        let close = Call::new("door::close", json!({ "name": args.name }));
+        let lease =
+            cx.lease(cx.after(Duration::from_secs(3600)), close).titled(format!("the door {}", args.name));
+        let lease = lease.subject(&args.name).door(&args.name);
         Ok(Outcome::pending(&json!("intent"), Duration::ZERO)?.with(Effected::LeaseOpened(lease)))
     }
     async fn resume(&self, _: &Cx, args: &Named, _: &Value) -> Result<Outcome<()>> {

@@ -198,7 +198,7 @@ fn as_json(open: &OpenLease, is_served: bool) -> Value {
 
 fn tell_forgotten(out: &mut impl Write, engine: &Engine, forgotten: &[ForgottenLease]) -> io::Result<()> {
     let now = engine.clock().now();
-    for ForgottenLease { lease, by, because, at } in forgotten {
+    for ForgottenLease { lease, by, because, at, .. } in forgotten {
         writeln!(out, "{}: {}, forgotten by {by} {}: {because}", lease.id, lease.title, when(now, *at))?;
     }
     Ok(())

@@ -13,7 +13,7 @@ pub(super) fn lines(runbook: &str, calls: &[PlannedCall], explained: bool) -> Ve
 
 /// Says how many calls change something, as far as that is known.
 pub(super) fn changes(calls: &[PlannedCall]) -> String {
-    let Changes { calls, or_more } = Changes::of(calls);
+    let Changes { calls, or_more, .. } = Changes::of(calls);
     let change = if calls == 1 { "call changes" } else { "calls change" };
     match (calls, or_more) {
         (_, false) => format!("{calls} {change} something"),

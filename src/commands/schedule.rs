@@ -139,16 +139,9 @@ impl Add {
         let params: Map<String, Value> =
             self.params.into_iter().map(|given| (given.name, Value::String(given.value))).collect();
         let id = format!("s{}", &digest(&[&request.runbook, &now.to_string(), request.id.as_str()])[..11]);
-        let schedule = event::Schedule {
-            id: id.clone(),
-            runbook: request.runbook,
-            params: Value::Object(params),
-            due,
-            repeats: repeat.map(|repeat| repeat.to_string()),
-            run: None,
-            workdir: request.workdir.to_string_lossy().into_owned(),
-            granted: None,
-        };
+        let mut schedule = event::Schedule::new(&id, request.runbook, due).params(Value::Object(params));
+        schedule.repeats = repeat.map(|repeat| repeat.to_string());
+        schedule.workdir = request.workdir.to_string_lossy().into_owned();
         engine.journal().schedule(&schedule).await?;
         writeln!(terminal::out(), "{id}")?;
         terminal::say(format!(

@@ -23,7 +23,7 @@ pub(super) async fn find(engine: &Engine, named: &str) -> relight_engine::Result
     if named != "@last" {
         return engine.find(named).await;
     }
-    let newest = engine.journal().runs(&RunFilter { open: false, limit: 1 }).await?;
+    let newest = engine.journal().runs(&RunFilter::all().at_most(1)).await?;
     newest.into_iter().next().ok_or_else(|| Error::invalid("nothing has run yet, so there is no last run"))
 }
 

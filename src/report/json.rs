@@ -50,7 +50,7 @@ mod tests {
     use relight_engine::event::{Park, Progress};
 
     fn notice(seq: Option<u64>, event: Event) -> Notice {
-        Notice { run: RunId::from("r1"), seq, at: Timestamp::UNIX_EPOCH, event }
+        Notice::new(RunId::from("r1"), seq, Timestamp::UNIX_EPOCH, event)
     }
 
     #[test]
@@ -73,7 +73,7 @@ mod tests {
             line(&notice(Some(7), parked)),
             r#"{"run":"r1","seq":7,"time":"1970-01-01T00:00:00Z","event":"parked","why":"interrupted"}"#
         );
-        let progress = Progress { message: "opening".into(), percent: Some(40.0) };
+        let progress = Progress::new("opening", Some(40.0));
         assert_eq!(
             line(&notice(None, Event::Progress { step: 2, progress })),
             r#"{"run":"r1","seq":null,"time":"1970-01-01T00:00:00Z","event":"progress","step":2,"message":"opening","percent":40.0}"#

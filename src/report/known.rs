@@ -30,7 +30,7 @@ pub(super) struct Known {
 
 /// Returns the runs that are under way with their runbooks: a run that goes on may have children among them.
 pub(super) async fn under_way(engine: &Engine) -> Vec<(RunId, String)> {
-    let open = engine.journal().runs(&RunFilter { open: true, limit: OPEN }).await.unwrap_or_default();
+    let open = engine.journal().runs(&RunFilter::open().at_most(OPEN)).await.unwrap_or_default();
     open.into_iter().map(|run| (run.id, run.runbook)).collect()
 }
 
@@ -68,7 +68,7 @@ impl Outline {
 async fn usual(journal: &dyn Journal) -> Result<HashMap<String, Duration>> {
     let mut took: HashMap<String, Vec<Duration>> = HashMap::new();
     let mut left = RECORDS;
-    for run in journal.runs(&RunFilter { open: false, limit: RUNS }).await? {
+    for run in journal.runs(&RunFilter::all().at_most(RUNS)).await? {
         let Some(rest) = left.checked_sub(run.seq) else { continue };
         left = rest;
         let mut begun: HashMap<u32, (String, Timestamp)> = HashMap::new();

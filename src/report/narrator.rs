@@ -149,13 +149,8 @@ impl Narrator {
                 told
             }
             Event::Parked { .. } | Event::Finished { .. } => self.outputs.end_run(&notice.run),
-            Event::Claimed { .. }
-            | Event::StepAccepted { .. }
-            | Event::StepExtended { .. }
-            | Event::Signalled { .. }
-            | Event::Mended { .. }
-            | Event::OutputKept { .. }
-            | Event::FileWritten { .. } => Vec::new(),
+            // What the engine keeps its own books by.
+            _ => Vec::new(),
         }
     }
 
@@ -256,6 +251,7 @@ impl Narrator {
                 tracing::info!(run, until = until.map(second), "parked: {why}");
             }
             Event::Finished { end, .. } => tracing::info!(run, "{}", outcome(end)),
+            _ => tracing::debug!(run, "an event that has no words yet"),
         }
     }
 
@@ -313,7 +309,7 @@ mod tests {
     const PLAIN: Look = Look { is_terminal: false, colour: false, unicode: false };
 
     fn notice(second: i64, event: Event) -> Notice {
-        Notice { run: "r".into(), seq: None, at: Timestamp::from_second(second).unwrap(), event }
+        Notice::new("r".into(), None, Timestamp::from_second(second).unwrap(), event)
     }
 
     fn started(step: u32, operation: &str, args: Value) -> Event {
@@ -336,7 +332,7 @@ mod tests {
         let mut narrator = Narrator::new(PLAIN);
         let mut told = narrator.tell(&notice(0, started(1, "vmconnect::enable", json!({}))));
         for _ in 0..2 {
-            let progress = Progress { message: "opening".into(), percent: Some(40.4) };
+            let progress = Progress::new("opening", Some(40.4));
             told.extend(narrator.tell(&notice(5, Event::Progress { step: 1, progress })));
         }
         told.extend(narrator.tell(&notice(238, finished(1, Value::Null))));

@@ -23,6 +23,7 @@ pub(crate) fn why(park: &Park) -> String {
         Park::HandedBack => "the process that drove it ended".to_owned(),
         Park::Terminal { operation } => format!("`{operation}` needs a terminal"),
         Park::Child { run } => format!("it waits for run {run}"),
+        _ => "it was put away".to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 pub(crate) use std::time::Duration;
 
 pub(crate) use jiff::Timestamp;
-pub(crate) use relight_engine::event::{Call, Effected, Lease, Schedule};
+pub(crate) use relight_engine::event::{Call, Effected, Lease};
 pub(crate) use relight_engine::{
     Cx, Effect, Error, ErrorCode, ErrorKind, Example, HandedBack, Operation, Outcome, Probe, Redo, Result,
     Span,

@@ -274,7 +274,7 @@ impl Story {
     }
 
     async fn open_runs(&self) -> Vec<Summary> {
-        self.memory.runs(&RunFilter { open: true, limit: 0 }).await.expect("runs")
+        self.memory.runs(&RunFilter::open()).await.expect("runs")
     }
 
     async fn is_something_running(&self) -> bool {

@@ -257,7 +257,7 @@ impl World {
     }
 
     pub(crate) async fn next_due(&self) -> Option<Timestamp> {
-        let runs = self.journal.runs(&RunFilter { open: true, limit: 0 }).await.expect("runs");
+        let runs = self.journal.runs(&RunFilter::open()).await.expect("runs");
         let leases = self.leases().await;
         let schedules = self.journal.schedules().await.expect("schedules");
         let wakes = runs.into_iter().filter_map(|run| run.wake);

@@ -9,6 +9,7 @@ use crate::effect::Effects;
 
 /// A call of an operation, as data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Call {
     /// The operation's name.
     pub operation: String,
@@ -16,8 +17,16 @@ pub struct Call {
     pub args: Value,
 }
 
+impl Call {
+    /// Makes a call.
+    pub fn new(operation: impl Into<String>, args: Value) -> Self {
+        Call { operation: operation.into(), args }
+    }
+}
+
 /// A duty to close something that was opened, with a deadline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Lease {
     /// The lease's name, derived from the run and the step that opened it.
     pub id: String,
@@ -38,8 +47,45 @@ pub struct Lease {
     pub close: Call,
 }
 
+impl Lease {
+    /// Makes the lease of something that is open until `deadline` at the latest. It shares its door with no other.
+    /// [`Cx::lease`](crate::Cx::lease) makes that of a step.
+    pub fn new(
+        id: impl Into<String>,
+        run: &RunId,
+        opened: Timestamp,
+        deadline: Timestamp,
+        close: Call,
+    ) -> Self {
+        let (id, title) = (id.into(), close.operation.clone());
+        Lease { run: run.clone(), subject: id.clone(), door: id.clone(), id, title, opened, deadline, close }
+    }
+
+    /// Says in one line for a person what is open.
+    #[must_use]
+    pub fn titled(mut self, title: impl Into<String>) -> Self {
+        self.title = title.into();
+        self
+    }
+
+    /// Says for whom it is open.
+    #[must_use]
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = subject.into();
+        self
+    }
+
+    /// Says what it may share with other leases.
+    #[must_use]
+    pub fn door(mut self, door: impl Into<String>) -> Self {
+        self.door = door.into();
+        self
+    }
+}
+
 /// A lease that a person took off the list, although nobody saw what it left open closed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ForgottenLease {
     /// Its last terms.
     pub lease: Lease,
@@ -53,6 +99,7 @@ pub struct ForgottenLease {
 
 /// A run that is due at a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Schedule {
     /// The schedule's name, derived from what made it.
     pub id: String,
@@ -73,6 +120,30 @@ pub struct Schedule {
     /// What the run that made it may do: its runs may do no more. The engine sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<Effects>,
+}
+
+impl Schedule {
+    /// Makes a schedule of a runbook without parameters that fires once, in the current folder.
+    /// [`Cx::schedule`](crate::Cx::schedule) makes that of a step.
+    pub fn new(id: impl Into<String>, runbook: impl Into<String>, due: Timestamp) -> Self {
+        Schedule {
+            id: id.into(),
+            runbook: runbook.into(),
+            params: Value::Object(serde_json::Map::new()),
+            due,
+            repeats: None,
+            run: None,
+            workdir: ".".to_owned(),
+            granted: None,
+        }
+    }
+
+    /// Sets its parameters.
+    #[must_use]
+    pub fn params(mut self, params: Value) -> Self {
+        self.params = params;
+        self
+    }
 }
 
 /// What else becomes true together with an event, in the same transaction.

@@ -16,6 +16,7 @@ pub enum Stream {
 
 /// A piece of output that the journal keeps, as text under its fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct KeptOutput {
     /// On which stream it was said.
     pub stream: Stream,
@@ -30,6 +31,7 @@ pub struct KeptOutput {
 
 /// A file that an operation wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct WrittenFile {
     /// Where: in the run's folder, unless it begins at the root.
     pub path: String,
@@ -37,6 +39,13 @@ pub struct WrittenFile {
     pub sha256: String,
     /// Its length then.
     pub bytes: u64,
+}
+
+impl WrittenFile {
+    /// Makes the record of a file.
+    pub fn new(path: impl Into<String>, sha256: impl Into<String>, bytes: u64) -> Self {
+        WrittenFile { path: path.into(), sha256: sha256.into(), bytes }
+    }
 }
 
 fn is_zero(number: &u64) -> bool {

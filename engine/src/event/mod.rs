@@ -38,6 +38,7 @@ pub const FORMAT: u32 = 1;
 /// One thing that happened to a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Event {
     /// The run exists; always the first event.
     Prepared(Box<Prepared>),

@@ -10,6 +10,7 @@ use crate::error::Failure;
 /// Why a run is put away.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Park {
     /// It waits for a time or for an operation that is under way.
     Waiting,
@@ -108,6 +109,7 @@ impl Park {
 /// A word from outside the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "signal", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Signal {
     /// The answer to the question or the undecided step on which the run is parked.
     Answer {

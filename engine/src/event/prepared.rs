@@ -19,6 +19,7 @@ pub struct Source {
 
 /// A source text as the journal's chain names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Pin {
     /// The name inside the library.
     pub name: String,
@@ -28,6 +29,7 @@ pub struct Pin {
 
 /// Where the runbook library stood when the run was prepared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Provenance {
     /// The git commit of the library, when it is a checkout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,6 +42,7 @@ pub struct Provenance {
 /// Why a run exists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Cause {
     /// Somebody asked for it.
     Person,
@@ -75,6 +78,7 @@ pub enum Cause {
 /// A function of a script as it is written down: which one it is, with copies of what it captures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Function {
     /// The text in which it stands; nothing for the runbook itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,6 +92,7 @@ pub struct Function {
 
 /// What a branch evaluates instead of the whole runbook.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Entry {
     /// The function that is called.
     pub function: Function,
@@ -97,6 +102,7 @@ pub struct Entry {
 
 /// Everything that is fixed about a run before it starts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Prepared {
     /// The version of the event format.
     pub format: u32,

@@ -13,6 +13,7 @@ pub const GENESIS: &str = "00000000000000000000000000000000000000000000000000000
 
 /// One numbered, hash-chained event of a run, exactly as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Record {
     /// The number, from 1 without a gap.
     pub seq: u64,

@@ -19,12 +19,20 @@ pub struct Place {
 
 /// A message about work under way, with a percentage when the service gives one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Progress {
     /// What the service last said.
     pub message: String,
     /// How much is done, 0 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<f64>,
+}
+
+impl Progress {
+    /// Makes a message about work under way.
+    pub fn new(message: impl Into<String>, percent: Option<f64>) -> Self {
+        Progress { message: message.into(), percent }
+    }
 }
 
 /// What a step came to.

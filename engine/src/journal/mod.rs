@@ -181,6 +181,7 @@ impl Status {
 
 /// One line about a run, derived from its events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Summary {
     /// The run.
     pub id: RunId,
@@ -282,6 +283,7 @@ impl Summary {
 
 /// A run that does not exist yet.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct NewRun {
     /// Its id. A run that exists already under it is left as it is.
     pub id: RunId,
@@ -294,8 +296,16 @@ pub struct NewRun {
     pub wake: Option<Timestamp>,
 }
 
+impl NewRun {
+    /// Makes a run of its parts, due at once.
+    pub fn new(id: RunId, prepared: Prepared, sources: Vec<Source>) -> Self {
+        NewRun { id, prepared, sources, wake: None }
+    }
+}
+
 /// Which runs to list.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct RunFilter {
     /// Only runs that are not over.
     pub open: bool,
@@ -303,8 +313,27 @@ pub struct RunFilter {
     pub limit: usize,
 }
 
+impl RunFilter {
+    /// Lists every run.
+    pub fn all() -> Self {
+        RunFilter::default()
+    }
+
+    /// Lists the runs that are not over.
+    pub fn open() -> Self {
+        RunFilter { open: true, ..RunFilter::default() }
+    }
+
+    /// Lists the newest of them, so many at most; all when zero.
+    #[must_use]
+    pub fn at_most(self, limit: usize) -> Self {
+        RunFilter { limit, ..self }
+    }
+}
+
 /// Which open leases to list.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LeaseFilter {
     /// Those whose deadline has come by a time.
     Due(Timestamp),
@@ -540,11 +569,19 @@ pub trait Journal: Send + std::marker::Sync + 'static {
 
 /// What an append did.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Appended {
     /// The records of the events, in order.
     pub records: Vec<Record>,
     /// Whether a word from outside waits for the run.
     pub signalled: bool,
+}
+
+impl Appended {
+    /// Makes what a journal answers to an append.
+    pub fn new(records: Vec<Record>, signalled: bool) -> Self {
+        Appended { records, signalled }
+    }
 }
 
 /// Returns the error of a write under a void tenure.

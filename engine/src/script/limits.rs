@@ -13,6 +13,7 @@ use crate::error::Error;
 
 /// What a script may use up in one evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Bytes of memory, everything together. Exact when the program has a [`MemoryMeter`]; else only the
     /// variables in sight count, from time to time.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relight_engine::SecretRef;
-use relight_engine::event::{Call, Effected, Lease, Schedule};
+use relight_engine::event::{Call, Effected};
 use relight_engine::{Cx, Effect, EngineBuilder, Error, ErrorKind, Operation, Outcome, Probe, Redo, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -172,16 +172,11 @@ impl Operation for Open {
     const REDO: Redo = Redo::Resend;
 
     async fn begin(&self, cx: &Cx, args: &Opened) -> Result<Outcome<String>> {
-        let lease = Lease {
-            id: cx.lease_id(),
-            run: cx.run().clone(),
-            subject: args.name.clone(),
-            door: args.name.clone(),
-            title: format!("the door {}", args.name),
-            opened: cx.now(),
-            deadline: cx.after(Duration::from_secs(60 * args.minutes)),
-            close: Call { operation: "door::close".into(), args: json!({ "name": args.name }) },
-        };
+        let close = Call::new("door::close", json!({ "name": args.name }));
+        let lease = cx
+            .lease(cx.after(Duration::from_secs(60 * args.minutes)), close)
+            .titled(format!("the door {}", args.name));
+        let lease = lease.subject(&args.name).door(&args.name);
         Ok(Outcome::pending(&json!("intent"), Duration::ZERO)?.with(Effected::LeaseOpened(lease)))
     }
 
@@ -244,16 +239,7 @@ impl Operation for Later {
         if self.0.dead.load(std::sync::atomic::Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Unsent, "the process is dead"));
         }
-        let schedule = Schedule {
-            id: cx.key(12),
-            runbook: args.runbook.clone(),
-            params: json!({}),
-            due: cx.after(Duration::from_secs(60 * args.minutes)),
-            repeats: None,
-            run: Some(cx.run().clone()),
-            workdir: ".".into(),
-            granted: None,
-        };
+        let schedule = cx.schedule(&args.runbook, cx.after(Duration::from_secs(60 * args.minutes)));
         Ok(Outcome::done(cx.key(12)).with(Effected::Scheduled(schedule)))
     }
 }

@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn a_file_is_compared_with_what_was_written() {
         let folder = tempfile::tempdir().unwrap();
-        let file = WrittenFile { path: "a.rdp".into(), sha256: content_hash(b"one"), bytes: 3 };
+        let file = WrittenFile::new("a.rdp", content_hash(b"one"), 3);
         let look = || now(folder.path(), &file);
         assert_eq!(look(), "gone");
         for (text, seen) in [("one", "unchanged"), ("two", "changed"), ("three", "changed")] {

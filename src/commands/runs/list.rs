@@ -32,7 +32,10 @@ impl List {
     pub(super) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
         let engine = home.offline_engine()?;
-        let runs = engine.journal().runs(&RunFilter { open: self.open, limit: self.limit }).await?;
+        let runs = engine
+            .journal()
+            .runs(&if self.open { RunFilter::open() } else { RunFilter::all() }.at_most(self.limit))
+            .await?;
         let mut out = terminal::out();
         if self.json {
             for run in &runs {

@@ -65,7 +65,7 @@ async fn meant(engine: &Engine, named: Option<&str>, home: &Home) -> relight_eng
         // A branch has its text from its run.
         return Ok(find(engine, named).await?.id.whole());
     }
-    let mut open = engine.journal().runs(&RunFilter { open: true, limit: 0 }).await?;
+    let mut open = engine.journal().runs(&RunFilter::open()).await?;
     if open.len() <= MANY {
         // Who goes on with a parent goes on with its child.
         let all: Vec<RunId> = open.iter().map(|run| run.id.clone()).collect();

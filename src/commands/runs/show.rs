@@ -40,12 +40,7 @@ impl Show {
         let records = engine.journal().records(&summary.id, 0).await?;
         let mut events = Vec::with_capacity(records.len());
         for record in &records {
-            events.push(Notice {
-                run: summary.id.clone(),
-                seq: Some(record.seq),
-                at: record.at,
-                event: record.event()?,
-            });
+            events.push(Notice::new(summary.id.clone(), Some(record.seq), record.at, record.event()?));
         }
         let mut out = terminal::out();
         if self.json {
@@ -158,12 +153,13 @@ fn brief_hash(hash: &str) -> &str {
 
 fn cause(cause: &Cause) -> String {
     match cause {
-        Cause::Person => String::new(),
         Cause::Schedule { id, .. } => format!(", by schedule {id}"),
         Cause::Lease { id } => format!(", to close lease {id}"),
         Cause::Run { id, step, branch: None } => format!(", by step {step} of run {id}"),
         Cause::Run { id, step, branch: Some(n) } => format!(", branch {} of step {step} of run {id}", n + 1),
         Cause::Rerun { of } => format!(", after run {of}"),
+        // A person's run needs no explanation.
+        _ => String::new(),
     }
 }
 

@@ -50,9 +50,9 @@ impl Watch {
                     // Nobody hears here what is said, but reads it a moment later.
                     let text = engine.journal().kept(&output.sha256).await?;
                     let event = Event::Output { step: *step, stream: output.stream, text };
-                    reporter.notice(&Notice { run: run.clone(), seq: None, at: record.at, event });
+                    reporter.notice(&Notice::new(run.clone(), None, record.at, event));
                 }
-                reporter.notice(&Notice { run: run.clone(), seq: Some(record.seq), at: record.at, event });
+                reporter.notice(&Notice::new(run.clone(), Some(record.seq), record.at, event));
             }
             let summary = engine.find(run.as_str()).await?;
             let needs_a_person = summary.park.as_ref().is_some_and(|park| !park.is_waiting());

@@ -100,13 +100,13 @@ pub fn refused(method: Method, url: &Url, response: &Response) -> Error {
 
 /// Adds what Azure said to an error: for scripts as data, for people the innermost errors as its cause.
 pub fn told(error: Error, arm: &ArmError, status: Option<u16>, request_id: Option<&str>) -> Error {
-    let error = error.service(ServiceError {
-        code: arm.code.clone(),
-        status,
-        target: arm.target.clone(),
-        details: arm.details.iter().chain(&arm.extra).cloned().collect(),
-        request_id: request_id.map(str::to_owned),
-    });
+    let mut service = ServiceError::default();
+    service.code.clone_from(&arm.code);
+    service.status = status;
+    service.target.clone_from(&arm.target);
+    service.details = arm.details.iter().chain(&arm.extra).cloned().collect();
+    service.request_id = request_id.map(str::to_owned);
+    let error = error.service(service);
     let error = match InnerErrors::of(arm) {
         Some(inner) => error.because(inner),
         None => error,
@@ -232,11 +232,10 @@ pub fn garbled(method: Method, url: &Url, response: &Response) -> Error {
     let body = response.text().map_or_else(|| response.json().to_string(), str::to_owned);
     let message =
         format!("{method} {} got an answer that is not the resource: {}", shown(url), shortened(&body, 120));
-    Error::new(ErrorKind::Transient, message).service(ServiceError {
-        status: Some(response.status),
-        request_id: response.request_id().map(str::to_owned),
-        ..ServiceError::default()
-    })
+    let mut service = ServiceError::default();
+    service.status = Some(response.status);
+    service.request_id = response.request_id().map(str::to_owned);
+    Error::new(ErrorKind::Transient, message).service(service)
 }
 
 struct Verdict {

@@ -103,7 +103,7 @@ fn check_replaceable(path: &RunFile) -> Result<()> {
             .ok()
             .and_then(|bytes| RdpFile::parse(&bytes))
             .is_some_and(|file| file.is_ours()),
-        Ok(Some(Found::Other)) => false,
+        Ok(Some(_)) => false,
         // Writing says what is wrong with the folder.
         Err(_) => true,
     };

@@ -29,18 +29,7 @@ fn appoint(cx: &Cx, due: Timestamp, runbook: &str, params: &Value) -> Result<Out
     if runbook.trim().is_empty() {
         return Err(Error::invalid("the name of the runbook is missing"));
     }
-    // Its runs may touch the files that this run may.
-    let workdir: std::path::PathBuf = cx.workdir().components().collect();
-    let schedule = Schedule {
-        id: cx.key(12),
-        runbook: runbook.to_owned(),
-        params: params.clone(),
-        due,
-        repeats: None,
-        run: Some(cx.run().clone()),
-        workdir: workdir.to_string_lossy().into_owned(),
-        granted: None,
-    };
+    let schedule = cx.schedule(runbook, due).params(params.clone());
     let (id, runbook) = (schedule.id.clone(), schedule.runbook.clone());
     let value = Scheduled { id, runbook, due: format!("{due:.0}") };
     Ok(Outcome::done(value).with(Effected::Scheduled(schedule)))

@@ -304,7 +304,8 @@ impl Enable {
         // From now on the promise counts: the time for opening is left out of it.
         let taken = opening.lease(cx, args);
         opening.closes_at = opening.closes_at.min(cx.after(args.open_for()));
-        let lease = Lease { deadline: opening.closes_at, ..taken };
+        let mut lease = taken;
+        lease.deadline = opening.closes_at;
         Ok(Outcome::done(Console {
             name: opening.vm.name().to_owned(),
             vm: opening.vm,
@@ -362,19 +363,16 @@ impl Opening {
 
     /// The duty to close what this step opens. Opened again after a move, it replaces itself.
     fn lease(&self, cx: &Cx, args: &Args) -> Lease {
-        Lease {
-            id: cx.lease_id(),
-            run: cx.run().clone(),
-            subject: self.vm.key(),
-            door: endpoint(&self.cluster, &self.node),
-            title: format!("VM Connect to {} on {}", self.vm.name(), self.node),
-            opened: self.closes_at.saturating_sub(args.lasting()).unwrap_or(Timestamp::MIN),
-            deadline: self.closes_at,
-            close: Call {
-                operation: "vmconnect::disable".into(),
-                args: json!({ "vm": self.vm, "cluster": self.cluster, "node": self.node }),
-            },
-        }
+        let close = Call::new(
+            "vmconnect::disable",
+            json!({ "vm": self.vm, "cluster": self.cluster, "node": self.node }),
+        );
+        let mut lease = cx.lease(self.closes_at, close);
+        lease.opened = self.closes_at.saturating_sub(args.lasting()).unwrap_or(Timestamp::MIN);
+        lease
+            .titled(format!("VM Connect to {} on {}", self.vm.name(), self.node))
+            .subject(self.vm.key())
+            .door(endpoint(&self.cluster, &self.node))
     }
 
     /// Adds the next steps that only this operation knows.

@@ -18,6 +18,7 @@ const MOST: usize = 1000;
 
 /// A call as it stands in the script.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct PlannedCall {
     /// The operation.
     pub operation: String,
@@ -66,6 +67,7 @@ pub enum Nested {
 
 /// How many calls change something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Changes {
     /// How many are known to, where they happen.
     pub calls: usize,
