@@ -15,6 +15,7 @@ thread_local! {
 }
 
 /// Returns whether the calling thread is a script's own, which may block: nothing else waits for it.
+#[cfg(feature = "sqlite")]
 pub(crate) fn may_block() -> bool {
     AWAITED.with_borrow(Option::is_some)
 }

@@ -1,5 +1,6 @@
 //! The engine: what an embedder builds once and shares.
 
+#[cfg(feature = "sqlite")]
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +14,7 @@ use crate::core::{Answers, Core, HEARTBEAT};
 use crate::drive::Halt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Park, RunEnd, RunId, Signal, Source};
-use crate::journal::{Journal, Presence, SqliteJournal, Status, Summary};
+use crate::journal::{Journal, Presence, Status, Summary};
 use crate::library::Library;
 use crate::operation::Declaration;
 use crate::prepare::RunRequest;
@@ -51,8 +52,9 @@ impl Engine {
     ///
     /// # Errors
     /// `Storage` when the file cannot be opened or is no journal of this version.
+    #[cfg(feature = "sqlite")]
     pub fn open(path: impl AsRef<Path>) -> Result<EngineBuilder> {
-        Ok(EngineBuilder::new().journal(Arc::new(SqliteJournal::open(path.as_ref())?)))
+        Ok(EngineBuilder::new().journal(Arc::new(crate::journal::SqliteJournal::open(path.as_ref())?)))
     }
 
     /// Returns the library.

@@ -27,7 +27,7 @@ mod engine;
 mod error;
 pub mod event;
 mod file;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(all(feature = "sqlite", any(test, feature = "fuzzing")))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod handles;

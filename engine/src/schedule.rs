@@ -1,15 +1,14 @@
 //! When a schedule fires next: a pure function of the schedule and now.
 
-use std::str::FromStr;
-
-use croner::Cron;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
+#[cfg(feature = "cron")]
+use {croner::Cron, jiff::tz::TimeZone, std::str::FromStr};
 
 use crate::error::{Error, Result};
 use crate::event::Schedule;
 
 /// How a schedule repeats: a cron expression in a time zone.
+#[cfg(feature = "cron")]
 #[derive(Clone, Debug)]
 pub struct Repeat {
     cron: Cron,
@@ -17,6 +16,7 @@ pub struct Repeat {
     text: String,
 }
 
+#[cfg(feature = "cron")]
 impl Repeat {
     /// Reads `minute hour day month weekday`, followed by an IANA time zone after `in`:
     /// `30 6 * * MON-FRI in Europe/Berlin`. The zone is UTC when it is left out.
@@ -45,6 +45,7 @@ impl Repeat {
     }
 }
 
+#[cfg(feature = "cron")]
 impl std::fmt::Display for Repeat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)
@@ -57,11 +58,18 @@ impl std::fmt::Display for Repeat {
 pub(crate) fn next_after(schedule: &Schedule, now: Timestamp) -> Result<Option<Timestamp>> {
     match &schedule.repeats {
         None => Ok(None),
+        #[cfg(feature = "cron")]
         Some(repeats) => Ok(Repeat::parse(repeats)?.next_after(now.max(schedule.due))),
+        #[cfg(not(feature = "cron"))]
+        Some(repeats) => {
+            let _ = now;
+            Err(Error::invalid(format!("schedule `{}` repeats (`{repeats}`)", schedule.id))
+                .hint("build the program with the engine's feature `cron`"))
+        }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cron"))]
 mod tests {
     use super::*;
     use serde_json::json;

@@ -35,6 +35,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// Reads the lower-case hexadecimal of 32 bytes. By a table: each record is read and written so, and nobody can
 /// foretell the next digit of a hash.
+#[cfg(feature = "sqlite")]
 pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
     const NONE: u8 = 0xff;
     const VALUES: [u8; 256] = {

@@ -18,6 +18,7 @@ mod tests;
 
 pub use duty::{Call, Effected, ForgottenLease, Lease, Schedule};
 pub use end::RunEnd;
+#[cfg(feature = "sqlite")]
 pub(crate) use hash::unhex;
 pub use hash::{content_hash, digest, fingerprint, hex};
 use jiff::Timestamp;

@@ -7,13 +7,14 @@
 //! Everything derived is written in the same transaction as the event that caused it, by the one
 //! function [`Summary::apply`] and the [`Effected`](crate::event::Effected) that the event carries.
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sqlite"))]
 mod agreement;
 mod around;
 #[cfg(test)]
 mod contract;
 mod derive;
 mod memory;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 
 use async_trait::async_trait;
@@ -22,8 +23,9 @@ use serde::{Deserialize, Serialize};
 
 pub use around::Around;
 pub use memory::MemoryJournal;
+#[cfg(feature = "sqlite")]
 pub use sqlite::SqliteJournal;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(all(feature = "sqlite", any(test, feature = "fuzzing")))]
 pub(crate) use sqlite::records_of;
 
 use crate::error::{Error, ErrorKind, Result};

@@ -17,6 +17,7 @@ macro_rules! promises {
         mod memory {
             $(#[tokio::test] async fn $name() { super::$name(&super::MemoryJournal::new()).await; })*
         }
+        #[cfg(feature = "sqlite")]
         mod sqlite {
             $(#[tokio::test] async fn $name() {
                 let folder = tempfile::tempdir().unwrap();
