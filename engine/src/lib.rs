@@ -50,6 +50,8 @@ mod runbook;
 pub mod schedule;
 mod script;
 mod step;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod unrecorded;
 mod value;
 mod versions;

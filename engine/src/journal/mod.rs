@@ -10,8 +10,8 @@
 #[cfg(all(test, feature = "sqlite"))]
 mod agreement;
 mod around;
-#[cfg(test)]
-mod contract;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod contract;
 mod derive;
 mod memory;
 #[cfg(feature = "sqlite")]

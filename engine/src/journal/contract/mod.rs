@@ -1,23 +1,37 @@
 //! What every journal promises, checked against each of them.
+#![allow(clippy::unwrap_used, reason = "a promise that is not kept panics")]
 
+mod killed;
 pub(super) mod sample;
 
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde_json::json;
 
+pub use self::killed::{killed, prove_killed, write_until_killed};
 use self::sample::*;
-use super::{Appended, Claim, Journal, LeaseFilter, MemoryJournal, NewRun, RunFilter, Status, Sync, Tenure};
+use super::{Appended, Claim, Journal, LeaseFilter, NewRun, RunFilter, Status, Sync, Tenure};
 use crate::error::ErrorKind;
 use crate::event::{
     self, Effected, Event, GENESIS, Lease, Park, Progress, RunId, Signal, StepEnd, fingerprint,
 };
 
-/// Makes each function a test of each journal.
+/// One promise: panics when a journal does not keep it. The journal is empty.
+pub type Promise = for<'a> fn(&'a dyn Journal) -> BoxFuture<'a, ()>;
+
+/// Lists the promises, and makes each a test of each journal of this crate.
 macro_rules! promises {
     ($($name:ident)*) => {
+        /// What every journal promises, by name.
+        pub const PROMISES: &[(&str, Promise)] = &[$((stringify!($name), |journal| $name(journal).boxed())),*];
+
+        #[cfg(test)]
         mod memory {
-            $(#[tokio::test] async fn $name() { super::$name(&super::MemoryJournal::new()).await; })*
+            $(#[tokio::test] async fn $name() { super::$name(&crate::journal::MemoryJournal::new()).await; })*
         }
-        #[cfg(feature = "sqlite")]
+        #[cfg(all(test, feature = "sqlite"))]
         mod sqlite {
             $(#[tokio::test] async fn $name() {
                 let folder = tempfile::tempdir().unwrap();
@@ -29,6 +43,21 @@ macro_rules! promises {
             })*
         }
     };
+}
+
+/// Checks every promise, each against a journal that `fresh` makes.
+///
+/// # Panics
+/// When a promise is not kept; names all that are not.
+pub async fn prove<J: Journal>(fresh: impl AsyncFn() -> J) {
+    let mut broken = Vec::new();
+    for (name, promise) in PROMISES {
+        let journal = fresh().await;
+        if let Err(panic) = AssertUnwindSafe(promise(&journal)).catch_unwind().await {
+            broken.push(format!("{name}: {}", crate::run::panic_message(panic.as_ref())));
+        }
+    }
+    assert!(broken.is_empty(), "{} promises are not kept:\n{}", broken.len(), broken.join("\n"));
 }
 
 promises! {

@@ -1,4 +1,5 @@
 //! What the tests of journals are made of: small runs, events and times.
+#![cfg_attr(not(test), allow(dead_code, reason = "some are for the tests of our own journals"))]
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
