@@ -991,6 +991,24 @@ fn a_mistake_of_several_branches_is_mended_once_for_all() {
 }
 
 #[test]
+fn a_run_whose_child_is_over_says_how_it_goes_on() {
+    let world = Sealed::new();
+    world.runbook("kid", "/*---\ntitle = \"Kid\"\n---*/\nconfirm(\"go on?\")\n");
+    world.runbook("parent", "/*---\ntitle = \"Parent\"\n---*/\nrun(\"kid\", #{})\n");
+    world.in_lab(["run", "parent"]).run().ends_with(3);
+    let runs = world.relight(["runs", "list", "--json", "--lab"]).run().json();
+    let id = |of: &str| {
+        let run = runs.iter().find(|run| run["runbook"] == of);
+        run.expect("the run")["id"].as_str().expect("an id").to_owned()
+    };
+    let shown = || world.relight(["runs", "show", &id("parent"), "--lab"]).run().to_string();
+    assert!(shown().contains("Go on with: relight runs answer [id"), "{}", shown());
+    world.in_lab(["runs", "answer", &id("kid"), "yes"]).run().ends_with(0);
+    assert!(shown().contains("Go on with: relight runs resume [id"), "{}", shown());
+    world.in_lab(["runs", "resume", &id("parent")]).run().ends_with(0);
+}
+
+#[test]
 fn a_run_is_abandoned_with_a_reason() {
     let world = Sealed::new();
     world.runbook("ask", ASKS);

@@ -356,13 +356,15 @@ impl Engine {
         }
     }
 
-    /// Returns the error for which a run is parked, with the script line of its step underlined.
+    /// Returns the error for which a run is parked, with the script line of its step underlined. A run that is
+    /// over has none, whatever it was parked for before it was stopped.
     ///
     /// # Errors
     /// `Storage`.
     pub async fn trouble(&self, run: &RunId) -> Result<Option<Error>> {
         let history = self.history(run).await?;
         let failure = match &history.park {
+            _ if history.end.is_some() => return Ok(None),
             Some(
                 Park::Undecided { failure }
                 | Park::Exhausted { failure }

@@ -476,3 +476,17 @@ async fn a_mistake_of_several_branches_is_mended_once() {
     assert_eq!(driven, Driven::Ended(RunEnd::Succeeded { value: json!(["A", "b", "C"]) }));
     assert!(bench.world.sent().values().all(|sent| *sent == 1), "{:?}", bench.world.sent());
 }
+
+#[tokio::test]
+async fn a_run_that_was_stopped_is_in_no_trouble_any_more() {
+    let bench = Bench::new(r#"defer(|| box::put("after")); box::put("denied")"#);
+    let (run, driven) = bench.run().await;
+    assert!(matches!(driven, Driven::Parked(Park::Denied { .. }, _)), "{driven:?}");
+    let engine = bench.engine();
+    assert!(engine.trouble(&run).await.unwrap().is_some());
+    engine.stop(&run, "ada").await.unwrap();
+    let driven = engine.run(&run).await.unwrap();
+    assert!(matches!(driven, Driven::Ended(RunEnd::Stopped { .. })), "{driven:?}");
+    // It would point at what was deferred.
+    assert_eq!(engine.trouble(&run).await.unwrap().map(|error| error.to_string()), None);
+}

@@ -60,7 +60,10 @@ impl Bars {
         // Added first: a bar of its own would draw itself where the others are.
         let bar = self.all.add(ProgressBar::new_spinner().with_style(self.style(RUN, history.created, None)));
         let title = one_line(&history.prepared.runbook).into_owned();
-        bar.set_prefix(title.clone());
+        bar.set_prefix(match self.known.plan.reached(history) {
+            Some(place) => format!("{title}  {place}"),
+            None => title.clone(),
+        });
         bar.set_message(format!("run {id}"));
         self.run = Some((bar, title));
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use relight_engine::event::{Event, Place, StepEnd};
 use relight_engine::journal::{Journal, RunFilter};
+use relight_engine::replay::History;
 use relight_engine::{Engine, PlannedCall, Result, RunId};
 
 use crate::format::between;
@@ -34,6 +35,18 @@ pub(super) async fn under_way(engine: &Engine) -> Vec<(RunId, String)> {
     open.into_iter().map(|run| (run.id, run.runbook)).collect()
 }
 
+/// Returns the branches with which a run goes on.
+pub(super) async fn branches(engine: &Engine, run: &RunId, history: &History) -> Vec<(RunId, History)> {
+    let mut below = Vec::new();
+    let Some(step) = history.unfinished() else { return below };
+    for branch in engine.branches(run, step).await.unwrap_or_default() {
+        if let (false, Ok(history)) = (branch.status.is_over(), engine.history(&branch.id).await) {
+            below.push((branch.id, history));
+        }
+    }
+    below
+}
+
 impl Known {
     pub(super) async fn about(engine: &Engine, run: &RunId) -> Self {
         let plan = engine.planned(run).await.map(|calls| Outline::of(&calls)).unwrap_or_default();
@@ -53,14 +66,21 @@ impl Outline {
 
     /// Says where a step stands: `3/7` when the plan has its call, else its number.
     pub(super) fn place(&self, operation: &str, at: &Place, step: u32) -> String {
+        self.planned(operation, at).unwrap_or_else(|| format!("step {step}"))
+    }
+
+    /// Says how far a run has come that goes on: where the last of its steps stands that is in the plan.
+    pub(super) fn reached(&self, history: &History) -> Option<String> {
+        history.steps.iter().rev().find_map(|past| self.planned(&past.operation, &past.at))
+    }
+
+    fn planned(&self, operation: &str, at: &Place) -> Option<String> {
         let is_it = |(source, line, name): &(String, usize, String)| {
             let is_there = at.source.as_ref().is_none_or(|of| of == source) && *line == at.line;
             is_there && name == operation
         };
-        match self.0.iter().position(is_it) {
-            Some(before) => format!("{}/{}", before + 1, self.0.len()),
-            None => format!("step {step}"),
-        }
+        let before = self.0.iter().position(is_it)?;
+        Some(format!("{}/{}", before + 1, self.0.len()))
     }
 }
 

@@ -91,18 +91,34 @@ impl Reporter {
 
     /// Says which run is about to go on, which people call `id`, and what it did before.
     pub(crate) async fn begin(&self, engine: &Engine, run: &RunId, id: &str, history: &History) {
+        {
+            let mut inner = self.inner();
+            if inner.audience == Audience::Person {
+                let heading = inner.narrator.heading(id, history);
+                inner.show(heading);
+            }
+        }
+        self.take_up(engine, run, id, history).await;
+    }
+
+    /// Shows what is under way of a run that is about to go on.
+    pub(crate) async fn take_up(&self, engine: &Engine, run: &RunId, id: &str, history: &History) {
         let draws = self.inner().bars.is_some();
         let known = if draws { Known::about(engine, run).await } else { Known::default() };
         let under_way = known::under_way(engine).await;
+        let branches = known::branches(engine, run, history).await;
         let mut inner = self.inner();
         if inner.audience != Audience::Person {
             return;
         }
         inner.narrator.learn(under_way);
-        let told = inner.narrator.begin(run, id, history);
+        let told = inner.narrator.begin(run, history);
         if let Some(bars) = &mut inner.bars {
             bars.begin(engine.clock().clone(), id, history, known);
         }
+        let below =
+            branches.iter().flat_map(|(branch, history)| inner.narrator.begin_branch(branch, history));
+        let told: Vec<Told> = told.into_iter().chain(below.collect::<Vec<_>>()).collect();
         told.into_iter().for_each(|told| inner.show(told));
     }
 

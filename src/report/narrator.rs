@@ -70,9 +70,13 @@ impl Narrator {
     }
 
     /// Takes a run on where its history ends.
-    pub(super) fn begin(&mut self, run: &RunId, id: &str, history: &History) -> Vec<Told> {
+    pub(super) fn begin(&mut self, run: &RunId, history: &History) -> Vec<Told> {
         self.main = Some(run.clone());
-        self.runbooks.insert(run.clone(), history.prepared.runbook.clone());
+        self.begin_branch(run, history)
+    }
+
+    /// Says which run begins or goes on.
+    pub(super) fn heading(&self, id: &str, history: &History) -> Told {
         let done = history.steps.iter().filter(|past| matches!(past.state, StepState::Finished(_))).count();
         let before = match (done, history.steps.len() - done) {
             (0, 0) => String::new(),
@@ -80,14 +84,20 @@ impl Narrator {
             (1, _) => ", goes on after 1 step".to_owned(),
             (many, _) => format!(", goes on after {many} steps"),
         };
-        let mut told = vec![Told::Line(format!("run {id} of {}{before}", history.prepared.runbook))];
+        Told::Line(format!("run {id} of {}{before}", history.prepared.runbook))
+    }
+
+    /// Takes a branch on with its run: its steps that are under way.
+    pub(super) fn begin_branch(&mut self, run: &RunId, history: &History) -> Vec<Told> {
+        self.runbooks.insert(run.clone(), name_of(run, &history.prepared));
+        let mut told = Vec::new();
         for (past, number) in history.steps.iter().zip(1..) {
-            let PastStep { operation, since, state, .. } = past;
+            let PastStep { operation, at, since, state, .. } = past;
             // What a step holds open may speak long after the step is over.
             self.outputs.name((run.clone(), number), operation);
             let is_told = self.shown(operation).has_line();
             if !matches!(state, StepState::Finished(_)) && is_told {
-                told.push(self.step_began((run.clone(), number), operation, *since, None));
+                told.push(self.step_began((run.clone(), number), operation, *since, Some(at.clone())));
             }
         }
         told

@@ -47,6 +47,8 @@ impl Stop {
         }
         // Nobody may be driving it: what it deferred must run somewhere.
         let session = home.connect(Audience::Person).await?;
+        let history = session.engine.history(&run).await?;
+        session.reporter.take_up(&session.engine, &run, &id, &history).await;
         let driven = session.engine.run(&run).await;
         session.close().await;
         Ok(match driven? {
