@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use relight_engine::clock::{Clock, ScaledClock};
 use relight_engine::{Error, Result, Secret};
-use relight_lab::{Descriptor, Fault, Lab, LabConfig, LabError, Scope, WorldName};
+use relight_lab::{Descriptor, Fault, Guest, Lab, LabConfig, LabError, Scope, WorldName};
 use relight_stdlib::azure::{Cloud, Credential};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
@@ -116,6 +116,8 @@ pub(crate) struct Options {
     pub(crate) port: Option<u16>,
     /// Faults that are switched on from the start.
     pub(crate) faults: Vec<Fault>,
+    /// What listens on ports of machines.
+    pub(crate) guests: Vec<Guest>,
     /// Whether it stays until somebody ends it.
     pub(crate) serves: bool,
 }
@@ -123,7 +125,15 @@ pub(crate) struct Options {
 impl Options {
     /// Returns the options of a lab for one run.
     pub(crate) fn new(faults: Vec<Fault>) -> Self {
-        Options { speed: None, seed: 1, world: WorldName::default(), port: None, faults, serves: false }
+        Options {
+            speed: None,
+            seed: 1,
+            world: WorldName::default(),
+            port: None,
+            faults,
+            guests: Vec::new(),
+            serves: false,
+        }
     }
 }
 
@@ -185,6 +195,7 @@ impl OwnLab {
             seed: options.seed,
             dir: Some(folder.join("world")),
             faults: options.faults,
+            guests: options.guests,
             world: options.world,
             port: options.port,
             speed,

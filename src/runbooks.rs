@@ -3,8 +3,10 @@
 use relight_engine::Library;
 
 /// Each with the name under which it is run.
-pub(crate) const SHIPPED: [(&str, &str); 4] = [
+pub(crate) const SHIPPED: [(&str, &str); 6] = [
+    ("disable-arc-ssh", include_str!("../runbooks/disable-arc-ssh.rhai")),
     ("disable-vm-connect", include_str!("../runbooks/disable-vm-connect.rhai")),
+    ("enable-arc-ssh", include_str!("../runbooks/enable-arc-ssh.rhai")),
     ("recover-unbootable-vm", include_str!("../runbooks/recover-unbootable-vm.rhai")),
     ("restart-vm", include_str!("../runbooks/restart-vm.rhai")),
     ("site-report", include_str!("../runbooks/site-report.rhai")),

@@ -197,6 +197,19 @@ impl Home {
         builder.clock(clock).journal(open(&self.state()?)?).build()
     }
 
+    /// Returns Azure, or the lab that another process serves, for a command that keeps no journal.
+    ///
+    /// # Errors
+    /// `Denied` when no credential can be chosen, `Invalid` when the lab cannot be used or nobody serves it.
+    pub(crate) async fn reach(&self) -> Result<Azure> {
+        match (&self.global.lab, self.file()?) {
+            (None, _) => azure::reach(&self.config).await,
+            (Some(Some(_)), Some(file)) => azure::in_lab(&file),
+            (Some(None), Some(file)) if file.serves && self.is_lab_in_use() => azure::in_lab(&file),
+            _ => Err(Error::invalid("nobody serves the lab").hint("start `relight lab` in another terminal")),
+        }
+    }
+
     /// Opens the journal and gets ready to reach Azure or the lab. Nothing is sent yet.
     ///
     /// # Errors

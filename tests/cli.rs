@@ -40,6 +40,7 @@ fn help_names_every_command() {
       leases       See what is open, and close it
       schedule     Run runbooks later, or again and again, while `relight serve` runs
       serve        Keep runs, schedules and leases going
+      proxy        Carry SSH to a machine through Azure Arc, as OpenSSH's ProxyCommand
       lab          Serve a local Azure to practise on
       doctor       Check that everything is in place, and say what to do where it is not
       completions  Print a completion script for a shell
@@ -75,7 +76,9 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     world.runbook("lib/names", "fn greet(name) { note(`hello ${name}`) }");
     assert_snapshot!(world.relight(["list"]).run(), @r"
     broken                 (broken: the front matter is not right in `broken`)
+    disable-arc-ssh        Let SSH in through Azure Arc no more
     disable-vm-connect     Disable VM Connect
+    enable-arc-ssh         Let SSH in through Azure Arc
     recover-unbootable-vm  Recover a VM that does not boot
     restart-vm             Restart a VM
     site-report            Report on a site
@@ -88,7 +91,9 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     ");
     assert_snapshot!(world.relight(["list", "--names"]).run().succeeds(), @r"
     broken
+    disable-arc-ssh
     disable-vm-connect
+    enable-arc-ssh
     recover-unbootable-vm
     restart-vm
     site-report
@@ -151,7 +156,7 @@ fn an_unknown_runbook_has_neighbours() {
 #[test]
 fn what_ships_passes_the_check() {
     let world = Sealed::new();
-    assert_snapshot!(world.relight(["check"]).run(), @"4 runbooks checked, nothing found.");
+    assert_snapshot!(world.relight(["check"]).run(), @"6 runbooks checked, nothing found.");
 }
 
 #[test]
@@ -1286,7 +1291,7 @@ fn doctor_says_what_is_missing_and_what_to_do() {
     ok    state      [dir]/state
     ok    journal    [dir]/state/relight.db
     ok    leases     nothing is open
-    ok    library    4 runbooks, all of them shipped; `relight new NAME` makes your own
+    ok    library    6 runbooks, all of them shipped; `relight new NAME` makes your own
     ok    cloud      AzureCloud at https://management.azure.com/
     fail  sign-in    AZURE_CLIENT_SECRET is set and AZURE_TENANT_ID and AZURE_CLIENT_ID are not
                      -> set AZURE_TENANT_ID and AZURE_CLIENT_ID, or unset AZURE_CLIENT_SECRET to sign in another way

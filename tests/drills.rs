@@ -65,6 +65,12 @@ const RESTART: Drill = Drill { may_ask: true, ..shipped("restart", "restart-vm",
 const RESTART_FORCED: Drill = shipped("restart forced", "restart-vm", &[("vm", "web-01"), ("force", "true")]);
 const START: Drill = shipped("restart stopped", "restart-vm", &[("vm", "file-01")]);
 const REPORT: Drill = shipped("report", "site-report", &[]);
+const LET_IN: Drill = shipped("let SSH in", "enable-arc-ssh", &[("machine", "db-01")]);
+const LET_IN_NO_MORE: Drill = Drill {
+    before: r#"arm::register("Microsoft.HybridConnectivity");
+               arc::endpoint_create("db-01"); arc::service_configure("db-01")"#,
+    ..shipped("let SSH in no more", "disable-arc-ssh", &[("machine", "db-01")])
+};
 
 /// What a run leaves behind, the same in every lab.
 #[derive(Clone, Debug)]
@@ -323,6 +329,12 @@ async fn report_cut_at_every_record() {
     cut_in_every_way(REPORT).await;
 }
 
+#[tokio::test]
+async fn ssh_let_in_cut_at_every_record() {
+    cut_in_every_way(LET_IN).await;
+    cut_in_every_way(LET_IN_NO_MORE).await;
+}
+
 /// Each request that writes, and every n-th one of all, goes wrong in each way, in turn.
 async fn fault_everywhere(drill: Drill, every: usize) {
     let (ideal, _, reads, writes) = ideal(&drill).await;
@@ -405,6 +417,12 @@ async fn restart_forced_faulted_at_every_request() {
 #[tokio::test]
 async fn report_faulted_at_every_request() {
     fault_everywhere(REPORT, 1).await;
+}
+
+#[tokio::test]
+async fn ssh_let_in_faulted_at_every_request() {
+    fault_everywhere(LET_IN, 1).await;
+    fault_everywhere(LET_IN_NO_MORE, 1).await;
 }
 
 /// The comparison finds what it is there for: a request that was sent twice, and a world that is another.
@@ -625,6 +643,12 @@ async fn restart_killed_at_every_point() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn restart_forced_killed_at_every_point() {
     kill_everywhere(RESTART_FORCED).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn ssh_let_in_killed_at_every_point() {
+    kill_everywhere(LET_IN).await;
+    kill_everywhere(LET_IN_NO_MORE).await;
 }
 
 /// The lab and the processes agree on the time, or nothing above means anything.

@@ -123,7 +123,7 @@ async fn positional_arguments_come_first() {
 /// A verb that changes something says so, one that looks does not, and nothing writes without being able to be refused.
 #[tokio::test]
 async fn effects_fit_the_verb() {
-    const CHANGES: [(&str, Effect); 19] = [
+    const CHANGES: [(&str, Effect); 23] = [
         ("local::start", Effect::AzureWrite),
         ("local::stop", Effect::AzureWrite),
         ("local::restart", Effect::AzureWrite),
@@ -132,6 +132,10 @@ async fn effects_fit_the_verb() {
         ("vmconnect::disable", Effect::AzureWrite),
         ("arc::extension_install", Effect::AzureWrite),
         ("arc::extension_remove", Effect::AzureWrite),
+        ("arc::endpoint_create", Effect::AzureWrite),
+        ("arc::service_configure", Effect::AzureWrite),
+        ("arc::service_remove", Effect::AzureWrite),
+        ("arm::register", Effect::AzureWrite),
         ("arm::put", Effect::AzureWrite),
         ("arm::patch", Effect::AzureWrite),
         ("arm::post", Effect::AzureWrite),
@@ -259,7 +263,11 @@ async fn reading_a_runbook_sends_nothing() {
     for (name, _) in SHIPPED {
         let findings = engine.check(name).expect("a shipped runbook");
         offenders.extend(findings.iter().map(|finding| format!("{name}: {finding:?}")));
-        let params: &[(&str, &str)] = if name == "site-report" { &[] } else { &[("vm", "web-01")] };
+        let params: &[(&str, &str)] = match name {
+            "site-report" => &[],
+            "enable-arc-ssh" | "disable-arc-ssh" => &[("machine", "web-01")],
+            _ => &[("vm", "web-01")],
+        };
         match engine.plan(&world.request(name, params)) {
             Ok(plan) if plan.calls.is_empty() => offenders.push(format!("{name}: its plan is empty")),
             Ok(_) => read += 1,

@@ -41,6 +41,12 @@ const RUNS: &[&[Run]] = &[
         ("recover-unbootable-vm", &[("vm", "app-01"), ("group", "rg-apps"), ("cluster", "hq")]),
         ("disable-vm-connect", &[("vm", "app-01"), ("group", "rg-apps")]),
     ],
+    &[
+        ("enable-arc-ssh", &[("machine", "db-01")]),
+        ("enable-arc-ssh", &[("machine", "db-01"), ("port", "2222")]),
+        ("disable-arc-ssh", &[("machine", "db-01")]),
+        ("disable-arc-ssh", &[("machine", "db-01")]),
+    ],
     &[("restart-vm", &[("vm", "db-01")])],
     &[("restart-vm", &[("vm", "file-01")])],
     &[("restart-vm", &[("vm", "web-01"), ("force", "true")])],
@@ -48,9 +54,12 @@ const RUNS: &[&[Run]] = &[
     &[("site-report", &[("group", "rg-edge")])],
 ];
 
-/// What is nowhere described in the folder: Azure Resource Manager's own subscriptions and resource groups.
+/// What is nowhere described in the folder: Azure Resource Manager's own subscriptions, resource groups and providers.
 fn is_resource_manager(path: &str) -> bool {
-    !path.to_ascii_lowercase().contains("/providers/")
+    let path = path.to_ascii_lowercase();
+    let Some((_, below)) = path.rsplit_once("/providers/") else { return true };
+    let (_, what) = below.split_once('/').unwrap_or((below, ""));
+    matches!(what, "" | "register")
 }
 
 /// Addresses that Azure makes up and hands out, to be used as they are: those of long-running operations.
@@ -365,7 +374,7 @@ impl Report {
                 *self.described.entry(by).or_default() += 1;
                 self.problems.extend(problems.into_iter().map(|p| format!("{name}: {p}")));
             }
-            Verdict::Undescribed if is_resource_manager(&request.path) => {
+            Verdict::Undescribed | Verdict::Unknown(_) if is_resource_manager(&request.path) => {
                 *self.undescribed.entry(name).or_default() += 1;
             }
             Verdict::Undescribed => {

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
-use crate::Fault;
+use crate::{Fault, Guest};
 
 /// Where the lab gets its time from. Everything in the lab is a function of it.
 pub type Now = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
@@ -27,6 +27,8 @@ pub struct LabConfig {
     pub world: WorldName,
     /// The port to listen on. `None` takes the saved lab's port, else any free one.
     pub port: Option<u16>,
+    /// What listens on the ports of Arc machines, for those who come through the relay.
+    pub guests: Vec<Guest>,
     /// How many tokens may be asked for within one token lifetime before it counts as a violation.
     pub token_requests: u32,
     /// How many seconds of the lab pass in one of the wall clock's. Other people's programs measure `expires_in` by the
@@ -44,6 +46,7 @@ impl LabConfig {
             faults: Vec::new(),
             world: WorldName::default(),
             port: None,
+            guests: Vec::new(),
             token_requests: 20,
             speed: 1,
         }

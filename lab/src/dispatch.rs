@@ -2,15 +2,21 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use http_body_util::Full;
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+};
 use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    LedgerEntry, RequestEntry, arm,
+    LedgerEntry, arm,
     console::Consoles,
     entra,
     http::{Call, Outcome},
+    relay::{self, Relay},
     state::{Site, State},
 };
 
@@ -21,11 +27,17 @@ pub(crate) struct Dispatch {
     site: Arc<Site>,
     hooks: Mutex<Vec<Hook>>,
     consoles: Consoles,
+    relay: Relay,
 }
 
 impl Dispatch {
     pub(crate) fn new(state: State) -> Self {
-        Dispatch { site: Arc::new(Site::new(state)), hooks: Mutex::default(), consoles: Consoles::default() }
+        Dispatch {
+            site: Arc::new(Site::new(state)),
+            hooks: Mutex::default(),
+            consoles: Consoles::default(),
+            relay: Relay::default(),
+        }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -38,6 +50,15 @@ impl Dispatch {
 
     pub(crate) fn consoles(&self) -> &Consoles {
         &self.consoles
+    }
+
+    pub(crate) fn relay(&self) -> &Relay {
+        &self.relay
+    }
+
+    /// Answers one request for a connection through the relay.
+    pub(crate) async fn connect(&self, request: Request<Incoming>, call: &Call) -> Response<Full<Bytes>> {
+        relay::accept(request, call, &self.site, &self.relay).await
     }
 
     /// Answers one request.
@@ -70,12 +91,12 @@ fn answered(state: &mut State, call: &Call) -> (Outcome, Option<LedgerEntry>) {
     let first = segments.first().map(|s| s.to_ascii_lowercase()).unwrap_or_default();
     if !matches!(first.as_str(), "subscriptions" | "providers" | "tenants") {
         let reply = entra::answer(state, call, &segments, now);
-        note_request(state, call, now, reply.status);
+        state.note_request(call, reply.status);
         return (Outcome::Answer(reply), None);
     }
 
     let answered = arm::answer(state, call, now);
-    note_request(state, call, now, answered.status);
+    state.note_request(call, answered.status);
     let mut entry = None;
     if !call.is_read() && answered.status != 0 {
         let new = ledger_entry(state, call, now, &answered);
@@ -88,11 +109,6 @@ fn answered(state: &mut State, call: &Call) -> (Outcome, Option<LedgerEntry>) {
         }
     }
     (answered.outcome, entry)
-}
-
-fn note_request(state: &mut State, call: &Call, at: Timestamp, status: u16) {
-    let (method, path) = (call.method.clone(), call.path.clone());
-    state.requests.push(RequestEntry { method, path, at, status });
 }
 
 fn ledger_entry(state: &State, call: &Call, at: Timestamp, answered: &arm::Answered) -> LedgerEntry {

@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    ConsoleVisit, Fault, LabConfig, LabError, LedgerEntry, RequestEntry, WorldName,
+    ConsoleVisit, Fault, Guest, LabConfig, LabError, LedgerEntry, RequestEntry, WorldName,
     certs::Certificates,
     console,
     dispatch::Dispatch,
@@ -120,6 +120,7 @@ impl Lab {
             requests: Vec::new(),
             violations: Vec::new(),
             visits: Vec::new(),
+            guests: config.guests,
             store,
             now: config.now,
             dead_tokens: Default::default(),
@@ -223,12 +224,25 @@ impl Lab {
         self.shared.state().visits.clone()
     }
 
+    /// Says what listens on a port of an Arc machine, for those who come through the relay.
+    pub fn serve_guest(&self, guest: Guest) {
+        let guests = &mut self.shared.state().guests;
+        guests.retain(|known| (&known.machine, known.port) != (&guest.machine, guest.port));
+        guests.push(guest);
+    }
+
+    /// Drops every connection through the relay, as a network does.
+    pub fn drop_connections(&self) {
+        self.shared.relay().drop_all();
+    }
+
     /// Stops the lab and waits until its sockets are closed.
     pub async fn stop(mut self) {
         for task in std::mem::take(&mut self.tasks) {
             task.abort();
             let _ = task.await;
         }
+        self.shared.relay().drop_all();
         self.shared.consoles().close().await;
     }
 }
@@ -242,6 +256,7 @@ impl fmt::Debug for Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
+        self.shared.relay().drop_all();
         self.shared.consoles().abandon();
     }
 }

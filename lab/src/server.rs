@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     dispatch::Dispatch,
     http::{Body, Call, Outcome, Reply, parse_form},
+    relay,
 };
 
 /// ARM takes no more than this.
@@ -46,7 +47,7 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, shared: Arc<Dispatch>) 
     };
     let service = service_fn(|request| answer(request, &shared));
     // An error here is a client that went away or a fault that closed the connection; both are as they should be.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
 }
 
 /// The connection is to be closed without an answer. hyper does that when a service fails.
@@ -62,23 +63,31 @@ impl fmt::Display for HangUp {
 impl std::error::Error for HangUp {}
 
 async fn answer(request: Request<Incoming>, shared: &Arc<Dispatch>) -> Result<Response<Full<Bytes>>, HangUp> {
+    if request.uri().path().starts_with(relay::PREFIX) {
+        let call = call(&request, Vec::new());
+        return Ok(shared.connect(request, &call).await);
+    }
     let (head, body) = request.into_parts();
     let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| HangUp)?.to_bytes();
-    let headers = head.headers.iter();
-    let call = Call {
-        method: head.method.as_str().to_owned(),
-        path: head.uri.path().to_owned(),
-        query: head.uri.query().map(parse_form).unwrap_or_default(),
+    let call = call(&Request::from_parts(head, ()), body.to_vec());
+    match shared.answer(&call).await {
+        Outcome::Answer(reply) => Ok(into_response(reply)),
+        Outcome::HangUp => Err(HangUp),
+    }
+}
+
+fn call<B>(request: &Request<B>, body: Vec<u8>) -> Call {
+    let headers = request.headers().iter();
+    Call {
+        method: request.method().as_str().to_owned(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().map(parse_form).unwrap_or_default(),
         headers: headers
             .map(|(name, value)| {
                 (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
             })
             .collect(),
-        body: body.to_vec(),
-    };
-    match shared.answer(&call).await {
-        Outcome::Answer(reply) => Ok(into_response(reply)),
-        Outcome::HangUp => Err(HangUp),
+        body,
     }
 }
 

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::{
-    ConsoleVisit, LedgerEntry, Now, RequestEntry,
+    ConsoleVisit, Guest, LedgerEntry, Now, RequestEntry,
     arm::errors::ArmError,
     faults::Faults,
     http::{Call, Reply},
@@ -47,6 +47,7 @@ pub(crate) struct State {
     pub(crate) requests: Vec<RequestEntry>,
     pub(crate) violations: Vec<String>,
     pub(crate) visits: Vec<ConsoleVisit>,
+    pub(crate) guests: Vec<Guest>,
     pub(crate) store: Option<Store>,
     pub(crate) now: Now,
     /// Tokens that were refused once and stay refused.
@@ -60,6 +61,12 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Notes a request.
+    pub(crate) fn note_request(&mut self, call: &Call, status: u16) {
+        let (method, path, at) = (call.method.clone(), call.path.clone(), (self.now)());
+        self.requests.push(RequestEntry { method, path, at, status });
+    }
+
     /// Saves the lab, if it is one that is saved.
     pub(crate) fn save(&self) -> Result<(), crate::LabError> {
         match &self.store {

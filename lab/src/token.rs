@@ -43,9 +43,8 @@ impl TokenKey {
 
     /// Returns a signed token.
     pub(crate) fn issue(&self, subject: &Subject<'_>, now: Timestamp) -> String {
-        let header = json!({"typ": "JWT", "alg": "HS256", "kid": "lab"});
         let issued = now.as_second();
-        let payload = json!({
+        self.seal(&json!({
             "aud": subject.audience,
             "iss": subject.issuer,
             "iat": issued,
@@ -59,21 +58,31 @@ impl TokenKey {
             "uti": crate::seed::random_uuid(),
             "ver": "1.0",
             "lab_answers_challenge": subject.answers_challenge,
-        });
+        }))
+    }
+
+    /// Returns a signed token of any claims.
+    pub(crate) fn seal(&self, claims: &Value) -> String {
+        let header = json!({"typ": "JWT", "alg": "HS256", "kid": "lab"});
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(&header), part(&payload));
+        let signed = format!("{}.{}", part(&header), part(claims));
         let signature = self.sign(&signed);
         format!("{signed}.{signature}")
     }
 
-    /// Returns the claims of a token that this key signed, whether or not its time has passed.
-    pub(crate) fn read(&self, token: &str) -> Option<Claims> {
+    /// Returns the claims of a token that this key signed.
+    pub(crate) fn open(&self, token: &str) -> Option<Value> {
         let (signed, signature) = token.rsplit_once('.')?;
         if self.sign(signed) != signature {
             return None;
         }
         let (_, payload) = signed.split_once('.')?;
-        let payload: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+    }
+
+    /// Returns the claims of a token that this key signed, whether or not its time has passed.
+    pub(crate) fn read(&self, token: &str) -> Option<Claims> {
+        let payload = self.open(token)?;
         Some(Claims {
             id: payload["uti"].as_str()?.to_owned(),
             expires: Timestamp::from_second(payload["exp"].as_i64()?).ok()?,
@@ -82,7 +91,7 @@ impl TokenKey {
     }
 
     /// HMAC-SHA256 as in RFC 2104; the key is 64 bytes, exactly one block.
-    fn sign(&self, text: &str) -> String {
+    pub(crate) fn sign(&self, text: &str) -> String {
         let pad = |with: u8| self.0.bytes().map(|byte| byte ^ with).collect::<Vec<u8>>();
         let inner = Sha256::new().chain_update(pad(0x36)).chain_update(text).finalize();
         let outer = Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use relight_engine::Error;
-use relight_lab::WorldName;
+use relight_lab::{Guest, WorldName};
 
 use crate::args::Global;
 use crate::exit::{Exit, Result};
@@ -39,6 +39,10 @@ pub(crate) struct LabServer {
     #[arg(long, value_name = "NAME", default_value_t)]
     world: WorldName,
 
+    /// Say what listens on a port of a machine, such as `db-01:22=127.0.0.1:2222` for an SSH server of one's own
+    #[arg(long, value_name = "MACHINE:PORT=ADDRESS")]
+    guest: Vec<Guest>,
+
     /// Switch a fault on, such as `reply-lost` or `throttled=3`
     #[arg(long, value_name = "NAME")]
     fault: Vec<String>,
@@ -59,6 +63,7 @@ impl LabServer {
             world: self.world,
             port: self.port,
             faults: lab::faults(&self.fault)?,
+            guests: self.guest,
             serves: true,
         };
         let lab = match OwnLab::start(&dir, options).await? {

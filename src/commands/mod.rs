@@ -11,6 +11,7 @@ pub(crate) mod leases;
 pub(crate) mod list;
 pub(crate) mod new;
 mod plan;
+pub(crate) mod proxy;
 mod request;
 pub(crate) mod run;
 pub(crate) mod runs;

@@ -16,6 +16,7 @@ mod prelude;
 mod rdp;
 mod reconcile;
 mod reference;
+pub mod relay;
 mod schedule;
 mod vmconnect;
 

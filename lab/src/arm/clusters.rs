@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Cx, address::Address, errors::ArmError, tags};
 use crate::{
+    faults::Faults,
     http::Reply,
     world::{Cluster, Node},
 };
@@ -52,8 +53,8 @@ pub(super) fn parent<'a>(cx: &'a Cx<'_>, at: &Address, child: &str) -> Result<&'
 }
 
 /// Returns whether the Arc agent of a node reaches Azure, in Azure's word.
-pub(super) fn connection(cx: &Cx<'_>, node: &Node) -> &'static str {
-    if cx.faults.is_offline(&node.name) { "Disconnected" } else { "Connected" }
+pub(super) fn connection(faults: &Faults, node: &Node) -> &'static str {
+    if faults.is_offline(&node.name) { "Disconnected" } else { "Connected" }
 }
 
 /// What an instance is called that is out of touch.
@@ -67,10 +68,10 @@ pub(super) fn is_in_touch(cx: &Cx<'_>, cluster: &Cluster) -> bool {
 pub(super) fn arc_settings(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
     settings(cx, at, "arcSettings", |cx, cluster| {
         let nodes = cluster.nodes.iter().map(|node| {
-            let state = connection(cx, node);
+            let state = connection(cx.faults, node);
             json!({"name": node.name, "arcInstance": machine_id(cx, cluster, node), "state": state})
         });
-        let is_whole = cluster.nodes.iter().all(|node| connection(cx, node) == "Connected");
+        let is_whole = cluster.nodes.iter().all(|node| connection(cx.faults, node) == "Connected");
         json!({
             "provisioningState": "Succeeded",
             "arcInstanceResourceGroup": cluster.group,

@@ -64,6 +64,14 @@ impl ArmError {
         )
     }
 
+    pub(crate) fn not_registered(namespace: &str) -> Self {
+        let message = format!(
+            "The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found for \
+             how to register subscriptions."
+        );
+        Self::gateway(409, "MissingSubscriptionRegistration", message)
+    }
+
     pub(crate) fn group_not_found(group: &str) -> Self {
         Self::gateway(404, "ResourceGroupNotFound", format!("Resource group '{group}' could not be found."))
     }

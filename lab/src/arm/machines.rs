@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::{Cx, address::Address, clusters, errors::ArmError, pages, tags};
 use crate::{
+    faults::Faults,
     http::Reply,
-    world::{Cluster, Node, Vm},
+    world::{Cluster, Node, Vm, World},
 };
 
 const MACHINES: &str = "Microsoft.HybridCompute/machines";
@@ -75,9 +76,16 @@ pub(super) fn id_of(cx: &Cx<'_>, group: &str, name: &str) -> Option<String> {
 
 /// Returns whether the agent of an Arc machine talks to Azure.
 pub(super) fn is_connected(cx: &Cx<'_>, group: &str, name: &str) -> bool {
-    match cx.world.node(group, name) {
-        Some((_, node)) => clusters::connection(cx, node) == "Connected",
-        None => cx.world.vm(group, name).is_some_and(Vm::is_connected),
+    is_agent_connected(cx.world, cx.faults, group, name)
+}
+
+/// The same, for those who answer no request to ARM.
+pub(crate) fn is_agent_connected(world: &World, faults: &Faults, group: &str, name: &str) -> bool {
+    match world.node(group, name) {
+        Some((_, node)) => clusters::connection(faults, node) == "Connected",
+        None => {
+            world.vm(group, name).is_some_and(|vm| vm.is_connected() && !faults.is_named_offline(&vm.name))
+        }
     }
 }
 
@@ -96,7 +104,7 @@ fn show_node(cx: &Cx<'_>, cluster: &Cluster, node: &Node) -> Value {
         "tags": node.tags,
         "properties": {
             "provisioningState": "Succeeded",
-            "status": clusters::connection(cx, node),
+            "status": clusters::connection(cx.faults, node),
             "osType": "windows",
             "osName": "windows",
             "osSku": "Azure Stack HCI",
@@ -113,7 +121,7 @@ fn show_node(cx: &Cx<'_>, cluster: &Cluster, node: &Node) -> Value {
 }
 
 fn show_vm(cx: &Cx<'_>, vm: &Vm) -> Value {
-    let status = if vm.is_connected() { "Connected" } else { "Disconnected" };
+    let status = if is_connected(cx, &vm.group, &vm.name) { "Connected" } else { "Disconnected" };
     json!({
         "id": vm_id(cx, vm),
         "name": vm.name,
@@ -159,7 +167,7 @@ fn show_edge_device(cx: &Cx<'_>, cluster: &Cluster, node: &Node) -> Value {
         "properties": {
             "provisioningState": "Succeeded",
             "reportedProperties": {
-                "deviceState": clusters::connection(cx, node),
+                "deviceState": clusters::connection(cx.faults, node),
                 "networkProfile": {
                     "nicDetails": [
                         card("vmanagement(compute_management)", first.to_string(), &gateway, "Virtual", "Up"),

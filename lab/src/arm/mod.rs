@@ -7,6 +7,7 @@
 mod address;
 mod body;
 mod clusters;
+mod endpoints;
 pub(crate) mod errors;
 mod extensions;
 mod groups;
@@ -21,6 +22,8 @@ mod subscriptions;
 mod tags;
 mod versions;
 
+pub(crate) use machines::is_agent_connected;
+
 use jiff::Timestamp;
 
 use address::Address;
@@ -32,6 +35,7 @@ use crate::{
     seed::random_uuid,
     state::State,
     throttle::Budget,
+    token::TokenKey,
     world::World,
 };
 
@@ -46,6 +50,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) version: String,
     /// `https://127.0.0.1:port`, for absolute addresses.
     pub(crate) base: &'a str,
+    /// Signs what the lab hands out.
+    pub(crate) key: &'a TokenKey,
     /// Set by whoever changes the world.
     pub(crate) effect: bool,
 }
@@ -91,8 +97,10 @@ fn checked(state: &mut State, call: &Call, now: Timestamp, effect: &mut bool) ->
         Err(seconds) => return Ok(out_of_budget(call, &state.world.subscription, seconds)),
     };
 
-    let State { world, faults, violations, base, .. } = state;
-    let mut cx = Cx { world, faults, violations, call, now, version: String::new(), base, effect: false };
+    let State { world, faults, violations, base, identity, .. } = state;
+    let key = &identity.token_key;
+    let mut cx =
+        Cx { world, faults, violations, call, now, version: String::new(), base, key, effect: false };
     let result = route(&mut cx);
     *effect = cx.effect;
     let reply = result.unwrap_or_else(ArmError::into_reply);
@@ -160,6 +168,9 @@ fn resource(cx: &mut Cx<'_>, segments: &[String]) -> Result<Reply, ArmError> {
         cx.faults.job_versions(),
     )?;
     cx.version = version;
+    if cx.world.registration(found.namespace, cx.now) != "Registered" {
+        return Err(ArmError::not_registered(found.namespace));
+    }
     if let Some(group) = &address.group
         && cx.world.group(group).is_none()
     {
@@ -174,6 +185,8 @@ fn resource(cx: &mut Cx<'_>, segments: &[String]) -> Result<Reply, ArmError> {
         "virtualMachineInstances" => instances::answer(cx, &address, action.as_deref()),
         "machines" => machines::answer(cx, &address),
         "machines/extensions" => extensions::answer(cx, &address),
+        "endpoints" => endpoints::answer(cx, &address, action.as_deref()),
+        "endpoints/serviceConfigurations" => endpoints::services(cx, &address),
         "logicalNetworks" | "networkInterfaces" | "virtualHardDisks" => {
             inventory::guest_part(cx, &address, found.name)
         }

@@ -7,7 +7,7 @@ use super::{
     errors::ArmError,
     versions::{ResourceType, TYPES},
 };
-use crate::http::Reply;
+use crate::{http::Reply, world::Registration};
 
 pub(super) fn tenants(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
     cx.check_resources_version()?;
@@ -97,7 +97,7 @@ pub(super) fn provider(cx: &mut Cx<'_>, namespace: &str) -> Result<Reply, ArmErr
     Ok(Reply::json(200, show_provider(cx, namespace)))
 }
 
-/// Every provider of the lab is registered already; registering again changes nothing, as in Azure.
+/// Begins to register a provider. Registering again changes nothing, as in Azure.
 pub(super) fn register(cx: &mut Cx<'_>, namespace: &str) -> Result<Reply, ArmError> {
     cx.check_resources_version()?;
     if cx.call.method != "POST" {
@@ -105,6 +105,13 @@ pub(super) fn register(cx: &mut Cx<'_>, namespace: &str) -> Result<Reply, ArmErr
     }
     cx.no_body()?;
     let namespace = known(namespace)?;
+    let label = cx.world.next_label("registration");
+    let done = cx.now + cx.world.seed().seconds(&label, 60, 120);
+    let waits = |it: &&mut Registration| it.namespace == namespace && it.done.is_none();
+    if let Some(registration) = cx.world.registrations.iter_mut().find(waits) {
+        registration.done = Some(done);
+        cx.effect = true;
+    }
     Ok(Reply::json(200, show_provider(cx, namespace)))
 }
 
@@ -129,6 +136,6 @@ fn show_provider(cx: &Cx<'_>, namespace: &str) -> Value {
         "namespace": namespace,
         "registrationPolicy": "RegistrationRequired",
         "resourceTypes": types.collect::<Vec<_>>(),
-        "registrationState": "Registered",
+        "registrationState": cx.world.registration(namespace, cx.now),
     })
 }

@@ -92,7 +92,11 @@ const RESOURCES: &[&str] = &[
     "2016-02-01",
 ];
 
+/// The same paths and bodies in all of them.
+const CONNECTIVITY: &[&str] = &["2027-01-01", "2024-12-01", "2023-03-15"];
+
 const AZURE_LOCAL: &str = "Microsoft.AzureStackHCI";
+const HYBRID_CONNECTIVITY: &str = "Microsoft.HybridConnectivity";
 
 /// Every resource type of the lab.
 pub(crate) const TYPES: &[ResourceType] = &[
@@ -107,6 +111,12 @@ pub(crate) const TYPES: &[ResourceType] = &[
     ResourceType { namespace: AZURE_LOCAL, name: "virtualHardDisks", versions: VM_INSTANCES },
     ResourceType { namespace: "Microsoft.HybridCompute", name: "machines", versions: MACHINES },
     ResourceType { namespace: "Microsoft.HybridCompute", name: "machines/extensions", versions: MACHINES },
+    ResourceType { namespace: HYBRID_CONNECTIVITY, name: "endpoints", versions: CONNECTIVITY },
+    ResourceType {
+        namespace: HYBRID_CONNECTIVITY,
+        name: "endpoints/serviceConfigurations",
+        versions: CONNECTIVITY,
+    },
     ResourceType { namespace: "Microsoft.Resources", name: "resourceGroups", versions: RESOURCES },
     ResourceType { namespace: "Microsoft.Resources", name: "subscriptions", versions: RESOURCES },
 ];

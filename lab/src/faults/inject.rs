@@ -159,6 +159,14 @@ impl Faults {
         })
     }
 
+    /// Returns whether a machine is named as one whose agent has lost its connection.
+    pub(crate) fn is_named_offline(&self, machine: &str) -> bool {
+        self.active.iter().any(|active| match &active.fault {
+            Fault::AgentOffline(named) => named.eq_ignore_ascii_case(machine),
+            _ => false,
+        })
+    }
+
     /// Returns whether status addresses are as long as Azure's longest.
     pub(crate) fn has_long_addresses(&self) -> bool {
         self.has(&Fault::LongPollUrl)

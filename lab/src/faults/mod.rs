@@ -78,7 +78,7 @@ pub enum Fault {
     LocationOnly,
     /// `async-only`: VM actions carry no `Location`.
     AsyncOnly,
-    /// `agent-offline[=machine]`: the Arc agent of every node (or of this one) has lost its connection.
+    /// `agent-offline[=machine]`: the Arc agent of every node (or of this machine) has lost its connection.
     AgentOffline(String),
 }
 

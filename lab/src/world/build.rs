@@ -1,6 +1,6 @@
 //! The worlds a lab can start with, as data.
 
-use super::{Cluster, Extension, Group, Node, Power, Properties, Tags, Vm, World};
+use super::{Cluster, Extension, Group, Node, Power, Properties, Registration, Tags, Vm, World};
 use crate::{Scope, WorldName, seed::Seed};
 
 /// What is said about a VM when building a world; the ids follow from the seed.
@@ -49,6 +49,8 @@ impl World {
             clusters: Vec::new(),
             vms: Vec::new(),
             extensions: Vec::new(),
+            endpoints: Vec::new(),
+            registrations: Vec::new(),
             operations: Vec::new(),
             started: 0,
         }
@@ -128,6 +130,10 @@ fn edge(seed: u64) -> World {
     ] {
         world.add_vm(&VmSpec { name, group, cluster, node, power, boots, os });
     }
+    // Nobody has come in through Arc yet.
+    world
+        .registrations
+        .push(Registration { namespace: "Microsoft.HybridConnectivity".to_owned(), done: None });
     world.extensions.push(Extension {
         name: "AzureMonitorWindowsAgent".to_owned(),
         machine: "db-01".to_owned(),

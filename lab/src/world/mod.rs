@@ -4,9 +4,11 @@
 //! `advance` the world to *now*, then look at it or start something.
 
 mod build;
+mod endpoint;
 mod extension;
 mod job;
 mod operation;
+mod registration;
 mod snapshot;
 mod vm;
 
@@ -15,9 +17,11 @@ use std::net::Ipv4Addr;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use endpoint::{Endpoint, Service};
 pub(crate) use extension::{Extension, Properties, Work};
 pub(crate) use job::{Failure, Job, JobKind, Mode, Target};
 pub(crate) use operation::{Operation, Shape};
+pub(crate) use registration::Registration;
 pub(crate) use vm::{Change, Power, Vm};
 
 use crate::seed::Seed;
@@ -46,6 +50,10 @@ pub(crate) struct World {
     pub(crate) vms: Vec<Vm>,
     #[serde(default)]
     pub(crate) extensions: Vec<Extension>,
+    #[serde(default)]
+    pub(crate) endpoints: Vec<Endpoint>,
+    #[serde(default)]
+    pub(crate) registrations: Vec<Registration>,
     pub(crate) operations: Vec<Operation>,
     /// How many things were started so far; makes each one's label, and so its id and duration, its own.
     started: u64,
@@ -209,6 +217,12 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Returns whether the subscription may use a provider, in ARM's word for it.
+    pub(crate) fn registration(&self, namespace: &str, now: Timestamp) -> &'static str {
+        let found = self.registrations.iter().find(|it| it.namespace.eq_ignore_ascii_case(namespace));
+        found.map_or("Registered", |it| it.state(now))
     }
 
     pub(crate) fn group(&self, name: &str) -> Option<&Group> {

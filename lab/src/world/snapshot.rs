@@ -42,11 +42,19 @@ impl World {
             })
             .collect();
         extensions.sort_by_key(Value::to_string);
+        let mut endpoints: Vec<Value> = self
+            .endpoints
+            .iter()
+            .map(|it| json!({"machine": it.machine, "group": it.group, "services": it.services}))
+            .collect();
+        endpoints.sort_by_key(Value::to_string);
         json!({
             "groups": groups.collect::<Vec<_>>(),
             "clusters": clusters.collect::<Vec<_>>(),
             "vms": vms.collect::<Vec<_>>(),
             "extensions": extensions,
+            "endpoints": endpoints,
+            "registered": self.registrations.iter().filter(|it| it.done.is_some()).map(|it| &it.namespace).collect::<Vec<_>>(),
         })
     }
 }

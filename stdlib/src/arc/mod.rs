@@ -1,11 +1,15 @@
-//! `arc`: machines that are known to Azure Arc, and the extensions that their agents install.
+//! `arc`: machines that are known to Azure Arc, the extensions that their agents install, and whom they let in.
 
+mod endpoint;
+mod endpoint_create;
 mod extension;
 mod extension_install;
 mod extension_remove;
 mod extension_status;
 mod find;
 mod machine;
+mod service_configure;
+mod service_remove;
 
 use relight_engine::Registered;
 
@@ -19,5 +23,8 @@ pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
         Registered::new(extension_status::ExtensionStatus(azure.clone())),
         register(extension_install::ExtensionInstall(azure.clone())),
         register(extension_remove::ExtensionRemove(azure.clone())),
+        register(endpoint_create::EndpointCreate(azure.clone())),
+        register(service_configure::ServiceConfigure(azure.clone())),
+        register(service_remove::ServiceRemove(azure.clone())),
     ]
 }

@@ -5,6 +5,7 @@ mod get;
 mod patch;
 mod post;
 mod put;
+mod register;
 
 use relight_engine::Registered;
 use serde::de::DeserializeOwned;
@@ -20,6 +21,7 @@ pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
         register(Raw(azure.clone(), patch::Patch)),
         register(Raw(azure.clone(), post::Post)),
         register(Raw(azure.clone(), delete::Delete)),
+        register(self::register::Register(azure.clone())),
     ]
 }
 

@@ -90,6 +90,12 @@ impl Origin {
         }
     }
 
+    /// Makes the origin of requests that belong to no run, such as those of a command that only looks.
+    pub fn outside_runs() -> Self {
+        let run = Uuid::new_v4().to_string();
+        Origin { key: digest(&[&run]), run, attempt: 1, step: None }
+    }
+
     /// Returns the id that ties all requests of a run together, in Azure's activity log too.
     fn correlation_id(&self) -> String {
         uuid_of(&digest(&["correlation", &self.run]))
@@ -133,6 +139,8 @@ pub struct Arm(Arc<Inner>);
 struct Inner {
     cloud: Cloud,
     http: Http,
+    /// For the relay.
+    upgrading: Http,
     tokens: Tokens,
     clock: Arc<dyn Clock>,
     pacer: Mutex<Pacer>,
@@ -175,6 +183,7 @@ impl ArmBuilder {
         let http = self.cloud.http()?;
         let tokens = Tokens::new(self.credential, self.cloud.clone(), http.clone(), self.clock.clone());
         Ok(Arm(Arc::new(Inner {
+            upgrading: self.cloud.http()?.for_upgrades(),
             cloud: self.cloud,
             http,
             tokens,
@@ -273,6 +282,21 @@ impl Arm {
                 return Err(error::refused(Method::Get, &url, &response));
             }
         }
+    }
+
+    /// Asks with a POST that changes nothing, such as one that lists credentials. What comes back may be a secret.
+    ///
+    /// # Errors
+    /// Whatever Azure says.
+    pub(crate) async fn ask(&self, origin: &Origin, path: &str, api: Api<'_>, body: &Value) -> Result<Value> {
+        let payload = Payload { shown: body, sent: body.clone() };
+        let (url, response) = self.exchange(origin, Method::Post, path, api, Some(&payload)).await?;
+        resource(&url, response)
+    }
+
+    /// Returns a client for upgrades to other protocols.
+    pub(crate) fn upgrading(&self) -> Result<&reqwest::Client> {
+        self.0.upgrading.client()
     }
 
     /// Sends a request that changes something, and reads the first answer.

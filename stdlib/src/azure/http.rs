@@ -42,6 +42,8 @@ struct Lazy {
     /// Trusted besides the system's.
     roots: Vec<CertificateDer<'static>>,
     with_proxy: bool,
+    /// Speaks HTTP/1.1 alone, and writes the names of headers in title case.
+    upgrades: bool,
     client: OnceLock<reqwest::Client>,
 }
 
@@ -60,7 +62,23 @@ impl Http {
         if ca.is_some() && roots.is_empty() {
             return Err(Error::invalid("the certificate bundle holds no certificate"));
         }
-        Ok(Http(Arc::new(Lazy { roots, with_proxy: !is_loopback(base), client: OnceLock::new() })))
+        Ok(Http(Arc::new(Lazy {
+            roots,
+            with_proxy: !is_loopback(base),
+            upgrades: false,
+            client: OnceLock::new(),
+        })))
+    }
+
+    /// Describes a client for upgrades, which sees to its own time limits.
+    pub(super) fn for_upgrades(&self) -> Self {
+        let Lazy { roots, with_proxy, .. } = &*self.0;
+        Http(Arc::new(Lazy {
+            roots: roots.clone(),
+            with_proxy: *with_proxy,
+            upgrades: true,
+            client: OnceLock::new(),
+        }))
     }
 
     /// Returns the client; makes it first when this is the first time.
@@ -90,13 +108,19 @@ impl Lazy {
             .dangerous() // Rustls' word for any verifier of one's own; this one is the operating system's.
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        tls.alpn_protocols = match self.upgrades {
+            true => vec![b"http/1.1".to_vec()],
+            false => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        };
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
-            .timeout(READ)
             .user_agent(concat!("relight/", env!("CARGO_PKG_VERSION")));
+        builder = match self.upgrades {
+            true => builder.http1_only().http1_title_case_headers().pool_max_idle_per_host(0),
+            false => builder.timeout(READ),
+        };
         if !self.with_proxy {
             builder = builder.no_proxy();
         }
