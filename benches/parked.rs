@@ -2,7 +2,7 @@
 //!
 //! This process drives every run to a `wait_until` far away, but for a hundred that become due at
 //! one moment, and a hundred that become due one after the other later, so that they meet every
-//! phase of the keeper's looks. Then it starts itself once more as a keeper of that journal, so that the memory it
+//! phase of the worker's looks. Then it starts itself once more as a worker of that journal, so that the memory it
 //! measures is that of keeping and not of making.
 #![allow(clippy::unwrap_used)]
 
@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use relight_engine::clock::{Clock, SystemClock};
 use relight_engine::event::{Event, Park};
 use relight_engine::journal::{Journal, SqliteJournal};
-use relight_engine::keeper::Keeper;
+use relight_engine::worker::Worker;
 use relight_engine::{Driven, Engine, Library, Notice, RunId, RunRequest};
 
 /// What a person waits for who names a run.
@@ -57,7 +57,7 @@ fn engine(journal: Arc<dyn Journal>) -> relight_engine::EngineBuilder {
     Engine::builder().journal(journal).library(Library::new().ship("wait", RUNBOOK))
 }
 
-/// Makes the parked runs, then starts the keeper.
+/// Makes the parked runs, then starts the worker.
 fn prepare() {
     let (many, lead) = if is_quick() { (2_000, 6) } else { (100_000, 15) };
     let place = folder();
@@ -122,19 +122,19 @@ fn keep(path: &Path) {
     let mut table = Table::new("Parked runs");
 
     runtime.block_on(async {
-        // One look, before anything is due and by a keeper of its own.
-        let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error}"));
+        // One look, before anything is due and by a worker of its own.
+        let mut worker = Worker::new(&engine, |what, error| panic!("{what}: {error}"));
         // They park a moment after they are asked to.
         let after = due + Duration::from_secs(1);
         assert_eq!(journal.due(after, 1024).await.unwrap().len(), DUE);
         for _ in 0..100 {
             let now = Timestamp::now();
-            assert!(now < due, "the keeper came too late: give the runs more lead");
+            assert!(now < due, "the worker came too late: give the runs more lead");
             none.push(timed(journal.due(now, 1024)).await);
             full.push(timed(journal.due(after, 1024)).await);
-            looks.push(timed(keeper.look()).await);
+            looks.push(timed(worker.tick()).await);
         }
-        drop(keeper);
+        drop(worker);
         let one = journal.due(after, 1).await.unwrap().remove(0);
         let mut found = Times::default();
         for _ in 0..100 {
@@ -144,7 +144,7 @@ fn keep(path: &Path) {
         let keeping = {
             let engine = engine.clone();
             tokio::spawn(async move {
-                Keeper::new(&engine, |what, error| panic!("{what}: {error}")).keep().await;
+                Worker::new(&engine, |what, error| panic!("{what}: {error}")).run().await;
             })
         };
         SystemClock.sleep_until(Timestamp::now() + Duration::from_secs(1)).await;
@@ -204,7 +204,7 @@ fn keep(path: &Path) {
         let both = |times: &Times| format!("p50 {}, p99 {}", show(times.median()), show(times.at(99)));
         table.note("one due(), nothing due", both(&none));
         table.note(format!("one due(), {DUE} due"), both(&full));
-        table.note("one look of the keeper, nothing due", both(&looks));
+        table.note("one look of the worker, nothing due", both(&looks));
         table.goal(
             "a run by the beginning of its id",
             both(&found),

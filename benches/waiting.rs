@@ -20,7 +20,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use relight_engine::clock::{ScaledClock, SteppedClock};
 use relight_engine::journal::SqliteJournal;
-use relight_engine::keeper::Keeper;
+use relight_engine::worker::Worker;
 use relight_engine::{Cx, Effect, Engine, Library, Operation, Outcome, Redo, Result, RunRequest};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -118,10 +118,10 @@ fn one_run_of(waits: u32) -> (Duration, Duration) {
     runtime().block_on(async {
         let run = engine.prepare(&RunRequest::new("wait").text(script)).await.unwrap();
         let (began, used) = (std::time::Instant::now(), cpu().unwrap_or_default());
-        let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error}"));
+        let mut worker = Worker::new(&engine, |what, error| panic!("{what}: {error}"));
         while !engine.journal().run(&run).await.unwrap().unwrap().status.is_over() {
-            keeper.look().await.unwrap();
-            keeper.settle().await;
+            worker.tick().await.unwrap();
+            worker.settle().await;
             engine.clock().sleep(Duration::from_secs(1)).await;
         }
         (cpu().unwrap_or_default() - used, began.elapsed())

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use relight_engine::clock::Clock;
 use relight_engine::event::{Park, RunEnd};
 use relight_engine::journal::{OwnerId, RunFilter};
-use relight_engine::keeper::Keeper;
+use relight_engine::worker::Worker;
 use relight_engine::{Driven, Engine};
 use relight_lab::LedgerEntry;
 
@@ -135,20 +135,20 @@ async fn whoever_asks_at_once_the_port_is_closed_by_one_request() {
         let schedule = world.journal.schedules().await.expect("schedules").remove(0);
         world.clock.set(lease.deadline.max(schedule.due));
         let (serve, one, two) = (beside(&world), beside(&world), beside(&world));
-        let mut keeper = Keeper::new(&serve, |what, error| panic!("{what}: {error:?}"));
+        let mut worker = Worker::new(&serve, |what, error| panic!("{what}: {error:?}"));
         let by_hand = async |engine: &Engine| {
             let run = engine.close_lease(&lease.id).await.expect("a closing");
             engine.run(&run).await.expect("it is driven")
         };
         let disable = r#"vmconnect::disable("web-01")"#;
         let (_, left, right, by_one, by_two) = tokio::join!(
-            keeper.look(),
+            worker.tick(),
             script(&world, &one, disable),
             script(&world, &two, disable),
             by_hand(&one),
             by_hand(&two),
         );
-        keeper.settle().await;
+        worker.settle().await;
         world.keep_until(world.clock.now() + minutes(30)).await;
         let sent = removes(&world.lab.ledger());
         assert_eq!(sent, 1, "round {round}: {left:?} {right:?} {by_one:?} {by_two:?}");
@@ -167,13 +167,13 @@ async fn two_leases_on_one_host_that_end_together_close_its_port_once() {
         let last = world.leases().await.iter().map(|lease| lease.deadline).max().expect("two leases");
         world.clock.set(last);
         let engines = [beside(&world), beside(&world)];
-        let mut keepers =
-            engines.each_ref().map(|engine| Keeper::new(engine, |what, error| panic!("{what}: {error:?}")));
-        let [one, two] = &mut keepers;
-        let (first, second) = tokio::join!(one.look(), two.look());
+        let mut workers =
+            engines.each_ref().map(|engine| Worker::new(engine, |what, error| panic!("{what}: {error:?}")));
+        let [one, two] = &mut workers;
+        let (first, second) = tokio::join!(one.tick(), two.tick());
         first.and(second).expect("the journal is read");
-        for keeper in &mut keepers {
-            keeper.settle().await;
+        for worker in &mut workers {
+            worker.settle().await;
         }
         world.keep_until(last + SignedDuration::from_mins(40)).await;
         assert_eq!((world.leases().await, world.open_ports()), (vec![], vec![]), "round {round}");

@@ -160,9 +160,9 @@ async fn a_process_that_sleeps_past_its_heartbeat_is_not_replaced() {
     });
 }
 
-/// A keeper and a person: the run that `serve` drives is not driven twice, and the other way round.
+/// A worker and a person: the run that `serve` drives is not driven twice, and the other way round.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_keeper_and_a_person_do_not_drive_one_run() {
+async fn a_worker_and_a_person_do_not_drive_one_run() {
     let stage = Stage::new(2 * SPEED).await;
     tokio::task::block_in_place(|| {
         let run = left_behind(&stage, 8);

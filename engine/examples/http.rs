@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use relight_engine::keeper::Keeper;
+use relight_engine::worker::Worker;
 use relight_engine::{Cx, Effect, Engine, Library, Operation, Outcome, Redo, RunId, RunRequest};
 
 const ORDER: &str = r#"/*---
@@ -84,8 +84,8 @@ fn reply(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let library = Library::new().ship("order", ORDER);
     let engine = Engine::open("orders.db")?.operation(Ship).library(library).build()?;
-    let mut keeper = Keeper::new(&engine, |what, error| eprintln!("{what}: {error}"));
-    tokio::spawn(async move { keeper.keep().await });
+    let mut worker = Worker::new(&engine, |what, error| eprintln!("{what}: {error}"));
+    tokio::spawn(async move { worker.run().await });
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on {}", listener.local_addr()?);

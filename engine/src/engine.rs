@@ -48,7 +48,7 @@ impl Engine {
 
     /// Starts building an engine over a database file, which is made if it is not there. Its runs outlive
     /// the process: the next one that opens the file goes on with them, and takes over from one that died.
-    /// To drive by itself what is due, the program needs a [`Keeper`](crate::keeper::Keeper).
+    /// To drive by itself what is due, the program needs a [`Worker`](crate::worker::Worker).
     ///
     /// # Errors
     /// `Storage` when the file cannot be opened or is no journal of this version.

@@ -1,7 +1,7 @@
 //! Closing what was opened: a lease's duty as a run of its own.
 //!
 //! ```text
-//!  deadline (keeper) ─────┐
+//!  deadline (worker) ─────┐
 //!  leases close (person) ─┼─► the one closing run of the door ─► tries, waits, tries again ─► closed
 //!  Outcome::Close (step) ─┘
 //! ```

@@ -33,7 +33,6 @@ pub mod fuzzing;
 mod handles;
 mod hint;
 pub mod journal;
-pub mod keeper;
 mod lease;
 mod library;
 pub mod limits;
@@ -55,6 +54,7 @@ pub mod testing;
 mod unrecorded;
 mod value;
 mod versions;
+pub mod worker;
 
 pub use attached::{Attached, Handle, Reopen};
 pub use builder::EngineBuilder;

@@ -15,7 +15,7 @@ use crate::params::Given;
 use crate::prepare::{RunRequest, by_name};
 use crate::replay::{History, PastStep, StepState, diverged, ended_early};
 use crate::run::point_at;
-use crate::script::{Door, Ending, Raise};
+use crate::script::{Ending, Host, Raise};
 use crate::step::is_branching;
 
 impl Core {
@@ -110,10 +110,10 @@ impl Core {
         let program = self.language.compile(sources.into())?;
         let (params, entry) = (history.prepared.params.clone(), history.prepared.entry.clone());
         let rehearsal = Arc::new(Rehearsal::new(history));
-        let door: Arc<dyn Door> = rehearsal.clone();
+        let host: Arc<dyn Host> = rehearsal.clone();
         let core = self.clone();
         let ending =
-            on_own_thread(move || core.language.evaluate(&program, &params, entry.as_ref(), &door)).await?;
+            on_own_thread(move || core.language.evaluate(&program, &params, entry.as_ref(), &host)).await?;
         let line = rehearsal.line();
         let at = line.at.clone();
         let refused = match (&line.refused, ended_early(&line.history, line.reached), ending) {
@@ -216,7 +216,7 @@ fn over(run: &Summary) -> Error {
     Error::invalid(format!("run {} is over: it {}", run.id, run.status.as_str()))
 }
 
-/// A door that only compares: every call must be the recorded one, until the record ends.
+/// A host that only compares: every call must be the recorded one, until the record ends.
 struct Rehearsal(Mutex<Line>);
 
 struct Line {
@@ -240,7 +240,7 @@ impl Rehearsal {
     }
 }
 
-impl Door for Rehearsal {
+impl Host for Rehearsal {
     fn call(&self, operation: &Registered, args: Value, at: Place) -> Result<Value, Raise> {
         let (mut line, name) = (self.line(), operation.declaration.name);
         let step = line.reached + 1;

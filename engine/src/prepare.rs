@@ -45,7 +45,7 @@ pub struct RunRequest {
     pub id: RunId,
     /// Why it exists.
     pub cause: Cause,
-    /// When a keeper may wake it; at once unless set.
+    /// When a worker may wake it; at once unless set.
     pub wake: Option<Timestamp>,
     /// How many runs stand above it.
     pub(crate) depth: u32,
@@ -234,7 +234,7 @@ impl Core {
                 pinned: texts,
                 workdir: parent.workdir.to_owned(),
                 cause: Cause::Run { id: parent.run.clone(), step: parent.step, branch: None },
-                // The parent drives it; a keeper takes over only when nobody did for a while.
+                // The parent drives it; a worker takes over only when nobody did for a while.
                 wake: Some(self.after(HEARTBEAT)),
                 depth,
                 ..RunRequest::new(runbook)

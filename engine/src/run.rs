@@ -33,7 +33,7 @@ use crate::journal::{Claim, ClaimRequest, OwnerId, Presence, Tenure};
 use crate::redact::Public;
 use crate::replay::History;
 use crate::runbook::Runbook;
-use crate::script::{self, Door, Program};
+use crate::script::{self, Host, Program};
 use crate::step::{Steps, Unwind};
 
 /// How many processes may die driving a run before it is parked rather than tried once more.
@@ -264,7 +264,7 @@ impl Core {
         }
         loop {
             if let Some(step) = steps.unfinished() {
-                match steps.carry(step, false).await {
+                match steps.execute(step, false).await {
                     // After a stop, the script unwinds at that step and what it deferred runs. A wrong
                     // call is made, and refused, once more by the script.
                     Ok(_) | Err(Unwind::Stop(_) | Unwind::Mistake(_) | Unwind::Replay) => {}
@@ -275,10 +275,10 @@ impl Core {
                 }
             }
             steps.rewind();
-            let door: Arc<dyn Door> = steps.clone();
+            let host: Arc<dyn Host> = steps.clone();
             let (core, script, begin) = (self.clone(), program.clone(), begin.clone());
             let ending = on_own_thread(move || {
-                core.language.evaluate(&script, &begin.params, begin.entry.as_ref(), &door)
+                core.language.evaluate(&script, &begin.params, begin.entry.as_ref(), &host)
             })
             .await?;
             let unwind = steps.take_unwind();

@@ -12,7 +12,7 @@ use relight_engine::event::{Event, Park, RunEnd};
 use relight_engine::journal::{
     Appended, Around, Claim, ClaimRequest, Journal, MemoryJournal, OwnerId, RunFilter, Status, Sync, Tenure,
 };
-use relight_engine::keeper::Keeper;
+use relight_engine::worker::Worker;
 use relight_engine::{
     Answers, Cx, Driven, Effect, Engine, EngineBuilder, Error, ErrorKind, Library, Operation, Outcome, Probe,
     Redo, Result, RunId, RunRequest,
@@ -280,19 +280,19 @@ async fn a_stop_reaches_every_branch_and_nothing_more_begins() {
     let bench = Bench::new(script).standing();
     let run = bench.prepare().await;
     let engine = bench.engine();
-    let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error}"));
-    keeper.look().await.unwrap();
-    keeper.settle().await;
+    let mut worker = Worker::new(&engine, |what, error| panic!("{what}: {error}"));
+    worker.tick().await.unwrap();
+    worker.settle().await;
     assert_eq!(bench.status(&run).await, Some(Status::Parked));
     engine.stop(&run, "ada").await.unwrap();
     let patience = std::time::Instant::now() + Duration::from_secs(30);
     while bench.status(&run).await != Some(Status::Stopped) {
         assert!(std::time::Instant::now() < patience, "{:?}", bench.status(&run).await);
-        keeper.look().await.unwrap();
+        worker.tick().await.unwrap();
         tokio::time::sleep(Duration::from_millis(5)).await;
         bench.clock.advance(Duration::from_secs(10));
     }
-    keeper.settle().await;
+    worker.settle().await;
     assert_eq!(bench.status(&run).await, Some(Status::Stopped));
     assert_eq!(bench.status(&run.branch(1, 0)).await, Some(Status::Stopped));
     assert_eq!(bench.status(&run.branch(1, 2)).await, None);
@@ -304,11 +304,11 @@ async fn a_service_begins_the_next_when_one_is_over() {
     let bench = Bench::new(r#"all(["a", "b", "c", "d"], |n| { wait("2h"); box::put(n) }, #{ at_once: 2 })"#);
     let run = bench.prepare().await;
     let engine = bench.engine();
-    let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error}"));
+    let mut worker = Worker::new(&engine, |what, error| panic!("{what}: {error}"));
     for _ in 0..40 {
         for _ in 0..4 {
-            keeper.look().await.unwrap();
-            keeper.settle().await;
+            worker.tick().await.unwrap();
+            worker.settle().await;
         }
         bench.clock.advance(Duration::from_secs(600));
     }
@@ -432,9 +432,9 @@ async fn a_run_does_not_watch_a_branch_that_another_service_drives() {
     let run = bench.prepare().await;
     let engine =
         bench.builder(bench.journal.clone()).owner(OwnerId::fresh(), Arc::new(|_| false)).build().unwrap();
-    let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error}"));
-    keeper.look().await.unwrap();
-    keeper.settle().await;
+    let mut worker = Worker::new(&engine, |what, error| panic!("{what}: {error}"));
+    worker.tick().await.unwrap();
+    worker.settle().await;
     let other = OwnerId::fresh();
     let (branch, now) = (run.branch(1, 0), bench.clock.now());
     bench.journal.heartbeat(&other, now + Duration::from_secs(86_400)).await.unwrap();
@@ -444,8 +444,8 @@ async fn a_run_does_not_watch_a_branch_that_another_service_drives() {
     let before = records().await;
     for _ in 0..200 {
         bench.clock.advance(Duration::from_secs(60));
-        keeper.look().await.unwrap();
-        keeper.settle().await;
+        worker.tick().await.unwrap();
+        worker.settle().await;
     }
     let more = records().await - before;
     assert!((2..20).contains(&more), "{more} records");

@@ -16,7 +16,7 @@ use relight_engine::event::{Call, Effected, Event, Park, RunEnd, Signal};
 use relight_engine::journal::{
     Around, Claim, ClaimRequest, Journal, MemoryJournal, OwnerId, RunFilter, SqliteJournal, Status,
 };
-use relight_engine::keeper::Keeper;
+use relight_engine::worker::Worker;
 use relight_engine::{
     Answers, Cx, Driven, Effect, Engine, Error, Library, Operation, Outcome, Probe, Redo, Result, RunId,
     RunRequest,
@@ -258,11 +258,11 @@ async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> 
 
 /// Lets a worker look until it finds nothing more to do at this time.
 async fn keep(engine: &Engine) {
-    let mut keeper = Keeper::new(engine, |_, _| {});
+    let mut worker = Worker::new(engine, |_, _| {});
     for _ in 0..50 {
-        let found = keeper.look().await.unwrap();
-        keeper.settle().await;
-        if found == relight_engine::keeper::Found::default() {
+        let found = worker.tick().await.unwrap();
+        worker.settle().await;
+        if found == relight_engine::worker::Found::default() {
             return;
         }
     }
@@ -325,15 +325,15 @@ async fn a_run_that_waits_under_a_worker_hears_a_stop_at_its_next_look() {
     let bench = Bench::new().standing().with("a", r#"wait("30m"); box::put("x")"#);
     let (engine, beside) = (bench.engine(), bench.engine());
     let run = bench.prepare(&engine, "a").await;
-    let mut keeper = Keeper::new(&engine, |_, _| {});
-    keeper.look().await.unwrap();
+    let mut worker = Worker::new(&engine, |_, _| {});
+    worker.tick().await.unwrap();
     until("the run waits", || async {
         bench.events(&run).await.iter().any(|event| matches!(event, Event::StepAccepted { .. }))
     })
     .await;
     beside.stop(&run, "ada").await.unwrap();
-    keeper.look().await.unwrap();
-    keeper.settle().await;
+    worker.tick().await.unwrap();
+    worker.settle().await;
     assert_eq!(bench.status(&run).await, Status::Stopped, "the clock has not moved");
     assert!(bench.world.sent().is_empty());
 }
@@ -398,8 +398,8 @@ async fn a_service_that_ends_hands_its_runs_to_the_next() {
     let bench = Bench::new().standing().with("a", r#"wait("20s"); box::post("x"); "done""#);
     let first = bench.engine();
     let run = bench.prepare(&first, "a").await;
-    let mut service = Keeper::new(&first, |_, _| {});
-    tokio::join!(service.keep(), async {
+    let mut service = Worker::new(&first, |_, _| {});
+    tokio::join!(service.run(), async {
         until("it waits", || async {
             bench.events(&run).await.iter().any(|event| matches!(event, Event::StepAccepted { .. }))
         })
@@ -444,8 +444,8 @@ async fn a_person_who_interrupts_a_closing_leaves_it_to_the_worker() {
     bench.world.hold("close front");
     bench.clock.advance(Duration::from_secs(3600));
     let closer = bench.engine();
-    let mut service = Keeper::new(&closer, |_, _| {});
-    tokio::join!(service.keep(), async {
+    let mut service = Worker::new(&closer, |_, _| {});
+    tokio::join!(service.run(), async {
         until("the closing is on its way", || async { bench.world.has_arrived("close front") }).await;
         // Ctrl-C, and the answer is lost.
         closer.interrupt();
@@ -488,8 +488,8 @@ async fn a_disk_that_is_full_for_a_while_ends_neither_the_service_nor_its_runs()
     let told = Arc::new(Mutex::new(Vec::new()));
     let log = told.clone();
     let mut service =
-        Keeper::new(&engine, move |what, error| log.lock().unwrap().push(format!("{what}: {error}")));
-    tokio::join!(service.keep(), async {
+        Worker::new(&engine, move |what, error| log.lock().unwrap().push(format!("{what}: {error}")));
+    tokio::join!(service.run(), async {
         until("the disk is full", || async { disk.1.load(Ordering::SeqCst) }).await;
         for second in 0..600 {
             if second == 4 {
@@ -579,12 +579,12 @@ async fn a_panic_while_driving_is_told_and_tried_again_and_keeps_nobody_else() {
     let buggy = Buggy(bench.journal.clone(), run.clone(), AtomicBool::new(false));
     let engine = bench.builder().journal(Arc::new(buggy)).build().unwrap();
     let told = Arc::new(Mutex::new(Vec::new()));
-    let mut keeper = Keeper::new(&engine, {
+    let mut worker = Worker::new(&engine, {
         let told = told.clone();
         move |what, error| told.lock().unwrap().push(format!("{what}: {error}"))
     });
-    keeper.look().await.unwrap();
-    keeper.settle().await;
+    worker.tick().await.unwrap();
+    worker.settle().await;
     assert_eq!(
         *told.lock().unwrap(),
         [format!("run {run}: driving run {run} failed: the journal went wrong")]
@@ -592,8 +592,8 @@ async fn a_panic_while_driving_is_told_and_tried_again_and_keeps_nobody_else() {
     assert_eq!(bench.status(&other).await, Status::Succeeded);
     // The same service comes back to it.
     bench.clock.advance(Duration::from_secs(2));
-    keeper.look().await.unwrap();
-    keeper.settle().await;
+    worker.tick().await.unwrap();
+    worker.settle().await;
     assert_eq!(bench.status(&run).await, Status::Succeeded);
     assert_eq!(told.lock().unwrap().len(), 1);
 }
@@ -822,8 +822,8 @@ async fn a_run_that_waits_takes_no_place() {
     for _ in 0..300 {
         bench.prepare(&engine, "ticks").await;
     }
-    let mut service = Keeper::new(&engine, |what, error| panic!("{what}: {error:?}"));
-    tokio::join!(service.keep(), async {
+    let mut service = Worker::new(&engine, |what, error| panic!("{what}: {error:?}"));
+    tokio::join!(service.run(), async {
         until("all of them wait", || async {
             let runs = bench.journal.runs(&Default::default()).await.unwrap();
             runs.iter().filter(|run| run.step >= 1).count() == 300
@@ -885,17 +885,17 @@ async fn a_closing_waits_for_no_place() {
     for _ in 0..300 {
         bench.prepare(&engine, "busy").await;
     }
-    let mut keeper = Keeper::new(&engine, |_, _| {});
-    keeper.look().await.unwrap();
+    let mut worker = Worker::new(&engine, |_, _| {});
+    worker.tick().await.unwrap();
     let at_work = || bench.world.0.arrived.lock().unwrap().len();
     until("all places are taken", || async { at_work() == 256 }).await;
     bench.clock.advance(Duration::from_secs(3600));
-    keeper.look().await.unwrap();
+    worker.tick().await.unwrap();
     let closed = || async { bench.world.sent().contains(&"close cellar".to_owned()) };
     until("the door is closed", closed).await;
     assert_eq!(at_work(), 256);
     bench.world.0.held.lock().unwrap()["x"].add_permits(300);
-    keeper.settle().await;
+    worker.settle().await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use relight_engine::clock::SteppedClock;
 use relight_engine::event::{Effected, Event, Park, RunEnd};
 use relight_engine::journal::{Journal, MemoryJournal};
-use relight_engine::keeper::Keeper;
+use relight_engine::worker::Worker;
 use relight_engine::{
     Cx, Driven, Effect, Engine, Error, ErrorKind, Failure, Library, Operation, Outcome, Redo, Result, RunId,
     RunRequest, Secret, SecretSource,
@@ -369,10 +369,10 @@ async fn what_a_run_schedules_may_do_no_more_than_the_run() {
         bench.clock.advance(Duration::from_secs(7200));
         let complaints = Arc::new(Mutex::new(Vec::new()));
         let heard = complaints.clone();
-        let mut keeper =
-            Keeper::new(&engine, move |what, error| heard.lock().unwrap().push(format!("{what}: {error}")));
-        keeper.look().await.unwrap();
-        keeper.settle().await;
+        let mut worker =
+            Worker::new(&engine, move |what, error| heard.lock().unwrap().push(format!("{what}: {error}")));
+        worker.tick().await.unwrap();
+        worker.settle().await;
         assert!(bench.cloud.sent().is_empty(), "{name}");
         let complaints = complaints.lock().unwrap();
         assert_eq!(complaints.len(), 1, "{complaints:?}");

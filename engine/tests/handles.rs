@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use relight_engine::clock::SteppedClock;
 use relight_engine::event::{Event, Park, RunEnd, Stream};
 use relight_engine::journal::{Claim, ClaimRequest, Journal, MemoryJournal, NewRun, OwnerId, Sync};
-use relight_engine::keeper::Keeper;
+use relight_engine::worker::Worker;
 use relight_engine::{
     Attached, Cx, Driven, Effect, Engine, Error, Handle, Library, Operation, Outcome, Redo, Registered,
     Reopen, Result, RunId, RunRequest,
@@ -354,9 +354,9 @@ async fn what_needs_a_terminal_is_not_done_without_one() {
     let bench = Bench::new("shell::open(); 1");
     let engine = bench.engine();
     let run = engine.prepare(&RunRequest::new("a")).await.unwrap();
-    let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error}"));
-    keeper.look().await.unwrap();
-    keeper.settle().await;
+    let mut worker = Worker::new(&engine, |what, error| panic!("{what}: {error}"));
+    worker.tick().await.unwrap();
+    worker.settle().await;
     let summary = bench.journal.run(&run).await.unwrap().unwrap();
     assert_eq!(summary.park, Some(Park::Terminal { operation: "shell::open".into() }));
     assert_eq!(summary.wake, None, "no service comes back to it");

@@ -12,7 +12,7 @@ use relight_engine::event::{Call, Cause, Effected, Event, Park, Record, RunEnd};
 use relight_engine::journal::{
     Appended, Around, Journal, MemoryJournal, OwnerId, RunFilter, Status, Summary, Sync, Tenure,
 };
-use relight_engine::keeper::Keeper;
+use relight_engine::worker::Worker;
 use relight_engine::{
     Cx, Driven, Effect, Engine, Error, ErrorKind, HandedBack, Library, Operation, Outcome, Redo, Result,
     RunId, RunRequest,
@@ -235,17 +235,17 @@ impl Bench {
         engine.run(&run).await.unwrap()
     }
 
-    fn keeper(&self, engine: &Engine) -> Keeper {
+    fn worker(&self, engine: &Engine) -> Worker {
         let told = self.troubles.clone();
-        Keeper::new(engine, move |what, error| told.lock().unwrap().push(format!("{what}: {error}")))
+        Worker::new(engine, move |what, error| told.lock().unwrap().push(format!("{what}: {error}")))
     }
 
     /// Keeps everything going for a while, a step at a time.
-    async fn keep(&self, keeper: &mut Keeper, length: Duration, step: Duration) {
+    async fn keep(&self, worker: &mut Worker, length: Duration, step: Duration) {
         let end = self.clock.now() + length;
         while self.clock.now() < end && !self.is_closed().await {
-            keeper.look().await.unwrap();
-            keeper.settle().await;
+            worker.tick().await.unwrap();
+            worker.settle().await;
             self.clock.advance(step);
         }
     }
@@ -280,21 +280,21 @@ async fn whoever_asks_at_the_same_time_there_is_one_request() {
         let bench = Bench::new().await;
         bench.clock.advance(Duration::from_secs(1));
         let (serve, one, two) = (bench.beside(false), bench.beside(false), bench.beside(false));
-        let mut keeper = bench.keeper(&serve);
+        let mut worker = bench.worker(&serve);
         let lease = bench.journal.leases().await.unwrap().remove(0);
         let by_hand = async |engine: &Engine| {
             let run = engine.close_lease(&lease.id).await.unwrap();
             engine.run(&run).await.unwrap()
         };
         let (_, left, right, by_one, by_two) = tokio::join!(
-            keeper.look(),
+            worker.tick(),
             bench.carry(&one, r#"door::close("front")"#),
             bench.carry(&two, r#"door::close("front")"#),
             by_hand(&one),
             by_hand(&two),
         );
-        keeper.settle().await;
-        bench.keep(&mut keeper, HOUR, MINUTE).await;
+        worker.settle().await;
+        bench.keep(&mut worker, HOUR, MINUTE).await;
         assert_eq!(bench.doors.closed(), 1, "round {round}: {left:?} {right:?} {by_one:?} {by_two:?}");
         assert_eq!(bench.closings().await.len(), 1, "round {round}");
         assert!(bench.is_closed().await, "round {round}");
@@ -366,18 +366,18 @@ async fn a_schedule_and_a_deadline_in_the_same_second_close_once() {
         bench.clock.set(due);
         // Two services at once, half of the time.
         let (engine, other) = (bench.beside(false), bench.beside(false));
-        let (mut keeper, mut second) = (bench.keeper(&engine), bench.keeper(&other));
+        let (mut worker, mut second) = (bench.worker(&engine), bench.worker(&other));
         if round % 2 == 0 {
-            let (one, two) = tokio::join!(keeper.look(), second.look());
+            let (one, two) = tokio::join!(worker.tick(), second.tick());
             assert_eq!(one.unwrap().closing.len() + two.unwrap().closing.len(), 1);
             second.settle().await;
         }
-        bench.keep(&mut keeper, HOUR, MINUTE).await;
+        bench.keep(&mut worker, HOUR, MINUTE).await;
         assert_eq!((bench.doors.closed(), bench.closings().await.len()), (1, 1), "round {round}");
         let runs = bench.journal.runs(&RunFilter::open()).await.unwrap();
         bench.clock.advance(MINUTE);
-        keeper.look().await.unwrap();
-        keeper.settle().await;
+        worker.tick().await.unwrap();
+        worker.settle().await;
         let open = bench.journal.runs(&RunFilter::open()).await.unwrap();
         assert!(open.is_empty(), "round {round}: {runs:?}");
     }
@@ -397,10 +397,10 @@ async fn a_closing_comes_back_whatever_it_is_parked_for() {
     for (why, errors) in cases {
         let bench = Bench::new().await;
         let engine = bench.engine();
-        let mut keeper = bench.keeper(&engine);
+        let mut worker = bench.worker(&engine);
         bench.clock.advance(MINUTE);
         bench.doors.fail_with(&errors);
-        bench.keep(&mut keeper, 2 * HOUR, Duration::from_secs(15)).await;
+        bench.keep(&mut worker, 2 * HOUR, Duration::from_secs(15)).await;
         assert!(bench.is_closed().await, "{why}: {:?}", bench.closings().await);
         assert_eq!(bench.closings().await.len(), 1, "{why}: one run does it");
         assert_eq!(*bench.troubles.lock().unwrap(), Vec::<String>::new(), "{why}");
@@ -420,9 +420,9 @@ async fn a_closing_that_a_person_interrupted_or_stopped_is_taken_up_again() {
     let engine = bench.engine();
     engine.stop(&run, "ann").await.unwrap();
     assert!(matches!(engine.run(&run).await.unwrap(), Driven::Ended(RunEnd::Stopped { .. })));
-    let mut keeper = bench.keeper(&engine);
+    let mut worker = bench.worker(&engine);
     bench.clock.advance(MINUTE);
-    bench.keep(&mut keeper, HOUR, Duration::from_secs(15)).await;
+    bench.keep(&mut worker, HOUR, Duration::from_secs(15)).await;
     assert!(bench.is_closed().await);
     assert_eq!((bench.doors.closed(), bench.closings().await.len()), (1, 2));
 }
@@ -431,10 +431,10 @@ async fn a_closing_that_a_person_interrupted_or_stopped_is_taken_up_again() {
 async fn a_week_of_outage_costs_one_run_and_an_attempt_every_quarter_of_an_hour() {
     let bench = Bench::new().await;
     let engine = bench.engine();
-    let mut keeper = bench.keeper(&engine);
+    let mut worker = bench.worker(&engine);
     bench.doors.outage(Some(ErrorKind::Unsent));
     bench.clock.advance(MINUTE);
-    bench.keep(&mut keeper, 7 * 24 * HOUR, 5 * MINUTE).await;
+    bench.keep(&mut worker, 7 * 24 * HOUR, 5 * MINUTE).await;
     let (runs, tries) = (bench.closings().await.len(), bench.doors.tries());
     println!("a week of outage: {runs} run, {tries} attempts");
     assert_eq!(runs, 1);
@@ -451,7 +451,7 @@ async fn a_week_of_outage_costs_one_run_and_an_attempt_every_quarter_of_an_hour(
 
     bench.doors.outage(None);
     let back = bench.clock.now();
-    bench.keep(&mut keeper, HOUR, MINUTE).await;
+    bench.keep(&mut worker, HOUR, MINUTE).await;
     assert!(bench.is_closed().await);
     let late = bench.clock.now().duration_since(back);
     assert!(late <= SignedDuration::from_mins(17), "closed {late} after the cloud came back");
@@ -461,17 +461,17 @@ async fn a_week_of_outage_costs_one_run_and_an_attempt_every_quarter_of_an_hour(
 async fn a_scheduled_closing_that_meets_an_outage_is_done_once_it_is_over() {
     let bench = Bench::new().await;
     let engine = bench.engine();
-    let mut keeper = bench.keeper(&engine);
+    let mut worker = bench.worker(&engine);
     let run = engine.prepare(&RunRequest::new("close")).await.unwrap();
     bench.doors.outage(Some(ErrorKind::Unsent));
     // Hours before its deadline nobody else asks for it.
-    bench.keep(&mut keeper, 5 * HOUR, MINUTE).await;
+    bench.keep(&mut worker, 5 * HOUR, MINUTE).await;
     assert!(!bench.is_closed().await);
     bench.doors.outage(None);
     for _ in 0..40 {
         bench.clock.advance(MINUTE);
-        keeper.look().await.unwrap();
-        keeper.settle().await;
+        worker.tick().await.unwrap();
+        worker.settle().await;
     }
     assert!(bench.is_closed().await);
     assert_eq!((bench.doors.closed(), bench.closings().await.len()), (1, 1));
@@ -495,8 +495,8 @@ async fn whoever_asks_learns_why_it_is_not_closed_and_may_leave() {
     let closing = bench.closings().await.remove(0);
     assert_eq!(closing.status, Status::Parked, "the duty stays: {closing:?}");
     bench.doors.outage(None);
-    let mut keeper = bench.keeper(&engine);
-    bench.keep(&mut keeper, HOUR, Duration::from_secs(15)).await;
+    let mut worker = bench.worker(&engine);
+    bench.keep(&mut worker, HOUR, Duration::from_secs(15)).await;
     assert!(bench.is_closed().await, "before its deadline, since somebody asked for it");
 }
 
@@ -509,8 +509,8 @@ async fn what_is_forgotten_is_left_alone_and_told() {
     engine.forget_lease(&lease.id, "ann", "the node is gone").await.unwrap();
     assert_eq!(engine.close_lease(&lease.id).await.unwrap_err().kind(), ErrorKind::Invalid);
     bench.clock.advance(HOUR);
-    let mut keeper = bench.keeper(&engine);
-    assert!(keeper.look().await.unwrap().closing.is_empty());
+    let mut worker = bench.worker(&engine);
+    assert!(worker.tick().await.unwrap().closing.is_empty());
     assert_eq!(bench.doors.closed(), 0);
     let told = engine.forgotten_leases().await.unwrap().remove(0);
     assert_eq!((told.by.as_str(), told.because.as_str()), ("ann", "the node is gone"));
@@ -520,17 +520,17 @@ async fn what_is_forgotten_is_left_alone_and_told() {
 async fn whoever_closes_what_is_forgotten_stops() {
     let bench = Bench::new().await;
     let engine = bench.engine();
-    let mut keeper = bench.keeper(&engine);
+    let mut worker = bench.worker(&engine);
     bench.doors.outage(Some(ErrorKind::Unsent));
     let asks = engine.prepare(&RunRequest::new("close")).await.unwrap();
-    bench.keep(&mut keeper, HOUR, MINUTE).await;
+    bench.keep(&mut worker, HOUR, MINUTE).await;
     let lease = bench.journal.leases().await.unwrap().remove(0);
     engine.forget_lease(&lease.id, "ann", "the node is gone").await.unwrap();
     bench.doors.outage(None);
     for _ in 0..40 {
         bench.clock.advance(MINUTE);
-        keeper.look().await.unwrap();
-        keeper.settle().await;
+        worker.tick().await.unwrap();
+        worker.settle().await;
     }
     assert_eq!(bench.doors.closed(), 0);
     let closing = bench.closings().await.remove(0);

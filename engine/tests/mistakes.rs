@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::{Cause, Event, Park, RunEnd, Source};
 use relight_engine::journal::{Around, Claim, ClaimRequest, Journal, MemoryJournal, OwnerId, Status, Sync};
-use relight_engine::keeper::Keeper;
+use relight_engine::worker::Worker;
 use relight_engine::{
     Cx, Driven, Effect, Engine, Error, ErrorKind, Library, Operation, Outcome, Redo, Result, RunId,
     RunRequest,
@@ -584,12 +584,12 @@ async fn a_child_that_needs_a_person_is_not_driven_again_and_again() {
         Bench::with("run(\"child\")").text("child", &front_matter("", "box::send(\"x\"); wait(\"soon\")"));
     let engine = bench.engine();
     let run = engine.prepare(&RunRequest::new("a")).await.unwrap();
-    let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error}"));
+    let mut worker = Worker::new(&engine, |what, error| panic!("{what}: {error}"));
     let mut records = Vec::new();
     for _ in 0..8 {
         for _ in 0..4 {
-            keeper.look().await.unwrap();
-            keeper.settle().await;
+            worker.tick().await.unwrap();
+            worker.settle().await;
         }
         records.push(bench.journal.records(&run, 0).await.unwrap().len());
         bench.clock.advance(Duration::from_secs(3600));

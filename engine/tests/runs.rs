@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::{Call, Effected, Event, Park, RunEnd};
 use relight_engine::journal::{Journal, MemoryJournal, OwnerId, Status};
-use relight_engine::keeper::Keeper;
+use relight_engine::worker::Worker;
 use relight_engine::{
     Cx, Driven, Effect, Engine, Error, ErrorCode, ErrorKind, Library, Notice, Operation, Outcome, Probe,
     Redo, Result, RunRequest,
@@ -541,15 +541,15 @@ async fn a_child_that_waits_for_a_person_wakes_its_parent_when_it_is_over() {
     let driven = engine.drive(&parent, Duration::from_secs(60)).await.unwrap();
     let Driven::Parked(Park::Child { run: child }, Some(_)) = driven else { panic!("{driven:?}") };
     engine.answer(&child, "yes", "ada").await.unwrap();
-    let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error:?}"));
-    assert_eq!(keeper.look().await.unwrap().runs, [child]);
-    keeper.settle().await;
+    let mut worker = Worker::new(&engine, |what, error| panic!("{what}: {error:?}"));
+    assert_eq!(worker.tick().await.unwrap().runs, [child]);
+    worker.settle().await;
     assert_eq!(
-        keeper.look().await.unwrap().runs,
+        worker.tick().await.unwrap().runs,
         std::slice::from_ref(&parent),
         "at once, not at the next look"
     );
-    keeper.settle().await;
+    worker.settle().await;
     assert_eq!(value(&engine.run(&parent).await.unwrap()), "yes");
 }
 
@@ -558,13 +558,13 @@ async fn a_lease_that_could_not_be_closed_is_tried_again_after_a_pause() {
     let bench = Bench::new().with("a", r#"door::open("front")"#);
     bench.run("a").await;
     let engine = bench.engine();
-    let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error:?}"));
+    let mut worker = Worker::new(&engine, |what, error| panic!("{what}: {error:?}"));
     bench.clock.advance(Duration::from_secs(3600));
     bench.world.fail_with(&[ErrorKind::Rejected, ErrorKind::Denied]);
     for (pause, sent) in [(0, 1), (29, 1), (1, 1), (59, 1), (1, 2)] {
         bench.clock.advance(Duration::from_secs(pause));
-        keeper.look().await.unwrap();
-        keeper.settle().await;
+        worker.tick().await.unwrap();
+        worker.settle().await;
         assert_eq!(bench.world.sent().len(), sent, "after another {pause} s");
     }
     assert_eq!(bench.world.sent(), ["open front", "close front"]);
@@ -584,15 +584,15 @@ async fn a_lease_is_there_with_the_intent_and_is_closed_at_its_deadline() {
     assert!(bench.journal.truncated(&run, accepted - 1).leases().await.unwrap().is_empty());
 
     let engine = bench.engine();
-    let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error:?}"));
-    assert!(keeper.look().await.unwrap().closing.is_empty(), "not yet");
+    let mut worker = Worker::new(&engine, |what, error| panic!("{what}: {error:?}"));
+    assert!(worker.tick().await.unwrap().closing.is_empty(), "not yet");
     bench.clock.advance(Duration::from_secs(3600));
-    assert_eq!(keeper.look().await.unwrap().closing.len(), 1);
-    keeper.settle().await;
+    assert_eq!(worker.tick().await.unwrap().closing.len(), 1);
+    worker.settle().await;
     assert_eq!(bench.world.sent(), ["open front", "close front"]);
     assert!(bench.journal.leases().await.unwrap().is_empty());
-    keeper.look().await.unwrap();
-    keeper.settle().await;
+    worker.tick().await.unwrap();
+    worker.settle().await;
     assert_eq!(bench.world.sent().len(), 2, "closed once");
 }
 
@@ -603,29 +603,29 @@ async fn what_failed_half_way_is_closed_at_once() {
     let (_, driven) = bench.run("a").await;
     assert_eq!(failure(&driven).message, "refused");
     let engine = bench.engine();
-    let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error:?}"));
-    assert_eq!(keeper.look().await.unwrap().closing.len(), 1);
-    keeper.settle().await;
+    let mut worker = Worker::new(&engine, |what, error| panic!("{what}: {error:?}"));
+    assert_eq!(worker.tick().await.unwrap().closing.len(), 1);
+    worker.settle().await;
     assert_eq!(bench.world.sent(), ["close front"]);
     assert!(bench.journal.leases().await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn a_keeper_wakes_what_is_due_and_nothing_else() {
+async fn a_worker_wakes_what_is_due_and_nothing_else() {
     let bench = Bench::new().with("a", r#"wait("3h"); box::put("late")"#);
     let clock = SteppedClock::new(start());
     let bench = Bench { clock, ..bench };
     let engine = bench.engine();
     let run = engine.prepare(&RunRequest::new("a")).await.unwrap();
-    let mut keeper = Keeper::new(&engine, |what, error| panic!("{what}: {error:?}"));
-    assert_eq!(keeper.look().await.unwrap().runs, std::slice::from_ref(&run));
-    keeper.settle().await;
+    let mut worker = Worker::new(&engine, |what, error| panic!("{what}: {error:?}"));
+    assert_eq!(worker.tick().await.unwrap().runs, std::slice::from_ref(&run));
+    worker.settle().await;
     assert_eq!(engine.find(run.as_str()).await.unwrap().status, Status::Parked);
     bench.clock.advance(Duration::from_secs(3 * 3600 - 1));
-    assert!(keeper.look().await.unwrap().runs.is_empty());
+    assert!(worker.tick().await.unwrap().runs.is_empty());
     bench.clock.advance(Duration::from_secs(1));
-    assert_eq!(keeper.look().await.unwrap().runs, std::slice::from_ref(&run));
-    keeper.settle().await;
+    assert_eq!(worker.tick().await.unwrap().runs, std::slice::from_ref(&run));
+    worker.settle().await;
     assert_eq!(bench.world.sent(), ["late"]);
 }
 

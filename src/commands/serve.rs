@@ -1,7 +1,7 @@
 //! `relight serve`: schedules, leases and parked runs, as long as it runs.
 
 use clap::Args;
-use relight_engine::keeper::Keeper;
+use relight_engine::worker::Worker;
 
 use crate::args::Global;
 use crate::exit::{Exit, Result};
@@ -34,11 +34,11 @@ impl Serve {
             let engine = session.engine.clone();
             async move { watch_leases(&engine).await }
         });
-        let mut keeper = Keeper::new(&session.engine, |what, error| tracing::warn!("{what}: {error:?}"));
-        keeper.keep().await;
+        let mut worker = Worker::new(&session.engine, |what, error| tracing::warn!("{what}: {error:?}"));
+        worker.run().await;
         watching.abort();
         let _ = watching.await;
-        drop(keeper);
+        drop(worker);
         let leases = session.engine.leases().await;
         session.close().await;
         tracing::info!("everything is parked; the next `relight serve` goes on with it");

@@ -22,7 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use relight_engine::clock::Clock;
 use relight_engine::event::{Park, RunId};
 use relight_engine::journal::{Journal, MemoryJournal, RunFilter, Status, Summary};
-use relight_engine::keeper::{Found, Keeper};
+use relight_engine::worker::{Found, Worker};
 use relight_engine::{Engine, Library, RunRequest};
 
 use self::chance::Chance;
@@ -239,15 +239,15 @@ impl Story {
     async fn keep(&mut self, engine: &Engine, until: Timestamp) {
         let troubles = Arc::new(Mutex::new(Vec::new()));
         let told = troubles.clone();
-        let mut keeper = Keeper::new(engine, move |what, error| {
+        let mut worker = Worker::new(engine, move |what, error| {
             told.lock().expect("no panic while telling").push(format!("{what}: {error:?}"));
         });
         for _ in 0..200 {
             if engine.is_halted() {
                 break;
             }
-            let found = keeper.look().await;
-            keeper.settle().await;
+            let found = worker.tick().await;
+            worker.settle().await;
             self.watch_doors().await;
             let now = self.world.clock.now();
             match found {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::{Lease, Park, Record, RunEnd};
 use relight_engine::journal::{Journal, MemoryJournal, OwnerId, RunFilter, SqliteJournal, Summary};
-use relight_engine::keeper::Keeper;
+use relight_engine::worker::Worker;
 use relight_engine::{
     Driven, Engine, EngineBuilder, Error, ErrorKind, Failure, Hint, Notice, Result, RunId, RunRequest,
     Secret, SecretSource,
@@ -231,13 +231,13 @@ impl World {
         let engine = self.engine();
         let troubles = Arc::new(Mutex::new(Vec::new()));
         let told = troubles.clone();
-        let mut keeper = Keeper::new(&engine, move |what, error| {
+        let mut worker = Worker::new(&engine, move |what, error| {
             told.lock().expect("no panic while telling").push(format!("{what}: {error}"));
         });
         // A bound, so that a run which is due for ever is found rather than waited for.
         for _ in 0..200 {
-            let found = keeper.look().await.expect("the journal is read");
-            self.passing(keeper.settle()).await;
+            let found = worker.tick().await.expect("the journal is read");
+            self.passing(worker.settle()).await;
             if !(found.runs.is_empty() && found.fired.is_empty() && found.closing.is_empty()) {
                 continue;
             }

@@ -131,7 +131,7 @@ pub enum Event {
         #[serde(flatten)]
         file: WrittenFile,
     },
-    /// A word from outside took effect here.
+    /// A signal took effect here.
     Signalled {
         /// The word.
         #[serde(flatten)]

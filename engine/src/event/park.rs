@@ -95,7 +95,7 @@ impl Park {
         }
     }
 
-    /// Returns whether a word from outside makes the run go on. Any does while it waits or asks. What
+    /// Returns whether a signal makes the run go on. Any does while it waits or asks. What
     /// a person has to look at first hears only that it shall stop, or every answer and every child
     /// that comes late would wake it for nothing.
     pub fn hears(&self, word: &Signal) -> bool {
@@ -106,7 +106,7 @@ impl Park {
     }
 }
 
-/// A word from outside the run.
+/// What is said to a run from outside.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "signal", rename_all = "snake_case")]
 #[non_exhaustive]

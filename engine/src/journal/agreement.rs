@@ -183,7 +183,7 @@ impl Driver {
             return "no tenure".into();
         };
         let appended = journal.append(tenure, events, t(self.now), sync).await;
-        // An answer ahead of the disk may not know yet of a word that has just arrived.
+        // An answer ahead of the disk may not know yet of a signal that has just arrived.
         match sync {
             Sync::Now => shown(appended),
             Sync::Soon => shown(appended.map(|appended| appended.records)),

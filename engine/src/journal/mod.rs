@@ -2,7 +2,7 @@
 //!
 //! Owns: the order of a run's events, who may write them, and the tables that follow from them
 //! (status, wake times, open leases, schedules). Does not own: what the events mean for a script
-//! ([`replay`](crate::replay)) or when to act on them ([`keeper`](crate::keeper)).
+//! ([`replay`](crate::replay)) or when to act on them ([`worker`](crate::worker)).
 //!
 //! Everything derived is written in the same transaction as the event that caused it, by the one
 //! function [`Summary::apply`] and the [`Effected`](crate::event::Effected) that the event carries.
@@ -294,7 +294,7 @@ pub struct NewRun {
     /// The texts behind [`Prepared::sources`], in the same order.
     pub sources: Vec<Source>,
     /// When it wakes by itself; at once unless set. A run that the caller drives itself is woken
-    /// by a keeper only after this time.
+    /// by a worker only after this time.
     pub wake: Option<Timestamp>,
 }
 
@@ -416,8 +416,8 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// Appends events to a run in one transaction, together with all that follows from them: the
     /// run's summary, its leases and schedules. A consumed `Signalled` event removes its signal.
     ///
-    /// Returns their records, and whether a word from outside is waiting (with [`Sync::Soon`]: was
-    /// waiting at the last write). A run that parks while a word waits is due at once, so a word that
+    /// Returns their records, and whether a signal is waiting (with [`Sync::Soon`]: was
+    /// waiting at the last write). A run that parks while a signal waits is due at once, so a signal that
     /// nobody wants has to be consumed all the same.
     ///
     /// # Errors
@@ -488,7 +488,7 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// `Storage`.
     async fn signals(&self, run: &RunId) -> Result<Vec<Signal>>;
 
-    /// Returns the runs that a process drives and for which a word waits.
+    /// Returns the runs that a process drives and for which a signal waits.
     ///
     /// # Errors
     /// `Storage`.
@@ -575,7 +575,7 @@ pub trait Journal: Send + std::marker::Sync + 'static {
 pub struct Appended {
     /// The records of the events, in order.
     pub records: Vec<Record>,
-    /// Whether a word from outside waits for the run.
+    /// Whether a signal waits for the run.
     pub signalled: bool,
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::limits::Budget;
 use super::natives::shown;
 use super::raise::{Over, place, raised, terminated};
-use super::{Door, NativeResult, Raise, branch, convert, inspect};
+use super::{Host, NativeResult, Raise, branch, convert, inspect};
 use crate::code::ErrorCode;
 use crate::error::{Error, Result};
 use crate::operation::{FUNCTION, Registered};
@@ -19,7 +19,7 @@ use crate::retry::{EXAMPLE as RETRY, RetryOptions};
 /// What travels with every native call of one evaluation.
 #[derive(Clone)]
 pub(super) struct Context {
-    pub(super) door: Arc<dyn Door>,
+    pub(super) host: Arc<dyn Host>,
     pub(super) deferred: Arc<Mutex<Vec<FnPtr>>>,
     pub(super) over: Arc<Over>,
     pub(super) budget: Arc<Budget>,
@@ -41,7 +41,7 @@ pub(super) fn bind(module: &mut Module, verb: &'static str, operation: &Register
             let tag = of_call(context)?;
             let call = || {
                 let args = arguments(&bound, args, context).map_err(Raise::Throw)?;
-                tag.door.call(&bound, args, at)
+                tag.host.call(&bound, args, at)
             };
             tag.budget.aside(call, |called| match called {
                 Ok(value) => convert::from_json(value)
@@ -83,7 +83,7 @@ pub(super) fn bind_natives(module: &mut Module) {
             };
             let percent = args.get(1).map(number).transpose()?;
             let text = shown(args[0]);
-            tag.budget.aside(|| tag.door.progress(text, percent), |()| Ok(Dynamic::UNIT))
+            tag.budget.aside(|| tag.host.progress(text, percent), |()| Ok(Dynamic::UNIT))
         });
     }
     native(module, "fail", 1, |context, args| {

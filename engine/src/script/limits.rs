@@ -126,7 +126,7 @@ impl Budget {
     pub(super) fn watch(engine: &mut Rhai, context: &Context) {
         let watched = context.clone();
         engine.on_progress(move |operations| {
-            if watched.over.is_over() || watched.door.is_halted() {
+            if watched.over.is_over() || watched.host.is_halted() {
                 return Some(Dynamic::UNIT);
             }
             watched.budget.check(operations).err().map(|error| Dynamic::from(error.to_failure()))

@@ -2,7 +2,7 @@
 //!
 //! Owns the language (what a runbook can say, and its limits), the binding of operations to script
 //! functions, and one evaluation of a script from top to end. Does not own what a call means: that
-//! is behind [`Door`].
+//! is behind [`Host`].
 
 mod bind;
 mod branch;
@@ -49,7 +49,7 @@ use crate::value::SecretRef;
 pub(crate) const STACK: usize = 32 << 20;
 
 /// Where a script's calls go.
-pub(crate) trait Door: Send + Sync {
+pub(crate) trait Host: Send + Sync {
     /// Carries out one call and returns its value as the journal has it.
     fn call(&self, operation: &Registered, args: Value, at: Place) -> Result<Value, Raise>;
 
@@ -72,7 +72,7 @@ pub(crate) trait Door: Send + Sync {
 pub(crate) enum Raise {
     /// The script may catch it.
     Throw(Error),
-    /// The script unwinds; the door remembers why.
+    /// The script unwinds; the host remembers why.
     Unwind,
 }
 
@@ -188,11 +188,11 @@ impl Language {
         program: &Program,
         params: &Value,
         entry: Option<&Entry>,
-        door: &Arc<dyn Door>,
+        host: &Arc<dyn Host>,
     ) -> Ending {
         let mut engine = self.engine();
         let budget = Arc::new(Budget::new(self.limits, self.meter, self.together.clone()));
-        let context = Context { door: door.clone(), deferred: Arc::default(), over: Arc::default(), budget };
+        let context = Context { host: host.clone(), deferred: Arc::default(), over: Arc::default(), budget };
         engine.set_default_tag(Dynamic::from(context.clone()));
         engine.set_module_resolver(Pinned { sources: program.sources.clone() });
         Budget::watch(&mut engine, &context);
@@ -220,12 +220,12 @@ impl Language {
             },
         };
         let mut ending = context.over.ending(result, main);
-        if matches!(ending, Ending::Mistake(..)) && !door.ends_anyway() {
+        if matches!(ending, Ending::Mistake(..)) && !host.ends_anyway() {
             return ending.with_deferred(context.has_deferred());
         }
 
         // Newest first; what fails here must not keep the others from running.
-        if !door.begin_deferred() {
+        if !host.begin_deferred() {
             return Ending::Unwound;
         }
         // What the script held must not keep from running what it deferred.
@@ -238,7 +238,7 @@ impl Language {
             let result = next.call::<Dynamic>(&engine, &ast, ());
             match (context.over.ending(result, main), &ending) {
                 (Ending::Unwound, _) => return Ending::Unwound,
-                (Ending::Mistake(..), _) if door.ends_anyway() => {}
+                (Ending::Mistake(..), _) if host.ends_anyway() => {}
                 (mistake @ Ending::Mistake(..), _) => {
                     return mistake.with_deferred(context.has_deferred());
                 }

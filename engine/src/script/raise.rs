@@ -23,7 +23,7 @@ pub(crate) enum Ending {
     Error(Error, Option<Place>),
     /// The runbook itself is wrong here. Says whether it deferred something that has not run.
     Mistake(Error, Option<Place>, bool),
-    /// The door ended it.
+    /// The host ended it.
     Unwound,
 }
 

@@ -1,6 +1,6 @@
 //! What comes of an attempt at a step: the events that say so, and how its run goes on.
 //!
-//! Nothing here acts: what is returned is recorded by [`carry`](super::carry), in one place.
+//! Nothing here acts: what is returned is recorded by [`execute`](super::execute), in one place.
 
 use std::time::Duration;
 

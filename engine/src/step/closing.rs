@@ -24,7 +24,7 @@ use crate::run::{Driven, Way};
 
 /// A closing is not given up; a year is for ever.
 const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 3600);
-/// How often, in real time, a word from outside is listened for meanwhile.
+/// How often, in real time, a signal is listened for meanwhile.
 const HEAR: Duration = Duration::from_secs(1);
 /// How often a closing that another process drives is looked at.
 const LOOK: Duration = Duration::from_secs(5);

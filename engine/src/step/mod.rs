@@ -1,16 +1,16 @@
-//! The one door from script to effect.
+//! The one way from script to effect.
 //!
 //! A call takes the next step number. *Replaying*, it must be the recorded call and hands back the
-//! recorded result. *Live*, its intent is recorded, then it is carried to its result ([`carry`]).
+//! recorded result. *Live*, its intent is recorded, then it is carried to its result ([`execute`]).
 //!
-//! Owns: the numbers, the sandbox, the words from outside, and every append to the run's journal.
+//! Owns: the numbers, the sandbox, the signals, and every append to the run's journal.
 
 mod attempt;
 mod branches;
 mod call;
-mod carry;
 mod child;
 mod closing;
+mod execute;
 mod handles;
 mod large;
 mod output;
@@ -45,7 +45,7 @@ use crate::redact::{Public, secrets_in};
 use crate::replay::{History, PastStep, StepState, diverged, ended_early};
 use crate::run::Way;
 use crate::runbook::{MEND_WITHIN, Runbook};
-use crate::script::{Door, Raise};
+use crate::script::{Host, Raise};
 use crate::unrecorded::{Piece, Unrecorded};
 
 /// The longest wait for which a script keeps its thread when many do.
@@ -66,7 +66,7 @@ pub(crate) enum Unwind {
     Parked(Box<Park>, Option<Timestamp>),
     /// A person stopped the run; the event is written.
     Stop(String),
-    /// Only the script can tell what a word from outside means for the step under way.
+    /// Only the script can tell what a signal means for the step under way.
     Replay,
     /// The step under way was a wrong call. Nothing was sent, and it is no step any more.
     Mistake(Error),
@@ -110,7 +110,7 @@ struct Line {
     deferring: bool,
     /// Whether the secrets of earlier processes are known.
     remembers: bool,
-    /// Whether a word from outside may be waiting.
+    /// Whether a signal may be waiting.
     signalled: bool,
     unwind: Option<Unwind>,
     /// The interval to the next look, begun when the look was fixed.
@@ -294,7 +294,7 @@ impl Steps {
         Ok(Some(end))
     }
 
-    /// Waits, looking for words from outside; gives up at once when it would take too long.
+    /// Waits, looking for signals; gives up at once when it would take too long.
     async fn wait_until(&self, until: Timestamp, patience: Duration) -> Result<(), Unwind> {
         let fixed = self.line().next_look.filter(|look| look.end() == until);
         let interval = fixed.unwrap_or_else(|| Interval::until(&*self.core.clock, until));
@@ -329,12 +329,12 @@ impl Steps {
         Rest { steps: self, had }
     }
 
-    /// Takes words from outside: an interruption, a stop, an answer.
+    /// Takes signals: an interruption, a stop, an answer.
     pub(crate) async fn attend(&self) -> Result<(), Unwind> {
         self.attend_with(&[]).await
     }
 
-    /// Takes words from outside while other runs may be under way for this one. A stop is passed on to
+    /// Takes signals while other runs may be under way for this one. A stop is passed on to
     /// them first: it takes effect here when all of them are over.
     async fn attend_with(&self, below: &[RunId]) -> Result<(), Unwind> {
         if self.halted().is_some() {
@@ -352,7 +352,7 @@ impl Steps {
                     self.line().signalled = true;
                     return Err(Unwind::Replay);
                 }
-                // What was deferred is the orderly end already; the word stays until it is over.
+                // What was deferred is the orderly end already; the signal stays until it is over.
                 Signal::Stop { .. } if self.line().deferring => continue,
                 Signal::Stop { by } => {
                     let mut are_open = false;
@@ -582,7 +582,7 @@ impl Steps {
         let patience = if kept.is_some() { self.way.kept_patience } else { KEEP_THREAD };
         self.bridge.wait(async {
             if known {
-                return self.carry_for(step, false, patience).await;
+                return self.execute_for(step, false, patience).await;
             }
             let ready = async {
                 self.attend().await?;
@@ -603,12 +603,12 @@ impl Steps {
                 return Err(unwind);
             }
             let fresh = self.make(self.intent(step, operation, args, at, 1)).await?;
-            self.carry_for(step, fresh, patience).await
+            self.execute_for(step, fresh, patience).await
         })?
     }
 }
 
-impl Door for Steps {
+impl Host for Steps {
     fn call(&self, operation: &Registered, args: Value, at: Place) -> Result<Value, Raise> {
         match self.take(operation, args, at).and_then(|end| self.value_of(end)) {
             Ok(Ok(value)) => Ok(value),

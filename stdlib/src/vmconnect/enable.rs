@@ -184,7 +184,7 @@ impl Operation for Enable {
                 }
                 Advance::Wait(lro, wait, _) => opening.at(Phase::Clearing(lro)).pending(wait),
             },
-            // The run was put away past its deadline, and a keeper closed the port: begin anew, under a new
+            // The run was put away past its deadline, and a worker closed the port: begin anew, under a new
             // name, with a new duty to close it.
             Phase::Open(_) if !self.holds_lease(cx, &opening).await? => {
                 opening.moves += 1;

@@ -1,4 +1,4 @@
-//! The rows beside the runs: processes and words from outside, read back without trusting them.
+//! The rows beside the runs: processes and signals, read back without trusting them.
 //!
 //! Does not own: transactions (the [`writer`](super::writer) and the readers make them), the rules
 //! ([`derive`]), runs ([`runs`]), their records ([`log`](super::log)), leases and schedules
@@ -54,7 +54,7 @@ pub(super) fn owner(db: &Connection, owner: &OwnerId) -> Rows<Option<Timestamp>>
     Ok(Some(until))
 }
 
-// Words from outside.
+// Signals.
 
 /// Leaves a word for a run, and wakes it.
 pub(super) fn add_signal(db: &Connection, id: &RunId, signal: &Signal, at: Timestamp) -> Rows<()> {
@@ -78,13 +78,13 @@ pub(super) fn signals(db: &Connection, id: &RunId) -> Rows<Vec<Signal>> {
     Ok(numbered_signals(db, id)?.into_iter().map(|(_, signal)| signal).collect())
 }
 
-/// Returns whether a word waits for a run.
+/// Returns whether a signal waits for a run.
 pub(super) fn has_signal(db: &Connection, id: &RunId) -> Rows<bool> {
     let mut statement = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM signals WHERE run = ?1)")?;
     Ok(statement.query_row([id.as_str()], |row| row.get(0))?)
 }
 
-/// Removes the word that an event consumes.
+/// Removes the signal that an event consumes.
 pub(super) fn consume(db: &Connection, id: &RunId, event: &Event) -> Rows<()> {
     if !matches!(event, Event::Signalled { .. }) {
         return Ok(());
@@ -96,7 +96,7 @@ pub(super) fn consume(db: &Connection, id: &RunId, event: &Event) -> Rows<()> {
     Ok(())
 }
 
-/// Returns the runs of a process for which a word waits.
+/// Returns the runs of a process for which a signal waits.
 pub(super) fn signalled(db: &Connection, owner: &OwnerId) -> Rows<Vec<RunId>> {
     db.prepare_cached("SELECT DISTINCT run FROM signals JOIN runs ON id = run WHERE owner = ?1 ORDER BY run")?
         .query_and_then([owner.as_str()], |row| column::<String>(row, 0, &"a signal").map(RunId::from))?

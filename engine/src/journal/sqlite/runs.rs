@@ -182,7 +182,7 @@ pub(super) fn has_consequences(event: &Event) -> bool {
 
 /// Moves a run on from `before` to `after`, and writes the records and what follows from them.
 ///
-/// Returns whether a word from outside still waits. This is where a void tenure is found out: the
+/// Returns whether a signal still waits. This is where a void tenure is found out: the
 /// row is changed only if it is still the one that the caller knows.
 pub(super) fn advance(
     db: &Connection,

@@ -1,4 +1,4 @@
-//! One writer at a time: whoever has the desk commits whatever has queued up at once.
+//! One writer at a time: whoever has the connection commits whatever has queued up at once.
 //!
 //! Owns: the queue, the transactions, and what a failure of either means. Does not own: what is
 //! written (each [`Job`] brings that along).
@@ -8,13 +8,13 @@
 //!        `--held back--^
 //! BEGIN IMMEDIATE, then per job SAVEPOINT .. RELEASE (or ROLLBACK TO), COMMIT, then every answer
 //!
-//! desk:  in the queue ---> a script's thread that waits anyway: it takes the group and commits it
+//! connection:  in the queue ---> a script's thread that waits anyway: it takes the group and commits it
 //!              ^      `--> the writer's thread: for those who must not block, and what was held back
 //!              `---------- brought back; who brings it calls the thread if somebody waits by then
 //! ```
 //!
-//! The desk lies in the queue, so that taking it and taking the group are one act: a job is either
-//! in the hands of whoever has the desk, or seen by them when they bring it back.
+//! The connection lies in the queue, so that taking it and taking the group are one act: a job is either
+//! in the hands of whoever has the connection, or seen by them when they bring it back.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,9 +35,9 @@ use crate::error::{Error, Result};
 /// want to see the rule, not the moment.
 pub(super) const HELD: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 2 });
 
-/// The way to the desk. Dropping it writes what is left and ends the thread.
+/// The way to the connection. Dropping it writes what is left and ends the thread.
 pub(super) struct Writer {
-    office: Arc<Office>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -69,26 +69,26 @@ impl Writer {
             jobs: Vec::new(),
             since: Instant::now(),
             urgent: false,
-            desk: Some(Desk { mark: site.mark(), site, db, broken: false }),
+            connection: Some(WriteConnection { mark: site.mark(), site, db, broken: false }),
             idle: false,
             stirred: false,
             closed: false,
         };
-        let office =
-            Arc::new(Office { queue: Mutex::new(queue), call: Condvar::new(), commits: AtomicU64::new(0) });
+        let shared =
+            Arc::new(Shared { queue: Mutex::new(queue), call: Condvar::new(), commits: AtomicU64::new(0) });
         let thread = {
-            let office = office.clone();
+            let shared = shared.clone();
             std::thread::Builder::new()
                 .name("relight-journal".into())
-                .spawn(move || office.keep())
+                .spawn(move || shared.keep())
                 .map_err(|e| Error::storage("failed to start the journal's thread").because(e))?
         };
-        Ok(Writer { office, thread: Some(thread) })
+        Ok(Writer { shared, thread: Some(thread) })
     }
 
     /// Puts a job in line. It is committed some time after [`Writer::press`] was called as well.
     pub(super) fn put(&self, job: Job) {
-        let mut queue = lock(&self.office.queue);
+        let mut queue = lock(&self.shared.queue);
         if queue.jobs.is_empty() {
             queue.since = Instant::now();
         }
@@ -98,27 +98,27 @@ impl Writer {
     /// Sees to it that what is in line is committed: within [`HELD`], or at once when it is urgent,
     /// and then by the caller if its thread may block.
     pub(super) fn press(&self, urgent: bool) {
-        let mut queue = lock(&self.office.queue);
+        let mut queue = lock(&self.shared.queue);
         if queue.jobs.is_empty() {
             return;
         }
         queue.urgent |= urgent;
         if urgent && bridge::may_block() {
-            queue = self.office.commit(queue);
+            queue = self.shared.commit(queue);
         }
-        self.office.call(&queue);
+        self.shared.call(&queue);
     }
 
     /// Returns how many transactions were committed.
     pub(super) fn commits(&self) -> u64 {
-        self.office.commits.load(Ordering::Relaxed)
+        self.shared.commits.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        lock(&self.office.queue).closed = true;
-        self.office.call.notify_one();
+        lock(&self.shared.queue).closed = true;
+        self.shared.call.notify_one();
         if let Some(thread) = self.thread.take() {
             // It has told its callers already if it panicked.
             let _ = thread.join();
@@ -127,7 +127,7 @@ impl Drop for Writer {
 }
 
 /// Where jobs wait, and where the thread sleeps.
-struct Office {
+struct Shared {
     queue: Mutex<Queue>,
     /// Wakes the thread.
     call: Condvar,
@@ -141,25 +141,25 @@ struct Queue {
     /// Whether somebody waits for one of them.
     urgent: bool,
     /// Is here unless somebody writes.
-    desk: Option<Desk>,
+    connection: Option<WriteConnection>,
     /// Whether the thread sleeps until it is called; else it looks again within `HELD`.
     idle: bool,
-    /// Whether the desk was in use since the thread last looked.
+    /// Whether the connection was in use since the thread last looked.
     stirred: bool,
     /// Whether nothing more will come.
     closed: bool,
 }
 
-impl Office {
+impl Shared {
     /// What the thread does: commits what is due, until the queue is closed and empty.
     fn keep(&self) {
         let mut queue = lock(&self.queue);
         loop {
             let waited = queue.since.elapsed();
-            let here = queue.desk.is_some();
+            let here = queue.connection.is_some();
             if here && queue.closed && queue.jobs.is_empty() {
                 // Takes the connection along.
-                queue.desk = None;
+                queue.connection = None;
                 return;
             }
             let due = queue.urgent || queue.closed || waited >= HELD;
@@ -183,24 +183,24 @@ impl Office {
         }
     }
 
-    /// Takes the desk if it is there, commits what is in line, and brings it back.
+    /// Takes the connection if it is there, commits what is in line, and brings it back.
     fn commit<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
-        let Some(mut desk) = queue.desk.take() else {
+        let Some(mut connection) = queue.connection.take() else {
             return queue;
         };
         let group = std::mem::take(&mut queue.jobs);
         queue.urgent = false;
         queue.stirred = true;
         drop(queue);
-        desk.serve(group, &self.commits);
+        connection.serve(group, &self.commits);
         let mut queue = lock(&self.queue);
-        queue.desk = Some(desk);
+        queue.connection = Some(connection);
         queue
     }
 
     /// Wakes the thread if there is something for it to do that it would not see by itself.
     fn call(&self, queue: &Queue) {
-        let waits = !queue.jobs.is_empty() && queue.desk.is_some();
+        let waits = !queue.jobs.is_empty() && queue.connection.is_some();
         if waits && (queue.urgent || queue.idle) {
             self.call.notify_one();
         }
@@ -208,7 +208,7 @@ impl Office {
 }
 
 /// The right to write.
-struct Desk {
+struct WriteConnection {
     site: Arc<Site>,
     db: Connection,
     mark: Mark,
@@ -217,9 +217,9 @@ struct Desk {
     broken: bool,
 }
 
-impl Desk {
+impl WriteConnection {
     /// Commits a group and answers each of its jobs. Never panics, whatever they do: a script's
-    /// thread is not the place for the panics of others, and the desk has to be brought back.
+    /// thread is not the place for the panics of others, and the connection has to be brought back.
     fn serve(&mut self, mut group: Vec<Job>, commits: &AtomicU64) {
         let committed = catch_unwind(AssertUnwindSafe(|| {
             self.mend()?;
@@ -315,7 +315,7 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
+impl Drop for WriteConnection {
     fn drop(&mut self) {
         self.mark.note_now(&self.db);
     }

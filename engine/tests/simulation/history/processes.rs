@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use relight_engine::event::RunId;
 use relight_engine::journal::{Journal, OwnerId};
-use relight_engine::keeper::Keeper;
+use relight_engine::worker::Worker;
 use relight_engine::{Driven, Engine, EngineBuilder, Result, RunRequest, Secret, SecretSource};
 use tokio::task::JoinSet;
 
@@ -161,7 +161,7 @@ impl History {
         let process = &mut self.processes[number];
         let engine = process.engine.clone().expect("it has just started");
         process.tasks.spawn(async move {
-            let mut keeper = Keeper::new(&engine, move |what, error| {
+            let mut worker = Worker::new(&engine, move |what, error| {
                 let text = format!("{what}: {error:?}");
                 if text.contains(CANARY) {
                     leaks
@@ -171,7 +171,7 @@ impl History {
                 }
             });
             drop(engine);
-            keeper.keep().await;
+            worker.run().await;
             Ok(None)
         });
         self.disturbed();

@@ -1,7 +1,7 @@
 //! What an engine does when nobody asks: due schedules, parked runs, leases at their deadline.
 //!
 //! Owns no state: everything it does is read from the journal, so that after any crash the next
-//! keeper picks up where the last one was.
+//! worker picks up where the last one was.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -35,11 +35,11 @@ const KEPT_PATIENCE: Duration = Duration::from_secs(3600);
 /// How often a waiting run looks for signals by itself; the worker does that for all of them.
 const NAP: Duration = Duration::from_secs(60);
 /// How often the journal is looked at.
-const LOOK: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_millis(500);
 /// The longest pause while the journal cannot be read.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What one look at the journal found to do.
+/// What one tick found to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Runs that are driven now.
@@ -54,7 +54,7 @@ pub struct Found {
 type OnError = Arc<dyn Fn(&str, &Error) + Send + Sync>;
 
 /// Keeps runs, schedules and leases of one journal going.
-pub struct Keeper {
+pub struct Worker {
     core: Arc<Core>,
     places: Arc<Semaphore>,
     driving: JoinSet<(RunId, Result<Driven>)>,
@@ -63,10 +63,10 @@ pub struct Keeper {
     on_error: OnError,
 }
 
-impl Keeper {
-    /// Makes a keeper. `on_error` is told what went wrong with what; the keeper goes on.
+impl Worker {
+    /// Makes a worker. `on_error` is told what went wrong with what; the worker goes on.
     pub fn new(engine: &Engine, on_error: impl Fn(&str, &Error) + Send + Sync + 'static) -> Self {
-        Keeper {
+        Worker {
             core: engine.0.clone(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
             driving: JoinSet::new(),
@@ -79,11 +79,11 @@ impl Keeper {
     /// Goes on until the engine is interrupted or hands its runs back, then waits for them to park.
     ///
     /// A journal that cannot be read or written for a while is tried again after a growing pause.
-    pub async fn keep(&mut self) {
-        let mut pause = LOOK;
+    pub async fn run(&mut self) {
+        let mut pause = TICK;
         while self.core.cancel.get().is_none() {
-            pause = match self.look().await {
-                Ok(_) => LOOK,
+            pause = match self.tick().await {
+                Ok(_) => TICK,
                 Err(error) => {
                     (self.on_error)("the journal", &error);
                     (pause * 2).min(LONGEST_PAUSE)
@@ -101,7 +101,7 @@ impl Keeper {
     ///
     /// # Errors
     /// `Storage`.
-    pub async fn look(&mut self) -> Result<Found> {
+    pub async fn tick(&mut self) -> Result<Found> {
         while let Some(done) = self.driving.try_join_next() {
             self.done(done);
         }
@@ -152,7 +152,7 @@ impl Keeper {
         }
     }
 
-    /// Says once what cannot be done: it is found again at every look until somebody mends it.
+    /// Says once what cannot be done: it is found again at every tick until somebody mends it.
     fn complain(&mut self, what: &str, error: &Error) {
         if self.complaints.insert(format!("{what}: {error}")) {
             (self.on_error)(what, error);
