@@ -70,7 +70,7 @@ struct Machine {
 impl Machine {
     /// Starts everything. SSH is not let in yet.
     async fn start() -> Option<Self> {
-        let sshd = program("OpenSSH's server", &["sshd"])?;
+        let sshd = program("OpenSSH's server", &["sshd", "/usr/sbin/sshd"])?;
         program("OpenSSH's client", &["ssh"])?;
         let site = Site::start(240).await;
         let folder = site.sealed.path("ssh");
@@ -261,6 +261,10 @@ async fn whoever_is_not_let_in_hears_what_to_do() {
     );
     machine.site.lab.clear_faults();
     assert_eq!(good(&machine.ssh(&["db", "echo back"])), "back\n");
+
+    let place = format!("--lab={}", machine.site.card.display());
+    machine.site.sealed.relight(["run", "disable-arc-ssh", "machine=db-01", &place]).run().succeeds();
+    hears(&["db-01"], &["does not let SSH in through Azure Arc"]);
     machine.site.is_content();
 }
 

@@ -171,6 +171,7 @@ fn target(state: &mut State, call: &Call) -> Result<(u16, Option<SocketAddr>), R
     // From here on it is the agent that speaks. How it refuses is inferred.
     let token = call.header("service-configuration-token").unwrap_or_default();
     let allowed = Pass::port_of(token, path, key, now)
+        .filter(|port| endpoint.services.iter().any(|service| service.port == *port))
         .ok_or_else(|| say(403, "The service configuration token is not valid."))?;
     let wanted = call.header("microsoft-guestgateway-target").unwrap_or_default();
     let port = wanted.strip_prefix("localhost:").and_then(|port| port.parse::<u16>().ok());

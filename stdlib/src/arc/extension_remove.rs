@@ -1,6 +1,7 @@
 //! `arc::extension_remove`: removes an extension from an Arc machine.
 
 use super::extension::EXTENSIONS;
+use super::removed::Removed;
 use crate::prelude::*;
 use crate::reconcile::{DesiredState, Known, Look, Request, ResourceOperation};
 
@@ -16,15 +17,6 @@ pub(crate) struct Args {
     /// Resource group of the machine. The configured group when left out.
     #[serde(default)]
     group: Option<String>,
-}
-
-/// An extension that is gone.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct Removed {
-    /// Resource id that it had.
-    id: ResourceId,
-    /// Whether a request was sent. False when it was gone already.
-    changed: bool,
 }
 
 /// `arc::extension_remove`.

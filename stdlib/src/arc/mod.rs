@@ -8,6 +8,7 @@ mod extension_remove;
 mod extension_status;
 mod find;
 mod machine;
+mod removed;
 mod service_configure;
 mod service_remove;
 

@@ -1,6 +1,7 @@
 //! `arc::service_remove`: lets a service of an Arc machine in no more.
 
 use super::endpoint::{about_service, service_of};
+use super::removed::Removed;
 use crate::prelude::*;
 use crate::reconcile::{DesiredState, Known, Look, Request, ResourceOperation};
 use crate::relay::SSH;
@@ -16,15 +17,6 @@ pub(crate) struct Args {
     service: Option<String>,
     /// Resource group of the machine. The configured group when left out.
     group: Option<String>,
-}
-
-/// A service that is let in no more.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct Removed {
-    /// Resource id that its configuration had.
-    id: ResourceId,
-    /// Whether a request was sent. False when it was not let in.
-    changed: bool,
 }
 
 /// `arc::service_remove`.
