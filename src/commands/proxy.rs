@@ -13,18 +13,22 @@ use crate::exit::{Exit, Result};
 use crate::setup::Home;
 use crate::terminal;
 
+/// What a person writes into `~/.ssh/config`.
+const EXAMPLE: &str = "\
+In ~/.ssh/config, for a machine of the configured resource group:
+  Host web-01
+    ProxyCommand relight proxy %h %p
+For any other, its resource id is the HostName";
+
 /// How much is carried at a time.
 const PIECE: usize = 64 * 1024;
 
 /// Carry SSH to a machine through Azure Arc, as OpenSSH's ProxyCommand
 ///
 /// Standard input goes to the machine's port, and what comes back to standard output. Credentials are asked for with
-/// every connection, so that an entry in ~/.ssh/config never expires:
-///
-///   Host web-01
-///     HostName /subscriptions/../resourceGroups/../providers/Microsoft.HybridCompute/machines/web-01
-///     ProxyCommand relight proxy %h %p
+/// every connection, so that an entry in ~/.ssh/config never expires.
 #[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLE)]
 pub(crate) struct Proxy {
     /// Resource id of the Arc machine, or its name in the configured resource group
     machine: String,
