@@ -264,7 +264,7 @@ impl Core {
         }
         loop {
             if let Some(step) = steps.unfinished() {
-                match steps.execute(step, false).await {
+                match steps.execute(step).await {
                     // After a stop, the script unwinds at that step and what it deferred runs. A wrong
                     // call is made, and refused, once more by the script.
                     Ok(_) | Err(Unwind::Stop(_) | Unwind::Mistake(_) | Unwind::Replay) => {}

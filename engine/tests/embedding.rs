@@ -18,12 +18,14 @@ fn example(name: &str) -> PathBuf {
     program
 }
 
-/// Waits, on the machine's clock, until the run has begun a step.
-async fn until_step(orders: &Path, step: u32) {
+/// Waits, on the machine's clock, until the run has begun a step, and with that recorded the end of the one before.
+///
+/// Killed between its request and the record of it, a step would rightly be asked about.
+async fn until_step(orders: &Path, run: &str, step: u32) {
     let patience = Instant::now() + Duration::from_secs(30);
     let journal = SqliteJournal::open(orders).unwrap();
-    while journal.run(&"order-1".into()).await.unwrap().is_none_or(|run| run.step < step) {
-        assert!(Instant::now() < patience, "step {step} does not begin");
+    while journal.run(&run.into()).await.unwrap().is_none_or(|run| run.step < step) {
+        assert!(Instant::now() < patience, "step {step} of {run} does not begin");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -36,8 +38,7 @@ async fn the_shortest_durable_program_goes_on_after_it_was_killed() {
     let mut first = command.spawn().unwrap();
     let mut said = BufReader::new(first.stdout.take().unwrap()).lines();
     assert_eq!(said.next().unwrap().unwrap(), "lamp is shipped");
-    // Killed between its request and the record of it, a step would rightly be asked about.
-    until_step(&place.path().join("orders.db"), 2).await;
+    until_step(&place.path().join("orders.db"), "order-1", 2).await;
     first.kill().unwrap();
     first.wait().unwrap();
     assert!(said.next().is_none());
@@ -106,8 +107,8 @@ impl Drop for Shop {
     }
 }
 
-#[test]
-fn an_order_over_http_is_one_run_however_often_it_is_sent_and_whatever_kills_the_server() {
+#[tokio::test]
+async fn an_order_over_http_is_one_run_however_often_it_is_sent_and_whatever_kills_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let mut shop = Shop::open(folder.path());
     assert_eq!(shop.ask("GET", "/orders/4711", "").0, 404);
@@ -118,6 +119,7 @@ fn an_order_over_http_is_one_run_however_often_it_is_sent_and_whatever_kills_the
     assert!(status == 200 && stands != "succeeded", "{status} {stands}");
     let (status, refused) = shop.ask("POST", "/orders/47.1", "lamp");
     assert_eq!((status, refused.as_str()), (400, "`47.1` cannot be the id of a run"));
+    until_step(&folder.path().join("orders.db"), "4711", 2).await;
     drop(shop);
 
     let mut shop = Shop::open(folder.path());

@@ -6,7 +6,8 @@ use clap::Args;
 use relight_engine::{Error, ErrorCode, Result as EngineResult};
 use relight_stdlib::Azure;
 use relight_stdlib::azure::{Origin, ResourceId};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use relight_stdlib::relay::Tunnel;
+use tokio::io::{AsyncWriteExt, copy};
 
 use crate::args::Global;
 use crate::exit::{Exit, Result};
@@ -19,9 +20,6 @@ In ~/.ssh/config, for a machine of the configured resource group:
   Host web-01
     ProxyCommand relight proxy %h %p
 For any other, its resource id is the HostName";
-
-/// How much is carried at a time.
-const PIECE: usize = 64 * 1024;
 
 /// Carry SSH to a machine through Azure Arc, as OpenSSH's ProxyCommand
 ///
@@ -54,33 +52,7 @@ impl Proxy {
                 true => error.hint(format!("relight run enable-arc-ssh machine={}", machine.name())),
                 false => error,
             })?;
-        let (mut near, mut out) = (tokio::io::stdin(), tokio::io::stdout());
-        let (mut received, mut sent) = (vec![0; PIECE], vec![0; PIECE]);
-        let mut is_open = true;
-        loop {
-            tokio::select! {
-                count = tunnel.read(&mut received) => match count {
-                    Ok(count @ 1..) => {
-                        // Whoever reads this may be gone, and then there is nothing left to do.
-                        if out.write_all(&received[..count]).await.is_err() || out.flush().await.is_err() {
-                            return Ok(Exit::Done);
-                        }
-                    }
-                    _ => break,
-                },
-                count = near.read(&mut sent), if is_open => match count {
-                    Ok(count @ 1..) => {
-                        if tunnel.write_all(&sent[..count]).await.is_err() {
-                            break;
-                        }
-                    }
-                    _ => {
-                        is_open = false;
-                        let _ = tunnel.shutdown().await;
-                    }
-                },
-            }
-        }
+        carry(&mut tunnel).await;
         match tunnel.lost() {
             None => Ok(Exit::Done),
             Some(why) => {
@@ -88,6 +60,20 @@ impl Proxy {
                 Ok(Exit::Failed)
             }
         }
+    }
+}
+
+/// Carries bytes both ways, each as fast as it goes, until the machine has said its last word or nobody listens.
+async fn carry(tunnel: &mut Tunnel) {
+    let (mut received, mut sent) = tokio::io::split(tunnel);
+    let there = async {
+        let _ = copy(&mut tokio::io::stdin(), &mut sent).await;
+        let _ = sent.shutdown().await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        _ = async { copy(&mut received, &mut tokio::io::stdout()).await } => {}
+        () = there => {}
     }
 }
 

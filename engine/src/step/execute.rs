@@ -49,12 +49,12 @@ fn elsewhere(continuation: Value) -> Pending {
 
 impl Steps {
     /// Carries a step to its result as patiently as the run is driven.
-    pub(crate) async fn execute(&self, step: u32, fresh: bool) -> Result<StepEnd, Unwind> {
+    pub(crate) async fn execute(&self, step: u32) -> Result<StepEnd, Unwind> {
         self.reopen().await?;
         // A run that holds a port open and is put away to wait would close it.
         let holds = !self.core.handles.with_run(&self.tenure.run).is_empty();
         let patience = if holds { Duration::MAX } else { self.way.patience };
-        self.execute_for(step, fresh, patience).await
+        self.execute_for(step, false, patience).await
     }
 
     /// Carries a step to its result, waiting at most `patience` at a time.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,6 +19,8 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 const PING: Duration = Duration::from_secs(30);
 /// How long to wait for the answer before the connection counts as lost.
 const PONG: Duration = Duration::from_secs(30);
+/// How long what is on its way here may take, once we are done.
+const LINGER: Duration = Duration::from_secs(5);
 /// The most bytes of a frame.
 const FRAME: usize = 64 * 1024;
 /// How much may wait in each direction.
@@ -69,6 +72,7 @@ where
 {
     let (mut sender, mut received) = socket.split();
     let (mut said, mut heard) = tokio::io::split(far);
+    let is_closing = AtomicBool::new(false);
     let there = async {
         let mut bytes = vec![0; FRAME];
         let mut pings = interval_at(Instant::now() + PING, PING);
@@ -83,14 +87,18 @@ where
             };
             sender.send(message).await.map_err(|e| e.to_string())?;
         }
-        // There is no half of a close: it ends both ways.
+        // There is no half of a close: it ends both ways. What is on its way here already still comes.
+        is_closing.store(true, Ordering::Relaxed);
         let _ = sender.send(Message::Close(None)).await;
+        tokio::time::sleep(LINGER).await;
         Ok(())
     };
     let back = async {
         loop {
             let message = match timeout(PING + PONG, received.next()).await {
                 Ok(Some(Ok(message))) => message,
+                // Whoever was told that we are done may leave without a word.
+                Ok(None | Some(Err(_))) if is_closing.load(Ordering::Relaxed) => return Ok(()),
                 Ok(Some(Err(error))) => return Err(error.to_string()),
                 Ok(None) => return Err("the connection ended without a word".to_owned()),
                 Err(_) => return Err(format!("nothing was heard for {} s", (PING + PONG).as_secs())),
@@ -143,5 +151,80 @@ impl AsyncWrite for Tunnel {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.near).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_tungstenite::tungstenite::protocol::Role;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+    use super::*;
+
+    type Relay = WebSocketStream<DuplexStream>;
+
+    async fn tunnel() -> (Tunnel, Relay) {
+        let (here, there) = tokio::io::duplex(1 << 16);
+        let socket = WebSocketStream::from_raw_socket(here, Role::Client, None).await;
+        (Tunnel::over(socket), WebSocketStream::from_raw_socket(there, Role::Server, None).await)
+    }
+
+    #[tokio::test]
+    async fn frames_mean_nothing() {
+        let (mut tunnel, mut relay) = tunnel().await;
+        for message in
+            [Message::binary("one ".as_bytes()), Message::text("two "), Message::binary("three".as_bytes())]
+        {
+            relay.send(message).await.unwrap();
+        }
+        let mut heard = [0; 13];
+        tunnel.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"one two three");
+        let bulk = vec![7; 3 * FRAME];
+        let sent = bulk.clone();
+        let writing = tokio::spawn(async move {
+            tunnel.write_all(&sent).await.unwrap();
+            tunnel
+        });
+        let mut arrived = Vec::new();
+        while arrived.len() < bulk.len() {
+            let Message::Binary(bytes) = relay.next().await.unwrap().unwrap() else { continue };
+            assert!(bytes.len() <= FRAME);
+            arrived.extend_from_slice(&bytes);
+        }
+        assert_eq!(arrived, bulk);
+        assert_eq!(writing.await.unwrap().lost(), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_on_its_way_comes_though_we_are_done() {
+        let (mut tunnel, mut relay) = tunnel().await;
+        tunnel.shutdown().await.unwrap();
+        relay.send(Message::binary("last words".as_bytes())).await.unwrap();
+        let mut heard = String::new();
+        let answered = async { while let Some(Ok(_)) = relay.next().await {} };
+        let (read, ()) = tokio::join!(tunnel.read_to_string(&mut heard), answered);
+        assert_eq!((read.unwrap(), heard.as_str(), tunnel.lost()), (10, "last words", None));
+    }
+
+    #[tokio::test]
+    async fn an_end_in_order_is_told_from_one_that_is_none() {
+        for (code, says) in
+            [(1000, None), (1001, None), (1008, Some("credentials are over")), (1011, Some("1011"))]
+        {
+            let (mut tunnel, mut relay) = tunnel().await;
+            let frame = CloseFrame { code: CloseCode::from(code), reason: "so".into() };
+            relay.send(Message::Close(Some(frame))).await.unwrap();
+            assert_eq!(tunnel.read(&mut [0; 1]).await.unwrap(), 0);
+            match (tunnel.lost(), says) {
+                (None, None) => {}
+                (Some(lost), Some(says)) => assert!(lost.contains(says), "{code}: {lost}"),
+                (lost, _) => panic!("{code}: {lost:?}"),
+            }
+        }
+        let (mut tunnel, relay) = tunnel().await;
+        drop(relay);
+        assert_eq!(tunnel.read(&mut [0; 1]).await.unwrap(), 0);
+        assert!(tunnel.lost().is_some());
     }
 }
