@@ -264,7 +264,7 @@ impl Home {
 
     fn builder(&self, azure: &Azure, lab: Option<Scope>) -> Result<EngineBuilder> {
         let group = self.config.azure.group.clone();
-        let subscription = azure.subscription.clone();
+        let subscription = azure.subscription.clone().or_else(|| self.config.azure.subscription.clone());
         let environment = move |name: &str| match (name, &lab) {
             // A default that is meant for Azure must not be looked for in the lab.
             (GROUP, Some(lab)) => Some(lab.resource_group.clone()),

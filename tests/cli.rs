@@ -475,6 +475,21 @@ fn a_refusal_leaves_no_run_behind() {
     ");
 }
 
+#[test]
+fn a_run_compiles_each_of_its_texts_once() {
+    let world = Sealed::new();
+    world.runbook("lib/names", "fn greet(name) { `hello ${name}` }");
+    world.runbook("child", "/*---\ntitle = \"A child\"\n---*/\nall([1, 2], |n| n)");
+    world.runbook(
+        "parent",
+        "/*---\ntitle = \"A parent\"\n---*/\nimport \"lib/names\" as names;\n\
+         note(names::greet(\"you\")); [run(\"child\"), run(\"child\")]",
+    );
+    let output = world.in_lab(["run", "parent"]).env("RELIGHT_LOG", "relight_engine=debug").run().raw();
+    let compiled = |name: &str| output.matches(&format!("compiles `{name}`")).count();
+    assert_eq!(["parent", "lib/names", "child"].map(compiled), [1, 1, 1], "{output}");
+}
+
 // ---- a plan ----------------------------------------------------------------------------------------------
 
 #[test]

@@ -14,10 +14,10 @@ use crate::core::{Answers, Core, HEARTBEAT};
 use crate::drive::Halt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Park, RunEnd, RunId, Signal, Source};
-use crate::journal::{Journal, Presence, Status, Summary};
+use crate::journal::{Journal, NewRun, Presence, Status, Summary};
 use crate::library::Library;
 use crate::operation::Declaration;
-use crate::prepare::RunRequest;
+use crate::prepare::{Draft, RunRequest};
 use crate::recorded;
 use crate::replay::History;
 use crate::run::{Driven, Way, point_at};
@@ -126,9 +126,17 @@ impl Engine {
     /// # Errors
     /// `Invalid`, as [`prepare`](Self::prepare).
     pub fn plan(&self, request: &RunRequest) -> Result<Plan> {
-        let (run, runbook, bundle) = self.0.make(request)?;
+        let Draft { run, runbook, bundle } = self.0.draft(request)?;
         let calls = self.0.language.planned(&bundle, &recorded::plain(&run.prepared.params));
         Ok(Plan { runbook, params: run.prepared.params, calls })
+    }
+
+    /// Reads, compiles and pins the texts of a run and types its parameters, without writing or sending anything.
+    ///
+    /// # Errors
+    /// `Invalid` when the runbook or a parameter is wrong.
+    pub fn draft(&self, request: &RunRequest) -> Result<Draft> {
+        self.0.draft(request)
     }
 
     /// Writes a run down: its parameters are typed, its sources pinned. Nothing has been sent.
@@ -145,8 +153,20 @@ impl Engine {
     /// # Errors
     /// As [`prepare`](Self::prepare).
     pub async fn prepare_to_drive(&self, request: &RunRequest) -> Result<RunId> {
-        let wake = Some(self.0.after(HEARTBEAT));
-        self.0.prepare(&RunRequest { wake, ..request.clone() }).await
+        self.write_down(self.draft(request)?).await
+    }
+
+    /// Writes a draft down, as [`prepare_to_drive`](Self::prepare_to_drive) does. It may be that of another
+    /// engine, such as one that was built before anything was opened: nothing is compiled anew.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn write_down(&self, draft: Draft) -> Result<RunId> {
+        self.0.language.learn(&draft.bundle);
+        let run = NewRun { wake: Some(self.0.after(HEARTBEAT)), ..draft.run };
+        let id = run.id.clone();
+        self.0.write_down(run).await?;
+        Ok(id)
     }
 
     /// Drives a run until it is over or a person must act, waiting through everything else.

@@ -74,7 +74,7 @@ pub use operation::{
     Shown,
 };
 pub use params::{Given, ParamReader};
-pub use prepare::RunRequest;
+pub use prepare::{Draft, RunRequest};
 pub use redact::RedactStream;
 pub use retry::{Exhausted, RetryOptions, RetryPolicy};
 pub use run::Driven;

@@ -123,9 +123,16 @@ pub(crate) struct Trunk {
     pub(crate) sources: Vec<Source>,
 }
 
+/// A run that can be written down: its texts are read, compiled and pinned, its parameters typed.
+pub struct Draft {
+    pub(crate) run: NewRun,
+    pub(crate) runbook: Runbook,
+    pub(crate) bundle: Bundle,
+}
+
 impl Core {
     /// Makes a run of a request, without writing it anywhere.
-    pub(crate) fn make(&self, request: &RunRequest) -> Result<(NewRun, Runbook, Bundle)> {
+    pub(crate) fn draft(&self, request: &RunRequest) -> Result<Draft> {
         check_id(&request.id)?;
         let find = |name: &str| match request.pinned.iter().find(|pinned| pinned.name == name) {
             Some(pinned) => Ok(pinned.clone()),
@@ -178,12 +185,13 @@ impl Core {
             granted: request.granted.clone(),
             entry: None,
         };
-        Ok((NewRun { id: request.id.clone(), prepared, sources, wake: request.wake }, runbook, bundle))
+        let run = NewRun { id: request.id.clone(), prepared, sources, wake: request.wake };
+        Ok(Draft { run, runbook, bundle })
     }
 
     /// Writes a run down. Afterwards it can be driven by any process.
     pub(crate) async fn prepare(&self, request: &RunRequest) -> Result<RunId> {
-        let (run, ..) = self.make(request)?;
+        let run = self.draft(request)?.run;
         let id = run.id.clone();
         self.write_down(run).await?;
         Ok(id)
@@ -270,7 +278,7 @@ impl Core {
     }
 
     /// Writes a run down that may exist already, and shows a new one.
-    async fn write_down(&self, run: NewRun) -> Result<()> {
+    pub(crate) async fn write_down(&self, run: NewRun) -> Result<()> {
         let (id, event) = (run.id.clone(), Event::Prepared(Box::new(run.prepared.clone())));
         let at = self.clock.now();
         if self.journal.prepare(run, at).await? {

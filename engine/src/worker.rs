@@ -218,7 +218,7 @@ impl Worker {
             ..RunRequest::new(&schedule.runbook)
         };
         // What cannot be started stays due: a person may mend it, and nothing is lost.
-        let (run, ..) = self.core.make(&request)?;
+        let run = self.core.draft(&request)?.run;
         self.core.journal.fire(&schedule.id, due, run, next, now).await
     }
 }

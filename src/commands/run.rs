@@ -63,10 +63,10 @@ impl Run {
             return detach(&home, &request).await;
         }
         // What is wrong with the request is known before anything is opened or reached.
-        home.planner()?.plan(&request)?;
+        let draft = home.planner()?.draft(&request)?;
         let audience = if self.json { Audience::Program } else { Audience::Person };
         let session = home.connect(audience).await?;
-        let run = session.engine.prepare_to_drive(&request).await?;
+        let run = session.engine.write_down(draft).await?;
         let answers = Answers { yes: self.yes, program: self.json };
         let ended = foreground::carry(&session, &run, answers).await;
         session.close().await;

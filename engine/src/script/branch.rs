@@ -10,7 +10,7 @@ use rhai::{
 };
 use serde_json::Value;
 
-use super::{NativeResult, Program, convert, script_of};
+use super::{Language, NativeResult, Program, convert};
 use crate::event::{Entry, Function};
 
 /// Writes down a function that a script passes to a call.
@@ -31,37 +31,39 @@ pub(super) fn recorded(value: &Dynamic, context: &NativeCallContext<'_>) -> Resu
     serde_json::to_value(Function { source, number, captured }).map_err(|e| e.to_string())
 }
 
-/// Calls the function of a branch, where nothing of its text has run but the imports.
-///
-/// Returns what came of it, and the texts in which what it deferred is found. Nothing when the text has no
-/// such function.
-pub(super) fn call(
-    engine: &Rhai,
-    scope: &mut Scope<'_>,
-    program: &Program,
-    entry: &Entry,
-) -> Option<(NativeResult, AST)> {
-    let Entry { function, item } = entry;
-    let ast = match &function.source {
-        None => program.ast.clone(),
-        Some(name) => {
-            let source = program.sources.iter().find(|source| source.name == *name)?;
-            let mut ast = engine.compile(script_of(source)).ok()?;
-            ast.set_source(name);
-            ast
+impl Language {
+    /// Calls the function of a branch, where nothing of its text has run but the imports.
+    ///
+    /// Returns what came of it, and the texts in which what it deferred is found. Nothing when the text has no
+    /// such function.
+    pub(super) fn call(
+        &self,
+        engine: &Rhai,
+        scope: &mut Scope<'_>,
+        program: &Program,
+        entry: &Entry,
+    ) -> Option<(NativeResult, AST)> {
+        let Entry { function, item } = entry;
+        let imported = match &function.source {
+            None => None,
+            Some(name) => {
+                let source = program.sources.iter().find(|source| source.name == *name)?;
+                Some(self.text(source).ok()?)
+            }
+        };
+        let ast = imported.as_ref().map_or(&program.text.ast, |text| text.module());
+        let params = function.captured.len() + 1;
+        let name = find(ast.shared_lib(), function.number, params)?;
+        let imports = ast.statements().iter().filter(|statement| matches!(statement, Stmt::Import(..)));
+        let mut beginning = AST::new(imports.cloned(), ast.shared_lib().clone());
+        if let Some(source) = &function.source {
+            beginning.set_source(source);
         }
-    };
-    let params = function.captured.len() + 1;
-    let name = find(ast.shared_lib(), function.number, params)?;
-    let imports = ast.statements().iter().filter(|statement| matches!(statement, Stmt::Import(..)));
-    let mut beginning = AST::new(imports.cloned(), ast.shared_lib().clone());
-    if let Some(source) = &function.source {
-        beginning.set_source(source);
+        let args = function.captured.iter().chain([item]).map(convert::from_json);
+        let args = args.collect::<Result<Vec<Dynamic>, _>>().ok()?;
+        let options = CallFnOptions::new().eval_ast(true).rewind_scope(false);
+        Some((engine.call_fn_with_options(options, scope, &beginning, name, args), beginning))
     }
-    let args = function.captured.iter().chain([item]).map(convert::from_json);
-    let args = args.collect::<Result<Vec<Dynamic>, _>>().ok()?;
-    let options = CallFnOptions::new().eval_ast(true).rewind_scope(false);
-    Some((engine.call_fn_with_options(options, scope, &beginning, name, args), beginning))
 }
 
 fn number_of(module: &Shared<Module>, name: &str, params: usize) -> Option<u32> {

@@ -12,6 +12,7 @@ mod limits;
 mod lists;
 mod natives;
 mod raise;
+mod texts;
 mod values;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ use limits::{Budget, Together};
 pub use limits::{Limits, MemoryMeter};
 use raise::lowercase;
 pub(crate) use raise::{Ending, thrown};
+use texts::{Text, Texts};
 
 use crate::effect::Effect;
 use crate::error::{Error, Result, Snippet};
@@ -78,7 +80,7 @@ pub(crate) enum Raise {
 
 /// A compiled runbook with all that it imports.
 pub(crate) struct Program {
-    ast: AST,
+    text: Arc<Text>,
     sources: Arc<[Source]>,
 }
 
@@ -90,6 +92,7 @@ pub(crate) struct Language {
     limits: Limits,
     meter: Option<MemoryMeter>,
     together: Arc<Together>,
+    texts: Arc<Texts>,
     /// The words of all effects that front matter may name.
     effects: Vec<&'static str>,
 }
@@ -149,6 +152,7 @@ impl Language {
             limits,
             meter,
             together: Arc::default(),
+            texts: Arc::default(),
             effects,
         })
     }
@@ -169,16 +173,18 @@ impl Language {
     /// `Invalid`, with the place underlined.
     pub(crate) fn compile(&self, sources: Arc<[Source]>) -> Result<Program> {
         let main = sources.first().ok_or_else(|| Error::storage("the run has no source text"))?;
-        let ast = self.parse(main)?;
-        Ok(Program { ast, sources })
+        Ok(Program { text: self.text(main)?, sources })
     }
 
     /// Reads one text.
-    fn parse(&self, source: &Source) -> Result<AST> {
-        let mut scope = Scope::new();
-        // A variable here although it is a constant later: the optimiser must not fold it away.
-        scope.push_dynamic("params", Dynamic::from(Map::new()));
-        self.engine().compile_with_scope(&scope, script_of(source)).map_err(|e| syntax_error(source, e))
+    fn text(&self, source: &Source) -> Result<Arc<Text>> {
+        let compile = || compile(&self.engine(), source);
+        self.texts.get(source, compile).map_err(|e| syntax_error(source, e))
+    }
+
+    /// Takes over what another engine has compiled.
+    pub(crate) fn learn(&self, bundle: &Bundle) {
+        bundle.texts().for_each(|text| self.texts.learn(text));
     }
 
     /// Evaluates a program on the calling thread, which must have [`STACK`] bytes: from the top, or only the
@@ -194,7 +200,7 @@ impl Language {
         let budget = Arc::new(Budget::new(self.limits, self.meter, self.together.clone()));
         let context = Context { host: host.clone(), deferred: Arc::default(), over: Arc::default(), budget };
         engine.set_default_tag(Dynamic::from(context.clone()));
-        engine.set_module_resolver(Pinned { sources: program.sources.clone() });
+        engine.set_module_resolver(Pinned { sources: program.sources.clone(), texts: self.texts.clone() });
         Budget::watch(&mut engine, &context);
 
         let mut scope = Scope::new();
@@ -205,10 +211,10 @@ impl Language {
             }
         };
         let main = program.sources.first();
-        let (result, ast) = match entry {
-            None => (engine.eval_ast_with_scope::<Dynamic>(&mut scope, &program.ast), program.ast.clone()),
-            Some(entry) => match branch::call(&engine, &mut scope, program, entry) {
-                Some(called) => called,
+        let (result, beginning) = match entry {
+            None => (engine.eval_ast_with_scope::<Dynamic>(&mut scope, &program.text.ast), None),
+            Some(entry) => match self.call(&engine, &mut scope, program, entry) {
+                Some((result, beginning)) => (result, Some(beginning)),
                 None => {
                     let error = Error::script("the text no longer has the function of this branch");
                     return Ending::Mistake(
@@ -231,11 +237,12 @@ impl Language {
         // What the script held must not keep from running what it deferred.
         drop(scope);
         context.budget.renew();
+        let ast = beginning.as_ref().unwrap_or(&program.text.ast);
         loop {
             let Some(next) = context.deferred.lock().expect("no panic while the list is held").pop() else {
                 break;
             };
-            let result = next.call::<Dynamic>(&engine, &ast, ());
+            let result = next.call::<Dynamic>(&engine, ast, ());
             match (context.over.ending(result, main), &ending) {
                 (Ending::Unwound, _) => return Ending::Unwound,
                 (Ending::Mistake(..), _) if host.ends_anyway() => {}
@@ -303,6 +310,14 @@ fn script_of(source: &Source) -> &str {
     source.text.strip_prefix('\u{feff}').unwrap_or(&source.text)
 }
 
+/// Compiles a text, which may be a runbook or what others import.
+fn compile(engine: &Rhai, source: &Source) -> Result<AST, ParseError> {
+    let mut scope = Scope::new();
+    // A variable here although it is a constant later: the optimiser must not fold it away.
+    scope.push_dynamic("params", Dynamic::from(Map::new()));
+    engine.compile_with_scope(&scope, script_of(source))
+}
+
 fn syntax_error(source: &Source, error: ParseError) -> Error {
     let at = error.position();
     let text: Arc<str> = source.text.as_str().into();
@@ -319,6 +334,7 @@ fn syntax_error(source: &Source, error: ParseError) -> Error {
 /// Resolves `import` among the texts that were pinned with the run.
 struct Pinned {
     sources: Arc<[Source]>,
+    texts: Arc<Texts>,
 }
 
 impl ModuleResolver for Pinned {
@@ -331,11 +347,9 @@ impl ModuleResolver for Pinned {
     ) -> Result<Shared<Module>, Box<EvalAltResult>> {
         let source = self.sources.iter().skip(1).find(|source| source.name == path.trim_end_matches(".rhai"));
         let source = source.ok_or_else(|| EvalAltResult::ErrorModuleNotFound(path.to_owned(), at))?;
-        let mut ast = engine
-            .compile(script_of(source))
-            .map_err(|e| EvalAltResult::ErrorInModule(path.to_owned(), e.into(), at))?;
-        ast.set_source(&source.name);
-        let module = Module::eval_ast_as_new(Scope::new(), &ast, engine)
+        let text = self.texts.get(source, || compile(engine, source));
+        let text = text.map_err(|e| EvalAltResult::ErrorInModule(path.to_owned(), e.into(), at))?;
+        let module = Module::eval_ast_as_new(Scope::new(), text.module(), engine)
             .map_err(|e| EvalAltResult::ErrorInModule(path.to_owned(), e, at))?;
         Ok(module.into())
     }

@@ -36,10 +36,10 @@ impl Rerun {
             (engine.shortest(&of).await?, engine.rerun(&of).await?)
         };
         // What is wrong with the request is known before anything is opened or reached.
-        home.planner()?.plan(&request)?;
+        let draft = home.planner()?.draft(&request)?;
         let audience = if self.json { Audience::Program } else { Audience::Person };
         let session = home.connect(audience).await?;
-        let run = session.engine.prepare(&request).await?;
+        let run = session.engine.write_down(draft).await?;
         let id = session.engine.shortest(&run).await?;
         terminal::say(format!("run {id} follows run {of}"));
         let ended = foreground::carry(&session, &run, Answers { yes: self.yes, program: self.json }).await;

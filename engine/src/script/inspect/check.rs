@@ -36,14 +36,14 @@ impl Language {
         let mut checked = 0;
         while let Some(text) = started.get(checked).copied() {
             let texts = bundle.with_imports(text);
-            match self.header(&text.source) {
+            match self.header(text.source()) {
                 Ok(runbook) => self.check_texts(&runbook, &texts, bundle, &mut findings),
                 Err(error) => findings.push(error),
             }
             for call in texts.iter().flat_map(|text| &text.calls).filter(|call| call.name == RUN) {
                 if let Target::Named(name) = self.target(call)
                     && let Some(child) = bundle.get(&name)
-                    && !started.iter().any(|known| known.source.name == name)
+                    && !started.iter().any(|known| known.source().name == name)
                 {
                     started.push(child);
                 }
@@ -122,7 +122,7 @@ impl Language {
 
     /// Checks that a runbook may do all that another text asks for.
     fn covers(&self, runbook: &Runbook, other: &Outline) -> Result<Runbook> {
-        let other = Runbook::parse(&other.source)?;
+        let other = Runbook::parse(other.source())?;
         other.check_granted(&runbook.reach(), &format!("`{}`", runbook.name))?;
         Ok(other)
     }

@@ -8,6 +8,8 @@ mod check;
 mod outline;
 mod plan;
 
+use std::sync::Arc;
+
 pub use check::Finding;
 pub(super) use check::REPLACED;
 pub(crate) use outline::Outline;
@@ -15,6 +17,7 @@ use outline::{Call, Import};
 pub use plan::{Changes, Nested, PlannedCall};
 
 use super::Language;
+use super::texts::Text;
 use crate::builtin::RUN;
 use crate::error::{Error, Result};
 use crate::event::Source;
@@ -44,7 +47,12 @@ enum Target {
 impl Bundle {
     /// Returns the texts that are pinned with the run.
     pub(crate) fn sources(&self) -> Vec<Source> {
-        self.outlines[..self.pinned].iter().map(|outline| outline.source.clone()).collect()
+        self.outlines[..self.pinned].iter().map(|outline| outline.source().clone()).collect()
+    }
+
+    /// Returns every text as it was compiled.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &Arc<Text>> {
+        self.outlines.iter().map(|outline| &outline.text)
     }
 
     fn main(&self) -> &Outline {
@@ -52,7 +60,7 @@ impl Bundle {
     }
 
     fn get(&self, name: &str) -> Option<&Outline> {
-        self.outlines.iter().find(|outline| outline.source.name == name)
+        self.outlines.iter().find(|outline| outline.source().name == name)
     }
 
     /// Returns a text with all that it imports.
@@ -61,7 +69,7 @@ impl Bundle {
         let mut checked = 0;
         while let Some(text) = texts.get(checked).copied() {
             for imported in text.imports.iter().filter_map(|import| self.get(import.name.as_deref()?)) {
-                if !texts.iter().any(|known| known.source.name == imported.source.name) {
+                if !texts.iter().any(|known| known.source().name == imported.source().name) {
                     texts.push(imported);
                 }
             }
@@ -78,7 +86,7 @@ impl Language {
     /// `Invalid` when one of the texts cannot be read or an import is computed: what a run uses must be pinned
     /// before it starts. What is not there is a finding.
     pub(crate) fn bundle(&self, main: Source, find: Find<'_>) -> Result<Bundle> {
-        let outlines = vec![self.outline(main)?];
+        let outlines = vec![self.outline(&main)?];
         let mut bundle = Bundle { outlines, pinned: 0, missing: Vec::new() };
         self.follow(&mut bundle, find, false)?;
         bundle.pinned = bundle.outlines.len();
@@ -95,7 +103,7 @@ impl Language {
                     continue;
                 }
                 match find(&name) {
-                    Ok(source) => bundle.outlines.push(self.outline(source)?),
+                    Ok(source) => bundle.outlines.push(self.outline(&source)?),
                     Err(error) => {
                         let here = bundle.outlines[checked].here(at, "named here");
                         bundle.missing.push((name, error.snippet(here)));

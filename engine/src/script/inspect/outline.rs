@@ -1,12 +1,14 @@
 //! One text as read without running it: its calls and imports, in the order of the text.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use rhai::{AST, ASTFlags, ASTNode, Expr, FnCallExpr, Position, Stmt};
+use rhai::{ASTFlags, ASTNode, Expr, FnCallExpr, Position, Stmt};
 
 use crate::error::{Result, Snippet};
 use crate::event::Source;
 use crate::script::Language;
+use crate::script::texts::Text;
 
 /// Names that are bound to the interpreter rather than to an operation.
 const NATIVES: &[&str] = &["defer", "progress", "fail"];
@@ -16,7 +18,7 @@ const FUNCTION: &str = "Fn";
 
 /// A text with its calls and imports.
 pub(crate) struct Outline {
-    pub(crate) source: Source,
+    pub(super) text: Arc<Text>,
     pub(super) calls: Vec<Call>,
     pub(super) imports: Vec<Import>,
     /// Where a branch changes a copy of a variable, and which one.
@@ -50,14 +52,14 @@ impl Language {
     ///
     /// # Errors
     /// `Invalid`, with the place underlined.
-    pub(crate) fn outline(&self, source: Source) -> Result<Outline> {
-        let ast = self.parse(&source)?;
-        Ok(Outline::read(source, &ast))
+    pub(crate) fn outline(&self, source: &Source) -> Result<Outline> {
+        Ok(Outline::read(self.text(source)?))
     }
 }
 
 impl Outline {
-    fn read(source: Source, ast: &AST) -> Self {
+    fn read(text: Arc<Text>) -> Self {
+        let ast = &text.ast;
         let own: HashSet<(String, usize)> =
             ast.iter_functions().map(|function| (function.name.to_owned(), function.params.len())).collect();
         let top: Vec<Position> = ast.statements().iter().map(Stmt::position).collect();
@@ -90,19 +92,24 @@ impl Outline {
         }
         calls.sort_by_key(|call| call.at.line());
         let lost = super::branches::lost(ast, &calls);
-        Outline { source, calls, imports, lost }
+        Outline { text, calls, imports, lost }
+    }
+
+    /// Returns the text as it was read.
+    pub(super) fn source(&self) -> &Source {
+        &self.text.source
     }
 
     /// Returns whether it has front matter: a module may do without.
     pub(super) fn is_runbook(&self) -> bool {
-        self.source.text.trim_start_matches('\u{feff}').trim_start().starts_with("/*---")
+        self.source().text.trim_start_matches('\u{feff}').trim_start().starts_with("/*---")
     }
 
     /// Underlines a place of the text.
     pub(super) fn here(&self, at: Position, label: &str) -> Snippet {
-        let text = self.source.text.as_str().into();
+        let text = self.source().text.as_str().into();
         let (line, column) = (at.line().unwrap_or(1), at.position().unwrap_or(1));
-        Snippet::at(&self.source.name, &text, line, column).label(label)
+        Snippet::at(&self.source().name, &text, line, column).label(label)
     }
 }
 

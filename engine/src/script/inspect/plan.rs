@@ -115,10 +115,10 @@ struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn runbook(&mut self, text: &'a Outline, params: &Value) -> Vec<PlannedCall> {
-        self.under_way.push(&text.source.name);
+        self.under_way.push(&text.source().name);
         let mut calls = Vec::new();
         for text in self.bundle.with_imports(text) {
-            let is_import = self.under_way.last() != Some(&text.source.name.as_str());
+            let is_import = self.under_way.last() != Some(&text.source().name.as_str());
             for call in &text.calls {
                 let planned = self.call(text, call, params, is_import);
                 calls.extend(planned);
@@ -161,7 +161,7 @@ impl<'a> Planner<'a> {
             args,
             // Which functions of an import are called, and when, is not followed.
             conditional: call.conditional || is_import,
-            source: text.source.name.clone(),
+            source: text.source().name.clone(),
             line: call.line(),
             nested,
         })
@@ -169,10 +169,10 @@ impl<'a> Planner<'a> {
 
     fn nested(&mut self, name: String, given: Argument<'_>, params: &Value) -> Nested {
         let Some(text) = self.bundle.get(&name) else { return Nested::Unknown };
-        if self.left == 0 || self.under_way.contains(&text.source.name.as_str()) {
+        if self.left == 0 || self.under_way.contains(&text.source().name.as_str()) {
             return Nested::Cut { runbook: name };
         }
-        let Ok(runbook) = Runbook::parse(&text.source) else { return Nested::Unknown };
+        let Ok(runbook) = Runbook::parse(text.source()) else { return Nested::Unknown };
         let foreseen = foreseen(&runbook, given, params);
         Nested::Calls { runbook: name, calls: self.runbook(text, &foreseen) }
     }
