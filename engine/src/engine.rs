@@ -108,6 +108,9 @@ impl Engine {
     /// `Invalid` when there is no such run; `Storage`.
     pub async fn planned(&self, run: &RunId) -> Result<Vec<PlannedCall>> {
         let history = self.history(run).await?;
+        if let Some(call) = history.prepared.call() {
+            return Ok(self.0.language.planned_call(&history.prepared.runbook, call).into_iter().collect());
+        }
         let sources = self.0.sources(run, &history).await?;
         let find = |name: &str| {
             let found = sources.iter().find(|source| source.name == name).cloned();

@@ -17,15 +17,17 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 use crate::core::Core;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Failure, Result};
-use crate::event::{Cause, Event, ForgottenLease, Lease, Park, RunEnd, RunId};
+use crate::event::{
+    Call, Cause, Entry, Event, FORMAT, ForgottenLease, Lease, Park, Prepared, Provenance, RunEnd, RunId,
+};
 use crate::hint::NextStep;
-use crate::journal::{Journal, LeaseFilter, Presence, Status, Summary};
-use crate::operation::Declaration;
-use crate::prepare::RunRequest;
+use crate::journal::{Journal, LeaseFilter, NewRun, Presence, Status, Summary};
+use crate::recorded;
 
 /// The pause after the first attempt that came to nothing; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
@@ -102,7 +104,7 @@ pub(crate) async fn check_wanted(journal: &dyn Journal, lease: &Lease) -> Result
     let Some(first) = first_of(&on_the_door) else { return Ok(()) };
     let closing = last_closing(journal, first).await?.run.filter(|run| !is_over(run));
     let is_closed = closing.is_some_and(|run| {
-        let own = |open: &&Lease| run.runbook == runbook_of(&open.id);
+        let own = |open: &&Lease| run.runbook == closing_of(&open.id);
         on_the_door.iter().find(own).is_some_and(|closed| end_together(closed, lease))
     });
     if is_closed { refused("is being closed") } else { Ok(()) }
@@ -135,8 +137,9 @@ impl Core {
             if is_patient && !now {
                 return Ok(Closing::Paused);
             }
-            let request = self.closing_request(lease, last.next)?;
-            return Ok(Closing::Begun(self.prepare(&request).await?));
+            let closing = self.closing(lease, last.next.clone())?;
+            self.write_down(closing).await?;
+            return Ok(Closing::Begun(last.next));
         }
     }
 
@@ -145,14 +148,30 @@ impl Core {
         Ok(first_of(&leases).cloned())
     }
 
-    fn closing_request(&self, lease: &Lease, id: RunId) -> Result<RunRequest> {
-        let operation = self.language.operation(&lease.close.operation).ok_or_else(|| {
-            let name = &lease.close.operation;
-            Error::invalid(format!("this program has no operation `{name}`, which closes {}", lease.title))
-        })?;
-        let request =
-            RunRequest::new(runbook_of(&lease.id)).text(closing_script(&operation.declaration, lease));
-        Ok(RunRequest { cause: Cause::Lease { id: lease.id.clone() }, id, ..request })
+    /// Makes the run that closes a lease: one call of the operation that the lease names.
+    fn closing(&self, lease: &Lease, id: RunId) -> Result<NewRun> {
+        let Call { operation, args } = &lease.close;
+        if self.language.operation(operation).is_none() {
+            return Err(Error::invalid(format!(
+                "this program has no operation `{operation}`, which closes {}",
+                lease.title
+            )));
+        }
+        let prepared = Prepared {
+            format: FORMAT,
+            engine: self.version.clone(),
+            runbook: closing_of(&lease.id),
+            sources: Vec::new(),
+            provenance: Provenance::default(),
+            params: Value::Object(Map::new()),
+            cause: Cause::Lease { id: lease.id.clone() },
+            workdir: ".".to_owned(),
+            paths: Vec::new(),
+            depth: 0,
+            granted: None,
+            entry: Some(Entry::Call(Call::new(operation, recorded::data(args.clone())))),
+        };
+        Ok(NewRun::new(id, prepared, Vec::new()))
     }
 }
 
@@ -161,7 +180,8 @@ pub(crate) fn end_together(one: &Lease, other: &Lease) -> bool {
     one.subject.eq_ignore_ascii_case(&other.subject)
 }
 
-fn runbook_of(lease: &str) -> String {
+/// Returns what the runs that close a lease are called, where others are called after their runbook.
+fn closing_of(lease: &str) -> String {
     format!("close/{lease}")
 }
 
@@ -304,101 +324,13 @@ fn no_lease(id: &str) -> Error {
     Error::invalid(format!("there is no open lease `{id}`")).hint(NextStep::ListLeases)
 }
 
-/// Writes a value as Rhai reads it. JSON's strings, numbers and flags read the same; maps want a #.
-fn literal(value: &serde_json::Value) -> String {
-    use serde_json::Value;
-    match value {
-        Value::Null => "()".to_owned(),
-        Value::Array(items) => format!("[{}]", items.iter().map(literal).collect::<Vec<_>>().join(",")),
-        Value::Object(map) => {
-            let entries =
-                map.iter().map(|(name, item)| format!("{}:{}", Value::from(name.as_str()), literal(item)));
-            format!("#{{{}}}", entries.collect::<Vec<_>>().join(","))
-        }
-        plain => plain.to_string(),
-    }
-}
-
-/// Returns the script that closes a lease: one call of its closing operation.
-///
-/// A run of it is recorded, retried and resumed like any other.
-fn closing_script(operation: &Declaration, lease: &Lease) -> String {
-    let arg = |name: &str| lease.close.args.get(name).map_or_else(|| "()".to_owned(), literal);
-    let mut args: Vec<String> = operation.positional().map(|p| arg(&p.name)).collect();
-    let options: Vec<String> = operation
-        .optional()
-        .filter(|p| lease.close.args.get(&p.name).is_some_and(|v| !v.is_null()))
-        .map(|p| format!("{}: {}", p.name, arg(&p.name)))
-        .collect();
-    if !options.is_empty() {
-        args.push(format!("#{{ {} }}", options.join(", ")));
-    }
-    let effects: Vec<String> = operation.effects.iter().map(|e| format!("{:?}", e.as_str())).collect();
-    // The front matter is a comment: nothing in it may end the comment.
-    let title = toml::Value::String(format!("Close {}", lease.title.replace("*/", "* /")));
-    format!(
-        "/*---\ntitle = {title}\neffects = [{}]\n---*/\n{}({})\n",
-        effects.join(", "),
-        operation.name,
-        args.join(", ")
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Call;
-    use crate::operation::{Effect, Field, Redo};
-    use schemars::Schema;
-    use serde_json::json;
 
     #[test]
     fn pauses_grow_to_a_quarter_of_an_hour() {
         let pauses: Vec<u64> = (0..8).chain([1000]).map(|times| pause(times).as_secs()).collect();
         assert_eq!(pauses, [30, 30, 60, 120, 240, 480, 900, 900, 900]);
-    }
-
-    #[test]
-    fn names_and_values_stay_what_they_are() {
-        let field = |name: &str, required| Field {
-            name: name.into(),
-            kind: "string".into(),
-            help: String::new(),
-            required,
-        };
-        let operation = Declaration {
-            name: "door::close",
-            summary: "Closes a door.",
-            effects: &[Effect::AzureWrite],
-            shown: crate::operation::Shown::Step,
-            redo: Redo::Resend,
-            terminal: false,
-            codes: &[],
-            params: vec![field("door", true), field("node", false), field("group", false)],
-            output: Schema::default(),
-            notes: None,
-            examples: Vec::new(),
-        };
-        let lease = Lease {
-            id: "r-1".into(),
-            run: RunId::from("r"),
-            subject: "s".into(),
-            door: "d".into(),
-            title: "the \"front\" door\n*/".into(),
-            opened: Timestamp::UNIX_EPOCH,
-            deadline: Timestamp::UNIX_EPOCH,
-            close: Call {
-                operation: "door::close".into(),
-                args: json!({ "door": "a \"quoted\" ${name}", "node": { "n": [1, true] }, "group": null }),
-            },
-        };
-        let script = closing_script(&operation, &lease);
-        assert!(
-            script.ends_with("door::close(\"a \\\"quoted\\\" ${name}\", #{ node: #{\"n\":[1,true]} })\n"),
-            "{script}"
-        );
-        assert!(script.contains("effects = [\"azure:write\"]"), "{script}");
-        let source = crate::event::Source { name: "close".into(), text: script };
-        assert!(crate::runbook::Runbook::parse(&source).is_ok(), "{source:?}");
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::bridge::on_own_thread;
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::event::{Cause, Event, Park, Place, Provenance, Record, RunEnd, RunId, Source, StepEnd};
+use crate::event::{Cause, Entry, Event, Park, Place, Provenance, Record, RunEnd, RunId, Source, StepEnd};
 use crate::hint::NextStep;
 use crate::journal::{Claim, ClaimRequest, Status, Summary, Sync, Tenure};
 use crate::operation::Registered;
@@ -26,6 +26,12 @@ impl Core {
         let history = History::read(&self.journal.records(run, 0).await?)?;
         if history.stop.is_some() {
             return Err(Error::invalid(format!("run {run} is being stopped")));
+        }
+        if let Some(call) = history.prepared.call() {
+            return Err(Error::invalid(format!(
+                "run {run} only calls `{}`, and has no text to mend",
+                call.operation
+            )));
         }
         let name = &history.prepared.runbook;
         let (main, provenance) = match text {
@@ -108,12 +114,13 @@ impl Core {
     /// Checks that a text takes the way that is on record. Nothing is written or sent.
     async fn rehearse(self: &Arc<Self>, run: &RunId, sources: &[Source], history: History) -> Result<()> {
         let program = self.language.compile(sources.into())?;
-        let (params, entry) = (history.prepared.params.clone(), history.prepared.entry.clone());
+        let params = history.prepared.params.clone();
+        let branch = history.prepared.branch().cloned();
         let rehearsal = Arc::new(Rehearsal::new(history));
         let host: Arc<dyn Host> = rehearsal.clone();
         let core = self.clone();
         let ending =
-            on_own_thread(move || core.language.evaluate(&program, &params, entry.as_ref(), &host)).await?;
+            on_own_thread(move || core.language.evaluate(&program, &params, branch.as_ref(), &host)).await?;
         let line = rehearsal.line();
         let at = line.at.clone();
         let refused = match (&line.refused, ended_early(&line.history, line.reached), ending) {
@@ -140,9 +147,18 @@ impl Core {
         let Some(Event::Prepared(prepared)) = records.first().map(|first| first.event()).transpose()? else {
             return Err(Error::storage(format!("run {of} does not begin with its preparation")));
         };
-        if prepared.entry.is_some() {
-            return Err(Error::invalid(format!("{of} is a branch and does not run without its run"))
-                .hint("run that again"));
+        match &prepared.entry {
+            None => {}
+            Some(Entry::Branch(_)) => {
+                return Err(Error::invalid(format!("{of} is a branch and does not run without its run"))
+                    .hint("run that again"));
+            }
+            Some(Entry::Call(_)) => {
+                return Err(Error::invalid(format!(
+                    "run {of} closed a lease, and has no runbook to run again"
+                ))
+                .hint(NextStep::ListLeases));
+            }
         }
         let mut request = RunRequest {
             params: by_name(&prepared.params, Given::Recorded),

@@ -10,7 +10,9 @@ use serde_json::Value;
 use crate::core::{Core, HEARTBEAT, Notice};
 use crate::effect::Effects;
 use crate::error::{Error, Result};
-use crate::event::{Cause, Entry, Event, FORMAT, Pin, Prepared, Provenance, RunId, Source, fingerprint};
+use crate::event::{
+    Branch, Cause, Entry, Event, FORMAT, Pin, Prepared, Provenance, RunId, Source, fingerprint,
+};
 use crate::hint::NextStep;
 use crate::journal::NewRun;
 use crate::params::{Given, Surroundings, bind};
@@ -105,6 +107,8 @@ pub(crate) struct Parent<'a> {
     pub(crate) step: u32,
     /// How many runs stand above it.
     pub(crate) depth: u32,
+    /// What it lets happen.
+    pub(crate) granted: Effects,
     /// Its texts, when they are not those that it began with.
     pub(crate) mended: Option<Vec<Source>>,
     /// Its folder.
@@ -227,16 +231,13 @@ impl Core {
                 Some(texts) => texts,
                 None => self.journal.sources(parent.run).await?,
             };
-            let starter =
-                texts.first().ok_or_else(|| Error::storage(format!("run {} has no text", parent.run)))?;
-            let granted = Runbook::parse(starter)?.reach();
             if !texts.iter().any(|text| text.name == runbook) {
                 texts.clear();
             }
             let request = RunRequest {
                 id: id.clone(),
                 params: by_name(params, Given::Recorded),
-                granted: Some(granted),
+                granted: Some(parent.granted),
                 // A script cannot give another more than it was given.
                 may_name: Some(parent.paths.to_vec()),
                 pinned: texts,
@@ -257,7 +258,7 @@ impl Core {
         &self,
         trunk: &Trunk,
         (step, index): (u32, u32),
-        entry: Entry,
+        branch: Branch,
     ) -> Result<RunId> {
         let id = trunk.run.branch(step, index);
         if self.journal.run(&id).await?.is_some() {
@@ -267,7 +268,7 @@ impl Core {
             engine: self.version.clone(),
             sources: pins(&trunk.sources),
             cause: Cause::Run { id: trunk.run.clone(), step, branch: Some(index) },
-            entry: Some(entry),
+            entry: Some(Entry::Branch(branch)),
             ..trunk.prepared.clone()
         };
         // Its run drives it; a worker takes over only when nobody did for a while.

@@ -22,19 +22,20 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::bridge::on_own_thread;
 use crate::core::Core;
 use crate::drive::{Drive, Ending, Halt, pauses};
 use crate::error::{Error, ErrorKind, Failure, Result};
-use crate::event::{Entry, Event, Park, Record, RunEnd, RunId, Source};
+use crate::event::{Branch, Call, Event, Park, Prepared, Record, RunEnd, RunId, Source};
 use crate::journal::{Claim, ClaimRequest, OwnerId, Presence, Tenure};
 use crate::redact::Public;
 use crate::replay::History;
 use crate::runbook::Runbook;
 use crate::script::{self, Host, Program};
-use crate::step::{Steps, Unwind};
+use crate::step::{Steps, Unwind, no_operation};
 
 /// How many processes may die driving a run before it is parked rather than tried once more.
 const DEATHS: u32 = 3;
@@ -85,10 +86,12 @@ enum Touched {
     Maybe,
 }
 
-/// What a script is evaluated with.
-struct Beginning {
-    params: serde_json::Value,
-    entry: Option<Entry>,
+/// What a run does.
+enum Work {
+    /// It evaluates a script: from its top, or only the function with which a branch begins.
+    Script { program: Program, params: Value, branch: Option<Branch> },
+    /// It makes one call.
+    Call(Call),
 }
 
 /// A run as it was read, ready to be driven.
@@ -97,8 +100,8 @@ struct Loaded {
     seq: u64,
     history: History,
     sources: Arc<[Source]>,
-    /// The text, or why it cannot be run any more.
-    text: Result<(Runbook, Program)>,
+    /// What it may do and does, or why it cannot be run any more.
+    work: Result<(Runbook, Work)>,
 }
 
 impl Core {
@@ -182,7 +185,7 @@ impl Core {
         self.enter().await?;
         // Everything is read before anything is written: what this version cannot read is left to one
         // that can. Whoever went on with the run in between may be such a version: it is read again.
-        let (Loaded { history, sources, text, .. }, tenure) = loop {
+        let (Loaded { history, sources, work, .. }, tenure) = loop {
             let mut loaded = match self.load(run).await? {
                 Ok(loaded) => loaded,
                 Err(end) => return Ok(Driven::Ended(end)),
@@ -202,18 +205,14 @@ impl Core {
             }
         };
         let deaths = history.deaths;
-        let begin = Arc::new(Beginning {
-            params: history.prepared.params.clone(),
-            entry: history.prepared.entry.clone(),
-        });
         let public = Public::new(&sources);
         let steps = Steps::new(self.clone(), drive.clone(), way.clone(), place, tenure, public, history);
         steps.give_up_mending().await?;
-        let driven = match text {
+        let driven = match work {
             _ if deaths >= DEATHS => Err(deadly(deaths)),
-            Ok((runbook, program)) => {
+            Ok((runbook, work)) => {
                 steps.set_runbook(runbook);
-                self.advance(&steps, program, begin).await
+                self.advance(&steps, work).await
             }
             Err(error) => Err(error),
         };
@@ -244,20 +243,47 @@ impl Core {
         self.understands(&history)?;
         let seq = records.last().map_or(0, |last| last.seq);
         let sources: Arc<[Source]> = self.sources(run, &history).await?.into();
-        let main = sources.first().ok_or_else(|| Error::storage(format!("run {run} has no source text")))?;
-        let text =
-            Runbook::parse(main).and_then(|runbook| Ok((runbook, self.language.compile(sources.clone())?)));
-        Ok(Ok(Loaded { seq, history, sources, text }))
+        let work = match (history.prepared.call(), sources.first()) {
+            (Some(call), _) => self.call(&history.prepared.runbook, call),
+            (None, Some(main)) => self.script(main, &sources, &history.prepared),
+            (None, None) => return Err(Error::storage(format!("run {run} has no source text"))),
+        };
+        Ok(Ok(Loaded { seq, history, sources, work }))
     }
 
-    /// Carries the step under way, then the script, in turn.
-    async fn advance(
-        self: &Arc<Self>,
-        steps: &Arc<Steps>,
-        program: Program,
-        begin: Arc<Beginning>,
-    ) -> Result<Driven> {
-        let program = Arc::new(program);
+    fn script(&self, main: &Source, sources: &Arc<[Source]>, prepared: &Prepared) -> Result<(Runbook, Work)> {
+        let runbook = Runbook::parse(main)?;
+        let program = self.language.compile(sources.clone())?;
+        let (params, branch) = (prepared.params.clone(), prepared.branch().cloned());
+        Ok((runbook, Work::Script { program, params, branch }))
+    }
+
+    fn call(&self, name: &str, call: &Call) -> Result<(Runbook, Work)> {
+        let operation =
+            self.language.operation(&call.operation).ok_or_else(|| no_operation(&call.operation))?;
+        let effects = operation.declaration.effects.iter().map(|effect| effect.as_str().to_owned()).collect();
+        Ok((Runbook::without_text(name, effects), Work::Call(call.clone())))
+    }
+
+    /// Does a run's work once, from its beginning: what is recorded is not done again.
+    async fn work(self: &Arc<Self>, steps: &Arc<Steps>, work: &Arc<Work>) -> Result<script::Ending> {
+        if let Work::Call(call) = &**work {
+            return Ok(steps.only_call(call).await);
+        }
+        let host: Arc<dyn Host> = steps.clone();
+        let (core, work) = (self.clone(), work.clone());
+        on_own_thread(move || match &*work {
+            Work::Script { program, params, branch } => {
+                core.language.evaluate(program, params, branch.as_ref(), &host)
+            }
+            Work::Call(_) => script::Ending::Unwound,
+        })
+        .await
+    }
+
+    /// Carries the step under way, then the rest of the work, in turn.
+    async fn advance(self: &Arc<Self>, steps: &Arc<Steps>, work: Work) -> Result<Driven> {
+        let work = Arc::new(work);
         match steps.outwait_openers().await {
             Ok(()) | Err(Unwind::Stop(_)) => {}
             Err(unwind) => return parked(unwind),
@@ -275,12 +301,7 @@ impl Core {
                 }
             }
             steps.rewind();
-            let host: Arc<dyn Host> = steps.clone();
-            let (core, script, begin) = (self.clone(), program.clone(), begin.clone());
-            let ending = on_own_thread(move || {
-                core.language.evaluate(&script, &begin.params, begin.entry.as_ref(), &host)
-            })
-            .await?;
+            let ending = self.work(steps, &work).await?;
             let unwind = steps.take_unwind();
             let is_over = match &unwind {
                 None => !matches!(ending, script::Ending::Unwound),

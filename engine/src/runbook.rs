@@ -186,6 +186,23 @@ impl Runbook {
         })
     }
 
+    /// Returns what stands for the runbook of a run that has none: it may make calls of these effects.
+    pub(crate) fn without_text(name: &str, effects: Effects) -> Self {
+        let text: Arc<str> = "".into();
+        Runbook {
+            name: name.to_owned(),
+            fingerprint: fingerprint(&text),
+            text,
+            title: String::new(),
+            summary: String::new(),
+            roles: Vec::new(),
+            effects,
+            mend_within: MEND_WITHIN,
+            params: Vec::new(),
+            places: Vec::new(),
+        }
+    }
+
     /// Returns whether a step of the runbook may have an effect.
     pub fn allows(&self, effect: Effect) -> bool {
         self.effects.allow(effect)

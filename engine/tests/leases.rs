@@ -646,3 +646,49 @@ async fn a_closing_says_for_which_lease_it_is() {
     assert_eq!(history.prepared.cause, Cause::Lease { id: lease.id });
     assert_eq!(engine.leases().await.unwrap()[0].closing.as_ref().unwrap().run, run);
 }
+
+#[tokio::test]
+async fn a_closing_is_a_call_on_record_and_no_text() {
+    // What would end a comment, a text or a template of a script, and what looks like a secret.
+    let name = r#"the "front" */ ${door} {"$secret":"x"}"#;
+    let bench = Bench::before();
+    let engine = bench.engine();
+    let opened = bench.carry(&engine, &format!("door::open({name:?})")).await;
+    assert!(matches!(opened, Driven::Ended(RunEnd::Succeeded { .. })), "{opened:?}");
+    let lease = bench.journal.leases().await.unwrap().remove(0);
+
+    let run = engine.close_lease(&lease.id).await.unwrap();
+    assert_eq!(engine.journal().sources(&run).await.unwrap(), []);
+    let prepared = engine.history(&run).await.unwrap().prepared;
+    assert_eq!(prepared.call(), Some(&lease.close));
+    assert_eq!(prepared.sources, []);
+    let planned: Vec<String> =
+        engine.planned(&run).await.unwrap().into_iter().map(|it| it.operation).collect();
+    assert_eq!(planned, ["door::close"]);
+
+    let driven = engine.run(&run).await.unwrap();
+    assert_eq!(driven, Driven::Ended(RunEnd::Succeeded { value: json!(format!("closed {name}")) }));
+    let history = engine.history(&run).await.unwrap();
+    assert_eq!(history.steps.len(), 1);
+    assert_eq!((&*history.steps[0].operation, &*history.steps[0].args), ("door::close", &lease.close.args));
+    assert_eq!(bench.doors.sent(), [format!("open {name}"), format!("close {name}")]);
+    assert!(bench.is_closed().await);
+    let error = engine.rerun(&run).await.unwrap_err();
+    assert!(error.message().contains("has no runbook"), "{error}");
+}
+
+#[tokio::test]
+async fn a_closing_that_is_parked_has_no_text_to_mend() {
+    let bench = Bench::new().await;
+    let engine = bench.engine();
+    bench.doors.outage(Some(ErrorKind::Denied));
+    let lease = bench.journal.leases().await.unwrap().remove(0);
+    let run = engine.close_lease(&lease.id).await.unwrap();
+    let driven = engine.run(&run).await.unwrap();
+    assert!(matches!(driven, Driven::Parked(Park::Denied { .. }, Some(_))), "{driven:?}");
+    let text = "/*---\ntitle = \"s\"\neffects = [\"azure:write\"]\n---*/\ndoor::close(\"back\")";
+    for text in [None, Some(text.to_owned())] {
+        let error = engine.mend(&run, text, "ann").await.unwrap_err();
+        assert!(error.message().contains("has no text to mend"), "{error}");
+    }
+}

@@ -273,7 +273,7 @@ impl Narrator {
 
 /// Returns what a run is called beside others: a branch by its item, if that is short, else by its place.
 fn name_of(run: &RunId, prepared: &Prepared) -> String {
-    let item = prepared.entry.as_ref().map(|entry| recorded::plain(&entry.item));
+    let item = prepared.branch().map(|branch| recorded::plain(&branch.item));
     match (item, branch_of(run)) {
         (Some(Value::String(item)), _) if item.len() <= LONGEST_NAME && !item.is_empty() => {
             brief(&item, LONGEST_NAME)

@@ -24,7 +24,7 @@ pub use hash::{content_hash, digest, fingerprint, hex};
 use jiff::Timestamp;
 pub use made::{KeptOutput, Stream, WrittenFile};
 pub use park::{Park, Signal};
-pub use prepared::{Cause, Entry, Function, Pin, Prepared, Provenance, Source};
+pub use prepared::{Branch, Cause, Entry, Function, Pin, Prepared, Provenance, Source};
 pub use record::{GENESIS, Record, verify};
 pub use run_id::RunId;
 use serde::{Deserialize, Serialize};

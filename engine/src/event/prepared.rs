@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::RunId;
+use super::{Call, RunId};
 use crate::effect::Effects;
 
 /// One source text that a run uses: the runbook itself, something it imports, or a child.
@@ -90,10 +90,21 @@ pub struct Function {
     pub captured: Vec<Value>,
 }
 
+/// Where a run begins that does not begin at the top of its runbook.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Entry {
+    /// A branch: at a function of its run's text.
+    Branch(Branch),
+    /// The closing of a lease: with its only call. Such a run has no text.
+    Call(Call),
+}
+
 /// What a branch evaluates instead of the whole runbook.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Entry {
+pub struct Branch {
     /// The function that is called.
     pub function: Function,
     /// What it is called with.
@@ -110,7 +121,7 @@ pub struct Prepared {
     pub engine: String,
     /// The name of the runbook.
     pub runbook: String,
-    /// Every source text, the runbook itself first: what it imports, and the runbooks that it runs by a name
+    /// Every source text, the runbook itself first, if it has one: what it imports, and the runbooks that it runs by a name
     /// in its text, with theirs.
     pub sources: Vec<Pin>,
     /// Where the library stood.
@@ -131,9 +142,27 @@ pub struct Prepared {
     /// What whatever caused the run may do: the run may do no more. Nothing limits a run that a person starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<Effects>,
-    /// Where a branch begins; other runs begin at the top.
+    /// Where the run begins, unless it does so at the top of its runbook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<Entry>,
+}
+
+impl Prepared {
+    /// Returns what a branch begins with.
+    pub fn branch(&self) -> Option<&Branch> {
+        match &self.entry {
+            Some(Entry::Branch(branch)) => Some(branch),
+            _ => None,
+        }
+    }
+
+    /// Returns the only call of a run without a runbook.
+    pub fn call(&self) -> Option<&Call> {
+        match &self.entry {
+            Some(Entry::Call(call)) => Some(call),
+            _ => None,
+        }
+    }
 }
 
 fn is_zero(number: &u32) -> bool {

@@ -314,6 +314,7 @@ impl Public {
         *judged.entry(value.to_owned()).or_insert_with(|| {
             self.sources.iter().any(|source| source.text.contains(value))
                 || contains(&history.prepared.params, value)
+                || history.prepared.call().is_some_and(|call| contains(&call.args, value))
                 || history.steps.iter().any(|step| {
                     contains(&step.args, value)
                         || matches!(step.end(), Some(StepEnd::Ok(result)) if contains(result, value))

@@ -11,7 +11,7 @@ use rhai::{
 use serde_json::Value;
 
 use super::{Language, NativeResult, Program, convert};
-use crate::event::{Entry, Function};
+use crate::event::{Branch, Function};
 
 /// Writes down a function that a script passes to a call.
 ///
@@ -41,9 +41,9 @@ impl Language {
         engine: &Rhai,
         scope: &mut Scope<'_>,
         program: &Program,
-        entry: &Entry,
+        branch: &Branch,
     ) -> Option<(NativeResult, AST)> {
-        let Entry { function, item } = entry;
+        let Branch { function, item } = branch;
         let imported = match &function.source {
             None => None,
             Some(name) => {

@@ -42,7 +42,7 @@ use texts::{Text, Texts};
 
 use crate::effect::Effect;
 use crate::error::{Error, Result, Snippet};
-use crate::event::{Entry, Place, Source};
+use crate::event::{Branch, Place, Source};
 use crate::operation::Registered;
 use crate::value::SecretRef;
 
@@ -193,7 +193,7 @@ impl Language {
         &self,
         program: &Program,
         params: &Value,
-        entry: Option<&Entry>,
+        branch: Option<&Branch>,
         host: &Arc<dyn Host>,
     ) -> Ending {
         let mut engine = self.engine();
@@ -211,9 +211,9 @@ impl Language {
             }
         };
         let main = program.sources.first();
-        let (result, beginning) = match entry {
+        let (result, beginning) = match branch {
             None => (engine.eval_ast_with_scope::<Dynamic>(&mut scope, &program.text.ast), None),
-            Some(entry) => match self.call(&engine, &mut scope, program, entry) {
+            Some(branch) => match self.call(&engine, &mut scope, program, branch) {
                 Some((result, beginning)) => (result, Some(beginning)),
                 None => {
                     let error = Error::script("the text no longer has the function of this branch");

@@ -21,7 +21,7 @@ use super::child::{CHILD, PERSON_AGAIN};
 use super::{KEEP_THREAD, Steps, Unwind};
 use crate::builtin::{Branches, OnError};
 use crate::error::{Error, ErrorKind, Failure, Result};
-use crate::event::{Entry, Event, Park, Progress, RunEnd, RunId, Signal, StepEnd};
+use crate::event::{self, Event, Park, Progress, RunEnd, RunId, Signal, StepEnd};
 use crate::journal::Summary;
 use crate::prepare::Trunk;
 use crate::replay::{PastStep, StepState};
@@ -189,13 +189,13 @@ impl Fan<'_> {
             if self.is_asked_to_stop().await? {
                 break;
             }
-            let entry = Entry { function: self.call.each.clone(), item };
+            let branch = event::Branch { function: self.call.each.clone(), item };
             let core = &self.steps.core;
             let trunk = match self.trunk.take() {
                 Some(trunk) => trunk,
                 None => self.steps.trunk().await?,
             };
-            let run = core.prepare_branch(&trunk, (self.step, index as u32), entry).await?;
+            let run = core.prepare_branch(&trunk, (self.step, index as u32), branch).await?;
             self.trunk = Some(trunk);
             self.add(run, Now::UnderWay);
         }

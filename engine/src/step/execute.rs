@@ -306,7 +306,8 @@ impl Steps {
                     (history.prepared.depth, history.mended.clone())
                 };
                 let (run, workdir, paths) = (&self.tenure.run, &self.workdir, &self.paths);
-                let parent = Parent { run, step, depth, mended, workdir, paths };
+                let granted = self.runbook()?.reach();
+                let parent = Parent { run, step, depth, granted, mended, workdir, paths };
                 match self.core.prepare_child(parent, &runbook, &params).await {
                     Ok(child) => Ok(self.accepted(at, elsewhere(json!({ CHILD: child.as_str() })))),
                     // What cannot be prepared does not exist: whatever the attempt, nothing was done.

@@ -13,6 +13,7 @@ mod closing;
 mod execute;
 mod handles;
 mod large;
+mod only_call;
 mod output;
 mod secrets;
 mod todo;
@@ -428,13 +429,7 @@ impl Steps {
     }
 
     fn operation(&self, name: &str) -> Result<Registered> {
-        self.core.language.operation(name).cloned().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Diverged,
-                format!("this program has no operation `{name}`, which the run uses"),
-            )
-            .hint("resume the run with the version of the program that prepared it")
-        })
+        self.core.language.operation(name).cloned().ok_or_else(|| no_operation(name))
     }
 
     fn cx(&self, step: u32, past: &PastStep) -> Cx {
@@ -558,53 +553,70 @@ impl Steps {
 
     /// Takes the next step of the script: from the record, or live.
     fn take(&self, operation: &Registered, args: Value, at: Place) -> Result<StepEnd, Unwind> {
-        let name = operation.declaration.name;
-        let (step, known) = {
-            let mut line = self.line();
-            line.reached += 1;
-            let step = line.reached;
-            if let (false, Some(stop)) = (line.deferring, line.history.stop.clone())
-                && stop.step == step
-            {
-                line.reached -= u32::from(!stop.begun);
-                return Err(Unwind::Stop(stop.by));
-            }
-            match line.history.step(step) {
-                None => (step, false),
-                Some(past) if past.operation != name || *past.args != args => {
-                    return Err(Unwind::Halt(diverged(step, past, name, &args)));
-                }
-                Some(PastStep { state: StepState::Finished(end), .. }) => return Ok(end.clone()),
-                Some(_) => (step, true),
-            }
-        };
+        let (step, known) = self.reach(operation, &args)?;
+        if let Some(end) = known {
+            return Ok(end);
+        }
         let kept = self.core.threads.try_acquire().ok();
         let patience = if kept.is_some() { self.way.kept_patience } else { KEEP_THREAD };
-        self.bridge.wait(async {
-            if known {
-                return self.execute_for(step, false, patience).await;
+        self.bridge.wait(self.live(step, operation, args, at, patience))?
+    }
+
+    /// Goes on to the next step of the script, which must be the recorded one if there is a record. Returns its
+    /// number and what it came to, if it is over.
+    fn reach(&self, operation: &Registered, args: &Value) -> Result<(u32, Option<StepEnd>), Unwind> {
+        let name = operation.declaration.name;
+        let mut line = self.line();
+        line.reached += 1;
+        let step = line.reached;
+        if let (false, Some(stop)) = (line.deferring, line.history.stop.clone())
+            && stop.step == step
+        {
+            line.reached -= u32::from(!stop.begun);
+            return Err(Unwind::Stop(stop.by));
+        }
+        match line.history.step(step) {
+            None => Ok((step, None)),
+            Some(past) if past.operation != name || *past.args != *args => {
+                Err(Unwind::Halt(diverged(step, past, name, args)))
             }
-            let ready = async {
-                self.attend().await?;
-                self.remember_secrets(operation).await?;
-                self.reopen().await
-            };
-            let ready = ready.await;
-            if let Err(unwind) = ready {
-                // What never became a step takes no number.
-                self.line().reached -= 1;
-                return Err(unwind);
-            }
-            if let Err(error) = self.permit(operation, &args) {
-                return Err(Unwind::Mistake(error));
-            }
-            if let Err(unwind) = self.check_terminal(operation).await {
-                self.line().reached -= 1;
-                return Err(unwind);
-            }
-            let fresh = self.make(self.intent(step, operation, args, at, 1)).await?;
-            self.execute_for(step, fresh, patience).await
-        })?
+            Some(PastStep { state: StepState::Finished(end), .. }) => Ok((step, Some(end.clone()))),
+            Some(_) => Ok((step, None)),
+        }
+    }
+
+    /// Takes a step that has no result yet: begins it, or goes on with it.
+    async fn live(
+        &self,
+        step: u32,
+        operation: &Registered,
+        args: Value,
+        at: Place,
+        patience: Duration,
+    ) -> Result<StepEnd, Unwind> {
+        if self.line().history.step(step).is_some() {
+            return self.execute_for(step, false, patience).await;
+        }
+        let ready = async {
+            self.attend().await?;
+            self.remember_secrets(operation).await?;
+            self.reopen().await
+        };
+        let ready = ready.await;
+        if let Err(unwind) = ready {
+            // What never became a step takes no number.
+            self.line().reached -= 1;
+            return Err(unwind);
+        }
+        if let Err(error) = self.permit(operation, &args) {
+            return Err(Unwind::Mistake(error));
+        }
+        if let Err(unwind) = self.check_terminal(operation).await {
+            self.line().reached -= 1;
+            return Err(unwind);
+        }
+        let fresh = self.make(self.intent(step, operation, args, at, 1)).await?;
+        self.execute_for(step, fresh, patience).await
     }
 }
 
@@ -653,6 +665,12 @@ impl Host for Steps {
         line.deferring |= runs;
         runs
     }
+}
+
+/// Returns the error of a run that uses an operation which this program has not.
+pub(crate) fn no_operation(name: &str) -> Error {
+    Error::new(ErrorKind::Diverged, format!("this program has no operation `{name}`, which the run uses"))
+        .hint("resume the run with the version of the program that prepared it")
 }
 
 /// A run that only waits, and takes nobody's place.

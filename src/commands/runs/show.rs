@@ -74,6 +74,9 @@ impl Show {
         if !given.is_empty() {
             table.row(["with".into(), given]);
         }
+        if let Some(call) = prepared.call() {
+            table.row(["calls".into(), format!("{} {}", call.operation, assignments(&call.args))]);
+        }
         table.row(["in".into(), prepared.workdir.clone()]);
         for line in table.lines(0) {
             writeln!(out, "{line}")?;
@@ -230,7 +233,8 @@ fn steps(events: &[Notice], now: Timestamp) -> Vec<String> {
     let mut table = Table::headed(&["STEP", "LINE", "CALL", "STATE", "TOOK", ""]);
     for (number, step) in steps {
         let Step { operation, line, state, took, said, .. } = step;
-        table.row([format!("{number:>4}"), format!("{line:>4}"), operation, state.to_owned(), took, said]);
+        let line = if line == 0 { String::new() } else { format!("{line:>4}") };
+        table.row([format!("{number:>4}"), line, operation, state.to_owned(), took, said]);
     }
     table.lines(0)
 }

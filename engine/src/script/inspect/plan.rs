@@ -178,6 +178,26 @@ impl<'a> Planner<'a> {
     }
 }
 
+impl Language {
+    /// Returns the only call of a run that has no script.
+    pub(crate) fn planned_call(&self, run: &str, call: &crate::event::Call) -> Option<PlannedCall> {
+        let declaration = &self.operation(&call.operation)?.declaration;
+        let given = declaration.params.iter().filter_map(|param| call.args.get(&param.name));
+        Some(PlannedCall {
+            operation: call.operation.clone(),
+            summary: declaration.summary,
+            effects: declaration.effects,
+            shown: declaration.shown,
+            changes: !declaration.is_read_only(),
+            args: given.map(Value::to_string).collect(),
+            conditional: false,
+            source: run.to_owned(),
+            line: 0,
+            nested: Nested::Nothing,
+        })
+    }
+}
+
 /// Returns what is known about the parameters of a runbook that a call starts; the others are left out.
 fn foreseen(runbook: &Runbook, given: Argument<'_>, params: &Value) -> Value {
     let given: BTreeMap<&str, Option<Value>> = match given {
