@@ -1,13 +1,12 @@
 //! Operations that hold something open for the rest of the run.
 
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -15,20 +14,9 @@ use crate::code::ErrorCode;
 use crate::cx::Cx;
 use crate::effect::Effect;
 use crate::error::{Error, Result};
-use crate::event::RunId;
-use crate::handles::{Opened, Recipe};
-use crate::operation::{Example, Operation, Outcome, Redo, Registered};
+use crate::handles::{Handle, Opened, Recipe, Reopen};
+use crate::operation::{Example, Opens, Operation, Outcome, Redo, Registered};
 use crate::recorded;
-
-/// When something is opened again in a process that did not open it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reopen {
-    /// When a step uses it: a session.
-    OnUse,
-    /// Before the run goes on: what others use without a step that knows of it, such as a listening port.
-    /// As long as it is open the run is not put away to wait.
-    WithRun,
-}
 
 /// An operation that opens something and holds it open for the rest of the run: a session, a tunnel, a port.
 ///
@@ -80,50 +68,6 @@ pub trait Attached: Send + Sync + 'static {
     }
 }
 
-/// The name of something that a step holds open: the field `handle` of the step's value.
-///
-/// As an argument it is given as that value, or as the field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Handle(String);
-
-impl Handle {
-    pub(crate) fn new(run: &RunId, step: u32) -> Self {
-        Handle(format!("{run}/{step}"))
-    }
-
-    /// Returns the run and the step that opened it.
-    pub(crate) fn parts(&self) -> Option<(RunId, u32)> {
-        let (run, step) = self.0.rsplit_once('/')?;
-        Some((RunId::from(run), step.parse().ok()?))
-    }
-}
-
-impl fmt::Display for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Handle {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        let text = value.get("handle").unwrap_or(&value).as_str();
-        let named = text.map(|text| Handle(text.to_owned())).filter(|handle| handle.parts().is_some());
-        named.ok_or_else(|| D::Error::custom("a handle is the value of a step that holds something open"))
-    }
-}
-
-impl JsonSchema for Handle {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Handle".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "format": "handle" })
-    }
-}
-
 /// A recipe with the name of what it opened: the value of the step.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Held<R> {
@@ -153,7 +97,7 @@ impl<A: Attached> Operation for Opening<A> {
 
     async fn begin(&self, cx: &Cx, args: &A::Args) -> Result<Outcome<Held<A::Recipe>>> {
         let (recipe, live) = self.0.open(cx, args, None).await?;
-        cx.handles.hold(cx, A::NAME, A::REOPEN, opened(&self.0, cx, live));
+        cx.handles.hold(cx.run(), cx.step(), A::NAME, A::REOPEN, opened(&self.0, cx, live));
         Ok(Outcome::done(Held { handle: Handle::new(cx.run(), cx.step()), recipe }))
     }
 }
@@ -165,12 +109,6 @@ fn opened<A: Attached>(attached: &Arc<A>, cx: &Cx, live: A::Live) -> Opened {
         async move { attached.close(&cx, &live).await }.boxed()
     };
     Opened { live, close }
-}
-
-/// What opens again what a recorded step opened.
-pub(crate) trait Opens: Send + Sync {
-    /// Returns the recipe of a recorded step.
-    fn recipe(&self, cx: Cx, args: Value, value: Value) -> Recipe;
 }
 
 struct Opener<A>(Arc<A>);

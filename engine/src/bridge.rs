@@ -7,7 +7,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::script::STACK;
+
+/// The stack of a script's thread. A debug build of Rhai needs ten times what a release build does;
+/// pages that are not touched cost nothing.
+const STACK: usize = 32 << 20;
 
 thread_local! {
     /// On a script's own thread: gone when whoever waits for the script is.

@@ -1,5 +1,7 @@
 //! Building an engine.
 
+#[cfg(feature = "sqlite")]
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,6 +37,24 @@ pub struct EngineBuilder {
     liveness: Option<Liveness>,
     owner: OwnerId,
     grace: Duration,
+}
+
+impl Engine {
+    /// Starts building an engine: no operations but the built-in ones, the wall clock, no library.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::new()
+    }
+
+    /// Starts building an engine over a database file, which is made if it is not there. Its runs outlive
+    /// the process: the next one that opens the file goes on with them, and takes over from one that died.
+    /// To drive by itself what is due, the program needs a [`Worker`](crate::worker::Worker).
+    ///
+    /// # Errors
+    /// `Storage` when the file cannot be opened or is no journal of this version.
+    #[cfg(feature = "sqlite")]
+    pub fn open(path: impl AsRef<Path>) -> Result<EngineBuilder> {
+        Ok(EngineBuilder::new().journal(Arc::new(crate::journal::SqliteJournal::open(path.as_ref())?)))
+    }
 }
 
 impl EngineBuilder {

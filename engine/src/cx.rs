@@ -10,12 +10,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::attached::Handle;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Call, Lease, Progress, RunId, Schedule, Stream, digest};
 use crate::file::RunFile;
-use crate::handles::Handles;
+use crate::handles::{Handle, Handles};
 use crate::journal::{Journal, LeaseFilter};
 use crate::lease;
 use crate::recorded::unescaped;

@@ -6,7 +6,7 @@
 //!  a parent's step ─┘
 //! ```
 //!
-//! Owns: that a run is driven once, and how driving is cancelled. Whoever asks only waits: when the
+//! Owns: that a run is driven once, how patiently, and how driving is cancelled. Whoever asks only waits: when the
 //! last of them goes away the run is put away before its next step, and what is under way at that
 //! moment is interrupted, and brought to its record when it ends in time. Does not own: what driving is ([`run`](crate::run)).
 
@@ -15,11 +15,12 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use jiff::Timestamp;
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::error::{Error, Result};
-use crate::event::{Park, RunId};
-use crate::run::Driven;
+use crate::event::{Park, RunEnd, RunId};
+use crate::journal::OwnerId;
 
 /// Why driving ends before the run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,45 @@ impl Halt {
             Halt::Interrupt => Park::Interrupted,
             Halt::HandBack => Park::HandedBack,
         }
+    }
+}
+
+/// How often a waiting run looks for signals where no worker does that for all runs together.
+const NAP: Duration = Duration::from_secs(5);
+
+/// How far driving a run came.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Driven {
+    /// The run is over.
+    Ended(RunEnd),
+    /// The run is put away, until a time if it goes on by itself.
+    Parked(Park, Option<Timestamp>),
+    /// Another process drives it.
+    Held {
+        /// Who.
+        by: OwnerId,
+    },
+}
+
+/// How a run is to be driven.
+#[derive(Clone)]
+pub(crate) struct Way {
+    /// The longest wait after which the run is put away as a row.
+    pub(crate) patience: Duration,
+    /// The same while its script keeps its thread: it is replayed after its next rest then.
+    pub(crate) kept_patience: Duration,
+    /// How often a run that waits looks for signals by itself.
+    pub(crate) nap: Duration,
+    /// What becomes of the run when nobody waits for it any more.
+    pub(crate) on_drop: Halt,
+    /// The places for runs that are at work. One that only waits takes none.
+    pub(crate) places: Option<Arc<Semaphore>>,
+}
+
+impl Way {
+    /// Drives a run for somebody who waits for it.
+    pub(crate) fn patient(patience: Duration) -> Self {
+        Way { patience, kept_patience: patience, nap: NAP, on_drop: Halt::Interrupt, places: None }
     }
 }
 

@@ -402,6 +402,12 @@ impl StdError for Cause {
     }
 }
 
+/// Returns what a panic said.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

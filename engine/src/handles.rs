@@ -10,20 +10,77 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::OnceCell;
 use tracing::warn;
 
-use crate::attached::{Handle, Reopen};
-use crate::cx::Cx;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::RunId;
 
 /// How long, in real time, closing one thing may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// When something is opened again in a process that did not open it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reopen {
+    /// When a step uses it: a session.
+    OnUse,
+    /// Before the run goes on: what others use without a step that knows of it, such as a listening port.
+    /// As long as it is open the run is not put away to wait.
+    WithRun,
+}
+
+/// The name of something that a step holds open: the field `handle` of the step's value.
+///
+/// As an argument it is given as that value, or as the field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Handle(String);
+
+impl Handle {
+    pub(crate) fn new(run: &RunId, step: u32) -> Self {
+        Handle(format!("{run}/{step}"))
+    }
+
+    /// Returns the run and the step that opened it.
+    pub(crate) fn parts(&self) -> Option<(RunId, u32)> {
+        let (run, step) = self.0.rsplit_once('/')?;
+        Some((RunId::from(run), step.parse().ok()?))
+    }
+}
+
+impl fmt::Display for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Handle {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let text = value.get("handle").unwrap_or(&value).as_str();
+        let named = text.map(|text| Handle(text.to_owned())).filter(|handle| handle.parts().is_some());
+        named.ok_or_else(|| D::Error::custom("a handle is the value of a step that holds something open"))
+    }
+}
+
+impl JsonSchema for Handle {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Handle".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "format": "handle" })
+    }
+}
 
 /// Something open, whatever it is.
 pub(crate) type Live = Arc<dyn Any + Send + Sync>;
@@ -66,11 +123,11 @@ impl Handles {
     }
 
     /// Takes what a step has just opened.
-    pub(crate) fn hold(&self, cx: &Cx, name: &str, reopen: Reopen, opened: Opened) {
+    pub(crate) fn hold(&self, run: &RunId, step: u32, name: &str, reopen: Reopen, opened: Opened) {
         let slot = Slot { reopen, recipe: None, live: OnceCell::new_with(Some(opened.live)) };
         let mut table = self.table();
-        let held = table.entry(cx.run().clone()).or_default();
-        held.slots.insert(cx.step(), Arc::new(slot));
+        let held = table.entry(run.clone()).or_default();
+        held.slots.insert(step, Arc::new(slot));
         held.closers.push((name.to_owned(), opened.close));
     }
 

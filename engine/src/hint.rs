@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::RunId;
+use crate::run_id::RunId;
 
 /// What to do next about an error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,16 +14,16 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::attached::Opens;
 use crate::code::ErrorCode;
 use crate::cx::Cx;
 pub(crate) use crate::effect::Effect;
+use crate::error::panic_message;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Effected, Progress};
+use crate::handles::Recipe;
 use crate::hint::NextStep;
+use crate::measure;
 use crate::recorded;
-use crate::run::panic_message;
-use crate::script::check_value;
 
 /// What to do with a step that was started and whose outcome nobody recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -521,6 +521,12 @@ fn kind_of(schema: &Value) -> String {
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
+/// What opens again what a recorded step opened.
+pub(crate) trait Opens: Send + Sync {
+    /// Returns the recipe of a recorded step.
+    fn recipe(&self, cx: Cx, args: Value, value: Value) -> Recipe;
+}
+
 /// An operation with its types erased: JSON in, JSON out.
 #[derive(Clone)]
 pub struct Registered {
@@ -675,7 +681,7 @@ impl<O: Operation> Typed<O> {
             let output = type_name::<O::Output>();
             Error::rejected(format!("failed to write the value of `{}` ({output})", O::NAME)).because(e)
         })?;
-        check_value(&value)
+        measure::check(&value)
             .map_err(|why| Error::rejected(format!("the answer to `{}` cannot be kept: {why}", O::NAME)))?;
         let value = recorded::typed(value, self.declaration.output.as_value());
         Ok(Outcome::Done(Done { value, effected: done.effected }))

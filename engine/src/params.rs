@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, Snippet};
 use crate::hint::Hint;
+use crate::measure;
 use crate::recorded::{self, Special};
 use crate::runbook::{Param, ParamKind, Runbook, whole};
-use crate::script::check_value;
 use crate::value::{SecretRef, Span};
 
 /// A parameter as it was given.
@@ -111,7 +111,7 @@ fn read(param: &Param, given: &Given, around: &Surroundings<'_>) -> Result<Value
     };
     let json = |what: &str| {
         let value = serde_json::from_str::<Value>(text).map_err(|e| format!("this is no {what}: {e}"))?;
-        check_value(&value)?;
+        measure::check(&value)?;
         read_value(param, recorded::data(value))
     };
     match &param.kind {

@@ -17,18 +17,15 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use crate::bridge::on_own_thread;
 use crate::core::Core;
-use crate::drive::{Drive, Ending, Halt, pauses};
-use crate::error::{Error, ErrorKind, Failure, Result};
+use crate::drive::{Drive, Driven, Ending, Way, pauses};
+use crate::error::{Error, ErrorKind, Failure, Result, panic_message};
 use crate::event::{Branch, Call, Event, Park, Prepared, Record, RunEnd, RunId, Source};
 use crate::journal::{Claim, ClaimRequest, OwnerId, Presence, Tenure};
 use crate::redact::Public;
@@ -39,45 +36,6 @@ use crate::step::{Steps, Unwind, no_operation};
 
 /// How many processes may die driving a run before it is parked rather than tried once more.
 const DEATHS: u32 = 3;
-
-/// How often a waiting run looks for signals where no worker does that for all runs together.
-const NAP: Duration = Duration::from_secs(5);
-
-/// How far driving a run came.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Driven {
-    /// The run is over.
-    Ended(RunEnd),
-    /// The run is put away, until a time if it goes on by itself.
-    Parked(Park, Option<Timestamp>),
-    /// Another process drives it.
-    Held {
-        /// Who.
-        by: OwnerId,
-    },
-}
-
-/// How a run is to be driven.
-#[derive(Clone)]
-pub(crate) struct Way {
-    /// The longest wait after which the run is put away as a row.
-    pub(crate) patience: Duration,
-    /// The same while its script keeps its thread: it is replayed after its next rest then.
-    pub(crate) kept_patience: Duration,
-    /// How often a run that waits looks for signals by itself.
-    pub(crate) nap: Duration,
-    /// What becomes of the run when nobody waits for it any more.
-    pub(crate) on_drop: Halt,
-    /// The places for runs that are at work. One that only waits takes none.
-    pub(crate) places: Option<Arc<Semaphore>>,
-}
-
-impl Way {
-    /// Drives a run for somebody who waits for it.
-    pub(crate) fn patient(patience: Duration) -> Self {
-        Way { patience, kept_patience: patience, nap: NAP, on_drop: Halt::Interrupt, places: None }
-    }
-}
 
 /// Whether a run may stand in the journal as driven by this process.
 #[derive(Clone, Copy, PartialEq)]
@@ -385,12 +343,6 @@ impl Loaded {
 /// Returns the event that a granted claim has written.
 fn claimed(tenure: &Tenure) -> Event {
     Event::Claimed { owner: tenure.owner.as_str().to_owned(), epoch: tenure.epoch }
-}
-
-/// Returns what a panic said.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
 }
 
 /// Returns the error of a run that ends whoever drives it.

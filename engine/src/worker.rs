@@ -11,16 +11,16 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::closing::Closing;
 use crate::core::Core;
 use crate::drive::Halt;
+use crate::drive::{Driven, Way};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Cause, RunId, Schedule};
 use crate::journal::LeaseFilter;
-use crate::lease::Closing;
 use crate::params::Given;
 use crate::prepare::{RunRequest, by_name};
-use crate::run::{Driven, Way};
 use crate::schedule;
 
 /// How many runs are at work at once. One that only waits is not counted.

@@ -20,6 +20,7 @@
 //! ```
 
 mod arm;
+mod arm_error;
 mod certs;
 mod config;
 mod console;

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     ConsoleVisit, Guest, LedgerEntry, Now, RequestEntry,
-    arm::errors::ArmError,
+    arm_error::ArmError,
     faults::Faults,
     http::{Call, Reply},
     store::{Identity, Store},

@@ -208,7 +208,7 @@ async fn print_results(engine: &Engine, run: &RunId, end: &RunEnd) -> Result<()>
         _ => Value::Null,
     };
     let named = value.to_string();
-    for WrittenFile { path, .. } in super::runs::files::written(&history) {
+    for WrittenFile { path, .. } in super::files::written(&history) {
         if !named.contains(&Value::from(path.as_str()).to_string()) {
             writeln!(out, "{}", shown(Path::new(&history.prepared.workdir), path))?;
         }

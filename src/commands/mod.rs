@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod docs;
 pub(crate) mod doctor;
+mod files;
 mod foreground;
 pub(crate) mod lab;
 pub(crate) mod leases;

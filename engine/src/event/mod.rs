@@ -6,32 +6,30 @@
 
 mod duty;
 mod end;
-mod hash;
 mod made;
 mod park;
 mod prepared;
 mod record;
-mod run_id;
 mod step;
 #[cfg(test)]
 mod tests;
 
 pub use duty::{Call, Effected, ForgottenLease, Lease, Schedule};
 pub use end::RunEnd;
-#[cfg(feature = "sqlite")]
-pub(crate) use hash::unhex;
-pub use hash::{content_hash, digest, fingerprint, hex};
 use jiff::Timestamp;
 pub use made::{KeptOutput, Stream, WrittenFile};
 pub use park::{Park, Signal};
 pub use prepared::{Branch, Cause, Entry, Function, Pin, Prepared, Provenance, Source};
 pub use record::{GENESIS, Record, verify};
-pub use run_id::RunId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 pub use step::{Place, Progress, StepEnd};
 
 use crate::error::Failure;
+#[cfg(feature = "sqlite")]
+pub(crate) use crate::hash::unhex;
+pub use crate::hash::{content_hash, digest, fingerprint, hex};
+pub use crate::run_id::RunId;
 
 /// The version of the event format that this build writes.
 pub const FORMAT: u32 = 1;

@@ -1,35 +1,21 @@
 //! Binding: operations and what needs the interpreter become functions that scripts call.
 
 use std::any::TypeId;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use rhai::{Array, Dynamic, EvalAltResult, FnPtr, FuncRegistration, Module, NativeCallContext, RhaiFunc};
 use serde_json::Value;
 
-use super::limits::Budget;
+use super::context::of_call;
+use super::ending::{place, terminated};
 use super::natives::shown;
-use super::raise::{Over, place, raised, terminated};
-use super::{Host, NativeResult, Raise, branch, convert, inspect};
+use super::raise::raised;
+use super::{NativeResult, Raise, branch, convert, inspect};
 use crate::code::ErrorCode;
 use crate::error::{Error, Result};
 use crate::operation::{FUNCTION, Registered};
 use crate::recorded;
 use crate::retry::{EXAMPLE as RETRY, RetryOptions};
-
-/// What travels with every native call of one evaluation.
-#[derive(Clone)]
-pub(super) struct Context {
-    pub(super) host: Arc<dyn Host>,
-    pub(super) deferred: Arc<Mutex<Vec<FnPtr>>>,
-    pub(super) over: Arc<Over>,
-    pub(super) budget: Arc<Budget>,
-}
-
-impl Context {
-    pub(super) fn has_deferred(&self) -> bool {
-        !self.deferred.lock().expect("no panic while the list is held").is_empty()
-    }
-}
 
 /// Binds an operation under its verb: once with its positional arguments, once with a map behind them.
 pub(super) fn bind(module: &mut Module, verb: &'static str, operation: &Registered) {
@@ -120,13 +106,6 @@ fn typed(module: &mut Module, name: &str, types: Vec<TypeId>, call: Arc<Native>)
         is_volatile: true,
     };
     module.set_fn_raw_with_options(FuncRegistration::new(name).in_internal_namespace(), types, func);
-}
-
-pub(super) fn of_call(context: &NativeCallContext<'_>) -> Result<Context, Box<EvalAltResult>> {
-    let tag = context.tag().and_then(|tag| tag.clone().try_cast::<Context>());
-    // Compiling or inspecting a runbook evaluates nothing; without a tag this is a call from outside a
-    // run. Behind the end of an evaluation nothing is called either.
-    tag.filter(|tag| !tag.over.is_over()).ok_or_else(|| terminated(context.call_position()))
 }
 
 /// Turns the arguments of a call into JSON by name. An option that is `()` counts as not given.

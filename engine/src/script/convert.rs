@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use rhai::{Array, Dynamic, Map};
 use serde_json::{Number, Value};
 
-use crate::limits::{DEPTH, PARTS, VALUE};
+use crate::limits::DEPTH;
+use crate::measure::{Room, deeper, too_large};
 use crate::recorded::{Special, escaped, unescaped};
 use crate::value::SecretRef;
 
@@ -18,54 +19,6 @@ use crate::value::SecretRef;
 /// deeply or too large to be read back.
 pub(crate) fn to_json(value: &Dynamic) -> Result<Value, String> {
     write(value, DEPTH, &mut Room::default())
-}
-
-/// Checks that a value that came from outside can be recorded and read back by a script.
-///
-/// # Errors
-/// Says which limit it exceeds.
-pub(crate) fn check(value: &Value) -> Result<(), String> {
-    measure(value, DEPTH, &mut Room::default())
-}
-
-/// What is left of the limits while a value is turned.
-struct Room {
-    bytes: usize,
-    parts: usize,
-}
-
-impl Default for Room {
-    fn default() -> Self {
-        Room { bytes: VALUE, parts: PARTS }
-    }
-}
-
-impl Room {
-    /// Takes the room of one part.
-    fn take(&mut self, bytes: usize) -> Result<(), String> {
-        self.parts = self.parts.checked_sub(1).ok_or_else(|| format!("a value may have {PARTS} parts"))?;
-        self.take_bytes(bytes)
-    }
-
-    /// Takes the room of a text as JSON writes it.
-    fn take_text(&mut self, text: &str) -> Result<(), String> {
-        let escapes = text.bytes().map(|byte| match byte {
-            b'"' | b'\\' => 1,
-            0..0x20 => 5,
-            _ => 0,
-        });
-        self.take_bytes(text.len() + 3 + escapes.sum::<usize>())
-    }
-
-    fn take_bytes(&mut self, bytes: usize) -> Result<(), String> {
-        self.bytes =
-            self.bytes.checked_sub(bytes).ok_or_else(|| format!("a value may have {} MiB", VALUE >> 20))?;
-        Ok(())
-    }
-}
-
-fn deeper(depth: usize) -> Result<usize, String> {
-    depth.checked_sub(1).ok_or_else(|| format!("a value may be nested {DEPTH} deep"))
 }
 
 fn write(value: &Dynamic, depth: usize, room: &mut Room) -> Result<Value, String> {
@@ -112,26 +65,6 @@ fn write(value: &Dynamic, depth: usize, room: &mut Room) -> Result<Value, String
     special(value)
         .map(|special| special.write())
         .ok_or_else(|| format!("a {} cannot be passed on or kept", friendly(value.type_name())))
-}
-
-fn measure(value: &Value, depth: usize, room: &mut Room) -> Result<(), String> {
-    room.take(4)?;
-    match value {
-        Value::Null | Value::Bool(_) => Ok(()),
-        Value::Number(number) => from_number(number).map(drop),
-        Value::String(text) => room.take_text(text),
-        Value::Array(items) => {
-            let depth = deeper(depth)?;
-            items.iter().try_for_each(|item| measure(item, depth, room))
-        }
-        Value::Object(map) => {
-            let depth = deeper(depth)?;
-            map.iter().try_for_each(|(name, item)| {
-                room.take_text(name)?;
-                measure(item, depth, room)
-            })
-        }
-    }
 }
 
 /// Says in which part of a value something is wrong. Only the innermost parts are named: the way into a
@@ -195,7 +128,7 @@ fn from_number(number: &Number) -> Result<Dynamic, String> {
     match (number.as_i64(), number.as_f64()) {
         (Some(whole), _) => Ok(whole.into()),
         (None, Some(float)) if !number.is_u64() => Ok(float.into()),
-        _ => Err(format!("the number {number} is too large for a script")),
+        _ => Err(too_large(number)),
     }
 }
 
@@ -214,6 +147,7 @@ fn friendly(type_name: &str) -> &str {
 mod tests {
     use super::*;
     use crate::recorded::data;
+    use crate::{limits, measure};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -291,16 +225,16 @@ mod tests {
     #[test]
     fn what_could_not_be_read_back_is_refused_by_the_limit() {
         let mut deep = json!(1);
-        for _ in 0..=DEPTH {
+        for _ in 0..=limits::DEPTH {
             deep = json!([deep]);
         }
-        let many = Value::from(vec![0; PARTS + 1]);
-        let long = Value::from("\u{1}".repeat(VALUE / 6 + 1));
+        let many = Value::from(vec![0; limits::PARTS + 1]);
+        let long = Value::from("\u{1}".repeat(limits::VALUE / 6 + 1));
         for (value, says) in [(deep, "64 deep"), (many, "250000 parts"), (long, "8 MiB")] {
-            assert!(check(&value).expect_err(says).contains(says));
+            assert!(measure::check(&value).expect_err(says).contains(says));
             let there = from_json(&value).unwrap();
             assert!(to_json(&there).expect_err(says).contains(says));
         }
-        assert!(check(&json!({ "n": u64::MAX })).expect_err("too large").contains("too large"));
+        assert!(measure::check(&json!({ "n": u64::MAX })).expect_err("too large").contains("too large"));
     }
 }

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
-use rhai::{Dynamic, Engine as Rhai, EvalContext, FnPtr};
+use rhai::{Dynamic, EvalContext, FnPtr};
 
-use super::bind::Context;
-use super::raise::mistake;
 use crate::error::Error;
 
 /// What a script may use up in one evaluation.
@@ -122,24 +120,6 @@ impl Budget {
         self.foreign.store(self.on_thread(), Relaxed);
     }
 
-    /// Has an interpreter ask after every operation and at every use of a variable.
-    pub(super) fn watch(engine: &mut Rhai, context: &Context) {
-        let watched = context.clone();
-        engine.on_progress(move |operations| {
-            if watched.over.is_over() || watched.host.is_halted() {
-                return Some(Dynamic::UNIT);
-            }
-            watched.budget.check(operations).err().map(|error| Dynamic::from(error.to_failure()))
-        });
-        let budget = context.budget.clone();
-        // Rhai calls this deprecated because it may change; nothing else shows the variables.
-        #[allow(deprecated)]
-        engine.on_var(move |_, _, context| match budget.look(&context) {
-            Ok(()) => Ok(None),
-            Err(error) => Err(mistake(&error)),
-        });
-    }
-
     /// Does work for the script that is not the script's own, such as a step. Of what it leaves in memory
     /// only what `take` makes of its result counts as the script's.
     pub(super) fn aside<T, U>(&self, work: impl FnOnce() -> T, take: impl FnOnce(&T) -> U) -> U {
@@ -162,7 +142,7 @@ impl Budget {
         self.meter.map_or(0, |meter| meter())
     }
 
-    fn check(&self, operations: u64) -> Result<(), Error> {
+    pub(super) fn check(&self, operations: u64) -> Result<(), Error> {
         if operations < self.operations.swap(operations, Relaxed) {
             // A module, or something deferred: Rhai counts the operations of each from nothing.
             self.used_at.store(operations, Relaxed);
@@ -203,7 +183,7 @@ impl Budget {
 
     /// Looks from time to time at the variables in sight: how deep they are nested and, where memory is not
     /// measured, how much they hold.
-    fn look(&self, context: &EvalContext<'_, '_, '_, '_, '_, '_>) -> Result<(), Error> {
+    pub(super) fn look(&self, context: &EvalContext<'_, '_, '_, '_, '_, '_>) -> Result<(), Error> {
         let operations = self.operations.load(Relaxed);
         self.used_at.store(operations, Relaxed);
         if operations < self.look_at.load(Relaxed) {

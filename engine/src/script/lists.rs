@@ -5,7 +5,7 @@
 use jiff::SignedDuration;
 use rhai::{Array, Dynamic, EvalAltResult, FnPtr, FuncRegistration, Module, NativeCallContext};
 
-use super::raise::mistake;
+use super::ending::mistake;
 use crate::error::Error;
 
 type Result<T> = std::result::Result<T, Box<EvalAltResult>>;

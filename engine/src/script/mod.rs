@@ -6,7 +6,9 @@
 
 mod bind;
 mod branch;
+mod context;
 mod convert;
+mod ending;
 mod inspect;
 mod limits;
 mod lists;
@@ -30,14 +32,15 @@ use rhai::{
 
 use serde_json::Value;
 
-use bind::{Context, bind, bind_natives};
-pub(crate) use convert::check as check_value;
+use bind::{bind, bind_natives};
+use context::Context;
+pub(crate) use ending::Ending;
+use ending::lowercase;
 pub(crate) use inspect::Bundle;
 pub use inspect::{Changes, Finding, Nested, PlannedCall};
 use limits::{Budget, Together};
 pub use limits::{Limits, MemoryMeter};
-use raise::lowercase;
-pub(crate) use raise::{Ending, thrown};
+pub(crate) use raise::thrown;
 use texts::{Text, Texts};
 
 use crate::effect::Effect;
@@ -45,10 +48,6 @@ use crate::error::{Error, Result, Snippet};
 use crate::event::{Branch, Place, Source};
 use crate::operation::Registered;
 use crate::value::SecretRef;
-
-/// The stack of a script's thread. A debug build of Rhai needs ten times what a release build does;
-/// pages that are not touched cost nothing.
-pub(crate) const STACK: usize = 32 << 20;
 
 /// Where a script's calls go.
 pub(crate) trait Host: Send + Sync {
@@ -187,7 +186,7 @@ impl Language {
         bundle.texts().for_each(|text| self.texts.learn(text));
     }
 
-    /// Evaluates a program on the calling thread, which must have [`STACK`] bytes: from the top, or only the
+    /// Evaluates a program on the calling thread, which must have [`STACK`](crate::bridge::STACK) bytes: from the top, or only the
     /// function with which a branch begins.
     pub(crate) fn evaluate(
         &self,
@@ -201,7 +200,7 @@ impl Language {
         let context = Context { host: host.clone(), deferred: Arc::default(), over: Arc::default(), budget };
         engine.set_default_tag(Dynamic::from(context.clone()));
         engine.set_module_resolver(Pinned { sources: program.sources.clone(), texts: self.texts.clone() });
-        Budget::watch(&mut engine, &context);
+        context.watch(&mut engine);
 
         let mut scope = Scope::new();
         match convert::from_json(params) {

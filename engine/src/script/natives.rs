@@ -12,9 +12,11 @@ use rhai::{
 use serde_json::Value;
 
 use super::convert;
-use super::raise::{mistake, raised};
+use super::ending::mistake;
+use super::raise::raised;
 use crate::error::Error;
 use crate::limits::{DEPTH, VALUE};
+use crate::measure;
 use crate::recorded;
 
 type Result<T> = std::result::Result<T, Box<EvalAltResult>>;
@@ -298,7 +300,7 @@ fn same_maps(context: &NativeCallContext<'_>, a: &Map, b: &Map, depth: usize) ->
 fn parse_json(json: &str) -> Result<Dynamic> {
     bounded(Some(json.len()), VALUE, "JSON text")?;
     let value: Value = serde_json::from_str(json).map_err(|e| wrong(format!("this is no JSON: {e}")))?;
-    convert::check(&value).and_then(|()| convert::from_json(&recorded::data(value))).map_err(wrong)
+    measure::check(&value).and_then(|()| convert::from_json(&recorded::data(value))).map_err(wrong)
 }
 
 /// Returns about how many bytes a copy of a value takes.

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Module};
 
-use super::raise::mistake;
+use super::ending::mistake;
 use crate::error::Error;
 use crate::value::Span;
 

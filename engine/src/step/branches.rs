@@ -20,12 +20,12 @@ use serde_json::{Value, json};
 use super::child::{CHILD, PERSON_AGAIN};
 use super::{KEEP_THREAD, Steps, Unwind};
 use crate::builtin::{Branches, OnError};
+use crate::drive::{Driven, Way};
 use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{self, Event, Park, Progress, RunEnd, RunId, Signal, StepEnd};
 use crate::journal::Summary;
 use crate::prepare::Trunk;
 use crate::replay::{PastStep, StepState};
-use crate::run::{Driven, Way};
 use crate::script::thrown;
 
 /// The word that says of a step's continuation that branches carry it on.

@@ -10,11 +10,11 @@ use serde_json::Value;
 
 use super::attempt::{Attempt, Made};
 use super::{KEEP_THREAD, Steps, Unwind};
+use crate::drive::{Driven, Way};
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event::{Event, Park, RunEnd, RunId, Signal, StepEnd};
 use crate::journal::Sync;
 use crate::replay::{PastStep, StepState};
-use crate::run::{Driven, Way};
 
 /// When a run that is put away looks again at its child. The child's end wakes it; this is the net.
 const CHILD_AGAIN: Duration = Duration::from_secs(15 * 60);

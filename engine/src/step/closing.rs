@@ -13,14 +13,15 @@ use serde_json::{Value, json};
 use super::attempt::{Attempt, Made};
 use super::{KEEP_THREAD, SEND_MARGIN, Steps, Unwind};
 use crate::clock::Interval;
+use crate::closing::Closing;
 use crate::cx::Cx;
+use crate::drive::{Driven, Way};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Cause, Lease, Park, RunEnd, RunId};
 use crate::journal::{LeaseFilter, OwnerId, Presence};
-use crate::lease::{self, Closing};
+use crate::lease;
 use crate::operation::{HandedBack, Pending};
 use crate::replay::{History, PastStep, StepState};
-use crate::run::{Driven, Way};
 
 /// A closing is not given up; a year is for ever.
 const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -1,9 +1,9 @@
 //! What the steps of a run hold open while it is at work.
 
 use super::{Steps, Unwind, without_retry};
-use crate::attached::Handle;
 use crate::error::ErrorKind;
 use crate::event::{Park, StepEnd};
+use crate::handles::Handle;
 use crate::operation::Registered;
 use crate::replay::StepState;
 

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{Cx, errors::ArmError};
+use super::Cx;
+use crate::arm_error::ArmError;
 
 /// A JSON object of a request, with its place for error texts.
 pub(super) struct Fields<'a> {

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Cx, address::Address, errors::ArmError, tags};
+use super::{Cx, address::Address, tags};
 use crate::{
+    arm_error::ArmError,
     faults::Faults,
     http::Reply,
     world::{Cluster, Node},

@@ -3,8 +3,9 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{Cx, address::Address, body::Fields, errors::ArmError, machines};
+use super::{Cx, address::Address, body::Fields, machines};
 use crate::{
+    arm_error::ArmError,
     http::Reply,
     relay::Pass,
     world::{Endpoint, Service},

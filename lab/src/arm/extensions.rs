@@ -3,8 +3,9 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{Cx, address::Address, body::Fields, errors::ArmError, machines, operations, pages, tags};
+use super::{Cx, address::Address, body::Fields, machines, operations, pages, tags};
 use crate::{
+    arm_error::ArmError,
     faults::Work as Kind,
     http::Reply,
     world::{Extension, Failure, Properties, Shape, Work},

@@ -3,8 +3,9 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{Cx, body::Fields, errors::ArmError, operations, pages, tags};
+use super::{Cx, body::Fields, operations, pages, tags};
 use crate::{
+    arm_error::ArmError,
     faults::Work,
     http::Reply,
     world::{Group, Shape},

@@ -3,10 +3,9 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{
-    Cx, address::Address, body::Fields, clusters, errors::ArmError, inventory, machines, operations,
-};
+use super::{Cx, address::Address, body::Fields, clusters, inventory, machines, operations};
 use crate::{
+    arm_error::ArmError,
     faults::Work,
     http::Reply,
     world::{Change, Failure, Power, Shape, Vm},

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Cx, address::Address, clusters, errors::ArmError, machines, pages};
-use crate::http::Reply;
+use super::{Cx, address::Address, clusters, machines, pages};
+use crate::{arm_error::ArmError, http::Reply};
 
 /// Answers `/resources`. The second page is empty and still has a successor, as Azure's can be.
 pub(super) fn list(cx: &mut Cx<'_>, group: Option<&str>) -> Result<Reply, ArmError> {

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Cx, address::Address, clusters, errors::ArmError, pages, tags};
+use super::{Cx, address::Address, clusters, pages, tags};
 use crate::{
+    arm_error::ArmError,
     faults::Faults,
     http::Reply,
     world::{Cluster, Node, Vm, World},

@@ -8,7 +8,6 @@ mod address;
 mod body;
 mod clusters;
 mod endpoints;
-pub(crate) mod errors;
 mod extensions;
 mod groups;
 mod instances;
@@ -27,9 +26,9 @@ pub(crate) use machines::is_agent_connected;
 use jiff::Timestamp;
 
 use address::Address;
-use errors::ArmError;
 
 use crate::{
+    arm_error::ArmError,
     faults::{Faults, Injected},
     http::{Body, Call, Outcome, Reply},
     seed::random_uuid,

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Cx, errors::ArmError};
-use crate::http::Reply;
+use super::Cx;
+use crate::{arm_error::ArmError, http::Reply};
 
 /// Returns how many entries the client wants on a page, when it says so.
 pub(super) fn top(cx: &Cx<'_>) -> Result<Option<usize>, ArmError> {

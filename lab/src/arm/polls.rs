@@ -3,12 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Cx,
-    errors::ArmError,
-    extensions, machines,
+    Cx, extensions, machines,
     operations::{address, sign},
 };
 use crate::{
+    arm_error::ArmError,
     http::{Body, Reply},
     world::{Failure, Operation, Shape},
 };

@@ -4,10 +4,9 @@ use serde_json::{Value, json};
 
 use super::{
     Cx,
-    errors::ArmError,
     versions::{ResourceType, TYPES},
 };
-use crate::{http::Reply, world::Registration};
+use crate::{arm_error::ArmError, http::Reply, world::Registration};
 
 pub(super) fn tenants(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
     cx.check_resources_version()?;

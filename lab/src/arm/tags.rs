@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-pub(super) use crate::world::Tags as Map;
+pub(super) use crate::{arm_error::ArmError, world::Tags as Map};
 
-use super::{Cx, body::Fields, errors::ArmError};
+use super::{Cx, body::Fields};
 
 /// Reads the tags out of a body, when it has some.
 pub(super) fn read(fields: &Fields<'_>) -> Result<Option<Map>, ArmError> {

@@ -1,6 +1,6 @@
 //! Which resource types exist and which api-versions they are registered for.
 
-use super::errors::ArmError;
+use crate::arm_error::ArmError;
 
 /// One resource type.
 pub(crate) struct ResourceType {

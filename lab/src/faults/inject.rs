@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Fault, Garbage, spelling};
 use crate::{
-    arm::errors::ArmError,
+    arm_error::ArmError,
     http::{Body, Call, Outcome, Reply},
 };
 

@@ -3,7 +3,6 @@
 mod abandon;
 mod answer;
 mod export;
-pub(super) mod files;
 mod list;
 mod output;
 mod rerun;

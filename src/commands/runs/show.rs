@@ -11,10 +11,9 @@ use relight_engine::journal::{Status, Summary};
 use relight_engine::replay::History;
 use relight_engine::{Engine, ErrorKind, Notice, RunId, Shown};
 
-use super::files;
 use crate::args::Global;
-use crate::commands::advice;
 use crate::commands::which::Which;
+use crate::commands::{advice, files};
 use crate::exit::{Exit, Result};
 use crate::format::{Table, assignments, between, brief, in_local_time, length, plain, when};
 use crate::report::{self, json_line};

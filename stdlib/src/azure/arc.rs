@@ -19,8 +19,7 @@ use relight_engine::{Error, Result, Secret};
 use reqwest::Url;
 use serde_json::Value;
 
-use super::cloud::is_loopback;
-use super::http::{Http, receive};
+use super::http::{Http, is_loopback, receive};
 use super::wire::{Method, Response, excerpt, shortened};
 
 /// The version of the agent's token endpoint.

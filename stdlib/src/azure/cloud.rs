@@ -8,7 +8,7 @@ use reqwest::Url;
 use serde_json::Value;
 
 use super::error;
-use super::http::{Http, receive};
+use super::http::{Http, is_loopback, receive};
 use super::wire::{Method, excerpt};
 
 /// The api-version of the endpoint that describes a cloud.
@@ -157,12 +157,6 @@ pub(super) fn require_https(url: &Url) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(format!("`{}` must start with https://", excerpt(url.as_str()))))
-}
-
-/// Returns whether an address is on this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use relight_engine::{Error, ErrorCode, ErrorKind, NextStep, ServiceError};
 use reqwest::Url;
 use serde_json::{Map, Value};
 
-use super::inner::InnerErrors;
+use super::inner::{InnerErrors, Outer, field, word};
 use super::wire::{Method, Response, shortened, without_query};
 
 /// The longest message of Azure's that is shown.
@@ -40,6 +40,12 @@ pub struct ArmError {
 }
 
 impl ArmError {
+    /// Returns the innermost errors, unless they only repeat this one.
+    pub(super) fn inner(&self) -> Option<InnerErrors> {
+        let outer = Outer { code: self.code.as_deref(), message: self.message.as_deref() };
+        InnerErrors::of(outer, self.details.iter().chain(&self.extra))
+    }
+
     /// Reads an error out of a body, when there is one.
     pub fn read(body: &Value) -> Option<Self> {
         let map = body.as_object()?;
@@ -107,7 +113,7 @@ pub fn told(error: Error, arm: &ArmError, status: Option<u16>, request_id: Optio
     service.details = arm.details.iter().chain(&arm.extra).cloned().collect();
     service.request_id = request_id.map(str::to_owned);
     let error = error.service(service);
-    let error = match InnerErrors::of(arm) {
+    let error = match arm.inner() {
         Some(inner) => error.because(inner),
         None => error,
     };
@@ -378,21 +384,6 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     let start = text.find(before)? + before.len();
     let rest = &text[start..];
     rest.find(after).map(|end| &rest[..end])
-}
-
-/// Returns a field whose name may be spelled in any letter case.
-pub(super) fn field<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    map.get(name)
-        .or_else(|| map.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v))
-        .filter(|v| !v.is_null())
-}
-
-pub(super) fn word(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
 }
 
 fn list(map: &Map<String, Value>, name: &str) -> Vec<Value> {

@@ -9,7 +9,6 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
-use super::cloud::is_loopback;
 use super::error;
 use super::wire::{Method, Response};
 
@@ -141,6 +140,12 @@ pub(super) async fn receive(request: reqwest::RequestBuilder, method: Method, ur
     }
     let headers = answer.headers().iter().filter_map(|(n, v)| Some((n.as_str(), v.to_str().ok()?)));
     Ok(Response::new(answer.status().as_u16(), headers, &body))
+}
+
+/// Returns whether an address is on this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

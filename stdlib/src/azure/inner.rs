@@ -5,9 +5,8 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::error::{ArmError, field, word};
 use super::wire::shortened;
 
 /// How many innermost errors are shown.
@@ -17,6 +16,13 @@ const LENGTH: usize = 300;
 /// Where services put errors inside errors, in any letter case.
 const INSIDE: [&str; 5] = ["details", "error", "innererror", "errors", "errorEntity"];
 
+/// What an error says by itself.
+#[derive(Clone, Copy)]
+pub(super) struct Outer<'a> {
+    pub(super) code: Option<&'a str>,
+    pub(super) message: Option<&'a str>,
+}
+
 /// The innermost errors of one of Azure's, on one line: at most three, and how many more there are.
 #[derive(Debug)]
 pub(super) struct InnerErrors {
@@ -25,11 +31,11 @@ pub(super) struct InnerErrors {
 }
 
 impl InnerErrors {
-    /// Finds the innermost errors, unless they only repeat the outer one.
-    pub(super) fn of(error: &ArmError) -> Option<Self> {
+    /// Finds the innermost errors in what stands inside another, unless they only repeat that one.
+    pub(super) fn of<'a>(outer: Outer<'_>, inside: impl Iterator<Item = &'a Value>) -> Option<Self> {
         let mut shown = Vec::new();
-        for value in error.details.iter().chain(&error.extra) {
-            collect(value, error, &mut shown);
+        for value in inside {
+            collect(value, outer, &mut shown);
         }
         let more = shown.len().saturating_sub(SHOWN);
         shown.truncate(SHOWN);
@@ -50,7 +56,7 @@ impl fmt::Display for InnerErrors {
 impl std::error::Error for InnerErrors {}
 
 /// Adds the innermost errors of a value. Returns whether there was any error in it, a repetition included.
-fn collect(value: &Value, outer: &ArmError, leaves: &mut Vec<String>) -> bool {
+fn collect(value: &Value, outer: Outer<'_>, leaves: &mut Vec<String>) -> bool {
     let map = match value {
         Value::Array(items) => {
             return items.iter().fold(false, |any, item| collect(item, outer, leaves) | any);
@@ -66,8 +72,8 @@ fn collect(value: &Value, outer: &ArmError, leaves: &mut Vec<String>) -> bool {
     let message = field(map, "message").and_then(word).filter(|text| !text.trim().is_empty());
     let repeats = match (&code, &message) {
         (None, None) => return false,
-        (_, Some(message)) => outer.message.as_ref().is_some_and(|said| said.contains(message.trim())),
-        (code, None) => *code == outer.code,
+        (_, Some(message)) => outer.message.is_some_and(|said| said.contains(message.trim())),
+        (code, None) => code.as_deref() == outer.code,
     };
     let leaf = match (code, message) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
@@ -80,15 +86,32 @@ fn collect(value: &Value, outer: &ArmError, leaves: &mut Vec<String>) -> bool {
     true
 }
 
+/// Returns a field whose name may be spelled in any letter case.
+pub(super) fn field<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    map.get(name)
+        .or_else(|| map.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v))
+        .filter(|v| !v.is_null())
+}
+
+/// Returns a text or a number as text.
+pub(super) fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use super::super::error::ArmError;
     use super::*;
 
     fn shown(body: Value) -> String {
         let error = ArmError::read(&body).expect("an error");
-        InnerErrors::of(&error).map(|inner| inner.to_string()).unwrap_or_default()
+        error.inner().map(|inner| inner.to_string()).unwrap_or_default()
     }
 
     #[test]

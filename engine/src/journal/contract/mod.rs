@@ -54,7 +54,7 @@ pub async fn prove<J: Journal>(fresh: impl AsyncFn() -> J) {
     for (name, promise) in PROMISES {
         let journal = fresh().await;
         if let Err(panic) = AssertUnwindSafe(promise(&journal)).catch_unwind().await {
-            broken.push(format!("{name}: {}", crate::run::panic_message(panic.as_ref())));
+            broken.push(format!("{name}: {}", crate::error::panic_message(panic.as_ref())));
         }
     }
     assert!(broken.is_empty(), "{} promises are not kept:\n{}", broken.len(), broken.join("\n"));

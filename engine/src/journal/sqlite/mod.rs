@@ -284,7 +284,7 @@ impl Journal for SqliteJournal {
 
     async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
         let (run, signal) = (run.clone(), signal.clone());
-        self.write(move |db| rows::add_signal(db, &run, &signal, at)).await
+        self.write(move |db| runs::add_signal(db, &run, &signal, at)).await
     }
 
     async fn signalled(&self, owner: &OwnerId) -> Result<Vec<RunId>> {

@@ -7,8 +7,7 @@
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::runs::{self, Stored};
-use super::values::{Fault, Rows, column, damaged, json, parse, parse_time, seal, text};
+use super::values::{Rows, column, damaged, json, parse, parse_time, seal, text};
 use crate::event::{Event, RunId, Signal};
 use crate::journal::{OwnerId, derive};
 
@@ -56,21 +55,15 @@ pub(super) fn owner(db: &Connection, owner: &OwnerId) -> Rows<Option<Timestamp>>
 
 // Signals.
 
-/// Leaves a word for a run, and wakes it.
-pub(super) fn add_signal(db: &Connection, id: &RunId, signal: &Signal, at: Timestamp) -> Rows<()> {
-    let Stored { summary: before, place } = runs::known(db, id)?;
-    if before.status.is_over() {
-        return Err(Fault::Said(derive::already_over(id, before.status)));
-    }
+/// Adds a signal behind those that wait for a run.
+pub(super) fn put_signal(db: &Connection, id: &RunId, signal: &Signal) -> Rows<()> {
     let body = json(signal)?;
     db.prepare_cached("INSERT INTO signals (run, body, sum) VALUES (?1, ?2, ?3)")?.execute([
         id.as_str(),
         &body,
         &seal(&[id.as_str(), &body]),
     ])?;
-    let mut after = before.clone();
-    derive::wake_for(&mut after, std::iter::once(signal), at);
-    runs::change(db, place, &before, &after)
+    Ok(())
 }
 
 /// Returns the words that wait for a run, oldest first.

@@ -12,7 +12,7 @@ use super::values::{
 };
 use super::{duties, log, rows};
 use crate::error::Error;
-use crate::event::{Effected, Event, Record, RunId, Source, hex, unhex};
+use crate::event::{Effected, Event, Record, RunId, Signal, Source, hex, unhex};
 use crate::journal::{OwnerId, RunFilter, Status, Summary, derive, fenced, unknown};
 
 /// A run, and where its rows are.
@@ -48,6 +48,18 @@ pub(super) fn find(db: &Connection, id: &RunId) -> Rows<Option<Stored>> {
 /// Returns one run.
 pub(super) fn known(db: &Connection, id: &RunId) -> Rows<Stored> {
     find(db, id)?.ok_or_else(|| Fault::Said(unknown(id)))
+}
+
+/// Leaves a signal for a run, and wakes it.
+pub(super) fn add_signal(db: &Connection, id: &RunId, signal: &Signal, at: Timestamp) -> Rows<()> {
+    let Stored { summary: before, place } = known(db, id)?;
+    if before.status.is_over() {
+        return Err(Fault::Said(derive::already_over(id, before.status)));
+    }
+    rows::put_signal(db, id, signal)?;
+    let mut after = before.clone();
+    derive::wake_for(&mut after, std::iter::once(signal), at);
+    change(db, place, &before, &after)
 }
 
 /// Returns runs, newest first.
@@ -217,7 +229,7 @@ pub(super) fn advance(
     change(db, *place, before, after)?;
     for event in events {
         if let Some((parent, signal)) = derive::told(&after.id, event) {
-            match rows::add_signal(db, parent, &signal, after.updated) {
+            match add_signal(db, parent, &signal, after.updated) {
                 // A parent that is over waits for nothing.
                 Ok(()) | Err(Fault::Said(_)) => {}
                 Err(fault) => return Err(fault),

@@ -3,7 +3,7 @@
 use rhai::Expr;
 use serde_json::Value;
 
-use super::plan::known;
+use super::known::known;
 use super::{Bundle, Call, Outline, Target};
 use crate::builtin::{ALL, RUN};
 use crate::error::{Error, Result};

@@ -5,6 +5,7 @@
 
 mod branches;
 mod check;
+mod known;
 mod outline;
 mod plan;
 

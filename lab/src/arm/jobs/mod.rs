@@ -8,8 +8,9 @@ mod view;
 
 use serde_json::{Value, json};
 
-use super::{Cx, address::Address, clusters, errors::ArmError, operations, versions};
+use super::{Cx, address::Address, clusters, operations, versions};
 use crate::{
+    arm_error::ArmError,
     faults::Work,
     http::Reply,
     world::{Cluster, Job, JobKind, Shape},

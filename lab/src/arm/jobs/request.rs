@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    arm::{Cx, body::Fields, errors::ArmError},
+    arm::{Cx, body::Fields},
+    arm_error::ArmError,
     world::{Cluster, Failure, JobKind, Mode, Target},
 };
 

@@ -10,7 +10,7 @@ use relight_engine::replay::History;
 use crate::format::Table;
 
 /// Returns the files that a run wrote, each once, as it was written last.
-pub(in crate::commands) fn written(history: &History) -> Vec<&WrittenFile> {
+pub(super) fn written(history: &History) -> Vec<&WrittenFile> {
     let mut files: Vec<&WrittenFile> = Vec::new();
     for (_, file) in &history.files {
         match files.iter_mut().find(|known| known.path == file.path) {

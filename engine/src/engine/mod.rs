@@ -1,17 +1,17 @@
 //! The engine: what an embedder builds once and shares.
 
-#[cfg(feature = "sqlite")]
-use std::path::Path;
+mod leases;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+pub use leases::{ClosingState, OpenLease};
 use serde_json::Value;
 
-use crate::builder::EngineBuilder;
 use crate::clock::Clock;
 use crate::core::{Answers, Core, HEARTBEAT};
-use crate::drive::Halt;
+use crate::drive::{Driven, Halt, Way};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Park, RunEnd, RunId, Signal, Source};
 use crate::journal::{Journal, NewRun, Presence, Status, Summary};
@@ -20,7 +20,7 @@ use crate::operation::Declaration;
 use crate::prepare::{Draft, RunRequest};
 use crate::recorded;
 use crate::replay::History;
-use crate::run::{Driven, Way, point_at};
+use crate::run::point_at;
 use crate::runbook::Runbook;
 use crate::script::{Bundle, Finding, PlannedCall};
 
@@ -41,22 +41,6 @@ pub struct Plan {
 pub struct Engine(pub(crate) Arc<Core>);
 
 impl Engine {
-    /// Starts building an engine: no operations but the built-in ones, the wall clock, no library.
-    pub fn builder() -> EngineBuilder {
-        EngineBuilder::new()
-    }
-
-    /// Starts building an engine over a database file, which is made if it is not there. Its runs outlive
-    /// the process: the next one that opens the file goes on with them, and takes over from one that died.
-    /// To drive by itself what is due, the program needs a [`Worker`](crate::worker::Worker).
-    ///
-    /// # Errors
-    /// `Storage` when the file cannot be opened or is no journal of this version.
-    #[cfg(feature = "sqlite")]
-    pub fn open(path: impl AsRef<Path>) -> Result<EngineBuilder> {
-        Ok(EngineBuilder::new().journal(Arc::new(crate::journal::SqliteJournal::open(path.as_ref())?)))
-    }
-
     /// Returns the library.
     pub fn library(&self) -> &Library {
         &self.0.library

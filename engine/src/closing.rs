@@ -1,0 +1,104 @@
+//! Closing what was opened: a lease's duty as a run of its own.
+//!
+//! ```text
+//!  deadline (worker) ─────┐
+//!  leases close (person) ─┼─► the one closing run of the door ─► tries, waits, tries again ─► closed
+//!  Outcome::Close (step) ─┘
+//! ```
+//!
+//! Whoever asks comes to the same run, because its id follows from the door and its leases: two
+//! processes that find a lease due, or a schedule and a deadline in the same second, send one request.
+//! The run never gives up. Whatever it is parked for, it comes back after a pause that grows up to a
+//! quarter of an hour, and then makes one attempt.
+//!
+//! Owns: which run closes a lease, when it tries again, and what is told about it. Does not own: how the
+//! run is driven ([`run`](crate::run)) and how something is closed (the lease's own operation).
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::event::{Call, Cause, Entry, FORMAT, Lease, Prepared, Provenance, RunId};
+use crate::journal::{LeaseFilter, NewRun, Status};
+use crate::lease::{closing_of, first_of, is_over, last_closing, pause};
+use crate::recorded;
+
+/// How the closing of a lease stands.
+#[derive(Debug)]
+pub(crate) enum Closing {
+    /// A run has just been written down for it.
+    Begun(RunId),
+    /// A run is at its door, for this lease or for another one on the same door.
+    UnderWay(RunId),
+    /// The last run for it ended, and the lease is still there: the next begins after a pause.
+    Paused,
+    /// It is not open any more.
+    Over,
+}
+
+impl Core {
+    /// Returns the run that closes a lease, and writes it down when there is none. `now` asks for the
+    /// next one without the pause after one that ended badly.
+    pub(crate) async fn close(&self, lease: &Lease, now: bool) -> Result<Closing> {
+        loop {
+            // The door's first lease names its closings, so that all who ask agree on the name.
+            let Some(first) = self.first_on(&lease.door).await? else { return Ok(Closing::Over) };
+            let last = last_closing(&*self.journal, &first).await?;
+            if let Some(run) = &last.run
+                && !is_over(run)
+            {
+                return Ok(Closing::UnderWay(run.id.clone()));
+            }
+            // The first lease may have ended between the two looks, and its closings with it.
+            if self.first_on(&lease.door).await?.is_none_or(|still| still.id != first.id) {
+                continue;
+            }
+            if self.journal.leases_where(&LeaseFilter::Id(lease.id.clone())).await?.is_empty() {
+                return Ok(Closing::Over);
+            }
+            let is_patient = last.run.as_ref().is_some_and(|run| {
+                let again = run.updated.saturating_add(pause(last.failed)).unwrap_or(Timestamp::MAX);
+                last.failed > 0 && run.status != Status::Succeeded && again > self.clock.now()
+            });
+            if is_patient && !now {
+                return Ok(Closing::Paused);
+            }
+            let closing = self.closing(lease, last.next.clone())?;
+            self.write_down(closing).await?;
+            return Ok(Closing::Begun(last.next));
+        }
+    }
+
+    /// Returns the first lease on a door.
+    pub(crate) async fn first_on(&self, door: &str) -> Result<Option<Lease>> {
+        let leases = self.journal.leases_where(&LeaseFilter::Door(door.to_owned())).await?;
+        Ok(first_of(&leases).cloned())
+    }
+
+    /// Makes the run that closes a lease: one call of the operation that the lease names.
+    fn closing(&self, lease: &Lease, id: RunId) -> Result<NewRun> {
+        let Call { operation, args } = &lease.close;
+        if self.language.operation(operation).is_none() {
+            return Err(Error::invalid(format!(
+                "this program has no operation `{operation}`, which closes {}",
+                lease.title
+            )));
+        }
+        let prepared = Prepared {
+            format: FORMAT,
+            engine: self.version.clone(),
+            runbook: closing_of(&lease.id),
+            sources: Vec::new(),
+            provenance: Provenance::default(),
+            params: Value::Object(Map::new()),
+            cause: Cause::Lease { id: lease.id.clone() },
+            workdir: ".".to_owned(),
+            paths: Vec::new(),
+            depth: 0,
+            granted: None,
+            entry: Some(Entry::Call(Call::new(operation, recorded::data(args.clone())))),
+        };
+        Ok(NewRun::new(id, prepared, Vec::new()))
+    }
+}
