@@ -1063,7 +1063,7 @@ fn an_unknown_fault_is_refused() {
     invalid
 
       x unknown fault `gremlins`
-      help: the faults are reply-lost, reset-before, throttled, slow, flaps, stuck, never-ends, status-gone, succeeded-but-updating, other-spelling, host-moves, wrong-address, host-unreachable, token-expires, cae-challenge, old-api, role-missing, job-fails, extension-fails, garbage, long-poll-url, conflict, location-only, async-only, agent-offline
+      help: the faults are reply-lost, reset-before, throttled, slow, flaps, stuck, never-ends, status-gone, succeeded-but-updating, other-spelling, host-moves, wrong-address, host-unreachable, token-expires, cae-challenge, old-api, role-missing, job-fails, extension-fails, garbage, long-poll-url, conflict, location-only, async-only, agent-offline, relay-drops, listener-late, host-key-changed
     --- exit 2
     ");
 }

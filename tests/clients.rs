@@ -6,6 +6,8 @@
 //! `./test` installs the programs. A test whose program is missing says so and is skipped, unless
 //! RELIGHT_REQUIRE_CLIENTS is set.
 
+#[cfg(unix)]
+mod guest;
 mod openssh;
 
 use std::{

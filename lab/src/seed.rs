@@ -36,6 +36,11 @@ impl Seed {
         self.digest(label).iter().map(|byte| format!("{byte:02X}")).collect()
     }
 
+    /// Returns 32 bytes.
+    pub(crate) fn bytes(self, label: &str) -> [u8; 32] {
+        self.digest(label)
+    }
+
     fn digest(self, label: &str) -> [u8; 32] {
         Sha256::new().chain_update(self.0.to_be_bytes()).chain_update(label).finalize().into()
     }

@@ -148,18 +148,18 @@ fn user() -> String {
 }
 
 #[track_caller]
-fn good(output: &Output) -> String {
+pub(super) fn good(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{:?}: {said}", output.status);
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(super) fn digest(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
 /// Bytes that no compression makes small and no line ends.
-fn bulk(length: usize) -> Vec<u8> {
+pub(super) fn bulk(length: usize) -> Vec<u8> {
     let block = |n: usize| Sha256::digest(n.to_be_bytes());
     (0..length.div_ceil(32)).flat_map(block).take(length).collect()
 }

@@ -38,7 +38,7 @@ pub(super) fn answer(cx: &mut Cx<'_>, at: &Address, action: Option<&str>) -> Res
         ("PUT", None) => {
             cx.only_query(&[])?;
             check_endpoint(&cx.json_body()?)?;
-            let listens = registered(cx);
+            let listens = registered(cx, &machine);
             match cx.world.endpoints.iter_mut().find(|endpoint| endpoint.is_on(&group, &machine)) {
                 Some(endpoint) => endpoint.listens = listens,
                 None => cx.world.endpoints.push(Endpoint { machine, group, services: Vec::new(), listens }),
@@ -78,7 +78,7 @@ pub(super) fn services(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError>
         ("GET" | "HEAD", None) => Err(ArmError::resource_not_found(SERVICES, &name, &group)),
         ("PUT", found) => {
             let service = desired(&cx.json_body()?, &name)?;
-            let listens = registered(cx);
+            let listens = registered(cx, &machine);
             if let Some(endpoint) = cx.world.endpoints.iter_mut().find(|it| it.is_on(&group, &machine)) {
                 endpoint.services.retain(|known| !known.name.eq_ignore_ascii_case(&name));
                 endpoint.services.push(service.clone());
@@ -149,9 +149,9 @@ fn relay_host(base: &str) -> (&str, &str) {
 }
 
 /// Returns when the agent listens again after a change. Documented for the first time: 30 to 90 seconds.
-fn registered(cx: &mut Cx<'_>) -> jiff::Timestamp {
+fn registered(cx: &mut Cx<'_>, machine: &str) -> jiff::Timestamp {
     let label = cx.world.next_label("listener");
-    cx.now + cx.world.seed().seconds(&label, 30, 90)
+    cx.now + cx.world.seed().seconds(&label, 30, 90) + cx.faults.listener_delay(machine)
 }
 
 fn machine(cx: &Cx<'_>, at: &Address) -> Result<(String, String, String), ArmError> {

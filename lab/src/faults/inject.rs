@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{Fault, Garbage, spelling};
+use super::{Carried, Fault, Garbage, spelling};
 use crate::{
     arm_error::ArmError,
     http::{Body, Call, Outcome, Reply},
@@ -56,6 +56,9 @@ pub(crate) struct Timing {
 
 /// How long the resource lags behind its status address under `succeeded-but-updating`.
 const LAG: SignedDuration = SignedDuration::from_secs(45);
+
+/// How late the agent is under `listener-late`.
+const LATE: SignedDuration = SignedDuration::from_secs(60);
 
 impl Faults {
     pub(crate) fn inject(&mut self, fault: Fault) {
@@ -163,6 +166,46 @@ impl Faults {
     pub(crate) fn is_named_offline(&self, machine: &str) -> bool {
         self.active.iter().any(|active| match &active.fault {
             Fault::AgentOffline(named) => named.eq_ignore_ascii_case(machine),
+            _ => false,
+        })
+    }
+
+    /// Returns how far a new connection through the relay gets, if not to its end.
+    pub(crate) fn relay_carries(&self, machine: &str) -> Option<Carried> {
+        self.active.iter().find_map(|active| match &active.fault {
+            Fault::RelayDrops { machine: named, after } if named.is_empty() => Some(*after),
+            Fault::RelayDrops { machine: named, after } => {
+                (active.acted == 0 && named.eq_ignore_ascii_case(machine)).then_some(*after)
+            }
+            _ => None,
+        })
+    }
+
+    /// Returns whether a connection that got so far is cut now.
+    pub(crate) fn cuts_relay(&mut self, machine: &str) -> bool {
+        self.active.iter_mut().any(|active| match &active.fault {
+            Fault::RelayDrops { machine: named, .. } => {
+                let acts = named.is_empty() || (active.acted == 0 && named.eq_ignore_ascii_case(machine));
+                active.acted += u32::from(acts);
+                acts
+            }
+            _ => false,
+        })
+    }
+
+    /// Returns how much later than usual an agent registers at the relay.
+    pub(crate) fn listener_delay(&self, machine: &str) -> SignedDuration {
+        let is_late = self.active.iter().any(|active| match &active.fault {
+            Fault::ListenerLate(named) => named.is_empty() || named.eq_ignore_ascii_case(machine),
+            _ => false,
+        });
+        if is_late { LATE } else { SignedDuration::ZERO }
+    }
+
+    /// Returns whether a machine shows other host keys.
+    pub(crate) fn changes_host_key(&self, machine: &str) -> bool {
+        self.active.iter().any(|active| match &active.fault {
+            Fault::HostKeyChanged(named) => named.is_empty() || named.eq_ignore_ascii_case(machine),
             _ => false,
         })
     }

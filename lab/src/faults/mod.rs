@@ -80,6 +80,28 @@ pub enum Fault {
     AsyncOnly,
     /// `agent-offline[=machine]`: the Arc agent of every node (or of this machine) has lost its connection.
     AgentOffline(String),
+    /// `relay-drops[=machine][,bytes|,Ns]`: connections through the relay are cut once they have carried so many bytes
+    /// (1 MiB), or after so many seconds. With a machine only the first one to it that gets so far.
+    RelayDrops {
+        /// The machine; any, when empty.
+        machine: String,
+        /// When a connection is cut.
+        after: Carried,
+    },
+    /// `listener-late[=machine]`: the agent of any machine (or of this one) registers at the relay a minute later than it
+    /// should.
+    ListenerLate(String),
+    /// `host-key-changed[=machine]`: any machine (or this one) shows other SSH host keys than before.
+    HostKeyChanged(String),
+}
+
+/// How far a connection through the relay gets under [`Fault::RelayDrops`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// So many bytes, both ways together.
+    Bytes(u64),
+    /// So many seconds of the wall clock.
+    Seconds(u32),
 }
 
 /// What a read is answered with under [`Fault::Garbage`].
@@ -140,6 +162,17 @@ impl fmt::Display for Fault {
             Fault::AsyncOnly => f.write_str("async-only"),
             Fault::AgentOffline(machine) if machine.is_empty() => f.write_str("agent-offline"),
             Fault::AgentOffline(machine) => write!(f, "agent-offline={machine}"),
+            Fault::RelayDrops { machine, after } => {
+                let comma = if machine.is_empty() { "" } else { "," };
+                match after {
+                    Carried::Bytes(count) => write!(f, "relay-drops={machine}{comma}{count}"),
+                    Carried::Seconds(count) => write!(f, "relay-drops={machine}{comma}{count}s"),
+                }
+            }
+            Fault::ListenerLate(machine) if machine.is_empty() => f.write_str("listener-late"),
+            Fault::ListenerLate(machine) => write!(f, "listener-late={machine}"),
+            Fault::HostKeyChanged(machine) if machine.is_empty() => f.write_str("host-key-changed"),
+            Fault::HostKeyChanged(machine) => write!(f, "host-key-changed={machine}"),
         }
     }
 }
@@ -235,6 +268,22 @@ impl FromStr for Fault {
             "location-only" => alone(Fault::LocationOnly),
             "async-only" => alone(Fault::AsyncOnly),
             "agent-offline" => Ok(Fault::AgentOffline(argument.unwrap_or_default().to_owned())),
+            "relay-drops" => {
+                let (mut machine, mut after) = (String::new(), Carried::Bytes(1 << 20));
+                for word in words() {
+                    let seconds = word.strip_suffix('s').and_then(|count| count.parse().ok());
+                    match (word.parse(), seconds) {
+                        (Ok(0), _) | (_, Some(0)) => return Err(refused()),
+                        (Ok(count), _) => after = Carried::Bytes(count),
+                        (_, Some(count)) => after = Carried::Seconds(count),
+                        _ if machine.is_empty() => machine = word.to_owned(),
+                        _ => return Err(refused()),
+                    }
+                }
+                Ok(Fault::RelayDrops { machine, after })
+            }
+            "listener-late" => Ok(Fault::ListenerLate(argument.unwrap_or_default().to_owned())),
+            "host-key-changed" => Ok(Fault::HostKeyChanged(argument.unwrap_or_default().to_owned())),
             _ => Err(FaultParseError::Name(name.to_owned())),
         }
     }
@@ -256,7 +305,7 @@ impl From<Fault> for String {
 
 impl Fault {
     /// The name of every fault, for help texts and completion.
-    pub const NAMES: [&'static str; 25] = [
+    pub const NAMES: [&'static str; 28] = [
         "reply-lost",
         "reset-before",
         "throttled",
@@ -282,6 +331,9 @@ impl Fault {
         "location-only",
         "async-only",
         "agent-offline",
+        "relay-drops",
+        "listener-late",
+        "host-key-changed",
     ];
 }
 
@@ -306,6 +358,10 @@ mod tests {
         assert!(matches!("throttled=soon".parse::<Fault>(), Err(FaultParseError::Argument { .. })));
         assert!(matches!("slow=1".parse::<Fault>(), Err(FaultParseError::Argument { .. })));
         assert!(matches!("reply-lost=0".parse::<Fault>(), Err(FaultParseError::Argument { .. })));
+        let drops = Fault::RelayDrops { machine: "db-01".to_owned(), after: Carried::Seconds(3) };
+        assert_eq!("relay-drops=db-01,3s".parse(), Ok(drops.clone()));
+        assert_eq!(drops.to_string(), "relay-drops=db-01,3s");
+        assert!(matches!("relay-drops=0".parse::<Fault>(), Err(FaultParseError::Argument { .. })));
         assert_eq!("nope".parse::<Fault>(), Err(FaultParseError::Name("nope".into())));
     }
 }

@@ -12,7 +12,7 @@ use std::{
     net::SocketAddr,
     str::FromStr,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -29,7 +29,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex, split},
     net::TcpStream,
     task::JoinSet,
     time::{Instant, sleep, timeout},
@@ -47,7 +47,8 @@ pub(crate) use pass::Pass;
 use pass::Refused;
 
 use crate::{
-    arm,
+    Carried, arm,
+    guest::{self, SSH},
     http::Call,
     seed::random_uuid,
     state::{Site, State},
@@ -60,6 +61,10 @@ pub(crate) const PREFIX: &str = "/$hc/";
 const IDLE: Duration = Duration::from_secs(120);
 /// How long the agent tries to reach what it is asked for.
 const DIAL: Duration = Duration::from_secs(10);
+/// How many bytes may be between the relay and a machine's own server.
+const BETWEEN: usize = 256 * 1024;
+/// How often a silent connection is looked at.
+const LOOK: Duration = Duration::from_millis(200);
 /// The most bytes of a frame.
 const FRAME: usize = 32 * 1024;
 
@@ -92,6 +97,26 @@ impl FromStr for Guest {
 #[derive(Default)]
 pub(crate) struct Relay(Mutex<JoinSet<()>>);
 
+/// The port of a machine that somebody may connect to.
+struct Target {
+    group: String,
+    machine: String,
+    port: u16,
+    /// Where it really listens, if that was said.
+    at: Option<SocketAddr>,
+}
+
+/// A connection through the relay.
+struct Way {
+    site: Arc<Site>,
+    machine: String,
+}
+
+/// What listens on a machine.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// An answer other than an upgrade.
 struct Refusal(u16, String);
 
@@ -99,18 +124,18 @@ struct Refusal(u16, String);
 pub(crate) async fn accept(
     mut request: Request<Incoming>,
     call: &Call,
-    site: &Site,
+    site: &Arc<Site>,
     relay: &Relay,
 ) -> Response<Full<Bytes>> {
     let asked = asked(&mut request);
     let found = target(&mut site.state(), call);
     let reached = match found {
-        Ok((port, guest)) => reach(port, guest).await,
+        Ok(target) => reach(&target, site).await.map(|guest| (guest, target)),
         Err(refusal) => Err(refusal),
     };
     let answer = match (asked, reached) {
-        (Ok((upgrade, key)), Ok(guest)) => {
-            relay.carry(upgrade, guest);
+        (Ok((upgrade, key)), Ok((guest, target))) => {
+            relay.carry(upgrade, guest, Way { site: Arc::clone(site), machine: target.machine });
             switching(&key)
         }
         (Err(refusal), _) | (_, Err(refusal)) => refused(refusal),
@@ -133,8 +158,8 @@ fn asked(request: &mut Request<Incoming>) -> Result<(OnUpgrade, HeaderValue), Re
     Ok((hyper::upgrade::on(request), key))
 }
 
-/// Returns the port that is meant and what listens there, if whoever asks may connect.
-fn target(state: &mut State, call: &Call) -> Result<(u16, Option<SocketAddr>), Refusal> {
+/// Returns the port that is meant, if whoever asks may connect.
+fn target(state: &mut State, call: &Call) -> Result<Target, Refusal> {
     let now = (state.now)();
     state.world.advance(now);
     let tracking = || format!("TrackingId:{}_G1, SystemTracker:lab, Timestamp:{now:.0}", random_uuid());
@@ -180,24 +205,35 @@ fn target(state: &mut State, call: &Call) -> Result<(u16, Option<SocketAddr>), R
     };
     let guest =
         state.guests.iter().find(|it| it.machine.eq_ignore_ascii_case(&endpoint.machine) && it.port == port);
-    Ok((port, guest.map(|guest| guest.at)))
+    let (group, machine) = (endpoint.group.clone(), endpoint.machine.clone());
+    Ok(Target { group, machine, port, at: guest.map(|guest| guest.at) })
 }
 
-async fn reach(port: u16, guest: Option<SocketAddr>) -> Result<TcpStream, Refusal> {
-    let stream = match guest {
-        Some(at) => timeout(DIAL, TcpStream::connect(at)).await.ok().and_then(Result::ok),
-        None => None,
-    };
-    let stream = stream.ok_or_else(|| {
-        let text = format!(
-            "connection to localhost:{port} failed: dial tcp [::1]:{port}: connect: connection refused. \
-             TrackingId:{}_G1",
-            random_uuid()
-        );
-        Refusal(503, text)
-    })?;
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
+/// Connects to what was named for the port, else to the machine's own SSH server.
+async fn reach(target: &Target, site: &Arc<Site>) -> Result<Box<dyn Stream>, Refusal> {
+    let Target { group, machine, port, at } = target;
+    if let Some(at) = at {
+        let connected = timeout(DIAL, TcpStream::connect(at)).await.ok().and_then(Result::ok);
+        let stream = connected.ok_or_else(|| nothing_listens(*port))?;
+        let _ = stream.set_nodelay(true);
+        return Ok(Box::new(stream));
+    }
+    if *port != SSH || !site.state().world.serves_ssh(group, machine) {
+        return Err(nothing_listens(*port));
+    }
+    let (here, there) = duplex(BETWEEN);
+    let (site, group, machine) = (Arc::clone(site), group.clone(), machine.clone());
+    tokio::spawn(async move { guest::serve(there, site, &group, &machine).await });
+    Ok(Box::new(here))
+}
+
+fn nothing_listens(port: u16) -> Refusal {
+    let text = format!(
+        "connection to localhost:{port} failed: dial tcp [::1]:{port}: connect: connection refused. \
+         TrackingId:{}_G1",
+        random_uuid()
+    );
+    Refusal(503, text)
 }
 
 fn switching(key: &HeaderValue) -> Response<Full<Bytes>> {
@@ -224,12 +260,12 @@ fn refused(Refusal(status, reason): Refusal) -> Response<Full<Bytes>> {
 
 impl Relay {
     /// Carries bytes both ways until one side ends.
-    fn carry(&self, upgrade: OnUpgrade, guest: TcpStream) {
+    fn carry(&self, upgrade: OnUpgrade, guest: Box<dyn Stream>, way: Way) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while open.try_join_next().is_some() {}
         open.spawn(async move {
             if let Ok(upgraded) = upgrade.await {
-                carry(upgraded, guest).await;
+                carry(upgraded, guest, &way).await;
             }
         });
     }
@@ -240,16 +276,35 @@ impl Relay {
     }
 }
 
-async fn carry(upgraded: Upgraded, guest: TcpStream) {
+impl Way {
+    /// Returns whether a fault cuts the connection now.
+    fn is_cut(&self, began: Instant, carried: &AtomicU64) -> bool {
+        let faults = &mut self.site.state().faults;
+        let is_far = faults.relay_carries(&self.machine).is_some_and(|after| match after {
+            Carried::Bytes(count) => carried.load(Ordering::Relaxed) >= count,
+            Carried::Seconds(count) => began.elapsed() >= Duration::from_secs(count.into()),
+        });
+        is_far && faults.cuts_relay(&self.machine)
+    }
+}
+
+async fn carry(upgraded: Upgraded, guest: Box<dyn Stream>, way: &Way) {
     let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
     let (mut sender, mut received) = socket.split();
-    let (mut said, mut heard) = guest.into_split();
+    let (mut said, mut heard) = split(guest);
     let began = Instant::now();
     let last = AtomicU64::new(0);
-    let alive = || last.store(began.elapsed().as_millis() as u64, Ordering::Relaxed);
+    let carried = AtomicU64::new(0);
+    let alive = |count: usize| {
+        last.store(began.elapsed().as_millis() as u64, Ordering::Relaxed);
+        carried.fetch_add(count as u64, Ordering::Relaxed);
+    };
     let there = async {
         while let Some(Ok(message)) = received.next().await {
-            alive();
+            alive(message.len());
+            if way.is_cut(began, &carried) {
+                return;
+            }
             let written = match message {
                 Message::Binary(bytes) => heard.write_all(&bytes).await,
                 Message::Text(text) => heard.write_all(text.as_bytes()).await,
@@ -264,7 +319,10 @@ async fn carry(upgraded: Upgraded, guest: TcpStream) {
     let back = async {
         let mut bytes = vec![0; FRAME];
         while let Ok(count @ 1..) = said.read(&mut bytes).await {
-            alive();
+            alive(count);
+            if way.is_cut(began, &carried) {
+                return;
+            }
             if sender.send(Message::binary(bytes[..count].to_vec())).await.is_err() {
                 return;
             }
@@ -281,9 +339,15 @@ async fn carry(upgraded: Upgraded, guest: TcpStream) {
             }
         }
     };
+    let cut = async {
+        while !way.is_cut(began, &carried) {
+            sleep(LOOK).await;
+        }
+    };
     tokio::select! {
         () = there => {}
         () = back => {}
         () = idle => {}
+        () = cut => {}
     }
 }

@@ -66,6 +66,11 @@ impl Extension {
         !is_removal || self.failure.is_some()
     }
 
+    /// Returns whether it does its work: it is neither broken nor being removed.
+    pub(crate) fn is_there(&self) -> bool {
+        self.failure.is_none() && self.work.as_ref().is_none_or(|work| work.word != "Deleting")
+    }
+
     /// Returns the word for `provisioningState`.
     pub(crate) fn state(&self) -> &str {
         match (&self.work, &self.failure) {

@@ -24,7 +24,10 @@ pub(crate) use operation::{Operation, Shape};
 pub(crate) use registration::Registration;
 pub(crate) use vm::{Change, Power, Vm};
 
-use crate::seed::Seed;
+use crate::{
+    machine::{Kept, Os},
+    seed::Seed,
+};
 
 /// Where Hyper-V's console service listens.
 pub(crate) const CONSOLE_PORT: u16 = 2179;
@@ -54,6 +57,9 @@ pub(crate) struct World {
     pub(crate) endpoints: Vec<Endpoint>,
     #[serde(default)]
     pub(crate) registrations: Vec<Registration>,
+    /// The disks of the machines that somebody has been on.
+    #[serde(default)]
+    pub(crate) disks: Vec<Kept>,
     pub(crate) operations: Vec<Operation>,
     /// How many things were started so far; makes each one's label, and so its id and duration, its own.
     started: u64,
@@ -255,6 +261,23 @@ impl World {
             .iter()
             .filter(|cluster| cluster.group.eq_ignore_ascii_case(group))
             .find_map(|cluster| Some((cluster, cluster.node(name)?)))
+    }
+
+    /// Returns the operating system of the Arc machine of this name: a node's or a VM's.
+    pub(crate) fn os(&self, group: &str, name: &str) -> Option<Os> {
+        let of = |vm: &Vm| if vm.os.eq_ignore_ascii_case("linux") { Os::Linux } else { Os::Windows };
+        self.node(group, name).map(|_| Os::Windows).or_else(|| self.vm(group, name).map(of))
+    }
+
+    /// Returns whether the machine has an SSH server: Linux has, Windows gets one with an extension.
+    pub(crate) fn serves_ssh(&self, group: &str, name: &str) -> bool {
+        self.os(group, name) == Some(Os::Linux) || self.has_extension(group, name, "WindowsOpenSSH")
+    }
+
+    /// Returns whether an extension of this type is there and in order.
+    pub(crate) fn has_extension(&self, group: &str, machine: &str, kind: &str) -> bool {
+        let mut all = self.extensions.iter().filter(|it| it.is_on(group, machine));
+        all.any(|it| it.sent.kind.eq_ignore_ascii_case(kind) && it.installs > 0 && it.is_there())
     }
 
     /// Returns the tags of the Arc machine of this name: a node's or a VM's.

@@ -48,12 +48,23 @@ impl World {
             .map(|it| json!({"machine": it.machine, "group": it.group, "services": it.services}))
             .collect();
         endpoints.sort_by_key(Value::to_string);
+        let mut files: Vec<Value> = self
+            .disks
+            .iter()
+            .filter_map(|disk| {
+                let (group, machine) = (&disk.group, &disk.machine);
+                let changes = disk.changes(self.os(group, machine)?);
+                (!changes.is_empty()).then(|| json!({"machine": machine, "group": group, "changes": changes}))
+            })
+            .collect();
+        files.sort_by_key(Value::to_string);
         json!({
             "groups": groups.collect::<Vec<_>>(),
             "clusters": clusters.collect::<Vec<_>>(),
             "vms": vms.collect::<Vec<_>>(),
             "extensions": extensions,
             "endpoints": endpoints,
+            "files": files,
             "registered": self.registrations.iter().filter(|it| it.done.is_some()).map(|it| &it.namespace).collect::<Vec<_>>(),
         })
     }
