@@ -875,6 +875,9 @@ fn a_parked_run_can_be_stopped() {
     RUN   RUNBOOK  STATE    STEPS  CHANGED
     [id1]  ask  stopped  2  now
     ");
+    let shown = world.relight(["runs", "show", "@last", "--lab"]).run().raw();
+    let asked = shown.lines().find(|line| line.contains("confirm")).expect("the step");
+    assert!(asked.contains("stopped"), "{shown}");
 }
 
 #[test]
@@ -1265,7 +1268,7 @@ fn a_parent_and_the_child_for_which_it_waits_are_one_open_run() {
 #[test]
 fn times_on_a_screen_are_in_one_zone() {
     let world = Sealed::new();
-    let text = "/*---\ntitle = \"Says when\"\n---*/\nnote(\"until 2026-11-20T13:05:00Z\"); wait(\"2h\")";
+    let text = "/*---\ntitle = \"Says when\"\n---*/\nnote(\"until 2026-11-20T13:05:00Z\"); wait(\"5m\")";
     world.runbook("when", text);
     let there = |args: &[&str]| world.in_lab(args).env("TZ", "XST-5").run().raw();
     let ran = there(&["run", "when"]);

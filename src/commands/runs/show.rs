@@ -6,7 +6,7 @@ use std::io::Write;
 
 use clap::Args;
 use jiff::Timestamp;
-use relight_engine::event::{Cause, Event, StepEnd, fingerprint};
+use relight_engine::event::{Cause, Event, RunEnd, Signal, StepEnd, fingerprint};
 use relight_engine::journal::{Status, Summary};
 use relight_engine::replay::History;
 use relight_engine::{Engine, ErrorKind, Notice, RunId, Shown};
@@ -175,6 +175,12 @@ struct Step {
     said: String,
 }
 
+impl Step {
+    fn is_over(&self) -> bool {
+        matches!(self.state, "done" | "failed" | "wrong" | "stopped")
+    }
+}
+
 fn steps(events: &[Notice], now: Timestamp) -> Vec<String> {
     let mut steps: BTreeMap<u32, Step> = BTreeMap::new();
     for Notice { at, event, .. } in events {
@@ -208,6 +214,14 @@ fn steps(events: &[Notice], now: Timestamp) -> Vec<String> {
                 if let Some(known) = steps.get_mut(step) {
                     known.state = "under way";
                     known.said.clear();
+                }
+            }
+            // What was under way then is waited for no more. What was deferred comes behind it.
+            Event::Signalled { signal: Signal::Stop { .. } }
+            | Event::Finished { end: RunEnd::Stopped { .. } | RunEnd::Abandoned { .. }, .. } => {
+                for known in steps.values_mut().filter(|known| !known.is_over()) {
+                    known.state = "stopped";
+                    known.took = length(between(known.began, *at));
                 }
             }
             Event::StepFinished { step, end, .. } => {
