@@ -15,7 +15,7 @@ use relight_engine::event::{
     fingerprint, verify,
 };
 use relight_engine::journal::{
-    Appended, Claim, ClaimRequest, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure,
+    Appended, Claim, ClaimRequest, Journal, NewRun, News, OwnerId, RunFilter, Summary, Sync, Tenure,
 };
 use relight_engine::replay::History;
 use relight_engine::{Driven, Error, ErrorKind, Result};
@@ -133,6 +133,18 @@ impl Journal for Shelf {
 
     async fn due(&self, _: Timestamp, _: usize) -> Result<Vec<RunId>> {
         Ok(Vec::new())
+    }
+
+    async fn next_due(&self, _: Timestamp) -> Result<Option<Timestamp>> {
+        Ok(None)
+    }
+
+    fn news(&self) -> News {
+        News::default()
+    }
+
+    async fn was_written_past(&self) -> Result<bool> {
+        Ok(false)
     }
 
     async fn signal(&self, _: &RunId, _: &Signal, _: Timestamp) -> Result<()> {

@@ -10,7 +10,7 @@
 //! last of them goes away the run is put away before its next step, and what is under way at that
 //! moment is interrupted, and brought to its record when it ends in time. Does not own: what driving is ([`run`](crate::run)).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -229,6 +229,14 @@ impl Drives {
             .iter()
             .filter(|(run, failed)| failed.again <= now && !table.driven.contains_key(*run));
         due.map(|(run, _)| run.clone()).collect()
+    }
+
+    /// Returns when the first of the runs that failed is due again, without those with which somebody begins.
+    pub(crate) fn next_again(&self, begun: &HashSet<RunId>) -> Option<Duration> {
+        let table = self.table();
+        let is_begun = |run: &RunId| table.driven.contains_key(run) || begun.contains(run);
+        let failed = table.failed.iter().filter(|(run, _)| !is_begun(run));
+        failed.map(|(_, failed)| failed.again).min()
     }
 
     /// Returns whether a run is left alone for now, because it failed a moment ago.

@@ -1,7 +1,13 @@
 //! What an engine does when nobody asks: due schedules, parked runs, leases at their deadline.
 //!
+//! ```text
+//!  written in this process (News) ─────────────┐
+//!  the next time at which something is due ────┼─► a tick: what is due is begun
+//!  written by another process, asked for ──────┘
+//! ```
+//!
 //! Owns no state: everything it does is read from the journal, so that after any crash the next
-//! worker picks up where the last one was.
+//! worker picks up where the last one was. While nothing is due it does not look.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,7 +16,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
+use crate::clock::{Clock, Interval};
 use crate::closing::Closing;
 use crate::core::Core;
 use crate::drive::Halt;
@@ -18,7 +26,7 @@ use crate::drive::{Driven, Way};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Cause, RunId, Schedule};
-use crate::journal::LeaseFilter;
+use crate::journal::{LeaseFilter, Listener};
 use crate::params::Given;
 use crate::prepare::{RunRequest, by_name};
 use crate::schedule;
@@ -34,8 +42,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const KEPT_PATIENCE: Duration = Duration::from_secs(3600);
 /// How often a waiting run looks for signals by itself; the worker does that for all of them.
 const NAP: Duration = Duration::from_secs(60);
-/// How often the journal is looked at.
+/// How long it is until what was due and could not be settled at once is looked at again.
 const TICK: Duration = Duration::from_millis(500);
+/// How long, in real time, news is gathered before it is looked at: what happens together is found together.
+const GATHER: Duration = Duration::from_millis(10);
+/// How often, in real time, it is asked whether another process is gone or has written something, which nothing
+/// tells: the name of each file beside the journal, and one number of the journal's.
+const ASK: Duration = Duration::from_secs(1);
 /// The longest pause while the journal cannot be read.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -61,6 +74,10 @@ pub struct Worker {
     under_way: HashSet<RunId>,
     complaints: HashSet<String>,
     on_error: OnError,
+    /// When the last tick was.
+    looked_at: Timestamp,
+    /// Whether it found something that was due: it may still be so, such as a lease until it is closed.
+    is_unsettled: bool,
 }
 
 impl Worker {
@@ -73,6 +90,8 @@ impl Worker {
             under_way: HashSet::new(),
             complaints: HashSet::new(),
             on_error: Arc::new(on_error),
+            looked_at: Timestamp::MIN,
+            is_unsettled: false,
         }
     }
 
@@ -80,21 +99,61 @@ impl Worker {
     ///
     /// A journal that cannot be read or written for a while is tried again after a growing pause.
     pub async fn run(&mut self) {
+        let core = self.core.clone();
+        let mut news = core.journal.news().listen();
         let mut pause = TICK;
-        while self.core.cancel.get().is_none() {
-            pause = match self.tick().await {
-                Ok(_) => TICK,
+        while core.cancel.get().is_none() {
+            let looked = match self.tick().await {
+                Ok(_) => self.wait(&mut news).await,
+                Err(error) => Err(error),
+            };
+            match looked {
+                Ok(()) => pause = TICK,
                 Err(error) => {
                     (self.on_error)("the journal", &error);
-                    (pause * 2).min(LONGEST_PAUSE)
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    tokio::select! {
+                        () = core.clock.sleep(pause) => {}
+                        () = core.cancel.wait() => {}
+                    }
                 }
-            };
-            tokio::select! {
-                () = self.core.clock.sleep(pause) => {}
-                () = self.core.cancel.wait() => {}
             }
         }
         self.settle().await;
+    }
+
+    /// Waits until another tick may find something.
+    async fn wait(&mut self, news: &mut Listener) -> Result<()> {
+        let core = self.core.clone();
+        let clock = &*core.clock;
+        let next = core.journal.next_due(self.looked_at).await?;
+        let unsettled = Interval::of(clock, TICK);
+        let mut asks = tokio::time::interval(ASK);
+        asks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        asks.reset();
+        loop {
+            let unsettled = self.is_unsettled.then(|| unsettled.left(clock));
+            let again =
+                core.drives.next_again(&self.under_way).map(|again| again.saturating_sub(clock.elapsed()));
+            let soonest = unsettled.into_iter().chain(again).min();
+            tokio::select! {
+                biased;
+                () = core.cancel.wait() => return Ok(()),
+                () = news.hear() => {
+                    tokio::time::sleep(GATHER).await;
+                    return Ok(());
+                }
+                () = at(clock, next) => return Ok(()),
+                () = after(clock, soonest) => return Ok(()),
+                Some(done) = self.driving.join_next() => self.done(done),
+                _ = asks.tick() => {
+                    core.journal.sweep().await?;
+                    if core.journal.was_written_past().await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
     }
 
     /// Looks at the journal once and begins whatever is due.
@@ -108,6 +167,8 @@ impl Worker {
         self.core.enter().await?;
         self.core.journal.sweep().await?;
         let now = self.core.clock.now();
+        self.looked_at = now;
+        self.is_unsettled = false;
         let mut found = Found::default();
         self.close_due(now, &mut found).await?;
         self.fire_due(now, &mut found).await?;
@@ -116,6 +177,7 @@ impl Worker {
         }
         let elapsed = self.core.clock.elapsed();
         let mut due = self.core.journal.due(now, BATCH).await?;
+        self.is_unsettled |= !due.is_empty();
         due.extend(self.core.drives.due_again(elapsed));
         for run in due {
             if !self.core.drives.is_pausing(&run, elapsed) && self.begin(&run, Some(self.places.clone())) {
@@ -174,6 +236,7 @@ impl Worker {
     /// Begins to close the leases whose deadline has come.
     async fn close_due(&mut self, now: Timestamp, found: &mut Found) -> Result<()> {
         for lease in self.core.journal.leases_where(&LeaseFilter::Due(now)).await? {
+            self.is_unsettled = true;
             match self.core.close(&lease, false).await {
                 Ok(Closing::Begun(run)) => {
                     // A door does not wait for a place.
@@ -190,6 +253,7 @@ impl Worker {
     /// Fires the schedules that are due. A firing fixes its run's id, so it cannot start twice.
     async fn fire_due(&mut self, now: Timestamp, found: &mut Found) -> Result<()> {
         for schedule in self.core.journal.schedules_due(now).await? {
+            self.is_unsettled = true;
             match self.fire(&schedule, now).await {
                 Ok(true) => found.fired.push(schedule.id),
                 Ok(false) => {}
@@ -220,5 +284,21 @@ impl Worker {
         // What cannot be started stays due: a person may mend it, and nothing is lost.
         let run = self.core.draft(&request)?.run;
         self.core.journal.fire(&schedule.id, due, run, next, now).await
+    }
+}
+
+/// Returns when a time has come; never when there is none.
+async fn at(clock: &dyn Clock, time: Option<Timestamp>) {
+    match time {
+        Some(time) => clock.sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns when a length of time is over; never when there is none.
+async fn after(clock: &dyn Clock, length: Option<Duration>) {
+    match length {
+        Some(length) => clock.sleep(length).await,
+        None => std::future::pending().await,
     }
 }

@@ -218,6 +218,8 @@ async fn seen(journal: &dyn Journal, now: i64) -> Vec<String> {
         shown(journal.schedules().await),
         shown(journal.schedules_due(t(now)).await),
         shown(journal.schedules_due(t(now + 9)).await),
+        shown(journal.next_due(t(now)).await),
+        shown(journal.next_due(t(now + 9)).await),
     ];
     for filter in [
         LeaseFilter::Due(t(now)),

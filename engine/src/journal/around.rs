@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, OwnerId, Presence, RunFilter, Summary, Sync,
-    Tenure,
+    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence, RunFilter, Summary,
+    Sync, Tenure,
 };
 use crate::error::Result;
 use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source};
@@ -103,6 +103,20 @@ pub trait Around: Send + std::marker::Sync + 'static {
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
         self.allow()?;
         self.behind().due(now, limit).await
+    }
+
+    async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>> {
+        self.allow()?;
+        self.behind().next_due(after).await
+    }
+
+    fn news(&self) -> News {
+        self.behind().news()
+    }
+
+    async fn was_written_past(&self) -> Result<bool> {
+        self.allow()?;
+        self.behind().was_written_past().await
     }
 
     async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
@@ -237,6 +251,18 @@ impl<T: Around> Journal for T {
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
         Around::due(self, now, limit).await
+    }
+
+    async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>> {
+        Around::next_due(self, after).await
+    }
+
+    fn news(&self) -> News {
+        Around::news(self)
+    }
+
+    async fn was_written_past(&self) -> Result<bool> {
+        Around::was_written_past(self).await
     }
 
     async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {

@@ -14,6 +14,7 @@ mod around;
 pub(crate) mod contract;
 mod derive;
 mod memory;
+mod news;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use around::Around;
 pub use memory::MemoryJournal;
+pub use news::{Listener, News};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteJournal;
 #[cfg(all(feature = "sqlite", any(test, feature = "fuzzing")))]
@@ -475,6 +477,23 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// # Errors
     /// `Storage`.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>>;
+
+    /// Returns the first time behind `after` at which something becomes due: a run that wakes by itself, one whose
+    /// driver's heartbeat is over, a lease, a schedule.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>>;
+
+    /// Returns what tells of the writes that are made through this journal, as soon as they are on the disk.
+    fn news(&self) -> News;
+
+    /// Returns whether somebody may have written past this journal since this was asked last, such as another
+    /// process, of which [`news`](Self::news) tells nothing. Cheap enough to be asked every second.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn was_written_past(&self) -> Result<bool>;
 
     /// Leaves a word for a run. Afterwards a parked run is due at once.
     ///

@@ -1,14 +1,14 @@
 //! The disk of a history: one journal, as each process sees it, with what goes wrong on the way.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use relight_engine::event::{Event, Park, Record, RunId, Schedule, Signal};
 use relight_engine::journal::{
-    Appended, Around, Claim, ClaimRequest, Journal, NewRun, OwnerId, Sync, Tenure,
+    Appended, Around, Claim, ClaimRequest, Journal, NewRun, News, OwnerId, Sync, Tenure,
 };
 use relight_engine::{Error, Result};
 use serde_json::Value;
@@ -70,6 +70,10 @@ pub(crate) struct Disk {
     /// How many records the process has read of each run.
     pub(crate) read: Mutex<BTreeMap<RunId, u64>>,
     pub(crate) dead: Arc<AtomicBool>,
+    /// What this process wrote: those of others it has to ask for.
+    pub(crate) news: News,
+    /// How many writes of all processes it has asked for so far.
+    pub(crate) seen: AtomicU64,
 }
 
 impl Disk {
@@ -129,6 +133,7 @@ impl Disk {
             }
         }
         self.alive()?;
+        self.news.tell();
         result
     }
 
@@ -188,6 +193,16 @@ impl Around for Disk {
 
     fn allow(&self) -> Result<()> {
         self.alive()
+    }
+
+    fn news(&self) -> News {
+        self.news.clone()
+    }
+
+    async fn was_written_past(&self) -> Result<bool> {
+        self.alive()?;
+        let writes = self.shared().writes;
+        Ok(self.seen.swap(writes, Ordering::SeqCst) != writes)
     }
 
     fn enter(&self, owner: &OwnerId) -> Result<()> {

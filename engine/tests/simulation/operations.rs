@@ -85,6 +85,9 @@ impl<const VERSION: u32> Operation for Long<VERSION> {
     }
 }
 
+/// For how long a slow answer is on its way: longer than an interruption waits for it.
+pub(crate) const SLOW: Duration = Duration::from_secs(250);
+
 /// Answers only after minutes: longer than a heartbeat lasts.
 struct Slow(Reach);
 
@@ -98,7 +101,7 @@ impl Operation for Slow {
 
     async fn begin(&self, cx: &Cx, args: &Named) -> Result<Outcome<String>> {
         self.0.send(cx, Self::NAME, |_| {}).await?;
-        cx.clock().sleep_until(cx.after(Duration::from_secs(250))).await;
+        cx.clock().sleep_until(cx.after(SLOW)).await;
         Ok(Outcome::done(format!("{} is done at last", args.name)))
     }
 }

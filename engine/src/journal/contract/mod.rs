@@ -79,6 +79,8 @@ promises! {
     a_word_to_nobody_is_refused
     who_drives_a_run_finds_that_a_word_waits
     what_is_longest_due_comes_first
+    what_is_due_next_is_the_first_behind_a_time
+    what_may_be_due_is_told
     leases_are_found_by_what_is_due_and_whose_they_are
     a_forgotten_lease_is_off_the_list_and_its_reason_kept
     schedules_are_replaced_and_removed
@@ -374,6 +376,54 @@ async fn what_is_longest_due_comes_first(journal: &dyn Journal) {
     let first = journal.due(t(40), 2).await.unwrap();
     assert_eq!(first, [RunId::from("a"), RunId::from("b")]);
     assert_eq!(journal.due(t(40), 0).await.unwrap(), []);
+}
+
+async fn what_is_due_next_is_the_first_behind_a_time(journal: &dyn Journal) {
+    assert_eq!(journal.next_due(t(0)).await.unwrap(), None);
+    for (id, wake) in [("a", 10), ("b", 20)] {
+        journal.prepare(NewRun { wake: Some(t(wake)), ..new_run(id) }, t(0)).await.unwrap();
+    }
+    journal.schedule(&schedule("s", 30)).await.unwrap();
+    journal.prepare(new_run("c"), t(0)).await.unwrap();
+    let tenure = claim(journal, "c", "one", 1).await;
+    let opened = vec![Effected::LeaseOpened(lease("l", 40))];
+    journal.append(&tenure, &[started(1), finished(1, opened)], t(2), Sync::Now).await.unwrap();
+    // Who drives nothing is nobody's business.
+    journal.heartbeat(&owner("two"), t(15)).await.unwrap();
+    journal.heartbeat(&owner("one"), t(50)).await.unwrap();
+    let mut next = Vec::new();
+    let mut at = t(0);
+    while let Some(due) = journal.next_due(at).await.unwrap() {
+        next.push(due);
+        at = due;
+    }
+    assert_eq!(next, [10, 20, 30, 40, 50].map(t));
+}
+
+async fn what_may_be_due_is_told(journal: &dyn Journal) {
+    let mut news = journal.news().listen();
+    let mut told = async || {
+        let mut is_told = false;
+        while let Ok(()) = tokio::time::timeout(std::time::Duration::ZERO, news.hear()).await {
+            is_told = true;
+        }
+        is_told
+    };
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    assert!(told().await, "a new run");
+    let tenure = claim(journal, "a", "one", 1).await;
+    told().await;
+    journal.append(&tenure, &[started(1)], t(2), Sync::Now).await.unwrap();
+    assert!(!told().await, "a step changes nothing for others");
+    journal.signal(&"a".into(), &answer(1), t(3)).await.unwrap();
+    assert!(told().await, "a signal");
+    let opened = vec![Effected::LeaseOpened(lease("l", 9))];
+    journal.append(&tenure, &[finished(1, opened)], t(4), Sync::Now).await.unwrap();
+    assert!(told().await, "a lease");
+    journal.append(&tenure, &[parked(Some(6))], t(5), Sync::Now).await.unwrap();
+    assert!(told().await, "a run that is put away");
+    journal.schedule(&schedule("s", 9)).await.unwrap();
+    assert!(told().await, "a schedule");
 }
 
 async fn leases_are_found_by_what_is_due_and_whose_they_are(journal: &dyn Journal) {

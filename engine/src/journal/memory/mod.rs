@@ -16,13 +16,15 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use self::state::State;
-use super::{Appended, Claim, ClaimRequest, Journal, NewRun, OwnerId, RunFilter, Summary, Sync, Tenure};
+use super::{
+    Appended, Claim, ClaimRequest, Journal, NewRun, News, OwnerId, RunFilter, Summary, Sync, Tenure,
+};
 use crate::error::{Error, Result};
 use crate::event::{self, Event, ForgottenLease, GENESIS, Lease, Record, RunId, Schedule, Signal, Source};
 
 /// A journal that is gone with the process.
 #[derive(Default)]
-pub struct MemoryJournal(Mutex<Inner>);
+pub struct MemoryJournal(Mutex<Inner>, News);
 
 #[derive(Default)]
 struct Inner {
@@ -76,15 +78,27 @@ impl MemoryJournal {
             let _ = inner.perform(command);
         }
         inner.durable = inner.log.len();
-        MemoryJournal(Mutex::new(inner))
+        MemoryJournal(Mutex::new(inner), News::default())
     }
 
     fn perform(&self, command: Command) -> Result<Answer> {
         let waits = !matches!(command, Command::Append { sync: Sync::Soon, .. });
-        let mut inner = self.lock();
-        let answer = inner.perform(command)?;
-        if waits {
-            inner.durable = inner.log.len();
+        let events = match &command {
+            Command::Append { events, .. } => Some(events.clone()),
+            Command::Claim(_) | Command::Heartbeat { .. } => Some(Vec::new()),
+            _ => None,
+        };
+        let answer = {
+            let mut inner = self.lock();
+            let answer = inner.perform(command)?;
+            if waits {
+                inner.durable = inner.log.len();
+            }
+            answer
+        };
+        match events {
+            Some(events) => self.1.tell_of(&events),
+            None => self.1.tell(),
         }
         Ok(answer)
     }
@@ -178,17 +192,30 @@ impl Journal for MemoryJournal {
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
         let inner = self.lock();
-        let since = |run: &Summary| match &run.owner {
-            Some(owner) => inner.state.owners.get(owner).copied(),
-            None => run.wake,
-        };
         let runs = inner.state.lines.values().map(|line| &line.summary);
         let mut due: Vec<(Timestamp, RunId)> = runs
-            .filter_map(|run| Some((since(run)?, run.id.clone())))
+            .filter_map(|run| Some((inner.state.due(run)?, run.id.clone())))
             .filter(|(since, _)| *since <= now)
             .collect();
         due.sort();
         Ok(due.into_iter().take(limit).map(|(_, id)| id).collect())
+    }
+
+    async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>> {
+        let inner = self.lock();
+        let state = &inner.state;
+        let runs = state.lines.values().filter_map(|line| state.due(&line.summary));
+        let leases = state.leases.values().map(|lease| lease.deadline);
+        let schedules = state.schedules.values().map(|schedule| schedule.due);
+        Ok(runs.chain(leases).chain(schedules).filter(|at| *at > after).min())
+    }
+
+    fn news(&self) -> News {
+        self.1.clone()
+    }
+
+    async fn was_written_past(&self) -> Result<bool> {
+        Ok(false)
     }
 
     async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {

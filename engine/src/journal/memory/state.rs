@@ -170,6 +170,14 @@ impl State {
         Ok(true)
     }
 
+    /// Returns since when a run is due, or from when on it is.
+    pub(super) fn due(&self, run: &Summary) -> Option<Timestamp> {
+        match &run.owner {
+            Some(owner) => self.owners.get(owner).copied(),
+            None => run.wake,
+        }
+    }
+
     /// Returns one run.
     pub(super) fn line(&self, run: &RunId) -> Result<&Line> {
         self.lines.get(run).ok_or_else(|| unknown(run))

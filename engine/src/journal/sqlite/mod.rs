@@ -11,6 +11,7 @@ mod duties;
 mod lines;
 mod log;
 mod mark;
+mod past;
 mod platform;
 mod presence;
 mod rows;
@@ -32,6 +33,7 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
 use self::lines::Lines;
+use self::past::Past;
 use self::presence::Processes;
 use self::runs::Stored;
 use self::schema::Site;
@@ -39,8 +41,8 @@ use self::values::{Fault, Rows};
 use self::writer::{Job, Writer};
 use super::derive::{self, Verdict};
 use super::{
-    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, OwnerId, Presence, RunFilter, Summary, Sync,
-    Tenure,
+    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence, RunFilter, Summary,
+    Sync, Tenure,
 };
 use crate::error::{Error, Result};
 use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source};
@@ -54,6 +56,8 @@ pub struct SqliteJournal {
     writer: Option<Writer>,
     lines: Arc<Lines>,
     processes: Processes,
+    news: News,
+    past: Past,
 }
 
 impl SqliteJournal {
@@ -79,7 +83,14 @@ impl SqliteJournal {
 
     fn new(readers: Readers, writer: Option<Writer>) -> Self {
         let processes = Processes::beside(readers.site.path());
-        SqliteJournal { readers: Arc::new(readers), writer, lines: Arc::default(), processes }
+        SqliteJournal {
+            readers: Arc::new(readers),
+            writer,
+            lines: Arc::default(),
+            processes,
+            news: News::default(),
+            past: Past::default(),
+        }
     }
 
     /// Returns how many transactions this journal has committed.
@@ -102,6 +113,16 @@ impl SqliteJournal {
         write: impl FnOnce(&Connection) -> Rows<T> + Send + 'static,
     ) -> Result<T> {
         self.write_then(write, |_| {}).await
+    }
+
+    /// Writes what may make something due.
+    async fn write_news<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Connection) -> Rows<T> + Send + 'static,
+    ) -> Result<T> {
+        let written = self.write(write).await?;
+        self.news.tell();
+        Ok(written)
     }
 
     /// Writes, lets `end` see the outcome, and waits until it is on the disk.
@@ -182,7 +203,7 @@ impl Drop for SqliteJournal {
 impl Journal for SqliteJournal {
     async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
         let (summary, first) = derive::prepare(&run, at)?;
-        self.write(move |db| runs::add(db, &summary, &first, &run.sources)).await
+        self.write_news(move |db| runs::add(db, &summary, &first, &run.sources)).await
     }
 
     fn enter(&self, owner: &OwnerId) -> Result<()> {
@@ -198,7 +219,7 @@ impl Journal for SqliteJournal {
     }
 
     async fn sweep(&self) -> Result<()> {
-        let bury = async |gone: Vec<OwnerId>| self.write(move |db| rows::bury(db, &gone)).await;
+        let bury = async |gone: Vec<OwnerId>| self.write_news(move |db| rows::bury(db, &gone)).await;
         self.processes.sweep(bury).await
     }
 
@@ -236,12 +257,15 @@ impl Journal for SqliteJournal {
 
     async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended> {
         let Some(line) = self.lines.of(tenure) else {
-            return self.append_unknown(tenure, events, at).await;
+            let appended = self.append_unknown(tenure, events, at).await?;
+            self.news.tell_of(events);
+            return Ok(appended);
         };
         let (mut appended, written) = self.lines.append(self.writer()?, line, tenure, events, at, sync)?;
         if let Some(written) = written {
             appended.signalled = written.await.map_err(|_| gone())??;
         }
+        self.news.tell_of(events);
         Ok(appended)
     }
 
@@ -282,9 +306,21 @@ impl Journal for SqliteJournal {
         self.read(move |db| runs::due(db, now, limit)).await
     }
 
+    async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>> {
+        self.glance(|db| runs::next_due(db, after)).await
+    }
+
+    fn news(&self) -> News {
+        self.news.clone()
+    }
+
+    async fn was_written_past(&self) -> Result<bool> {
+        self.past.look(&self.readers.site)
+    }
+
     async fn signal(&self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
         let (run, signal) = (run.clone(), signal.clone());
-        self.write(move |db| runs::add_signal(db, &run, &signal, at)).await
+        self.write_news(move |db| runs::add_signal(db, &run, &signal, at)).await
     }
 
     async fn signalled(&self, owner: &OwnerId) -> Result<Vec<RunId>> {
@@ -322,7 +358,7 @@ impl Journal for SqliteJournal {
 
     async fn schedule(&self, schedule: &Schedule) -> Result<()> {
         let schedule = schedule.clone();
-        self.write(move |db| duties::put_schedule(db, &schedule)).await
+        self.write_news(move |db| duties::put_schedule(db, &schedule)).await
     }
 
     async fn unschedule(&self, id: &str) -> Result<bool> {
@@ -340,7 +376,7 @@ impl Journal for SqliteJournal {
     ) -> Result<bool> {
         let (summary, first) = derive::prepare(&run, at)?;
         let id = id.to_owned();
-        self.write(move |db| {
+        self.write_news(move |db| {
             let Some(mut schedule) = duties::schedule(db, &id)?.filter(|found| found.due == due) else {
                 return Ok(false);
             };

@@ -124,6 +124,22 @@ pub(super) fn due(db: &Connection, now: Timestamp, limit: usize) -> Rows<Vec<Run
     Ok(due.into_iter().map(|(_, id)| id).collect())
 }
 
+/// Returns the first time behind `after` at which something becomes due: each is the next entry of an index.
+pub(super) fn next_due(db: &Connection, after: Timestamp) -> Rows<Option<Timestamp>> {
+    let what = "the time at which something is due next";
+    let first: Option<String> = db
+        .prepare_cached(
+            "SELECT min(at) FROM (
+                SELECT min(wake) AS at FROM runs WHERE wake IS NOT NULL AND wake > ?1
+                UNION ALL SELECT min(until) FROM owners
+                    WHERE until > ?1 AND EXISTS (SELECT 1 FROM runs WHERE owner = owners.id)
+                UNION ALL SELECT min(deadline) FROM leases WHERE deadline > ?1
+                UNION ALL SELECT min(due) FROM schedules WHERE due > ?1)",
+        )?
+        .query_row([text(after)], |row| row.get(0))?;
+    first.map(|first| parse_time(&first, &what)).transpose()
+}
+
 /// Returns the records of a run after number `after`, checked up to the last one.
 ///
 /// Wants a transaction around it, so that the run and its records are of one moment.

@@ -1,10 +1,10 @@
 //! The processes of a history: how they start, and the two ways in which they end.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use relight_engine::event::RunId;
-use relight_engine::journal::{Journal, OwnerId};
+use relight_engine::journal::{Journal, News, OwnerId};
 use relight_engine::worker::Worker;
 use relight_engine::{Driven, Engine, EngineBuilder, Result, RunRequest, Secret, SecretSource};
 use tokio::task::JoinSet;
@@ -100,6 +100,8 @@ impl History {
                 version,
                 read: Mutex::default(),
                 dead: dead.clone(),
+                news: News::default(),
+                seen: AtomicU64::new(0),
             }),
         };
         let builder: EngineBuilder = operations::add(Engine::builder(), &reach, version == Version::Old)

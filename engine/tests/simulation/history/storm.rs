@@ -9,6 +9,7 @@ use super::{History, SET_BACK};
 use crate::clock::{minutes, seconds};
 use crate::disk::Trouble;
 use crate::gates::{Kind, Pass};
+use crate::operations::SLOW;
 
 impl History {
     pub(super) async fn begin_run(&mut self) {
@@ -205,6 +206,13 @@ impl History {
             return;
         }
         process.told_to_end = true;
+        // A call that does not hear of it is given up after a while, and what it came to is unclear then.
+        let slow = self.gates.waiting(|w| {
+            let is_on_its_way = w.what.contains(" box::slow ");
+            let is_late = w.nap.is_some_and(|nap| nap.length.unsigned_abs() == SLOW);
+            (w.process == number && (is_on_its_way || is_late)).then_some(())
+        });
+        self.unclear |= !slow.is_empty();
         let engine = process.engine.clone().expect("it is alive");
         let role = process.role.clone();
         match &role {
