@@ -112,6 +112,8 @@ const READABLE: &[&str] = &[
     "Microsoft.HybridCompute/machines/hq-node1",
     "Microsoft.HybridCompute/machines/db-01/extensions",
     "Microsoft.HybridCompute/machines/db-01/extensions/AzureMonitorWindowsAgent",
+    "Microsoft.HybridCompute/machines/db-01/runCommands",
+    "Microsoft.HybridCompute/machines/db-01/runCommands/keys",
     "Microsoft.HybridCompute/machines/hq-node1/providers/Microsoft.AzureStackHCI/edgeDevices",
     "Microsoft.HybridCompute/machines/hq-node1/providers/Microsoft.AzureStackHCI/edgeDevices/default",
     "Microsoft.HybridCompute/machines/web-01/providers/Microsoft.AzureStackHCI/virtualMachineInstances",
@@ -129,6 +131,11 @@ async fn every_answer_of_the_lab_is_one_that_azure_describes() {
         "/subscriptions/{}/resourceGroups/rg-edge/providers",
         desk.world.lab.descriptor().subscription
     );
+    let script = format!(
+        r#"arm::put("{below}/Microsoft.HybridCompute/machines/db-01/runCommands/keys", "2026-07-15",
+            #{{ location: "eastus", properties: #{{ source: #{{ script: "hostname" }} }} }})"#
+    );
+    desk.carry(&desk.world.script(&["azure:write"], &script), "a run command").await;
     let mut held: BTreeMap<&str, usize> = BTreeMap::new();
     let mut problems = BTreeSet::new();
     for name in READABLE {
@@ -149,6 +156,7 @@ async fn every_answer_of_the_lab_is_one_that_azure_describes() {
         "deploymentSettings/default",
         "edgeDevices/default",
         "extensions/AzureMonitorWindowsAgent",
+        "runCommands/keys",
         "virtualHardDisks",
         "virtualMachineInstances/default",
     ] {

@@ -17,6 +17,7 @@ mod machines;
 mod operations;
 mod pages;
 mod polls;
+mod run_commands;
 mod subscriptions;
 mod tags;
 mod versions;
@@ -184,6 +185,7 @@ fn resource(cx: &mut Cx<'_>, segments: &[String]) -> Result<Reply, ArmError> {
         "virtualMachineInstances" => instances::answer(cx, &address, action.as_deref()),
         "machines" => machines::answer(cx, &address),
         "machines/extensions" => extensions::answer(cx, &address),
+        "machines/runCommands" => run_commands::answer(cx, &address),
         "endpoints" => endpoints::answer(cx, &address, action.as_deref()),
         "endpoints/serviceConfigurations" => endpoints::services(cx, &address),
         "logicalNetworks" | "networkInterfaces" | "virtualHardDisks" => {

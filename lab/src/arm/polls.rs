@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Cx, extensions, machines,
     operations::{address, sign},
+    run_commands,
 };
 use crate::{
     arm_error::ArmError,
@@ -97,7 +98,15 @@ fn extension_ended(cx: &Cx<'_>, operation: &Operation, result: bool) -> Reply {
         let id = machines::id_of(cx, &it.group, &it.machine).unwrap_or_default();
         (id.eq_ignore_ascii_case(machine)).then(|| extensions::show(cx, &id, it))
     });
-    let shown = shown.flatten().next();
+    let commands = cx.world.run_commands.iter().filter(|it| Some(it.name.as_str()) == name);
+    let mut ran = commands.filter(|_| operation.resource.contains("/runCommands/")).filter_map(|it| {
+        let id = machines::id_of(cx, &it.group, &it.machine).unwrap_or_default();
+        id.eq_ignore_ascii_case(machine).then(|| run_commands::show(cx, &id, it))
+    });
+    let shown = match operation.resource.contains("/runCommands/") {
+        true => ran.next(),
+        false => shown.flatten().next(),
+    };
     match (&operation.failure, shown, result) {
         (Some(failure), _, true) => failed_result(failure),
         (None, Some(shown), true) => Reply::json(200, shown),

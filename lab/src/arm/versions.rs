@@ -71,6 +71,17 @@ const VM_INSTANCES: &[&str] = &[
 
 const MACHINES: &[&str] = &["2026-07-15", "2025-06-01", "2025-01-13", "2024-07-10", "2022-11-10"];
 
+/// Not among them is 2024-07-10, the stable version of the machines for long.
+const RUN_COMMANDS: &[&str] = &[
+    "2026-07-15",
+    "2025-06-01",
+    "2025-01-13",
+    "2024-09-10-preview",
+    "2024-07-31-preview",
+    "2024-03-31-preview",
+    "2023-10-03-preview",
+];
+
 /// What `Microsoft.Resources` itself understands.
 const RESOURCES: &[&str] = &[
     "2025-04-01",
@@ -111,6 +122,11 @@ pub(crate) const TYPES: &[ResourceType] = &[
     ResourceType { namespace: AZURE_LOCAL, name: "virtualHardDisks", versions: VM_INSTANCES },
     ResourceType { namespace: "Microsoft.HybridCompute", name: "machines", versions: MACHINES },
     ResourceType { namespace: "Microsoft.HybridCompute", name: "machines/extensions", versions: MACHINES },
+    ResourceType {
+        namespace: "Microsoft.HybridCompute",
+        name: "machines/runCommands",
+        versions: RUN_COMMANDS,
+    },
     ResourceType { namespace: HYBRID_CONNECTIVITY, name: "endpoints", versions: CONNECTIVITY },
     ResourceType {
         namespace: HYBRID_CONNECTIVITY,

@@ -10,7 +10,9 @@
 mod cmd;
 mod keys;
 mod place;
+mod powershell;
 mod rdp;
+mod script;
 mod server;
 mod session;
 mod sftp;
@@ -19,6 +21,7 @@ mod terminal;
 
 use jiff::Timestamp;
 
+pub(crate) use script::run as run_script;
 pub(crate) use server::serve;
 
 use crate::{

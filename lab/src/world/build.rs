@@ -51,6 +51,7 @@ impl World {
             extensions: Vec::new(),
             endpoints: Vec::new(),
             registrations: Vec::new(),
+            run_commands: Vec::new(),
             disks: Vec::new(),
             operations: Vec::new(),
             started: 0,

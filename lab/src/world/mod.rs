@@ -9,6 +9,7 @@ mod extension;
 mod job;
 mod operation;
 mod registration;
+mod run_command;
 mod snapshot;
 mod vm;
 
@@ -22,6 +23,7 @@ pub(crate) use extension::{Extension, Properties, Work};
 pub(crate) use job::{Failure, Job, JobKind, Mode, Target};
 pub(crate) use operation::{Operation, Shape};
 pub(crate) use registration::Registration;
+pub(crate) use run_command::{Outcome, RunCommand};
 pub(crate) use vm::{Change, Power, Vm};
 
 use crate::{
@@ -57,6 +59,8 @@ pub(crate) struct World {
     pub(crate) endpoints: Vec<Endpoint>,
     #[serde(default)]
     pub(crate) registrations: Vec<Registration>,
+    #[serde(default)]
+    pub(crate) run_commands: Vec<RunCommand>,
     /// The disks of the machines that somebody has been on.
     #[serde(default)]
     pub(crate) disks: Vec<Kept>,
@@ -121,6 +125,7 @@ enum Due {
     PortCloses { cluster: usize, node: usize },
     VmSettles { vm: usize },
     ExtensionSettles { extension: usize },
+    RunCommandGone { command: usize },
     GroupGone { group: usize },
 }
 
@@ -167,6 +172,9 @@ impl World {
         for (e, it) in self.extensions.iter().enumerate() {
             offer(it.work.as_ref().and_then(|work| work.ends), Due::ExtensionSettles { extension: e });
         }
+        for (c, it) in self.run_commands.iter().enumerate() {
+            offer(it.gone, Due::RunCommandGone { command: c });
+        }
         for (g, group) in self.groups.iter().enumerate() {
             offer(group.gone, Due::GroupGone { group: g });
         }
@@ -185,6 +193,7 @@ impl World {
                     self.extensions.remove(extension);
                 }
             }
+            Due::RunCommandGone { command } => drop(self.run_commands.remove(command)),
             Due::GroupGone { group } => drop(self.groups.remove(group)),
         }
     }

@@ -48,6 +48,13 @@ impl World {
             .map(|it| json!({"machine": it.machine, "group": it.group, "services": it.services}))
             .collect();
         endpoints.sort_by_key(Value::to_string);
+        let mut run_commands: Vec<Value> = self
+            .run_commands
+            .iter()
+            // Names may differ between two runs.
+            .map(|it| json!({"machine": it.machine, "group": it.group, "sent": it.sent, "runs": it.runs}))
+            .collect();
+        run_commands.sort_by_key(Value::to_string);
         let mut files: Vec<Value> = self
             .disks
             .iter()
@@ -64,6 +71,7 @@ impl World {
             "vms": vms.collect::<Vec<_>>(),
             "extensions": extensions,
             "endpoints": endpoints,
+            "run_commands": run_commands,
             "files": files,
             "registered": self.registrations.iter().filter(|it| it.done.is_some()).map(|it| &it.namespace).collect::<Vec<_>>(),
         })

@@ -10,5 +10,6 @@ mod faults;
 mod jobs;
 mod persistence;
 mod power;
+mod run_commands;
 mod shapes;
 mod strict;

@@ -1,6 +1,6 @@
 //! The commands of the shell, and what each does to the machine. Those that work on text are in `text`.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use super::{
     Ended, Shell, Streams,
@@ -269,7 +269,13 @@ async fn sleep(call: &mut Call<'_>) -> Done {
     let Some(word) = call.arguments.first() else { return Err(call.missing().await) };
     let seconds = word.trim_end_matches('s').parse::<f64>().ok();
     match seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
-        Some(duration) => tokio::time::sleep(duration).await,
+        Some(duration) => match &call.shell.slept {
+            Some(slept) => {
+                let more = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2);
+                slept.fetch_add(more.min(u64::MAX / 2), Ordering::Relaxed);
+            }
+            None => tokio::time::sleep(duration).await,
+        },
         None => return Err(call.complain(format!("invalid time interval '{word}'")).await),
     }
     Ok(0)

@@ -12,7 +12,10 @@ mod parse;
 mod tests;
 mod text;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use futures::future::BoxFuture;
 
@@ -42,6 +45,8 @@ pub(crate) struct Shell {
     /// Whether a failure ends the script: `set -e`.
     is_strict: bool,
     fuel: u32,
+    /// Where the milliseconds of `sleep` are counted, if it does not really wait.
+    slept: Option<Arc<AtomicU64>>,
 }
 
 /// Where a command reads and writes.
@@ -79,7 +84,15 @@ impl Shell {
             mask: 0o022,
             is_strict: false,
             fuel: FUEL,
+            slept: None,
         }
+    }
+
+    /// Returns the shell with these variables, in which `sleep` only counts.
+    pub(crate) fn dreaming(mut self, slept: &Arc<AtomicU64>, variables: &[(String, String)]) -> Self {
+        self.slept = Some(Arc::clone(slept));
+        self.variables.extend(variables.iter().cloned());
+        self
     }
 
     /// Runs a script and returns its status.
