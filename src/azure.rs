@@ -6,6 +6,7 @@ use std::sync::Arc;
 use relight_engine::event::{Park, RunEnd};
 use relight_engine::{Driven, Engine, Error, Result, RunRequest};
 use relight_stdlib::azure::{Arm, Cloud, Credential};
+use relight_stdlib::ssh::KnownHosts;
 use relight_stdlib::{Azure, Dialer};
 use serde_json::Value;
 
@@ -44,6 +45,7 @@ pub(crate) async fn reach(config: &Config) -> Result<Azure> {
         subscription: variable(SUBSCRIPTION).or_else(|| config.azure.subscription.clone()),
         group: variable(GROUP).or_else(|| config.azure.group.clone()),
         dial: Dialer::direct(),
+        known_hosts: KnownHosts::in_memory(),
     })
 }
 
@@ -58,6 +60,7 @@ pub(crate) fn in_lab(file: &LabFile) -> Result<Azure> {
         subscription: Some(file.descriptor.subscription.clone()),
         group: Some(file.descriptor.resource_group.clone()),
         dial: Dialer::direct(),
+        known_hosts: KnownHosts::in_memory(),
     })
 }
 
@@ -67,7 +70,13 @@ pub(crate) fn in_lab(file: &LabFile) -> Result<Azure> {
 /// `Invalid` when TLS cannot be set up.
 pub(crate) fn nowhere() -> Result<Azure> {
     let arm = Arm::builder(Cloud::public(), Credential::AzureCli { tenant: None }).build()?;
-    Ok(Azure { arm, subscription: None, group: None, dial: Dialer::direct() })
+    Ok(Azure {
+        arm,
+        subscription: None,
+        group: None,
+        dial: Dialer::direct(),
+        known_hosts: KnownHosts::in_memory(),
+    })
 }
 
 /// Returns the chosen cloud. Asks it to describe itself when only its address is known.

@@ -8,7 +8,8 @@ use relight_engine::Error;
 
 use crate::args::Global;
 use crate::commands::{
-    check, completions, docs, doctor, lab, leases, list, new, proxy, run, runs, schedule, serve, show,
+    check, completions, connect, docs, doctor, lab, leases, list, new, proxy, run, runs, schedule, serve,
+    show,
 };
 use crate::exit::Result;
 use crate::terminal;
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Leases(leases::Leases),
     Schedule(schedule::Schedule),
     Serve(serve::Serve),
+    Connect(connect::Connect),
     Proxy(proxy::Proxy),
     Lab(lab::LabServer),
     Doctor(doctor::Doctor),
@@ -95,6 +97,7 @@ pub(crate) fn run(cli: Cli) -> Result {
         Command::Leases(leases) => wait(leases.run(&global)),
         Command::Schedule(schedule) => wait(schedule.run(&global)),
         Command::Serve(serve) => wait(serve.run(&global)),
+        Command::Connect(connect) => wait(connect.run(&global)),
         Command::Proxy(proxy) => wait(proxy.run(&global)),
         Command::Lab(lab) => wait(lab.run(&global)),
         Command::Doctor(doctor) => wait(doctor.run(&global)),

@@ -9,6 +9,8 @@
 //! | 4 | diverged: a replay did not meet what was recorded; nothing was sent |
 //! | 5 | storage: the journal cannot be read or written |
 //! | 130 | left at once, at the second Ctrl-C |
+//!
+//! `relight connect` ends as OpenSSH's `ssh` does: with the code of what ran on the machine, or 255.
 
 use std::io;
 use std::process::ExitCode;
@@ -20,22 +22,23 @@ use crate::terminal;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Exit {
     /// Everything that was asked for is done.
-    Done = 0,
+    Done,
     /// Azure said no, or the run ended with an error.
-    Failed = 1,
+    Failed,
     /// The runbook or the arguments are wrong; nothing was sent.
-    Invalid = 2,
+    Invalid,
     /// The run is parked, was stopped, or misses an identity or a role; or a lease is late.
-    Parked = 3,
+    Parked,
     /// A replay did not meet what was recorded; nothing was sent.
-    Diverged = 4,
+    Diverged,
     /// The journal cannot be read or written.
-    Storage = 5,
+    Storage,
     /// A person did not want to wait for the run to park.
-    Left = 130,
+    Left,
+    /// What ran on a machine ended with this code.
+    OnMachine(u8),
 }
 
 /// What keeps a command from going on.
@@ -63,6 +66,20 @@ impl From<io::Error> for Failure {
 }
 
 impl Exit {
+    /// Returns the code of the process.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Invalid => 2,
+            Exit::Parked => 3,
+            Exit::Diverged => 4,
+            Exit::Storage => 5,
+            Exit::Left => 130,
+            Exit::OnMachine(code) => code,
+        }
+    }
+
     /// Returns the code of a command's result, after telling a person what went wrong.
     pub(crate) fn of(ended: Result) -> Self {
         match ended {
@@ -105,7 +122,7 @@ impl From<&RunEnd> for Exit {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
+        ExitCode::from(exit.code())
     }
 }
 
@@ -126,7 +143,7 @@ mod tests {
             (ErrorKind::Diverged, 4),
             (ErrorKind::Storage, 5),
         ] {
-            assert_eq!(Exit::from(kind) as u8, code, "{kind:?}");
+            assert_eq!(Exit::from(kind).code(), code, "{kind:?}");
         }
     }
 

@@ -34,7 +34,7 @@ impl Interrupts {
             reporter.say(said);
             platform::interrupted().await;
             reporter.clear();
-            std::process::exit(Exit::Left as i32);
+            std::process::exit(Exit::Left.code().into());
         });
         Interrupts(watching.abort_handle())
     }

@@ -33,7 +33,8 @@ fn own_folder(on_windows: &str, xdg: &str, below_home: &str) -> Option<PathBuf> 
     all.map(|folder| folder.join("relight"))
 }
 
-fn home() -> Option<PathBuf> {
+/// Returns the user's home.
+pub(crate) fn home() -> Option<PathBuf> {
     std::env::home_dir().filter(|home| home.is_absolute())
 }
 
@@ -117,6 +118,19 @@ pub(crate) async fn interrupted() -> Asked {
         std::future::pending::<()>().await;
     }
     Asked::ByPerson
+}
+
+/// Returns when the terminal has another size.
+pub(crate) async fn resized() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut changed) = signal(SignalKind::window_change()) {
+            changed.recv().await;
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Ends this process without any of its own code running, as a power cut would.

@@ -12,6 +12,7 @@ use relight_engine::journal::{Journal, SqliteJournal};
 use relight_engine::{Engine, EngineBuilder, Error, Library, Result};
 use relight_lab::Scope;
 use relight_stdlib::Azure;
+use relight_stdlib::ssh::KnownHosts;
 
 use crate::args::Global;
 use crate::azure::{self, GROUP, SUBSCRIPTION};
@@ -202,12 +203,22 @@ impl Home {
     /// # Errors
     /// `Denied` when no credential can be chosen, `Invalid` when the lab cannot be used or nobody serves it.
     pub(crate) async fn reach(&self) -> Result<Azure> {
-        match (&self.global.lab, self.file()?) {
-            (None, _) => azure::reach(&self.config).await,
-            (Some(Some(_)), Some(file)) => azure::in_lab(&file),
-            (Some(None), Some(file)) if file.serves && self.is_lab_in_use() => azure::in_lab(&file),
-            _ => Err(Error::invalid("nobody serves the lab").hint("start `relight lab` in another terminal")),
-        }
+        let azure = match (&self.global.lab, self.file()?) {
+            (None, _) => azure::reach(&self.config).await?,
+            (Some(Some(_)), Some(file)) => azure::in_lab(&file)?,
+            (Some(None), Some(file)) if file.serves && self.is_lab_in_use() => azure::in_lab(&file)?,
+            _ => {
+                return Err(
+                    Error::invalid("nobody serves the lab").hint("start `relight lab` in another terminal")
+                );
+            }
+        };
+        Ok(Azure { known_hosts: self.known_hosts()?, ..azure })
+    }
+
+    /// Returns the host keys that this user trusts: beside the runs, and so apart for each lab.
+    fn known_hosts(&self) -> Result<KnownHosts> {
+        Ok(KnownHosts::at(self.state()?.join("known_hosts")))
     }
 
     /// Opens the journal and gets ready to reach Azure or the lab. Nothing is sent yet.
@@ -237,6 +248,7 @@ impl Home {
             Some(file) => azure::in_lab(file)?,
             None => azure::chosen(&self.config).await?,
         };
+        let azure = Azure { known_hosts: self.known_hosts()?, ..azure };
         let journal = open(&state)?;
         let reporter = Reporter::new(audience, clock.clone());
         let engine = self

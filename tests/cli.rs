@@ -40,6 +40,7 @@ fn help_names_every_command() {
       leases       See what is open, and close it
       schedule     Run runbooks later, or again and again, while `relight serve` runs
       serve        Keep runs, schedules and leases going
+      connect      Sign in on a machine through Azure Arc, for a shell or one command
       proxy        Carry SSH to a machine through Azure Arc, as OpenSSH's ProxyCommand
       lab          Serve a local Azure to practise on
       doctor       Check that everything is in place, and say what to do where it is not

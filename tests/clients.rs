@@ -6,9 +6,12 @@
 //! `./test` installs the programs. A test whose program is missing says so and is skipped, unless
 //! RELIGHT_REQUIRE_CLIENTS is set.
 
+mod desktop;
 #[cfg(unix)]
 mod guest;
 mod openssh;
+mod session;
+mod shell;
 
 use std::{
     fs,

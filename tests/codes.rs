@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use relight_engine::event::RunEnd;
 use relight_engine::{Driven, ErrorCode};
+use relight_lab::GUEST_PASSWORD;
+use relight_stdlib::ssh::{COMMAND_FAILED, HOST_KEY_CHANGED, HOST_KEY_UNKNOWN};
 use serde_json::{Value, json};
 
 use crate::examples::every_effect;
@@ -121,15 +123,57 @@ const CASES: &[Case] = &[
         r#"net::wait_for_port("127.0.0.1", 1, #{ wait: "10s" })"#,
     ),
     case("net::first_reachable", ErrorCode::TIMED_OUT, &[], r#"net::first_reachable(["127.0.0.1"], 1)"#),
+    case("ssh::connect", NOT_FOUND, &[], r#"ssh::connect("nope", "azureuser")"#),
+    case("ssh::connect", BUSY, THROTTLED, r#"ssh::connect("db-01", "azureuser", RETRY)"#),
+    case("ssh::connect", OFF, &[], r#"let db = "db-01"; LET_IN(db) ssh::connect(db, "azureuser")"#),
+    case(
+        "ssh::connect",
+        OUT_OF_TOUCH,
+        &["agent-offline=app-01"],
+        r#"THE_APP LET_IN(app) ssh::connect(app, "azureuser")"#,
+    ),
+    case("ssh::connect", HOST_KEY_UNKNOWN, &[], r#"THE_APP LET_IN(app) ssh::connect(app, "azureuser")"#),
+    case(
+        "ssh::connect",
+        HOST_KEY_CHANGED,
+        &[],
+        r#"THE_APP LET_IN(app) ssh::trust(app, [OTHER_KEY]); ssh::connect(app, "azureuser")"#,
+    ),
+    case("ssh::host_key", NOT_FOUND, &[], r#"ssh::host_key("nope")"#),
+    case("ssh::host_key", BUSY, THROTTLED, r#"ssh::host_key("db-01", RETRY)"#),
+    case("ssh::host_key", OFF, &[], r#"let db = "db-01"; LET_IN(db) ssh::host_key(db)"#),
+    case(
+        "ssh::host_key",
+        OUT_OF_TOUCH,
+        &["agent-offline=app-01"],
+        r#"THE_APP LET_IN(app) ssh::host_key(app)"#,
+    ),
+    case("ssh::trust", NOT_FOUND, &[], r#"ssh::trust("nope", [OTHER_KEY])"#),
+    case("ssh::trust", BUSY, THROTTLED, r#"ssh::trust("db-01", [OTHER_KEY], RETRY)"#),
+    case("ssh::exec", COMMAND_FAILED, &[], r#"SESSION ssh::exec(session, "exit 3")"#),
+    case("ssh::upload", NOT_FOUND, &[], r#"SESSION ssh::upload(session, "nope", "/tmp/nope")"#),
+    case("ssh::download", NOT_FOUND, &[], r#"SESSION ssh::download(session, "/nope", "nope")"#),
+    case("ssh::forward", OFF, &[], r#"SESSION ssh::forward(session, 1)"#),
     case("rdp::read", NOT_FOUND, &[], r#"rdp::read("nope.rdp")"#),
     case("rdp::set_address", NOT_FOUND, &[], r#"rdp::set_address("nope.rdp", "192.0.2.1")"#),
     case("run", ErrorCode::FAILED, &[], r#"run("child")"#),
     case("all", ErrorCode::FAILED, &[], r#"all([1], |n| fail("no"))"#),
 ];
 
+/// Lets SSH in on a machine.
+const LET_IN: &str = r#"arm::register("Microsoft.HybridConnectivity"); arc::endpoint_create(MACHINE); arc::service_configure(MACHINE);"#;
+
+/// A host key of nobody.
+const OTHER_KEY: &str =
+    r#""ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti""#;
+
+/// Signs in on a machine.
+const SESSION: &str = r#"THE_APP LET_IN(app) ssh::trust(app, [ssh::host_key(app).key]);
+    let session = ssh::connect(app, "azureuser", #{ password: secret("env:APP_PASSWORD") });"#;
+
 /// What a script that catches sees.
 async fn caught(case: &Case) -> Value {
-    let world = World::with(case.faults).await;
+    let world = World::with(case.faults).await.secret("env:APP_PASSWORD", GUEST_PASSWORD);
     let group = format!("/subscriptions/{}/resourceGroups/rg-edge", world.lab.descriptor().subscription);
     let vm = format!(
         "{group}/providers/Microsoft.HybridCompute/machines/nope/providers/Microsoft.AzureStackHCI/virtualMachineInstances/default"
@@ -137,6 +181,11 @@ async fn caught(case: &Case) -> Value {
     let jobs = format!("{group}/providers/Microsoft.AzureStackHCI/clusters/nope/jobs");
     let script = case
         .script
+        .replace("SESSION", SESSION)
+        .replace("THE_APP", r#"let app = arc::machine("app-01", #{ group: "rg-apps" });"#)
+        .replace("OTHER_KEY", OTHER_KEY)
+        .replace("LET_IN(app)", &LET_IN.replace("MACHINE", "app"))
+        .replace("LET_IN(db)", &LET_IN.replace("MACHINE", "db"))
         .replace("RETRY", r#"#{ retry: #{ attempts: 1, then: "throw" } }"#)
         .replace("VM_OF_NOBODY", &format!("{vm:?}"))
         .replace("JOBS_OF_NOBODY", &format!("{jobs:?}"))
@@ -164,7 +213,7 @@ async fn what_the_docs_of_an_operation_name_is_what_it_gives() {
         CASES.iter().map(|case| (case.operation, case.code.as_str())).collect();
     for operation in World::new().await.engine().operations() {
         for code in operation.codes {
-            if !ErrorCode::ALL.iter().any(|(known, _)| known == code) {
+            if !ErrorCode::ALL.iter().chain(&relight_stdlib::CODES).any(|(known, _)| known == code) {
                 offenders.push(format!("{}: nobody knows the code `{code}`", operation.name));
             }
             if !given.contains(&(operation.name, code.as_str())) {

@@ -14,7 +14,10 @@ pub(crate) fn every_effect() -> Vec<&'static str> {
 
 /// Runs one example in a world of its own. Returns what is wrong with it.
 async fn wrong(declaration: &Declaration, example: &Example) -> Option<String> {
-    let world = World::on(example.world.unwrap_or("edge"), &[]).await.secret("env:WEB01_PASSWORD", "canary");
+    let world = World::on(example.world.unwrap_or("edge"), &[])
+        .await
+        .secret("env:WEB01_PASSWORD", "canary")
+        .secret("env:APP_PASSWORD", relight_lab::GUEST_PASSWORD);
     let about = |what: String| {
         let Example { title, script, .. } = example;
         Some(format!("{}: {title}\n  script:   {script}\n{what}", declaration.name))

@@ -123,7 +123,7 @@ async fn positional_arguments_come_first() {
 /// A verb that changes something says so, one that looks does not, and nothing writes without being able to be refused.
 #[tokio::test]
 async fn effects_fit_the_verb() {
-    const CHANGES: [(&str, Effect); 23] = [
+    const CHANGES: [(&str, Effect); 29] = [
         ("local::start", Effect::AzureWrite),
         ("local::stop", Effect::AzureWrite),
         ("local::restart", Effect::AzureWrite),
@@ -140,6 +140,12 @@ async fn effects_fit_the_verb() {
         ("arm::patch", Effect::AzureWrite),
         ("arm::post", Effect::AzureWrite),
         ("arm::delete", Effect::AzureWrite),
+        ("ssh::connect", Effect::Ssh),
+        ("ssh::exec", Effect::Ssh),
+        ("ssh::upload", Effect::Ssh),
+        ("ssh::download", Effect::FileWrite),
+        ("ssh::forward", Effect::NetForward),
+        ("ssh::trust", Effect::Ssh),
         ("rdp::write", Effect::FileWrite),
         ("net::forward", Effect::NetForward),
         ("rdp::set_address", Effect::FileWrite),

@@ -18,6 +18,7 @@ use std::{
 };
 
 use relight_engine::{Driven, Effect, Engine, RunRequest, Secret, event::RunEnd};
+use relight_stdlib::ssh::KnownHosts;
 use relight_stdlib::{
     Azure, Dialer,
     azure::{Arm, Cloud, Credential, SentRequest},
@@ -490,7 +491,7 @@ struct Desk {
 
 impl Desk {
     async fn new() -> Self {
-        let world = World::new().await;
+        let world = World::new().await.secret("env:APP_PASSWORD", relight_lab::GUEST_PASSWORD);
         let about = world.lab.descriptor();
         let mut cloud = Cloud::public();
         cloud.arm = about.url.parse().unwrap();
@@ -517,11 +518,13 @@ impl Desk {
             subscription: Some(about.subscription),
             group: Some(about.resource_group),
             dial: Dialer::direct(),
+            known_hosts: KnownHosts::in_memory(),
         };
         let engine = Engine::builder()
             .operations(relight_stdlib::all(&azure))
             .library(crate::support::world::shipped())
             .clock(clock)
+            .secrets(world.pocket())
             .environment(Arc::new(move |name| (name == "AZURE_DEFAULTS_GROUP").then(|| group.clone())))
             .build()
             .unwrap();

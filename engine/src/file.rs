@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::event::{WrittenFile, content_hash};
+use crate::event::{WrittenFile, content_hash, hex};
 use crate::unrecorded::Unrecorded;
 
 /// A file that a step may touch: below the run's folder, or where whoever started the run pointed.
@@ -93,6 +94,46 @@ impl RunFile {
         }
     }
 
+    /// Opens the file for reading piece by piece.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being read; a folder is no file.
+    pub fn open(&self) -> io::Result<std::fs::File> {
+        let file = self.folder.open(&self.name)?;
+        match file.metadata()?.is_file() {
+            true => Ok(file.into_std()),
+            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")),
+        }
+    }
+
+    /// Begins, or goes on with, a file that is written piece by piece beside this one and takes its place when it
+    /// is whole. `mark` is a word for what it is part of: pieces of something else are not gone on with.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being written.
+    pub fn part(self, mark: &str) -> io::Result<PartFile> {
+        let name = self.name.file_name().unwrap_or_default().to_string_lossy();
+        let beside = self.name.with_file_name(format!(".{name}.{mark}.part"));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true);
+        #[cfg(unix)]
+        cap_std::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = self.folder.open_with(&beside, &options)?.into_std();
+        let mut hash = Sha256::new();
+        let mut piece = vec![0; 1 << 16];
+        let mut len = 0;
+        loop {
+            match file.read(&mut piece)? {
+                0 => break,
+                count => {
+                    hash.update(&piece[..count]);
+                    len += count as u64;
+                }
+            }
+        }
+        Ok(PartFile { whole: self, beside, file, hash, len })
+    }
+
     /// Replaces the file as a whole with one that only its owner can read. A reader sees the old text or the new
     /// one, never half of it. The run's record says what was written, with its hash.
     ///
@@ -119,6 +160,55 @@ impl RunFile {
             by.wrote(*step, WrittenFile { path: path.clone(), sha256, bytes });
         }
         Ok(())
+    }
+}
+
+/// A file that is not whole yet.
+pub struct PartFile {
+    whole: RunFile,
+    beside: PathBuf,
+    file: std::fs::File,
+    hash: Sha256,
+    len: u64,
+}
+
+impl PartFile {
+    /// Returns how many bytes there are by now.
+    pub fn written(&self) -> u64 {
+        self.len
+    }
+
+    /// Appends a piece.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being written.
+    pub fn append(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.file.write_all(piece)?;
+        self.hash.update(piece);
+        self.len += piece.len() as u64;
+        Ok(())
+    }
+
+    /// Puts the file in its place, whole and on the disk. Returns its SHA-256, in hexadecimal digits. The run's record
+    /// says what was written.
+    ///
+    /// # Errors
+    /// Whatever keeps it from its place; what was written stays beside it.
+    pub fn finish(self) -> io::Result<String> {
+        self.file.sync_all()?;
+        let RunFile { folder, name, noted, .. } = &self.whole;
+        folder.rename(&self.beside, folder, name)?;
+        let sha256 = hex(&self.hash.finalize());
+        if let Some(Noted { by, step, path }) = noted {
+            by.wrote(*step, WrittenFile { path: path.clone(), sha256: sha256.clone(), bytes: self.len });
+        }
+        Ok(sha256)
+    }
+
+    /// Takes away what was written.
+    pub fn discard(self) {
+        // Nothing is lost when this fails: it has a name of its own.
+        let _ = self.whole.folder.remove_file(&self.beside);
     }
 }
 
@@ -150,6 +240,22 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         let nowhere = RunFile::below(folder.path(), Path::new("missing/x.rdp")).unwrap();
         assert!(nowhere.replace(b"x").is_err());
+    }
+
+    #[test]
+    fn a_part_is_gone_on_with_and_takes_its_place_when_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = || RunFile::below(folder.path(), Path::new("big.log")).unwrap();
+        file().replace(b"old").unwrap();
+        file().part("aa").unwrap().append(b"one ").unwrap();
+        assert_eq!(file().part("bb").unwrap().written(), 0, "a part of something else");
+        let mut part = file().part("aa").unwrap();
+        assert_eq!((part.written(), file().read(9).unwrap()), (4, b"old".to_vec()));
+        part.append(b"two").unwrap();
+        assert_eq!(part.finish().unwrap(), content_hash(b"one two"));
+        assert_eq!(file().read(9).unwrap(), b"one two");
+        file().part("bb").unwrap().discard();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[cfg(unix)]

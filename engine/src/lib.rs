@@ -70,7 +70,7 @@ pub use effect::{Effect, Effects};
 pub use engine::{ClosingState, Engine, OpenLease, Plan};
 pub use error::{Error, ErrorKind, Failure, Result, ServiceError, Snippet};
 pub use event::{Event, RunId};
-pub use file::{Found, RunFile};
+pub use file::{Found, PartFile, RunFile};
 pub use handles::{Handle, Reopen};
 pub use hint::{Hint, NextStep};
 pub use library::Library;

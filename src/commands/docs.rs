@@ -108,7 +108,8 @@ fn page(out: &mut impl Write, operation: &Declaration) -> Result {
     }
     let mut codes = Table::default();
     for code in operation.codes {
-        codes.row([code.to_string(), code.meaning().unwrap_or_default().to_owned()]);
+        let own = relight_stdlib::CODES.iter().find(|(own, _)| own == code).map(|(_, meaning)| *meaning);
+        codes.row([code.to_string(), code.meaning().or(own).unwrap_or_default().to_owned()]);
     }
     let lines = codes.lines(2);
     if !lines.is_empty() {

@@ -3,6 +3,7 @@
 mod advice;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod connect;
 pub(crate) mod docs;
 pub(crate) mod doctor;
 mod files;
@@ -10,6 +11,7 @@ mod foreground;
 pub(crate) mod lab;
 pub(crate) mod leases;
 pub(crate) mod list;
+mod machine;
 pub(crate) mod new;
 mod plan;
 pub(crate) mod proxy;

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use relight_engine::{Error, ErrorCode, Result as EngineResult};
-use relight_stdlib::Azure;
-use relight_stdlib::azure::{Origin, ResourceId};
-use relight_stdlib::relay::Tunnel;
+use relight_engine::Error;
+use relight_engine::clock::SystemClock;
+use relight_stdlib::azure::Origin;
+use relight_stdlib::relay::{Target, Tunnel};
 use tokio::io::{AsyncWriteExt, copy};
 
+use super::machine::{advised, named};
 use crate::args::Global;
 use crate::exit::{Exit, Result};
 use crate::setup::Home;
@@ -42,16 +43,22 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) async fn run(self, global: &Global) -> Result {
-        let azure = Home::find(global)?.reach().await?;
-        let machine = named(&azure, &self.machine)?;
-        let (origin, within) = (Origin::outside_runs(), Duration::from_secs(self.wait));
+        let home = Home::find(global)?;
+        let (azure, place) = (home.reach().await?, home.same_place());
+        let machine = named(&azure, &self.machine).await?;
+        let to = Target {
+            origin: &Origin::outside_runs(),
+            machine: &machine,
+            port: self.port,
+            within: Duration::from_secs(self.wait),
+            clock: &SystemClock,
+        };
         let waiting = |why: &Error| tracing::info!("{why}; trying again");
-        let connected = azure.connect_through_arc(&origin, &machine, self.port, within, waiting).await;
-        let mut tunnel =
-            connected.map_err(|error| match error.error_code() == Some(&ErrorCode::NOT_FOUND) {
-                true => error.hint(format!("relight run enable-arc-ssh machine={}", machine.name())),
-                false => error,
-            })?;
+        let connected = azure.connect_through_arc(&to, waiting).await;
+        let mut tunnel = match connected {
+            Ok(tunnel) => tunnel,
+            Err(error) => return Err(advised(&azure, error, &machine, &place).await.into()),
+        };
         carry(&mut tunnel).await;
         match tunnel.lost() {
             None => Ok(Exit::Done),
@@ -75,18 +82,4 @@ async fn carry(tunnel: &mut Tunnel) {
         _ = async { copy(&mut received, &mut tokio::io::stdout()).await } => {}
         () = there => {}
     }
-}
-
-/// Returns the resource id of a machine.
-fn named(azure: &Azure, text: &str) -> EngineResult<ResourceId> {
-    if text.starts_with('/') {
-        return ResourceId::parse(text);
-    }
-    let (Some(subscription), Some(group)) = (&azure.subscription, &azure.group) else {
-        return Err(Error::invalid(format!("where is the machine `{text}`?"))
-            .hint("give its resource id, or set AZURE_SUBSCRIPTION_ID and AZURE_DEFAULTS_GROUP"));
-    };
-    ResourceId::parse(&format!(
-        "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.HybridCompute/machines/{text}"
-    ))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use relight_engine::{Engine, Event, Notice, RunRequest, Secret};
 use relight_lab::{Lab, LabConfig, system_clock};
 use relight_stdlib::azure::{Arm, Cloud, Credential};
+use relight_stdlib::ssh::KnownHosts;
 use relight_stdlib::{Azure, Dialer};
 
 const RUNBOOK: &str = r#"/*---
@@ -43,6 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         subscription: Some(account.subscription),
         group: Some(account.resource_group),
         dial: Dialer::direct(),
+        known_hosts: KnownHosts::in_memory(),
     };
     let engine =
         Engine::open("runs.db")?.operations(relight_stdlib::all(&azure)).observer(Arc::new(tell)).build()?;

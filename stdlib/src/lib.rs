@@ -18,12 +18,20 @@ mod reconcile;
 mod reference;
 pub mod relay;
 mod schedule;
+pub mod ssh;
 mod vmconnect;
 
-use relight_engine::{Error, Registered, Result};
+use relight_engine::{Error, ErrorCode, Registered, Result};
 
 pub use net::Dialer;
 pub use reference::Ref;
+
+/// Every error code of this crate's own, with what it says to the author of a runbook.
+pub const CODES: [(ErrorCode, &str); 3] = [
+    (ssh::HOST_KEY_UNKNOWN, "nobody has said yet by which host key the machine is known"),
+    (ssh::HOST_KEY_CHANGED, "the machine shows another host key than it has"),
+    (ssh::COMMAND_FAILED, "the command came to its end, and failed"),
+];
 
 /// What the operations work with: a connection, and the defaults for what a script leaves out.
 #[derive(Clone, Debug)]
@@ -36,6 +44,8 @@ pub struct Azure {
     pub group: Option<String>,
     /// How ports of hosts are reached.
     pub dial: Dialer,
+    /// Which machines are known by which host keys.
+    pub known_hosts: ssh::KnownHosts,
 }
 
 impl Azure {
@@ -72,6 +82,7 @@ pub fn all(azure: &Azure) -> Vec<Registered> {
         schedule::all(),
         arc::all(azure),
         arm::all(azure),
+        ssh::all(azure),
     ];
     areas.into_iter().flatten().collect()
 }

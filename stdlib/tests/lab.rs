@@ -8,10 +8,12 @@ use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::{Park, RunEnd};
 use relight_engine::journal::{MemoryJournal, OwnerId};
 use relight_engine::{
-    Driven, Engine, ErrorKind, Failure, Hint, Library, NextStep, Notice, RunId, RunRequest, Secret, recorded,
+    Driven, Engine, ErrorKind, Failure, Hint, Library, NextStep, Notice, RunId, RunRequest, Secret,
+    SecretSource, recorded,
 };
 use relight_lab::{Lab, LabConfig};
 use relight_stdlib::azure::{Arm, Cloud, Credential};
+use relight_stdlib::ssh::KnownHosts;
 use relight_stdlib::{Azure, Dialer};
 use serde_json::{Value, json};
 
@@ -52,6 +54,7 @@ impl World {
             subscription: Some(lab_is.subscription),
             group: Some(lab_is.resource_group),
             dial: Dialer::direct(),
+            known_hosts: KnownHosts::in_memory(),
         };
         let journal = Arc::new(MemoryJournal::new());
         let engine = process(&azure, &clock, &journal, |_| {});
@@ -59,8 +62,7 @@ impl World {
     }
 
     async fn prepare(&self, script: &str) -> RunId {
-        let front =
-            "title = \"test\"\neffects = [\"azure:write\", \"net:probe\", \"net:forward\", \"file:write\"]";
+        let front = "title = \"test\"\neffects = [\"azure:write\", \"net:probe\", \"net:forward\", \"file:write\", \"ssh\", \"secret\"]";
         let mut request = RunRequest::new("test").text(format!("/*---\n{front}\n---*/\n{script}\n"));
         request.workdir = self.folder.path().to_owned();
         self.engine.prepare(&request).await.expect("a sound script")
@@ -102,6 +104,16 @@ impl World {
     }
 }
 
+/// The password on the machines of the lab.
+struct OfGuests;
+
+#[async_trait::async_trait]
+impl SecretSource for OfGuests {
+    async fn reveal(&self, _: &str) -> relight_engine::Result<Secret> {
+        Ok(Secret::new(relight_lab::GUEST_PASSWORD))
+    }
+}
+
 /// Makes what one process would have: an engine with an owner of its own, to whom everybody else is gone.
 fn process(
     azure: &Azure,
@@ -116,6 +128,7 @@ fn process(
         .journal(journal.clone())
         .observer(Arc::new(observe))
         .owner(OwnerId::fresh(), Arc::new(|_| true))
+        .secrets(Arc::new(OfGuests))
         .build()
         .expect("an engine")
 }

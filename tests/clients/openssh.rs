@@ -56,20 +56,20 @@ impl Sshd {
     }
 }
 
-fn free_port() -> SocketAddr {
+pub(super) fn free_port() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
 /// A machine in the lab with a real SSH server behind it.
-struct Machine {
-    site: Site,
+pub(super) struct Machine {
+    pub(super) site: Site,
     sshd: Sshd,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
 }
 
 impl Machine {
     /// Starts everything. SSH is not let in yet.
-    async fn start() -> Option<Self> {
+    pub(super) async fn start() -> Option<Self> {
         let sshd = program("OpenSSH's server", &["sshd", "/usr/sbin/sshd"])?;
         program("OpenSSH's client", &["ssh"])?;
         let site = Site::start(240).await;
@@ -99,7 +99,7 @@ impl Machine {
         fs::write(self.folder.join("config"), config).unwrap();
     }
 
-    fn enable(&self) {
+    pub(super) fn enable(&self) {
         let place = format!("--lab={}", self.site.card.display());
         self.site.sealed.relight(["run", "enable-arc-ssh", "machine=db-01", &place]).run().succeeds();
     }
@@ -143,7 +143,7 @@ impl Machine {
     }
 }
 
-fn user() -> String {
+pub(super) fn user() -> String {
     String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap().trim().to_owned()
 }
 

@@ -20,6 +20,7 @@ use relight_engine::{
 };
 use relight_lab::{Descriptor, Lab, LabConfig, LedgerEntry};
 use relight_stdlib::azure::{Arm, Cloud, Credential};
+use relight_stdlib::ssh::KnownHosts;
 use relight_stdlib::{Azure, Dialer};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -149,6 +150,11 @@ impl World {
         self
     }
 
+    /// Returns the secrets that are handed out.
+    pub(crate) fn pocket(&self) -> Arc<dyn SecretSource> {
+        Arc::new(Pocket(self.secrets.clone()))
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.folder.path().join("relight.db")
     }
@@ -171,7 +177,7 @@ impl World {
             .operations(relight_stdlib::all(&azure(&about, Arc::new(self.clock.clone()))))
             .library(shipped())
             .clock(Arc::new(self.clock.clone()))
-            .secrets(Arc::new(Pocket(self.secrets.clone())))
+            .secrets(self.pocket())
             .environment(Arc::new(move |name| (name == "AZURE_DEFAULTS_GROUP").then(|| group.clone())))
             .owner(OwnerId::fresh(), Arc::new(|_| true))
             .observer(Arc::new(move |notice| {
@@ -415,6 +421,7 @@ pub(crate) fn azure(about: &Descriptor, clock: Arc<dyn Clock>) -> Azure {
         subscription: Some(about.subscription.clone()),
         group: Some(about.resource_group.clone()),
         dial: Dialer::direct(),
+        known_hosts: KnownHosts::in_memory(),
     }
 }
 

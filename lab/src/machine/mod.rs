@@ -13,7 +13,7 @@ pub(crate) use image::refresh;
 /// The user that every machine has, good for nothing but a lab.
 pub const GUEST_USER: &str = "azureuser";
 /// The password of [`GUEST_USER`].
-pub const GUEST_PASSWORD: &str = "lab";
+pub const GUEST_PASSWORD: &str = "lab-password";
 
 /// An operating system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! From what a script names to the Arc machine in Azure.
 
+use crate::azure::Origin;
 use crate::local::api;
 use crate::local::find::ARC_MACHINE;
 use crate::prelude::*;
@@ -55,10 +56,22 @@ impl Machine {
 impl Azure {
     /// Finds and reads an Arc machine.
     pub(crate) async fn find_machine(&self, cx: &Cx, machine: &Ref, group: Option<&str>) -> Result<Machine> {
-        let id = self.named_machine(cx, ARC_MACHINE, machine, group).await?;
-        match self.arm.find(cx, id.as_str(), api::MACHINES).await? {
+        self.read_machine(&cx.into(), machine, group).await
+    }
+
+    /// Finds an Arc machine for a command that belongs to no run, and makes sure that it is there.
+    ///
+    /// # Errors
+    /// `NotFound`, with what was perhaps meant, and whatever Azure says.
+    pub async fn locate_machine(&self, origin: &Origin, machine: &Ref) -> Result<ResourceId> {
+        Ok(self.read_machine(origin, machine, None).await?.id)
+    }
+
+    async fn read_machine(&self, origin: &Origin, machine: &Ref, group: Option<&str>) -> Result<Machine> {
+        let id = self.named_machine(origin, ARC_MACHINE, machine, group).await?;
+        match self.arm.find_as(origin, id.as_str(), api::MACHINES).await? {
             Some(body) => Ok(Machine::read(id, &body)),
-            None => Err(self.no_such_machine(cx, ARC_MACHINE, &id).await),
+            None => Err(self.no_such_machine(origin, ARC_MACHINE, &id).await),
         }
     }
 

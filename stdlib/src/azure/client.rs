@@ -239,7 +239,12 @@ impl Arm {
     /// # Errors
     /// Whatever Azure says, other than that there is none.
     pub async fn find(&self, cx: &Cx, path: &str, api: Api<'_>) -> Result<Option<Value>> {
-        match self.get(cx, path, api).await {
+        self.find_as(&cx.into(), path, api).await
+    }
+
+    pub(crate) async fn find_as(&self, origin: &Origin, path: &str, api: Api<'_>) -> Result<Option<Value>> {
+        let found = self.exchange(origin, Method::Get, path, api, None).await;
+        match found.and_then(|(url, response)| resource(&url, response)) {
             Ok(value) => Ok(Some(value)),
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(error),
@@ -290,7 +295,9 @@ impl Arm {
     /// Whatever Azure says.
     pub(crate) async fn ask(&self, origin: &Origin, path: &str, api: Api<'_>, body: &Value) -> Result<Value> {
         let payload = Payload { shown: body, sent: body.clone() };
-        let (url, response) = self.exchange(origin, Method::Post, path, api, Some(&payload)).await?;
+        // What changes nothing may be asked at any time, also for a step that is over and holds something open.
+        let origin = Origin { step: None, ..origin.clone() };
+        let (url, response) = self.exchange(&origin, Method::Post, path, api, Some(&payload)).await?;
         resource(&url, response)
     }
 

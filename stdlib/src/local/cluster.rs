@@ -129,7 +129,7 @@ impl Azure {
         if clusters.len() == 1 {
             return Ok(clusters.remove(0));
         }
-        let machines = self.list_machines(cx, None).await?;
+        let machines = self.list_machines(&cx.into(), None).await?;
         let mut parents: Vec<ResourceId> = machines
             .iter()
             .filter(|machine| text(machine, "/name").is_some_and(|name| same_host(name, host)))

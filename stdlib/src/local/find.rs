@@ -4,6 +4,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::api::{self, INSTANCE, MACHINE};
 use super::vm::Vm;
+use crate::azure::Origin;
 use crate::prelude::*;
 use crate::reference::near;
 
@@ -32,7 +33,7 @@ pub(crate) const ARC_MACHINE: MachineKind = MachineKind { word: "Arc machine", m
 impl Azure {
     /// Finds and reads an Azure Local VM.
     pub(crate) async fn find_vm(&self, cx: &Cx, vm: &Ref, group: Option<&str>) -> Result<Vm> {
-        let machine = self.named_machine(cx, VM, vm, group).await?;
+        let machine = self.named_machine(&cx.into(), VM, vm, group).await?;
         match self.read_vm(cx, &machine).await? {
             Some(vm) => Ok(vm),
             None => Err(self.no_such_vm(cx, &machine).await),
@@ -42,7 +43,7 @@ impl Azure {
     /// Returns the id of the machine that is named. Whether it is there shows when it is read.
     pub(crate) async fn named_machine(
         &self,
-        cx: &Cx,
+        origin: &Origin,
         kind: MachineKind,
         machine: &Ref,
         group: Option<&str>,
@@ -51,7 +52,7 @@ impl Azure {
             Ref::Id(id) => machine_id(id),
             Ref::Name(name) => match self.group(group) {
                 Some(group) => ResourceId::of_group(self.subscription()?, group)?.resource(MACHINE, name),
-                None => self.search(cx, kind, name).await,
+                None => self.search(origin, kind, name).await,
             },
         }
     }
@@ -64,7 +65,7 @@ impl Azure {
 
     /// Reads every VM of a group, or of the subscription.
     pub(crate) async fn list_vms(&self, cx: &Cx, group: Option<&str>) -> Result<Vec<Vm>> {
-        let machines = self.list_machines(cx, group).await?;
+        let machines = self.list_machines(&cx.into(), group).await?;
         let ids: Vec<ResourceId> =
             machines.iter().filter(|m| is_azure_local_vm(m)).filter_map(id_of).collect();
         let reads = ids.into_iter().map(|id| async move { self.read_vm(cx, &id).await });
@@ -75,18 +76,18 @@ impl Azure {
     }
 
     /// Lists the Arc machines of a group, or of the subscription.
-    pub(crate) async fn list_machines(&self, cx: &Cx, group: Option<&str>) -> Result<Vec<Value>> {
+    pub(crate) async fn list_machines(&self, origin: &Origin, group: Option<&str>) -> Result<Vec<Value>> {
         let subscription = self.subscription()?;
         let scope = match group {
             Some(group) => ResourceId::of_group(subscription, group)?.to_string(),
             None => format!("/subscriptions/{subscription}"),
         };
-        self.arm.list(cx, &format!("{scope}/providers/{MACHINE}"), api::MACHINES).await
+        self.arm.list_as(origin, &format!("{scope}/providers/{MACHINE}"), api::MACHINES).await
     }
 
     /// Finds the one machine of a name in the subscription.
-    async fn search(&self, cx: &Cx, kind: MachineKind, name: &str) -> Result<ResourceId> {
-        let all = self.ids_of(cx, kind).await?;
+    async fn search(&self, origin: &Origin, kind: MachineKind, name: &str) -> Result<ResourceId> {
+        let all = self.ids_of(origin, kind).await?;
         let mut same: Vec<&ResourceId> =
             all.iter().filter(|id| id.name().eq_ignore_ascii_case(name)).collect();
         match (same.pop(), same.is_empty()) {
@@ -101,8 +102,8 @@ impl Azure {
         }
     }
 
-    async fn ids_of(&self, cx: &Cx, kind: MachineKind) -> Result<Vec<ResourceId>> {
-        let machines = self.list_machines(cx, None).await?;
+    async fn ids_of(&self, origin: &Origin, kind: MachineKind) -> Result<Vec<ResourceId>> {
+        let machines = self.list_machines(origin, None).await?;
         Ok(machines.iter().filter(|machine| (kind.matches)(machine)).filter_map(id_of).collect())
     }
 
@@ -114,14 +115,19 @@ impl Azure {
             ))
             .code(ErrorCode::NOT_FOUND);
         }
-        self.no_such_machine(cx, VM, machine).await
+        self.no_such_machine(&cx.into(), VM, machine).await
     }
 
     /// Says that a machine is not there, with what was perhaps meant.
-    pub(crate) async fn no_such_machine(&self, cx: &Cx, kind: MachineKind, machine: &ResourceId) -> Error {
+    pub(crate) async fn no_such_machine(
+        &self,
+        origin: &Origin,
+        kind: MachineKind,
+        machine: &ResourceId,
+    ) -> Error {
         let (name, group) = (machine.name(), machine.group().unwrap_or_default());
         // Only to help: whoever may not list gets the plain answer.
-        let all = self.ids_of(cx, kind).await.unwrap_or_default();
+        let all = self.ids_of(origin, kind).await.unwrap_or_default();
         let elsewhere: Vec<&str> = all
             .iter()
             .filter(|id| id.name().eq_ignore_ascii_case(name))

@@ -1,15 +1,17 @@
 //! `net`: ports of hosts, as they are reached from here.
 
+pub(crate) mod carrier;
 mod counted;
 mod dial;
 mod first_reachable;
-mod forward;
+pub(crate) mod forward;
 mod read;
 mod tcp_probe;
 mod wait_for_port;
 
 use relight_engine::Registered;
 
+pub use carrier::{Carrier, Far};
 pub use dial::{Dialer, Route};
 
 use crate::Azure;

@@ -134,8 +134,13 @@ impl World {
             secret: Secret::new(about.client_secret),
         };
         let arm = Arm::builder(cloud, credential).clock(Arc::new(clock.clone())).build().unwrap();
-        let azure =
-            Azure { arm, subscription: Some(about.subscription), group: None, dial: Dialer::direct() };
+        let azure = Azure {
+            arm,
+            subscription: Some(about.subscription),
+            group: None,
+            dial: Dialer::direct(),
+            known_hosts: crate::ssh::KnownHosts::in_memory(),
+        };
         let told = Told { azure, sees: Arc::default(), known: Arc::default() };
         told.sees.lock().unwrap().extend(sees);
         World { lab, told, clock, journal: Arc::new(MemoryJournal::new()) }

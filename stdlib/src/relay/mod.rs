@@ -10,21 +10,24 @@
 //! documentation; see `docs/wire.md`. Nothing here changes anything in Azure.
 
 mod access;
+mod agent;
 mod refusal;
 mod tunnel;
 mod upgrade;
 
 use std::time::Duration;
 
-use relight_engine::clock::{Clock, SystemClock};
+use relight_engine::clock::Clock;
 use relight_engine::{Error, ErrorCode, ErrorKind, Result};
 
 pub use access::Access;
 pub(crate) use access::ENDPOINTS;
-pub use tunnel::Tunnel;
+pub use tunnel::{Lost, Tunnel};
 
 use crate::Azure;
 use crate::azure::{Origin, ResourceId};
+use crate::local::api::MACHINES;
+use agent::Agent;
 use refusal::Refusal;
 
 /// The service by which SSH is let in.
@@ -34,47 +37,69 @@ pub const SSH: &str = "SSH";
 const PAUSES: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(5)];
 
+/// Which port of which machine is meant, and how long it may take to get there.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// On whose behalf.
+    pub origin: &'a Origin,
+    /// The Arc machine.
+    pub machine: &'a ResourceId,
+    /// The port, as the machine itself sees it.
+    pub port: u16,
+    /// How long to wait for the machine's agent to listen.
+    pub within: Duration,
+    /// By which that is measured.
+    pub clock: &'a dyn Clock,
+}
+
 impl Azure {
     /// Connects to a port of an Arc machine through the relay: at once, or as soon as its agent listens there, which
-    /// takes up to 90 s after something was changed about it. `within` bounds that wait; `waiting` hears why it is
-    /// waited.
+    /// takes up to 90 s after something was changed about it. `waiting` hears why it is waited. A machine whose agent
+    /// is known to be out of touch is not waited for.
     ///
     /// Credentials are asked for with every connection, and once more when the relay says that they are over.
     ///
     /// # Errors
     /// What keeps the connection from being made, each with what to do about it. `OutOfTouch` when nobody listens at
     /// the relay; `Off` when nothing listens on the machine.
-    pub async fn connect_through_arc(
-        &self,
-        origin: &Origin,
-        machine: &ResourceId,
-        port: u16,
-        within: Duration,
-        waiting: impl Fn(&Error),
-    ) -> Result<Tunnel> {
-        let clock = SystemClock;
-        let began = clock.elapsed();
-        let mut access = self.relay_access(origin, machine, SSH).await?;
-        let mut is_renewed = false;
+    pub async fn connect_through_arc(&self, to: &Target<'_>, waiting: impl Fn(&Error)) -> Result<Tunnel> {
+        let began = to.clock.elapsed();
+        let mut access = self.relay_access(to.origin, to.machine, SSH).await?;
+        let (mut is_renewed, mut is_looked_at) = (false, false);
         let mut pauses = PAUSES.iter().copied().chain(std::iter::repeat(PAUSES[PAUSES.len() - 1]));
         loop {
-            let refusal = match upgrade::upgrade(&self.arm, &access, port).await {
+            let refusal = match upgrade::upgrade(&self.arm, &access, to.port).await {
                 Ok(socket) => return Ok(Tunnel::over(socket)),
                 Err(refusal) => refusal,
             };
             if matches!(refusal, Refusal::Credentials(_)) && !is_renewed {
                 is_renewed = true;
-                access = self.relay_access(origin, machine, SSH).await?;
+                access = self.relay_access(to.origin, to.machine, SSH).await?;
                 continue;
             }
-            let error = refusal.error(machine.name(), port);
+            let mut error = refusal.error(to.machine.name(), to.port);
+            if refusal.is_by_the_agent() && !is_looked_at {
+                is_looked_at = true;
+                let agent = self.agent(to).await;
+                error = agent.explain(error);
+                if matches!(refusal, Refusal::NobodyListens(_)) && agent.is_out_of_touch() {
+                    return Err(error);
+                }
+            }
             let pause = pauses.next().unwrap_or_default();
-            if !refusal.may_pass() || clock.elapsed().saturating_sub(began) + pause > within {
+            let is_over = to.clock.elapsed().saturating_sub(began) + pause > to.within;
+            if !refusal.may_pass() || is_over {
                 return Err(error);
             }
             waiting(&error);
-            clock.sleep(pause).await;
+            to.clock.sleep(pause).await;
         }
+    }
+
+    /// Reads what Azure knows about the agent of a machine: nothing, when that cannot be read.
+    async fn agent(&self, to: &Target<'_>) -> Agent {
+        let body = self.arm.find_as(to.origin, to.machine.as_str(), MACHINES).await.ok().flatten();
+        Agent::read(&body.unwrap_or_default())
     }
 
     /// Asks for what opens the relay to a service of a machine. Changes nothing.

@@ -44,6 +44,11 @@ impl Refusal {
         matches!(self, Refusal::NobodyListens(_) | Refusal::Trouble(_) | Refusal::Unanswered(_))
     }
 
+    /// Returns whether the agent had a part in it, or should have had.
+    pub(super) fn is_by_the_agent(&self) -> bool {
+        matches!(self, Refusal::NobodyListens(_) | Refusal::NotAllowed(_) | Refusal::Other(..))
+    }
+
     /// Returns the error, with what to do about it.
     pub(super) fn error(&self, machine: &str, port: u16) -> Error {
         let (error, said) = match self {

@@ -26,12 +26,23 @@ const FRAME: usize = 64 * 1024;
 /// How much may wait in each direction.
 const BUFFER: usize = 512 * 1024;
 
+/// Why a connection broke off, once it did. Clones tell the same.
+#[derive(Clone, Debug, Default)]
+pub struct Lost(Arc<OnceLock<String>>);
+
+impl Lost {
+    /// Returns why, when it did.
+    pub fn get(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+}
+
 /// A connection to a port of a machine, as a stream of bytes.
 ///
 /// It ends like a connection ends; [`lost`](Self::lost) says when that was not in order.
 pub struct Tunnel {
     near: DuplexStream,
-    lost: Arc<OnceLock<String>>,
+    lost: Lost,
     carrying: JoinHandle<()>,
 }
 
@@ -42,12 +53,12 @@ impl Tunnel {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (near, mut far) = tokio::io::duplex(BUFFER);
-        let lost = Arc::<OnceLock<String>>::default();
+        let lost = Lost::default();
         let told = lost.clone();
         let carrying = tokio::spawn(async move {
             // Whoever reads the end finds the reason there already: `far` is dropped after this.
             if let Err(why) = carry(socket, &mut far).await {
-                let _ = told.set(why);
+                let _ = told.0.set(why);
             }
         });
         Tunnel { near, lost, carrying }
@@ -55,7 +66,12 @@ impl Tunnel {
 
     /// Returns why the connection broke off, when it did.
     pub fn lost(&self) -> Option<&str> {
-        self.lost.get().map(String::as_str)
+        self.lost.get()
+    }
+
+    /// Returns what will say so also when the connection itself is in other hands.
+    pub fn lost_later(&self) -> Lost {
+        self.lost.clone()
     }
 }
 
@@ -226,5 +242,30 @@ mod tests {
         drop(relay);
         assert_eq!(tunnel.read(&mut [0; 1]).await.unwrap(), 0);
         assert!(tunnel.lost().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_is_kept_and_a_dead_one_is_told() {
+        // The relay drops what is silent for 120 s. Whoever reads its frames answers the pings among them.
+        let (mut tunnel, mut relay) = tunnel().await;
+        let mut pings = 0;
+        let silent = async {
+            while let Some(Ok(message)) = relay.next().await {
+                pings += u32::from(message.is_ping());
+            }
+        };
+        let both = async {
+            let mut byte = [0; 1];
+            tokio::join!(silent, tunnel.read(&mut byte))
+        };
+        let ended = timeout(Duration::from_secs(600), both).await;
+        assert!(ended.is_err() && tunnel.lost().is_none(), "{ended:?}");
+        assert!((19..=20).contains(&pings), "{pings}");
+
+        let (mut tunnel, _deaf) = self::tunnel().await;
+        let began = Instant::now();
+        assert_eq!(tunnel.read(&mut [0; 1]).await.unwrap(), 0);
+        assert_eq!(began.elapsed().as_secs(), 60);
+        assert_eq!(tunnel.lost(), Some("nothing was heard for 60 s"));
     }
 }

@@ -1,0 +1,158 @@
+//! `ssh::connect`: a session on a machine, for the rest of the run.
+
+use std::sync::Arc;
+
+use relight_engine::{Attached, SecretRef};
+
+use super::known_hosts::HostName;
+use super::line::Line;
+use super::session::{HOST_KEY_CHANGED, HOST_KEY_UNKNOWN, Session};
+use super::target::PORT;
+use super::trust::read_key;
+use super::{Login, Proof, Trust};
+use crate::prelude::*;
+
+/// Signs in on an Arc machine through Azure, without an address of it, and holds the session open until the run is over or
+/// put away. A run that goes on elsewhere signs in again there. The machine must show the host key by which it is known
+/// (`ssh::trust`), or one of `host_keys`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Args {
+    /// Machine: its name, its resource id, or a value with an `id`.
+    machine: Ref,
+    /// User on the machine.
+    user: String,
+    /// Password of the user.
+    #[serde(default)]
+    password: Option<SecretRef>,
+    /// Private key in OpenSSH's format, such as `secret("file:/home/me/.ssh/id_ed25519")`.
+    #[serde(default)]
+    key: Option<SecretRef>,
+    /// Passphrase of the private key.
+    #[serde(default)]
+    passphrase: Option<SecretRef>,
+    /// Whether to try the keys of the SSH agent. Yes when neither a password nor a key is given.
+    #[serde(default)]
+    agent: Option<bool>,
+    /// Port of the SSH server on the machine; 22 when left out.
+    #[serde(default)]
+    port: Option<u16>,
+    /// Public host keys that came another way, such as from `ssh::host_keys`; the machine must show one of them.
+    #[serde(default)]
+    host_keys: Option<Vec<String>>,
+    /// How long to wait for the machine's agent to listen; 2 minutes when left out.
+    #[serde(default)]
+    within: Option<Span>,
+    /// Resource group of the machine. The configured group when left out.
+    #[serde(default)]
+    group: Option<String>,
+}
+
+/// A session on a machine.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Connected {
+    /// Resource id of the machine.
+    id: ResourceId,
+    /// Name of the machine.
+    machine: String,
+    /// User who is signed in.
+    user: String,
+    /// Port of the SSH server.
+    port: u16,
+}
+
+/// `ssh::connect`.
+pub(crate) struct Connect(pub(crate) Azure);
+
+/// All that it takes to sign in, the first time and again.
+struct Way {
+    azure: Azure,
+    cx: Cx,
+    id: ResourceId,
+    port: u16,
+    within: Option<Span>,
+    login: Login,
+    trust: Trust,
+}
+
+impl Way {
+    async fn sign_in(&self) -> Result<Session> {
+        let tunnel = self.azure.ssh_tunnel(&self.cx, &self.id, self.port, self.within).await?;
+        Session::open(tunnel, self.id.name(), &self.login, self.trust.clone()).await
+    }
+}
+
+async fn login(cx: &Cx, args: &Args) -> Result<Login> {
+    let mut by = Vec::new();
+    if let Some(key) = &args.key {
+        let passphrase = match &args.passphrase {
+            Some(passphrase) => Some(cx.secret(passphrase).await?),
+            None => None,
+        };
+        by.push(Proof::key(&cx.secret(key).await?, passphrase.as_ref())?);
+    }
+    if args.agent.unwrap_or(args.key.is_none() && args.password.is_none()) {
+        by.push(Proof::Agent);
+    }
+    if let Some(password) = &args.password {
+        by.push(Proof::Password(cx.secret(password).await?));
+    }
+    Ok(Login { user: args.user.clone(), by })
+}
+
+impl Attached for Connect {
+    type Args = Args;
+    type Recipe = Connected;
+    type Live = Line;
+
+    const NAME: &'static str = "ssh::connect";
+    const SUMMARY: &'static str = "Signs in on a machine through Azure Arc, for the rest of the run.";
+    const EFFECTS: &'static [Effect] = &[Effect::AzureRead, Effect::Ssh];
+    const CODES: &'static [ErrorCode] = &[
+        ErrorCode::NOT_FOUND,
+        ErrorCode::OFF,
+        ErrorCode::OUT_OF_TOUCH,
+        ErrorCode::BUSY,
+        HOST_KEY_UNKNOWN,
+        HOST_KEY_CHANGED,
+    ];
+
+    fn examples() -> Vec<Example> {
+        let script = r#"
+            let app = arc::machine("app-01", #{ group: "rg-apps" });
+            arm::register("Microsoft.HybridConnectivity");
+            arc::endpoint_create(app);
+            arc::service_configure(app);
+            ssh::trust(app, [ssh::host_key(app).key]);
+            let session = ssh::connect(app, "azureuser", #{ password: secret("env:APP_PASSWORD") });
+            ssh::exec(session, "hostname").stdout
+        "#;
+        vec![Example::new("Ask a machine for its name.", script).on("edge").gives(json!("app-01\n"))]
+    }
+
+    async fn open(&self, cx: &Cx, args: &Args, again: Option<&Connected>) -> Result<(Connected, Line)> {
+        let id = match again {
+            Some(recipe) => recipe.id.clone(),
+            None => self.0.find_machine(cx, &args.machine, args.group.as_deref()).await?.id,
+        };
+        let port = args.port.unwrap_or(PORT);
+        let trust = match &args.host_keys {
+            None => Trust::Known(self.0.known_hosts.clone(), HostName::of(&id, port)),
+            Some(keys) => Trust::Only(keys.iter().map(|key| read_key(key)).collect::<Result<_>>()?),
+        };
+        let recipe =
+            Connected { machine: id.name().to_owned(), id: id.clone(), user: args.user.clone(), port };
+        let login = login(cx, args).await?;
+        let (azure, cx, within) = (self.0.clone(), cx.clone(), args.within);
+        let way = Arc::new(Way { azure, cx, id, port, within, login, trust });
+        let line = Line::open(move || {
+            let way = way.clone();
+            Box::pin(async move { way.sign_in().await })
+        });
+        Ok((recipe, line.await?))
+    }
+
+    async fn close(&self, _: &Cx, line: &Line) {
+        line.close().await;
+    }
+}

@@ -1,0 +1,241 @@
+//! Who signs in on a machine, and by what.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use relight_engine::{Error, ErrorKind, Result, Secret};
+use russh::MethodKind;
+use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse as Asked};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::agent::client::{AgentClient, AgentStream};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg};
+
+use super::known_hosts::fingerprint;
+use super::peer::Peer;
+
+/// How often a server may ask for something before it is given up.
+const ROUNDS: usize = 5;
+/// How often a person may type a password.
+const ATTEMPTS: usize = 3;
+
+/// Who signs in, and by what, in the order in which it is tried.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The user on the machine.
+    pub user: String,
+    /// What is tried.
+    pub by: Vec<Proof>,
+}
+
+/// What a user signs in by.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Proof {
+    /// A password, also where the server asks for it in a dialogue.
+    Password(Secret),
+    /// A private key. It never leaves the memory.
+    Key(Arc<PrivateKey>),
+    /// The keys of the SSH agent of whoever drives the run.
+    Agent,
+    /// What a person answers when nothing before was taken, a few times; nothing ends that.
+    Asked(Arc<dyn Fn() -> BoxFuture<'static, Option<Secret>> + Send + Sync>),
+}
+
+impl std::fmt::Debug for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+impl Proof {
+    /// Reads a private key in OpenSSH's format.
+    ///
+    /// # Errors
+    /// `Denied` when it is none, or when its passphrase is missing or wrong.
+    pub fn key(text: &Secret, passphrase: Option<&Secret>) -> Result<Self> {
+        let refused = |what: &str| Error::new(ErrorKind::Denied, format!("the private key {what}"));
+        // Whoever kept it in a variable may have lost the line break at its end.
+        let whole = Secret::new(format!("{}\n", text.expose().trim()));
+        let key = PrivateKey::from_openssh(whole.expose()).map_err(|e| {
+            refused("cannot be read").because(e).hint("give one that `ssh-keygen` made, whole")
+        })?;
+        let key = match (key.is_encrypted(), passphrase) {
+            (false, _) => key,
+            (true, None) => return Err(refused("is encrypted").hint("give its passphrase, too")),
+            (true, Some(passphrase)) => key
+                .decrypt(passphrase.expose())
+                .map_err(|_| refused("cannot be decrypted").hint("is the passphrase right?"))?,
+        };
+        Ok(Proof::Key(Arc::new(key)))
+    }
+
+    /// Says what it is. No secret is in it.
+    fn name(&self) -> String {
+        match self {
+            Proof::Password(_) => "a password".to_owned(),
+            Proof::Key(key) => format!("the key {}", fingerprint(key.public_key())),
+            Proof::Agent => "the keys of the SSH agent".to_owned(),
+            Proof::Asked(_) => "what was typed".to_owned(),
+        }
+    }
+}
+
+/// What one proof came to.
+enum Tried {
+    In,
+    Refused { offers: Vec<&'static str>, is_part: bool },
+    Unusable(String),
+}
+
+impl From<AuthResult> for Tried {
+    fn from(result: AuthResult) -> Self {
+        match result {
+            AuthResult::Success => Tried::In,
+            AuthResult::Failure { remaining_methods, partial_success } => Tried::Refused {
+                offers: remaining_methods.iter().map(<&'static str>::from).collect(),
+                is_part: partial_success,
+            },
+        }
+    }
+}
+
+impl Login {
+    /// Signs in with the first proof that is taken.
+    ///
+    /// # Errors
+    /// `Denied`, with what was tried and what the server would take.
+    pub(super) async fn sign_in(&self, handle: &mut Handle<Peer>, machine: &str) -> Result<()> {
+        let mut tried = Vec::new();
+        let mut offers = Vec::new();
+        for proof in &self.by {
+            match self.attempt(handle, proof).await {
+                Ok(Tried::In) => return Ok(()),
+                Ok(Tried::Refused { offers: now, is_part }) => {
+                    tried.push(match is_part {
+                        true => format!("{}: taken, and not enough", proof.name()),
+                        false => format!("{}: refused", proof.name()),
+                    });
+                    offers = now;
+                }
+                Ok(Tried::Unusable(why)) => tried.push(format!("{}: {why}", proof.name())),
+                Err(error) => {
+                    tried.push(format!("{}: {error}", proof.name()));
+                    break;
+                }
+            }
+        }
+        let user = &self.user;
+        let mut error = Error::new(ErrorKind::Denied, format!("`{machine}` does not let `{user}` in"));
+        if tried.is_empty() {
+            error = error.hint("give a password, a key or an agent to sign in by");
+        }
+        for attempt in tried {
+            error = error.hint(format!("tried {attempt}"));
+        }
+        if !offers.is_empty() {
+            error = error.hint(format!("the server takes: {}", offers.join(", ")));
+        }
+        Err(error)
+    }
+
+    async fn attempt(&self, handle: &mut Handle<Peer>, proof: &Proof) -> Result<Tried, russh::Error> {
+        let user = self.user.as_str();
+        match proof {
+            Proof::Password(password) => {
+                let first = handle.authenticate_password(user, password.expose()).await?;
+                let asks = matches!(&first, AuthResult::Failure { remaining_methods, .. }
+                    if remaining_methods.contains(&MethodKind::KeyboardInteractive));
+                if first.success() || !asks {
+                    return Ok(first.into());
+                }
+                dialogue(handle, user, password).await
+            }
+            Proof::Asked(ask) => {
+                let mut last = Tried::Unusable("nothing".to_owned());
+                for _ in 0..ATTEMPTS {
+                    let Some(password) = ask().await else { break };
+                    last = Box::pin(self.attempt(handle, &Proof::Password(password))).await?;
+                    if matches!(last, Tried::In) {
+                        break;
+                    }
+                }
+                Ok(last)
+            }
+            Proof::Key(key) => {
+                let hash = match key.algorithm().is_rsa() {
+                    true => handle.best_supported_rsa_hash().await?.flatten(),
+                    false => None,
+                };
+                let key = PrivateKeyWithHashAlg::new(key.clone(), hash);
+                Ok(handle.authenticate_publickey(user, key).await?.into())
+            }
+            Proof::Agent => match agent().await {
+                Ok(agent) => by_agent(handle, user, agent).await,
+                Err(why) => Ok(Tried::Unusable(why)),
+            },
+        }
+    }
+}
+
+/// Answers what a server asks with the password, once: what it asks more is not ours to know.
+async fn dialogue(handle: &mut Handle<Peer>, user: &str, password: &Secret) -> Result<Tried, russh::Error> {
+    let mut said = handle.authenticate_keyboard_interactive_start(user, None).await?;
+    let mut is_given = false;
+    for _ in 0..ROUNDS {
+        let prompts = match said {
+            Asked::Success => return Ok(Tried::In),
+            Asked::Failure { remaining_methods, partial_success } => {
+                return Ok(AuthResult::Failure { remaining_methods, partial_success }.into());
+            }
+            Asked::InfoRequest { prompts, .. } => prompts,
+        };
+        let answers = match prompts.as_slice() {
+            [] => Vec::new(),
+            [one] if !one.echo && !is_given => {
+                is_given = true;
+                vec![password.expose().to_owned()]
+            }
+            [other, ..] => {
+                let asked = other.prompt.trim();
+                return Ok(Tried::Unusable(format!("the server asks for more: {}", asked.escape_debug())));
+            }
+        };
+        said = handle.authenticate_keyboard_interactive_respond(answers).await?;
+    }
+    Ok(Tried::Unusable("the server does not stop asking".to_owned()))
+}
+
+type Agent = AgentClient<Box<dyn AgentStream + Send + Unpin>>;
+
+/// Connects to the agent of whoever drives the run.
+#[cfg(unix)]
+async fn agent() -> Result<Agent, String> {
+    let agent = AgentClient::connect_env().await;
+    agent.map(AgentClient::dynamic).map_err(|_| "none runs (SSH_AUTH_SOCK)".to_owned())
+}
+
+/// Connects to the agent that Windows has.
+#[cfg(windows)]
+async fn agent() -> Result<Agent, String> {
+    let agent = AgentClient::connect_named_pipe(r"\\.\pipe\openssh-ssh-agent").await;
+    agent.map(AgentClient::dynamic).map_err(|_| "none runs (the service ssh-agent)".to_owned())
+}
+
+async fn by_agent(handle: &mut Handle<Peer>, user: &str, mut agent: Agent) -> Result<Tried, russh::Error> {
+    let identities = match agent.request_identities().await {
+        Ok(identities) => identities,
+        Err(error) => return Ok(Tried::Unusable(format!("it does not answer: {error}"))),
+    };
+    let hash = handle.best_supported_rsa_hash().await?.flatten();
+    let mut last = Tried::Unusable("it has none".to_owned());
+    for identity in identities {
+        let AgentIdentity::PublicKey { key, .. } = identity else { continue };
+        let hash = if key.algorithm().is_rsa() { hash } else { None };
+        last = match handle.authenticate_publickey_with(user, key, hash, &mut agent).await {
+            Ok(AuthResult::Success) => return Ok(Tried::In),
+            Ok(refused) => refused.into(),
+            Err(error) => Tried::Unusable(format!("it does not sign: {error}")),
+        };
+    }
+    Ok(last)
+}

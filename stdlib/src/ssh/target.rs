@@ -1,0 +1,33 @@
+//! From what a script names to a stream to the SSH server of a machine.
+
+use crate::prelude::*;
+use crate::relay::{Target, Tunnel};
+
+/// The port of an SSH server, unless another one is named.
+pub(super) const PORT: u16 = 22;
+/// How long to wait for the machine's agent to listen: it takes up to 90 s after a change.
+pub(super) const WITHIN: Duration = Duration::from_secs(120);
+
+impl Azure {
+    /// Connects to a port of a machine on behalf of a step, and says why that takes its time.
+    pub(super) async fn ssh_tunnel(
+        &self,
+        cx: &Cx,
+        machine: &ResourceId,
+        port: u16,
+        within: Option<Span>,
+    ) -> Result<Tunnel> {
+        let to = Target {
+            origin: &cx.into(),
+            machine,
+            port,
+            within: within.map_or(WITHIN, |span| span.get()),
+            clock: &**cx.clock(),
+        };
+        let waiting = |why: &Error| cx.progress(why.message(), None);
+        tokio::select! {
+            tunnel = self.connect_through_arc(&to, waiting) => tunnel,
+            () = cx.cancelled() => Err(Error::new(ErrorKind::Unsent, "given up before the machine answered")),
+        }
+    }
+}
