@@ -2,6 +2,7 @@
 //!
 //! `fuzz/` feeds them for as long as somebody wants; the test below does so for a moment, with the same bytes each time.
 
+use relight_engine::fuzzing::Target;
 use reqwest::Url;
 
 use crate::azure::ResourceId;
@@ -50,9 +51,6 @@ pub fn rdp_file(bytes: &[u8]) {
     }
 }
 
-/// A parser, and an input that it takes.
-pub type Target = (fn(&[u8]), &'static [u8]);
-
 /// All of them.
 pub const TARGETS: [Target; 5] = [
     (
@@ -70,38 +68,8 @@ pub const TARGETS: [Target; 5] = [
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use proptest::sample::Index;
-    use proptest::test_runner::{Config, RngSeed, TestRunner};
-
-    use super::*;
-
     #[test]
     fn no_bytes_of_others_panic() {
-        let config = Config {
-            cases: 2000,
-            rng_seed: RngSeed::Fixed(6),
-            failure_persistence: None,
-            ..Config::default()
-        };
-        let changes = proptest::collection::vec((any::<Index>(), any::<u8>(), 0..3u8), 0..6);
-        for (parse, seed) in TARGETS {
-            parse(seed);
-            let mutated = (changes.clone(), proptest::collection::vec(any::<u8>(), 0..64), any::<bool>());
-            let result = TestRunner::new(config.clone()).run(&mutated, |(changes, noise, is_noise)| {
-                let mut bytes = if is_noise { noise } else { seed.to_vec() };
-                for (at, byte, how) in changes {
-                    let at = at.index(bytes.len() + 1);
-                    match how {
-                        0 => bytes.insert(at, byte),
-                        1 => bytes.truncate(at),
-                        _ => bytes.iter_mut().skip(at).take(1).for_each(|it| *it = byte),
-                    }
-                }
-                parse(&bytes);
-                Ok(())
-            });
-            result.unwrap();
-        }
+        relight_engine::fuzzing::feed(&super::TARGETS);
     }
 }
