@@ -1,0 +1,144 @@
+//! What a step may call, and until when it may send.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{SEND_MARGIN, Steps, Unwind, without_retry};
+use crate::builtin::RUN;
+use crate::cx::{Cx, SendPermit};
+use crate::effect::Effect;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Effected, Event};
+use crate::journal::{OwnerId, Presence, Sync};
+use crate::operation::Registered;
+use crate::redact::secrets_in;
+use crate::replay::PastStep;
+use crate::runbook::Runbook;
+
+/// How long after its record a step's request may leave. Whoever is suspended for longer asks the
+/// journal first, which refuses when another process has the run by then.
+const SEND_WITHIN: Duration = Duration::from_secs(30);
+impl Steps {
+    pub(super) fn cx(&self, step: u32, past: &PastStep) -> Cx {
+        let permit = past.send_before.as_ref().map(|(_, until)| {
+            let steps = self.me.clone();
+            let extend = move || -> BoxFuture<'static, Result<Timestamp>> {
+                let steps = steps.clone();
+                Box::pin(async move {
+                    let steps = steps.upgrade().ok_or_else(|| {
+                        Error::new(ErrorKind::Stopped, "the run is not driven here any more")
+                    })?;
+                    steps.extend_permit(step).await
+                })
+            };
+            SendPermit::new(*until, self.line().intended, SEND_WITHIN, Arc::new(extend))
+        });
+        Cx { permit, ..self.surroundings(step, past.attempt) }
+    }
+
+    /// Returns what a step knows, without a permit to send.
+    pub(super) fn surroundings(&self, step: u32, attempt: u32) -> Cx {
+        let core = self.core.clone();
+        let run = self.tenure.run.clone();
+        Cx {
+            on_output: self.on_output(step),
+            unrecorded: self.unrecorded.clone(),
+            handles: self.core.handles.clone(),
+            run: run.clone(),
+            step,
+            attempt,
+            closes: self.closes(),
+            clock: self.core.clock.clone(),
+            journal: self.core.journal.clone(),
+            secrets: self.core.secrets.clone(),
+            revealed: self.core.revealed.clone(),
+            workdir: self.workdir.clone(),
+            paths: self.paths.clone(),
+            permit: None,
+            lease: None,
+            told: None,
+            on_progress: Arc::new(move |progress| {
+                core.notice(&run, None, Event::Progress { step, progress })
+            }),
+        }
+    }
+
+    /// Returns until when a record that is written now permits its writer to send, if it is about
+    /// something that changes the world.
+    pub(super) fn send_before(&self, operation: &Registered) -> Option<Timestamp> {
+        self.line().intended = self.core.clock.elapsed();
+        (!operation.declaration.is_read_only()).then(|| self.core.after(SEND_WITHIN))
+    }
+
+    /// Asks the journal for more time to send, which refuses when another process has the run.
+    pub(super) async fn extend_permit(&self, step: u32) -> Result<Timestamp> {
+        let send_before = self.core.after(SEND_WITHIN);
+        self.record(vec![Event::StepExtended { step, send_before }], Sync::Now).await?;
+        Ok(send_before)
+    }
+
+    /// Waits until nobody else can still send for a step: whoever began it may only be suspended.
+    pub(super) async fn outwait_its_maker(&self, past: &PastStep, patience: Duration) -> Result<(), Unwind> {
+        let Some((maker, until)) = &past.send_before else { return Ok(()) };
+        let maker = OwnerId::from(maker.clone());
+        if maker == self.core.owner || self.core.presence(&maker) == Presence::Gone {
+            return Ok(());
+        }
+        self.wait_until(until.saturating_add(SEND_MARGIN).unwrap_or(Timestamp::MAX), patience).await
+    }
+
+    pub(super) fn runbook(&self) -> Result<&Runbook> {
+        self.runbook.get().ok_or_else(|| Error::invalid("the runbook is not known yet"))
+    }
+
+    /// Refuses a new call that the runbook must not make.
+    pub(super) fn permit(&self, operation: &Registered, args: &Value) -> Result<()> {
+        let declaration = &operation.declaration;
+        let runbook = self.runbook()?;
+        if let Some(effect) = runbook.effects.lacking_for(declaration.effects) {
+            return Err(Error::invalid(format!(
+                "`{}` requires the effect `{}`, which `{}` does not declare",
+                declaration.name,
+                effect.as_str(),
+                runbook.name
+            ))
+            .hint(format!("add \"{}\" to the effects in the front matter", effect.as_str())));
+        }
+        if !secrets_in(args).is_empty() && !runbook.reach().allow(Effect::Secret) {
+            return Err(Error::invalid(format!(
+                "`{}` is given a secret, and `{}` says nothing of secrets",
+                declaration.name, runbook.name
+            ))
+            .hint("add \"secret\" to the effects in the front matter"));
+        }
+        operation.check(&without_retry(args))?;
+        match declaration.runbook_in(args) {
+            // A child may be pinned; it is held to the same when it is prepared.
+            Some(_) if declaration.name == RUN => Ok(()),
+            Some(name) => self.permit_scheduled(name),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses to schedule a runbook that may do more than this one.
+    pub(super) fn permit_scheduled(&self, name: &str) -> Result<()> {
+        self.core
+            .library
+            .runbook(name)?
+            .check_granted(&self.runbook()?.reach(), "the runbook that schedules it")
+    }
+
+    /// Has what a step schedules do no more than the run itself may, also when it is due.
+    pub(super) fn grant(&self, effected: &mut [Effected]) -> Result<()> {
+        for effect in effected {
+            let Effected::Scheduled(schedule) = effect else { continue };
+            self.permit_scheduled(&schedule.runbook)?;
+            schedule.granted = Some(self.runbook()?.reach());
+        }
+        Ok(())
+    }
+}
