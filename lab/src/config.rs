@@ -29,6 +29,8 @@ pub struct LabConfig {
     pub port: Option<u16>,
     /// What listens on the ports of Arc machines, for those who come through the relay.
     pub guests: Vec<Guest>,
+    /// Whether device codes are confirmed at once, as if somebody sat at the page.
+    pub confirms_devices: bool,
     /// How many tokens may be asked for within one token lifetime before it counts as a violation.
     pub token_requests: u32,
     /// How many seconds of the lab pass in one of the wall clock's. Other people's programs measure `expires_in` by the
@@ -47,6 +49,7 @@ impl LabConfig {
             world: WorldName::default(),
             port: None,
             guests: Vec::new(),
+            confirms_devices: false,
             token_requests: 20,
             speed: 1,
         }

@@ -124,6 +124,10 @@ impl Lab {
             store,
             now: config.now,
             dead_tokens: Default::default(),
+            spent_tokens: Default::default(),
+            devices: Default::default(),
+            confirms_devices: config.confirms_devices,
+            authority: Default::default(),
             wants_claims: false,
             token_requests: Vec::new(),
             token_limit: config.token_requests,
@@ -229,6 +233,20 @@ impl Lab {
         let guests = &mut self.shared.state().guests;
         guests.retain(|known| (&known.machine, known.port) != (&guest.machine, guest.port));
         guests.push(guest);
+    }
+
+    /// Confirms every device code that waits for a person, and returns how many there were.
+    pub fn confirm_devices(&self) -> usize {
+        self.shared.state().devices.confirm_all()
+    }
+
+    /// Returns the public key of the authority that signs SSH certificates, as `TrustedUserCAKeys` of a server wants it.
+    ///
+    /// The first call makes the key, which takes a while.
+    pub fn ssh_authority(&self) -> Option<String> {
+        let state = self.shared.state();
+        let key = state.authority.public(state.world.seed())?;
+        russh::keys::PublicKey::new(key, "relight-lab").to_openssh().ok()
     }
 
     /// Drops every connection through the relay, as a network does.

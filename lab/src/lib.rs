@@ -22,6 +22,7 @@
 mod arm;
 mod arm_error;
 mod certs;
+mod chance;
 mod config;
 mod console;
 mod dispatch;
@@ -36,6 +37,7 @@ mod machine;
 mod relay;
 mod seed;
 mod server;
+mod signin;
 mod state;
 mod store;
 mod throttle;

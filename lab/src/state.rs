@@ -15,6 +15,7 @@ use crate::{
     arm_error::ArmError,
     faults::Faults,
     http::{Call, Reply},
+    signin::{certificate::Authority, device::Devices},
     store::{Identity, Store},
     throttle::Buckets,
     token::{Claims, LIFETIME},
@@ -52,6 +53,12 @@ pub(crate) struct State {
     pub(crate) now: Now,
     /// Tokens that were refused once and stay refused.
     pub(crate) dead_tokens: HashSet<String>,
+    /// Refresh tokens that were used: each is good once.
+    pub(crate) spent_tokens: HashSet<String>,
+    pub(crate) devices: Devices,
+    /// Whether device codes are confirmed as soon as they are given out.
+    pub(crate) confirms_devices: bool,
+    pub(crate) authority: Authority,
     /// Whether only tokens that answer the challenge are good.
     pub(crate) wants_claims: bool,
     pub(crate) token_requests: Vec<Timestamp>,

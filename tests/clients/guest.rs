@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use relight_lab::{GUEST_PASSWORD, GUEST_USER};
+use relight_lab::{GUEST_PASSWORD, GUEST_USER, Guest};
+use serde_json::{Value, json};
 
-use super::openssh::{bulk, digest, good};
+use super::openssh::{Sshd, bulk, digest, good, user};
 use super::{LOOK, Site, program};
 
 /// The lab with OpenSSH's client configured for its machines. SSH is let in to none yet.
@@ -74,6 +75,61 @@ impl Visitor {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
+    }
+
+    fn install(&self, machine: &str, group: &str, publisher: &str, kind: &str) {
+        let script = format!(
+            "/*---\ntitle = \"Install it\"\neffects = [\"azure:write\", \"azure:read\"]\n---*/\n\
+             let machine = arc::machine({machine:?}, #{{ group: {group:?} }});\n\
+             arc::extension_install(machine, {publisher:?}, {kind:?});\n"
+        );
+        let script = self.site.sealed.write("work/install.rhai", &script);
+        self.run(&["run", &script.to_string_lossy()]);
+    }
+
+    /// Asks for an SSH certificate for `id.pub`, as a program does, and writes it beside. Returns its principal.
+    fn certify(&self) -> String {
+        let id = self.folder.join("id");
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-N", "", "-t", "rsa", "-b", "2048", "-f"])
+            .arg(&id)
+            .status();
+        assert!(made.unwrap().success());
+        let line = fs::read_to_string(id.with_extension("pub")).unwrap();
+        let blob = decoded(line.split(' ').nth(1).unwrap());
+        let mut parts = Vec::new();
+        let mut rest = blob.as_slice();
+        while let Some((length, after)) = rest.split_first_chunk::<4>() {
+            let (part, after) = after.split_at(u32::from_be_bytes(*length) as usize);
+            parts.push(part);
+            rest = after;
+        }
+        let key = json!({"kty": "RSA", "e": encoded(parts[1]), "n": encoded(parts[2]), "kid": "one"});
+        let about = self.site.lab.descriptor();
+        let authority = self.site.sealed.write("ca.pem", &about.ca_pem);
+        let mut call = Command::new("curl");
+        call.arg("-s")
+            .arg("--cacert")
+            .arg(authority)
+            .arg(format!("{}/{}/oauth2/v2.0/token", about.url, about.tenant));
+        for (name, value) in [
+            ("grant_type", "client_credentials"),
+            ("client_id", &about.client_id),
+            ("client_secret", &about.client_secret),
+            ("scope", "https://pas.windows.net/CheckMyAccess/Linux/.default"),
+            ("token_type", "ssh-cert"),
+            ("req_cnf", &key.to_string()),
+            ("key_id", "one"),
+        ] {
+            call.arg("--data-urlencode").arg(format!("{name}={value}"));
+        }
+        let answer: Value = serde_json::from_slice(&call.output().unwrap().stdout).unwrap();
+        let blob = answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}"));
+        let path = self.folder.join("id-cert.pub");
+        fs::write(&path, format!("ssh-rsa-cert-v01@openssh.com {blob}\n")).unwrap();
+        let shown = good(&Command::new("ssh-keygen").arg("-L").arg("-f").arg(path).output().unwrap());
+        let principals = shown.lines().skip_while(|line| !line.contains("Principals:"));
+        principals.skip(1).map(|line| line.trim().to_owned()).next().unwrap()
     }
 
     /// Puts the key where it lets its owner in.
@@ -179,11 +235,7 @@ async fn windows_has_a_server_once_the_extension_is_there() {
     visitor.run(&["run", "enable-arc-ssh", "machine=db-01"]);
     let refused = visitor.ssh(&["db-01", "hostname"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("nothing listens on port 22"), "{refused:?}");
-    let script = "/*---\ntitle = \"Install OpenSSH\"\n\
-                  effects = [\"azure:write\"]\n---*/\n\
-                  arc::extension_install(\"db-01\", \"Microsoft.Azure.OpenSSH\", \"WindowsOpenSSH\");\n";
-    let script = visitor.site.sealed.write("work/openssh.rhai", script);
-    visitor.run(&["run", &script.to_string_lossy()]);
+    visitor.install("db-01", "rg-edge", "Microsoft.Azure.OpenSSH", "WindowsOpenSSH");
     assert_eq!(good(&visitor.ssh(&["db-01", "hostname & whoami"])), "db-01\r\ndb-01\\azureuser\r\n");
 
     // Its desktop answers behind a forwarded port; other ports do not.
@@ -229,4 +281,74 @@ async fn another_host_key_stops_the_client_and_a_cut_is_told() {
         tokio::time::sleep(LOOK).await;
     }
     assert_eq!(ssh.wait().unwrap().code(), Some(255));
+}
+
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Reads base64.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let (mut bits, mut count) = (0_u32, 0);
+    for digit in text.bytes().filter_map(|byte| DIGITS.iter().position(|digit| *digit == byte)) {
+        bits = bits << 6 | digit as u32;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}
+
+/// Writes base64 for addresses, filled up.
+fn encoded(bytes: &[u8]) -> String {
+    let digits = bytes.chunks(3).flat_map(|chunk| {
+        let bits = (0..3).fold(0_u32, |bits, at| bits << 8 | u32::from(*chunk.get(at).unwrap_or(&0)));
+        (0..4).map(move |at| match at <= chunk.len() {
+            true => char::from(DIGITS[(bits >> (18 - 6 * at) & 63) as usize]),
+            false => '=',
+        })
+    });
+    digits
+        .map(|digit| {
+            if digit == '+' {
+                '-'
+            } else if digit == '/' {
+                '_'
+            } else {
+                digit
+            }
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_open_the_labs_machines_and_real_ones() {
+    let Some(visitor) = Visitor::start().await else { return };
+    let Some(sshd) = program("OpenSSH's server", &["sshd", "/usr/sbin/sshd"]) else { return };
+    if program("curl", &["curl"]).is_none() {
+        return;
+    }
+    visitor.run(&["run", "enable-arc-ssh", "machine=app-01", "group=rg-apps"]);
+    let principal = visitor.certify();
+    let certificate = format!("CertificateFile={}", visitor.folder.join("id-cert.pub").display());
+    let id = visitor.folder.join("id").display().to_string();
+    let with = |user: &str, command: &str| {
+        let only = ["-o", "PasswordAuthentication=no", "-o", "UserKnownHostsFile=/dev/null"];
+        visitor.ssh(&[&only[..], &["-i", &id, "-o", &certificate, "-l", user, "app-01", command]].concat())
+    };
+    assert_eq!(with(&principal, "whoami").status.code(), Some(255), "nothing there reads certificates yet");
+    visitor.install("app-01", "rg-apps", "Microsoft.Azure.ActiveDirectory", "AADSSHLoginForLinux");
+    assert_eq!(good(&with(&principal, "whoami; sudo whoami")), format!("{principal}\nroot\n"));
+    assert_eq!(with("somebody", "whoami").status.code(), Some(255));
+
+    let place = visitor.folder.join("real");
+    fs::create_dir(&place).unwrap();
+    fs::write(place.join("ca.pub"), visitor.site.lab.ssh_authority().unwrap()).unwrap();
+    fs::write(place.join("principals"), format!("{principal}\n")).unwrap();
+    let trusts =
+        format!("TrustedUserCAKeys {0}/ca.pub\nAuthorizedPrincipalsFile {0}/principals\n", place.display());
+    let real = Sshd::start_with(&sshd, &place, &trusts);
+    visitor.site.lab.serve_guest(Guest { machine: "app-01".into(), port: 22, at: real.at });
+    assert_eq!(good(&with(&user(), "echo in")), "in\n");
 }

@@ -13,13 +13,18 @@ use sha2::{Digest, Sha256};
 use super::{LOOK, PATIENCE, Running, Site, program};
 
 /// An SSH server for whoever runs the tests, on a port of its own.
-struct Sshd {
-    at: SocketAddr,
+pub(super) struct Sshd {
+    pub(super) at: SocketAddr,
     _server: Running,
 }
 
 impl Sshd {
     fn start(sshd: &Path, folder: &Path) -> Self {
+        Self::start_with(sshd, folder, "")
+    }
+
+    /// The same with more lines in its configuration.
+    pub(super) fn start_with(sshd: &Path, folder: &Path, more: &str) -> Self {
         let at = free_port();
         for (kind, name) in [("ed25519", "host_key"), ("ed25519", "user_key")] {
             let made = Command::new("ssh-keygen")
@@ -33,7 +38,7 @@ impl Sshd {
         let config = format!(
             "ListenAddress {at}\nHostKey {place}/host_key\nPidFile none\nStrictModes no\nUsePAM no\n\
              AuthorizedKeysFile {place}/user_key.pub\nPasswordAuthentication no\nMaxStartups 50\n\
-             Subsystem sftp internal-sftp\n"
+             Subsystem sftp internal-sftp\n{more}"
         );
         fs::write(folder.join("sshd_config"), config).unwrap();
         // Where it runs as root, it wants this folder to be there.

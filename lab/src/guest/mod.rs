@@ -87,6 +87,11 @@ impl Computer {
         }
     }
 
+    /// Makes the folder of somebody who comes in for the first time.
+    fn welcome(&self, user: &User) {
+        self.disk.files().place(&self.home(user), None, 0o755, &user.name);
+    }
+
     /// Returns the names of everybody who has a folder.
     pub(crate) fn users(&self) -> Vec<String> {
         let folder = if self.is_windows { "/C:/Users" } else { "/home" };

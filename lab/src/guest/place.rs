@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use russh::keys::ssh_key::public::KeyData;
+
 use super::Computer;
 use crate::state::Site;
 
@@ -10,6 +12,8 @@ use crate::state::Site;
 pub(super) struct Place {
     pub(super) site: Arc<Site>,
     pub(super) computer: Arc<Computer>,
+    /// Whose certificates are good here.
+    pub(super) authority: Option<KeyData>,
 }
 
 impl Place {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use russh::{
     Channel, ChannelId, ChannelOpenFailure, Disconnect, MethodKind, MethodSet, Pty, SshId,
-    keys::PublicKey,
+    keys::{Certificate, PublicKey},
     server::{
         self, Auth, ChannelOpenHandle, Config, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
     },
@@ -37,10 +37,14 @@ pub(crate) async fn serve(
     let found = {
         let mut state = site.state();
         let keys = keys::host_keys(&state.world, &state.faults, group, machine);
-        let State { world, faults, now, .. } = &mut *state;
-        Computer::of(world, faults, now.clone(), group, machine).map(|computer| (computer, keys))
+        let State { world, faults, now, authority, .. } = &mut *state;
+        // Certificates are for Linux machines with the extension that checks them.
+        let has_check = world.has_extension(group, machine, "AADSSHLoginForLinux");
+        let authority = has_check.then(|| authority.public(world.seed())).flatten();
+        let computer = Computer::of(world, faults, now.clone(), group, machine);
+        computer.map(|computer| (computer, keys, authority))
     };
-    let Some((computer, keys)) = found else { return };
+    let Some((computer, keys, authority)) = found else { return };
     let config = Arc::new(Config {
         server_id: SshId::Standard("SSH-2.0-OpenSSH_9.2p1 Lab".into()),
         methods: MethodSet::from(&[MethodKind::PublicKey, MethodKind::Password][..]),
@@ -54,7 +58,7 @@ pub(crate) async fn serve(
         keys,
         ..Config::default()
     });
-    let place = Place { site, computer: Arc::new(computer) };
+    let place = Place { site, computer: Arc::new(computer), authority };
     Box::pin(connection(stream, config, place)).await;
 }
 
@@ -145,7 +149,9 @@ impl Handler for Visitor {
         user: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
-        if self.has_key(user, offer.public_key) {
+        // Of a certificate only the key is shown here.
+        let may_be_signed = self.place.authority.is_some() && offer.public_key.key_data().is_rsa();
+        if may_be_signed || self.has_key(user, offer.public_key) {
             return Ok(Auth::Accept);
         }
         Ok(self.admit(user, false))
@@ -153,6 +159,20 @@ impl Handler for Visitor {
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
         let is_good = self.has_key(user, key.public_key);
+        Ok(self.admit(user, is_good))
+    }
+
+    async fn auth_openssh_certificate(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Auth, Self::Error> {
+        let is_ours = self.place.authority.as_ref() == Some(certificate.signature_key());
+        let names = certificate.valid_principals().iter();
+        let is_good = is_ours && names.clone().any(|name| name.eq_ignore_ascii_case(user));
+        if is_good {
+            self.place.computer.welcome(&User::new(user));
+        }
         Ok(self.admit(user, is_good))
     }
 

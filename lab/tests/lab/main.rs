@@ -12,4 +12,5 @@ mod persistence;
 mod power;
 mod run_commands;
 mod shapes;
+mod signin;
 mod strict;
