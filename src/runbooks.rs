@@ -3,13 +3,16 @@
 use relight_engine::Library;
 
 /// Each with the name under which it is run.
-pub(crate) const SHIPPED: [(&str, &str); 6] = [
+pub(crate) const SHIPPED: [(&str, &str); 9] = [
+    ("add-ssh-key", include_str!("../runbooks/add-ssh-key.rhai")),
     ("disable-arc-ssh", include_str!("../runbooks/disable-arc-ssh.rhai")),
     ("disable-vm-connect", include_str!("../runbooks/disable-vm-connect.rhai")),
     ("enable-arc-ssh", include_str!("../runbooks/enable-arc-ssh.rhai")),
     ("recover-unbootable-vm", include_str!("../runbooks/recover-unbootable-vm.rhai")),
     ("restart-vm", include_str!("../runbooks/restart-vm.rhai")),
+    ("run-on-machine", include_str!("../runbooks/run-on-machine.rhai")),
     ("site-report", include_str!("../runbooks/site-report.rhai")),
+    ("verify-host-keys", include_str!("../runbooks/verify-host-keys.rhai")),
 ];
 
 /// Returns a library of what ships.

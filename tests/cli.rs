@@ -76,13 +76,16 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     world.runbook("broken", "/*---\ntitel = \"Typo\"\n---*/");
     world.runbook("lib/names", "fn greet(name) { note(`hello ${name}`) }");
     assert_snapshot!(world.relight(["list"]).run(), @r"
+    add-ssh-key            Let an SSH key in on a machine
     broken                 (broken: the front matter is not right in `broken`)
     disable-arc-ssh        Let SSH in through Azure Arc no more
     disable-vm-connect     Disable VM Connect
     enable-arc-ssh         Let SSH in through Azure Arc
     recover-unbootable-vm  Recover a VM that does not boot
     restart-vm             Restart a VM
+    run-on-machine         Run a script on a machine
     site-report            Report on a site
+    verify-host-keys       Verify a machine's SSH host keys
     web/ask                Restart after a question
     --- stderr
 
@@ -91,13 +94,16 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     Read more with `relight show RUNBOOK`, try one with `relight run RUNBOOK --lab`.
     ");
     assert_snapshot!(world.relight(["list", "--names"]).run().succeeds(), @r"
+    add-ssh-key
     broken
     disable-arc-ssh
     disable-vm-connect
     enable-arc-ssh
     recover-unbootable-vm
     restart-vm
+    run-on-machine
     site-report
+    verify-host-keys
     web/ask
     ");
 }
@@ -157,7 +163,7 @@ fn an_unknown_runbook_has_neighbours() {
 #[test]
 fn what_ships_passes_the_check() {
     let world = Sealed::new();
-    assert_snapshot!(world.relight(["check"]).run(), @"6 runbooks checked, nothing found.");
+    assert_snapshot!(world.relight(["check"]).run(), @"9 runbooks checked, nothing found.");
 }
 
 #[test]
@@ -1310,7 +1316,7 @@ fn doctor_says_what_is_missing_and_what_to_do() {
     ok    state      [dir]/state
     ok    journal    [dir]/state/relight.db
     ok    leases     nothing is open
-    ok    library    6 runbooks, all of them shipped; `relight new NAME` makes your own
+    ok    library    9 runbooks, all of them shipped; `relight new NAME` makes your own
     ok    cloud      AzureCloud at https://management.azure.com/
     fail  sign-in    AZURE_CLIENT_SECRET is set and AZURE_TENANT_ID and AZURE_CLIENT_ID are not
                      -> set AZURE_TENANT_ID and AZURE_CLIENT_ID, or unset AZURE_CLIENT_SECRET to sign in another way

@@ -89,6 +89,10 @@ const CASES: &[Case] = &[
         WRITES_THROTTLED,
         r#"arc::extension_remove("db-01", "AzureMonitorWindowsAgent", RETRY)"#,
     ),
+    case("arc::run_command", NOT_FOUND, &[], r#"arc::run_command("nope", "true")"#),
+    case("arc::run_command", BUSY, THROTTLED, r#"arc::run_command("db-01", "true", RETRY)"#),
+    case("arc::run_command", OUT_OF_TOUCH, &[], r#"arc::run_command("web-01", "true")"#),
+    case("arc::run_command", COMMAND_FAILED, &[], r#"THE_APP arc::run_command(app, "echo no >&2; exit 3")"#),
     case("arc::endpoint_create", NOT_FOUND, &[], r#"arc::endpoint_create("nope")"#),
     case("arc::endpoint_create", BUSY, THROTTLED, r#"arc::endpoint_create("db-01", RETRY)"#),
     case(

@@ -72,6 +72,28 @@ const LET_IN_NO_MORE: Drill = Drill {
     ..shipped("let SSH in no more", "disable-arc-ssh", &[("machine", "db-01")])
 };
 
+const ON_MACHINE: Drill = shipped(
+    "run on machine",
+    "run-on-machine",
+    &[("machine", "app-01"), ("group", "rg-apps"), ("script", "echo once >> /tmp/ran; cat /tmp/ran")],
+);
+const ADD_KEY: Drill = shipped(
+    "add key",
+    "add-ssh-key",
+    &[
+        ("machine", "app-01"),
+        ("group", "rg-apps"),
+        ("user", "azureuser"),
+        ("key", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti"),
+    ],
+);
+const VERIFY: Drill = Drill {
+    before: r#"let app = arc::machine("app-01", #{ group: "rg-apps" });
+               arm::register("Microsoft.HybridConnectivity");
+               arc::endpoint_create(app); arc::service_configure(app)"#,
+    ..shipped("verify", "verify-host-keys", &[("machine", "app-01"), ("group", "rg-apps")])
+};
+
 /// What a run leaves behind, the same in every lab.
 #[derive(Clone, Debug)]
 struct Traces {
@@ -335,6 +357,13 @@ async fn ssh_let_in_cut_at_every_record() {
     cut_in_every_way(LET_IN_NO_MORE).await;
 }
 
+#[tokio::test]
+async fn run_commands_cut_at_every_record() {
+    cut_in_every_way(ON_MACHINE).await;
+    cut_in_every_way(ADD_KEY).await;
+    cut_in_every_way(VERIFY).await;
+}
+
 /// Each request that writes, and every n-th one of all, goes wrong in each way, in turn.
 async fn fault_everywhere(drill: Drill, every: usize) {
     let (ideal, _, reads, writes) = ideal(&drill).await;
@@ -423,6 +452,13 @@ async fn report_faulted_at_every_request() {
 async fn ssh_let_in_faulted_at_every_request() {
     fault_everywhere(LET_IN, 1).await;
     fault_everywhere(LET_IN_NO_MORE, 1).await;
+}
+
+#[tokio::test]
+async fn run_commands_faulted_at_every_request() {
+    fault_everywhere(ON_MACHINE, 1).await;
+    fault_everywhere(ADD_KEY, 1).await;
+    fault_everywhere(VERIFY, 1).await;
 }
 
 /// The comparison finds what it is there for: a request that was sent twice, and a world that is another.
@@ -649,6 +685,13 @@ async fn restart_forced_killed_at_every_point() {
 async fn ssh_let_in_killed_at_every_point() {
     kill_everywhere(LET_IN).await;
     kill_everywhere(LET_IN_NO_MORE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn run_commands_killed_at_every_point() {
+    kill_everywhere(ON_MACHINE).await;
+    kill_everywhere(ADD_KEY).await;
+    kill_everywhere(VERIFY).await;
 }
 
 /// The lab and the processes agree on the time, or nothing above means anything.

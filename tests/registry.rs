@@ -123,7 +123,7 @@ async fn positional_arguments_come_first() {
 /// A verb that changes something says so, one that looks does not, and nothing writes without being able to be refused.
 #[tokio::test]
 async fn effects_fit_the_verb() {
-    const CHANGES: [(&str, Effect); 29] = [
+    const CHANGES: [(&str, Effect); 30] = [
         ("local::start", Effect::AzureWrite),
         ("local::stop", Effect::AzureWrite),
         ("local::restart", Effect::AzureWrite),
@@ -132,6 +132,7 @@ async fn effects_fit_the_verb() {
         ("vmconnect::disable", Effect::AzureWrite),
         ("arc::extension_install", Effect::AzureWrite),
         ("arc::extension_remove", Effect::AzureWrite),
+        ("arc::run_command", Effect::AzureWrite),
         ("arc::endpoint_create", Effect::AzureWrite),
         ("arc::service_configure", Effect::AzureWrite),
         ("arc::service_remove", Effect::AzureWrite),
@@ -271,7 +272,13 @@ async fn reading_a_runbook_sends_nothing() {
         offenders.extend(findings.iter().map(|finding| format!("{name}: {finding:?}")));
         let params: &[(&str, &str)] = match name {
             "site-report" => &[],
-            "enable-arc-ssh" | "disable-arc-ssh" => &[("machine", "web-01")],
+            "enable-arc-ssh" | "disable-arc-ssh" | "verify-host-keys" => &[("machine", "web-01")],
+            "run-on-machine" => &[("machine", "web-01"), ("script", "hostname")],
+            "add-ssh-key" => &[
+                ("machine", "web-01"),
+                ("user", "me"),
+                ("key", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti"),
+            ],
             _ => &[("vm", "web-01")],
         };
         match engine.plan(&world.request(name, params)) {

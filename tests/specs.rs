@@ -48,6 +48,20 @@ const RUNS: &[&[Run]] = &[
         ("disable-arc-ssh", &[("machine", "db-01")]),
         ("disable-arc-ssh", &[("machine", "db-01")]),
     ],
+    &[
+        ("enable-arc-ssh", &[("machine", "app-01"), ("group", "rg-apps")]),
+        ("verify-host-keys", &[("machine", "app-01"), ("group", "rg-apps")]),
+        ("run-on-machine", &[("machine", "app-01"), ("group", "rg-apps"), ("script", "hostname")]),
+        (
+            "add-ssh-key",
+            &[
+                ("machine", "app-01"),
+                ("group", "rg-apps"),
+                ("user", "azureuser"),
+                ("key", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti"),
+            ],
+        ),
+    ],
     &[("restart-vm", &[("vm", "db-01")])],
     &[("restart-vm", &[("vm", "file-01")])],
     &[("restart-vm", &[("vm", "web-01"), ("force", "true")])],

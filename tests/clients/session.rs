@@ -77,7 +77,11 @@ async fn a_command_runs_on_a_machine_that_is_known() {
         Command::new("ssh-keygen").arg("-lf").arg(machine.folder.join("host_key.pub")).output().unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
     let fingerprint = shown.split(' ').nth(1).unwrap();
-    for words in ["the host key of `db-01` is not known", fingerprint, "connect at a terminal once"] {
+    for words in [
+        "the host key of `db-01` is not known",
+        fingerprint,
+        "relight run verify-host-keys machine=/subscriptions/",
+    ] {
         assert!(err.contains(words), "{words}: {err}");
     }
 

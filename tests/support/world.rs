@@ -443,10 +443,12 @@ pub(crate) fn writes(ledger: &[LedgerEntry]) -> BTreeMap<String, usize> {
 }
 
 /// The requests that were accepted more than once, whether or not the second one had an effect: a request that was taken
-/// is never sent again.
+/// is never sent again. Asking for credentials changes nothing, though it is a POST.
 pub(crate) fn repeated(ledger: &[LedgerEntry]) -> Vec<String> {
     let mut accepted: BTreeMap<String, usize> = BTreeMap::new();
-    for entry in ledger.iter().filter(|entry| entry.effect || entry.status < 400) {
+    let asks = |entry: &&LedgerEntry| entry.path.to_ascii_lowercase().ends_with("/listcredentials");
+    let counted = ledger.iter().filter(|entry| entry.effect || entry.status < 400 && !asks(entry));
+    for entry in counted {
         *accepted.entry(request(entry)).or_default() += 1;
     }
     let repeated = accepted.into_iter().filter(|(_, times)| *times > 1);
@@ -460,11 +462,13 @@ pub(crate) fn purposes(ledger: &[LedgerEntry]) -> Vec<String> {
         .filter(|entry| entry.effect)
         .map(|entry| {
             let request = request(entry);
-            match request.split_once("/jobs/") {
-                // A job's name: its prefix, and twelve digits that only the run knows.
-                Some((before, after)) => format!("{before}/jobs/{}*{}", &after[..6], &after[18..]),
-                None => request,
+            // A name that is made: its prefix, and digits that only the run knows.
+            for (kind, prefix, digits) in [("/jobs/", 6, 12), ("/runcommands/", 8, 16)] {
+                if let Some((before, after)) = request.split_once(kind) {
+                    return format!("{before}{kind}{}*{}", &after[..prefix], &after[prefix + digits..]);
+                }
             }
+            request
         })
         .collect();
     purposes.sort();

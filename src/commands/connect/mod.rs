@@ -219,7 +219,7 @@ impl Way {
         let refused = || {
             Error::rejected(format!("the host key of `{name}` is not known: {shown}"))
                 .code(HOST_KEY_UNKNOWN)
-                .hint("connect at a terminal once, where you can say whether it is the right one")
+                .hint(format!("relight run verify-host-keys machine={}{}", self.machine, self.place))
         };
         if !screen::can_ask() {
             return Err(refused());

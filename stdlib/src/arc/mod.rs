@@ -9,6 +9,7 @@ mod extension_status;
 mod find;
 mod machine;
 mod removed;
+mod run_command;
 mod service_configure;
 mod service_remove;
 
@@ -24,6 +25,7 @@ pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
         Registered::new(extension_status::ExtensionStatus(azure.clone())),
         register(extension_install::ExtensionInstall(azure.clone())),
         register(extension_remove::ExtensionRemove(azure.clone())),
+        Registered::new(run_command::RunCommand(azure.clone())),
         register(endpoint_create::EndpointCreate(azure.clone())),
         register(service_configure::ServiceConfigure(azure.clone())),
         register(service_remove::ServiceRemove(azure.clone())),

@@ -72,6 +72,11 @@ impl<T: Serialize> Change<T> {
         Change { target, stage: Stage::Unsent, moved: false }
     }
 
+    /// Describes a change whose request may have been sent by a process that died.
+    pub(crate) fn intended(target: T) -> Self {
+        Change { target, stage: Stage::Intended, moved: false }
+    }
+
     pub(crate) fn target(&self) -> &T {
         &self.target
     }

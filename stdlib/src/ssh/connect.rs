@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// Port of the SSH server on the machine; 22 when left out.
     #[serde(default)]
     port: Option<u16>,
-    /// Public host keys that came another way, such as from `ssh::host_keys`; the machine must show one of them.
+    /// Public host keys that came another way, such as those that `arc::run_command` reads on the machine; the machine must show one of them.
     #[serde(default)]
     host_keys: Option<Vec<String>>,
     /// How long to wait for the machine's agent to listen; 2 minutes when left out.
