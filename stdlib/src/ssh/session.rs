@@ -253,6 +253,8 @@ fn config(first: &[PublicKey]) -> Arc<client::Config> {
         window_size: WINDOW,
         keepalive_interval: Some(KEEPALIVE),
         keepalive_max: 2,
+        // What waits here is bounded by the window; fewer messages could stall files on their way.
+        channel_buffer_size: 4096,
         preferred: Preferred { key: Cow::Owned(keys), ..Preferred::DEFAULT },
         ..client::Config::default()
     })
