@@ -225,9 +225,8 @@ impl Way {
             return Err(refused());
         }
         screen::say(format!("Nobody has said yet by which host key `{name}` is known. It shows {shown}."));
-        screen::say(
-            "The machine itself says which it has, on another way: ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub",
-        );
+        screen::say("The machine itself says which it has, on another way, by:");
+        screen::say(format!("relight run verify-host-keys machine={}{}", self.machine, self.place));
         let asked = tokio::task::spawn_blocking(|| {
             screen::prompt("Is it this one? [yes/no]");
             screen::read_line()

@@ -48,7 +48,7 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// Carries bytes over a WebSocket.
-    pub(super) fn over<S>(socket: WebSocketStream<S>) -> Self
+    pub(crate) fn over<S>(socket: WebSocketStream<S>) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

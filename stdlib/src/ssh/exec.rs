@@ -75,8 +75,7 @@ impl Operation for Exec {
 
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Executed>> {
         let session = cx.live::<Line>(&args.session).await?.session().await?;
-        cx.may_send().await?;
-        let mut running = session.start(&args.command).await?;
+        let mut running = session.start_if(&args.command, cx.may_send()).await?;
         let (out, err) = tokio::select! {
             said = hear(cx, &mut running, args.input.as_deref()) => said?,
             () = cx.cancelled() => {

@@ -1,6 +1,7 @@
 //! Who signs in on a machine, and by what.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use relight_engine::{Error, ErrorKind, Result, Secret};
@@ -9,12 +10,15 @@ use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse as Asked
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::{AgentClient, AgentStream};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg};
+use tokio::time::timeout;
 
 use super::known_hosts::fingerprint;
 use super::peer::Peer;
 
 /// How often a server may ask for something before it is given up.
 const ROUNDS: usize = 5;
+/// How long a server may take to say whether it takes one proof.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a person may type a password.
 const ATTEMPTS: usize = 3;
 
@@ -108,7 +112,13 @@ impl Login {
         let mut tried = Vec::new();
         let mut offers = Vec::new();
         for proof in &self.by {
-            match self.attempt(handle, proof).await {
+            let attempt = self.attempt(handle, proof);
+            let ended = match proof {
+                // The server bounds how long a person may take.
+                Proof::Asked(_) => attempt.await,
+                _ => timeout(PATIENCE, attempt).await.unwrap_or(Err(russh::Error::ConnectionTimeout)),
+            };
+            match ended {
                 Ok(Tried::In) => return Ok(()),
                 Ok(Tried::Refused { offers: now, is_part }) => {
                     tried.push(match is_part {

@@ -89,7 +89,17 @@ impl Session {
     /// # Errors
     /// `Unsent` when the connection is gone or the server starts nothing: the command certainly does not run.
     pub async fn start(&self, command: &str) -> Result<Running> {
+        self.start_if(command, async { Ok(()) }).await
+    }
+
+    /// Starts a command if it may still be started once there is a channel for it, which may take its time.
+    pub(super) async fn start_if(
+        &self,
+        command: &str,
+        permitted: impl Future<Output = Result<()>>,
+    ) -> Result<Running> {
         let channel = self.channel().await?;
+        permitted.await?;
         // Once the request is on its way the command may run, whatever becomes of the answer.
         channel.exec(true, command).await.map_err(|e| self.broken(&e))?;
         Ok(Running::over(channel))
@@ -354,5 +364,53 @@ fn signal(signal: &Sig) -> String {
     match signal {
         Sig::Custom(name) => name.clone(),
         named => format!("{named:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relight_engine::Secret;
+    use russh::keys::PrivateKey;
+    use russh::keys::key::safe_rng;
+    use russh::server;
+    use tokio::time::Instant;
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::super::Proof;
+    use super::*;
+
+    /// A server that shows its key, and never says whether it takes a password.
+    struct Mute;
+
+    impl server::Handler for Mute {
+        type Error = russh::Error;
+
+        async fn auth_password(&mut self, _: &str, _: &str) -> Result<server::Auth, russh::Error> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_says_nothing_about_a_password_is_given_up() {
+        let (here, there) = tokio::io::duplex(1 << 16);
+        let near = Tunnel::over(WebSocketStream::from_raw_socket(here, Role::Client, None).await);
+        let far = Tunnel::over(WebSocketStream::from_raw_socket(there, Role::Server, None).await);
+        let key = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap();
+        let trust = Trust::Only(vec![key.public_key().clone()]);
+        let config = Arc::new(server::Config { keys: vec![key], ..server::Config::default() });
+        let serving = tokio::spawn(async move {
+            if let Ok(session) = server::run_stream(config, far, Mute).await {
+                let _ = session.await;
+            }
+        });
+        let login = Login { user: "me".into(), by: vec![Proof::Password(Secret::new("correct horse"))] };
+        let began = Instant::now();
+        let error = Session::open(near, "db-01", &login, trust).await.err().expect("nobody is let in");
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        let hints: Vec<String> = error.hints().iter().map(ToString::to_string).collect();
+        assert!(hints[0].starts_with("tried a password: "), "{hints:?}");
+        assert!((60..70).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+        serving.abort();
     }
 }

@@ -68,6 +68,8 @@ impl Operation for Upload {
             let part = format!("{}.{}.part", args.to, &sha256[..12]);
             let carry = Carry { cx, sftp: &sftp, args, part: &part, sha256: &sha256, bytes };
             let resumed_at = carry.all(&mut file, mode).await?;
+            // Carrying it took its time: whoever has the run now may have put something newer there.
+            cx.may_send().await?;
             files::replace(&session, &part, &args.to).await?;
             let _ = sftp.close().await;
             Ok(Carried { path: args.to.clone(), bytes, sha256: sha256.clone(), resumed_at })
