@@ -568,3 +568,26 @@ async fn a_file_that_somebody_else_wrote_is_not_replaced() {
     assert!(format!("{driven:?}").contains("outside the run's folder"), "{driven:?}");
     assert!(!outside.exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_on_the_machine_is_said_and_not_tried_again() {
+    let world = World::with(&[]).await;
+    // A machine of the lab has 16 MiB.
+    std::fs::write(world.folder.path().join("big"), vec![7; 20 << 20]).expect("a file");
+    let script = r#"
+        let app = arc::machine("app-01", #{ group: "rg-apps" });
+        arm::register("Microsoft.HybridConnectivity");
+        arc::endpoint_create(app);
+        arc::service_configure(app);
+        ssh::trust(app, [ssh::host_key(app).key]);
+        let session = ssh::connect(app, "azureuser", #{ password: secret("env:APP_PASSWORD") });
+        ssh::upload(session, "big", "/tmp/big")
+    "#;
+    match world.run(script).await {
+        Driven::Ended(RunEnd::Failed { failure, .. }) => {
+            assert_eq!(failure.kind, relight_engine::ErrorKind::Rejected, "{failure:?}");
+            assert!(failure.message.contains("`/tmp/big` is not whole"), "{failure:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}

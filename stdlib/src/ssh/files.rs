@@ -67,9 +67,13 @@ pub(super) fn failed(what: impl Into<String>, error: SftpError) -> Error {
     .because(error)
 }
 
-/// Says what keeps a file from being carried, when it was said of a stream.
+/// Says what keeps a file from being carried, when it was said of a stream. What is no error of the client's own are
+/// the server's words, such as those about a full disk.
 pub(super) fn cut(what: impl Into<String>, error: std::io::Error) -> Error {
-    failed(what, SftpError::from(error))
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<SftpError>()) {
+        Some(own) => failed(what, own.clone()),
+        None => Error::rejected(what.into()).because(error),
+    }
 }
 
 /// Puts a file in the place of another, at once where the server can.
