@@ -3,8 +3,9 @@
 use relight_engine::Library;
 
 /// Each with the name under which it is run.
-pub(crate) const SHIPPED: [(&str, &str); 9] = [
+pub(crate) const SHIPPED: [(&str, &str); 10] = [
     ("add-ssh-key", include_str!("../runbooks/add-ssh-key.rhai")),
+    ("copy-files", include_str!("../runbooks/copy-files.rhai")),
     ("disable-arc-ssh", include_str!("../runbooks/disable-arc-ssh.rhai")),
     ("disable-vm-connect", include_str!("../runbooks/disable-vm-connect.rhai")),
     ("enable-arc-ssh", include_str!("../runbooks/enable-arc-ssh.rhai")),

@@ -78,6 +78,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     assert_snapshot!(world.relight(["list"]).run(), @r"
     add-ssh-key            Let an SSH key in on a machine
     broken                 (broken: the front matter is not right in `broken`)
+    copy-files             Copy files to or from a machine
     disable-arc-ssh        Let SSH in through Azure Arc no more
     disable-vm-connect     Disable VM Connect
     enable-arc-ssh         Let SSH in through Azure Arc
@@ -96,6 +97,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     assert_snapshot!(world.relight(["list", "--names"]).run().succeeds(), @r"
     add-ssh-key
     broken
+    copy-files
     disable-arc-ssh
     disable-vm-connect
     enable-arc-ssh
@@ -163,7 +165,7 @@ fn an_unknown_runbook_has_neighbours() {
 #[test]
 fn what_ships_passes_the_check() {
     let world = Sealed::new();
-    assert_snapshot!(world.relight(["check"]).run(), @"9 runbooks checked, nothing found.");
+    assert_snapshot!(world.relight(["check"]).run(), @"10 runbooks checked, nothing found.");
 }
 
 #[test]
@@ -1316,7 +1318,7 @@ fn doctor_says_what_is_missing_and_what_to_do() {
     ok    state      [dir]/state
     ok    journal    [dir]/state/relight.db
     ok    leases     nothing is open
-    ok    library    9 runbooks, all of them shipped; `relight new NAME` makes your own
+    ok    library    10 runbooks, all of them shipped; `relight new NAME` makes your own
     ok    cloud      AzureCloud at https://management.azure.com/
     fail  sign-in    AZURE_CLIENT_SECRET is set and AZURE_TENANT_ID and AZURE_CLIENT_ID are not
                      -> set AZURE_TENANT_ID and AZURE_CLIENT_ID, or unset AZURE_CLIENT_SECRET to sign in another way

@@ -8,6 +8,8 @@
 
 mod desktop;
 #[cfg(unix)]
+mod files;
+#[cfg(unix)]
 mod guest;
 mod openssh;
 mod session;

@@ -274,6 +274,13 @@ async fn reading_a_runbook_sends_nothing() {
             "site-report" => &[],
             "enable-arc-ssh" | "disable-arc-ssh" | "verify-host-keys" => &[("machine", "web-01")],
             "run-on-machine" => &[("machine", "web-01"), ("script", "hostname")],
+            "copy-files" => &[
+                ("machine", "web-01"),
+                ("user", "me"),
+                ("direction", "upload"),
+                ("local", "conf"),
+                ("remote", "/tmp/conf"),
+            ],
             "add-ssh-key" => &[
                 ("machine", "web-01"),
                 ("user", "me"),

@@ -61,6 +61,18 @@ const RUNS: &[&[Run]] = &[
                 ("key", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti"),
             ],
         ),
+        (
+            "copy-files",
+            &[
+                ("machine", "app-01"),
+                ("group", "rg-apps"),
+                ("user", "azureuser"),
+                ("password", "env:APP_PASSWORD"),
+                ("direction", "download"),
+                ("local", "etc"),
+                ("remote", "/etc"),
+            ],
+        ),
     ],
     &[("restart-vm", &[("vm", "db-01")])],
     &[("restart-vm", &[("vm", "file-01")])],

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
@@ -17,18 +18,31 @@ use crate::unrecorded::Unrecorded;
 /// Below the folder no link leads out of it, whoever puts one there and whenever.
 #[non_exhaustive]
 pub struct RunFile {
-    folder: Dir,
+    /// The folder that it is in.
+    pub(crate) folder: Dir,
     /// Inside the folder.
-    name: PathBuf,
-    whole: PathBuf,
-    noted: Option<Noted>,
+    pub(crate) name: PathBuf,
+    pub(crate) whole: PathBuf,
+    pub(crate) noted: Option<Noted>,
 }
 
 /// Where it is noted what is written, and of whom.
-struct Noted {
+#[derive(Clone)]
+pub(crate) struct Noted {
     by: Arc<Unrecorded>,
     step: u32,
     path: String,
+}
+
+impl Noted {
+    /// Returns the same for what is in a folder.
+    pub(crate) fn below(&self, path: &str) -> Self {
+        Noted { path: format!("{}/{path}", self.path.trim_end_matches('/')), ..self.clone() }
+    }
+
+    fn wrote(&self, sha256: String, bytes: u64) {
+        self.by.wrote(self.step, WrittenFile { path: self.path.clone(), sha256, bytes });
+    }
 }
 
 impl RunFile {
@@ -75,6 +89,13 @@ impl RunFile {
         }
     }
 
+    /// Has a file that is there as it should be become part of the run's record, as if it were written now.
+    pub fn note(&self, sha256: impl Into<String>, bytes: u64) {
+        if let Some(noted) = &self.noted {
+            noted.wrote(sha256.into(), bytes);
+        }
+    }
+
     /// Returns what the file holds.
     ///
     /// # Errors
@@ -104,6 +125,24 @@ impl RunFile {
             true => Ok(file.into_std()),
             false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")),
         }
+    }
+
+    /// Points at a file in the same folder, whose name has this at its end besides.
+    ///
+    /// # Errors
+    /// Whatever keeps the folder from being used.
+    pub fn beside(&self, ending: &str) -> io::Result<RunFile> {
+        let with = |path: &Path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(ending);
+            PathBuf::from(name)
+        };
+        let noted = self
+            .noted
+            .as_ref()
+            .map(|noted| Noted { path: format!("{}{ending}", noted.path), ..noted.clone() });
+        let (name, whole) = (with(&self.name), with(&self.whole));
+        Ok(RunFile { folder: self.folder.try_clone()?, name, whole, noted })
     }
 
     /// Begins, or goes on with, a file that is written piece by piece beside this one and takes its place when it
@@ -155,10 +194,7 @@ impl RunFile {
             // Nothing is lost when even this fails: the file beside has a name of its own.
             let _ = self.folder.remove_file(&beside);
         })?;
-        if let Some(Noted { by, step, path }) = &self.noted {
-            let (sha256, bytes) = (content_hash(bytes), bytes.len() as u64);
-            by.wrote(*step, WrittenFile { path: path.clone(), sha256, bytes });
-        }
+        self.note(content_hash(bytes), bytes.len() as u64);
         Ok(())
     }
 }
@@ -189,6 +225,14 @@ impl PartFile {
         Ok(())
     }
 
+    /// Says when what the file holds was changed last.
+    ///
+    /// # Errors
+    /// Whatever keeps the system from taking note of it.
+    pub fn set_modified(&self, modified: SystemTime) -> io::Result<()> {
+        self.file.set_modified(modified)
+    }
+
     /// Puts the file in its place, whole and on the disk. Returns its SHA-256, in hexadecimal digits. The run's record
     /// says what was written.
     ///
@@ -196,13 +240,33 @@ impl PartFile {
     /// Whatever keeps it from its place; what was written stays beside it.
     pub fn finish(self) -> io::Result<String> {
         self.file.sync_all()?;
-        let RunFile { folder, name, noted, .. } = &self.whole;
+        let RunFile { folder, name, .. } = &self.whole;
         folder.rename(&self.beside, folder, name)?;
         let sha256 = hex(&self.hash.finalize());
-        if let Some(Noted { by, step, path }) = noted {
-            by.wrote(*step, WrittenFile { path: path.clone(), sha256: sha256.clone(), bytes: self.len });
-        }
+        self.whole.note(sha256.clone(), self.len);
         Ok(sha256)
+    }
+
+    /// Waits until what was written is on the disk.
+    ///
+    /// # Errors
+    /// Whatever keeps it from getting there.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Does the same as [`finish`](Self::finish) where nothing is yet: what is there is never replaced.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when something is there; whatever keeps it from its place.
+    pub fn finish_new(self) -> io::Result<()> {
+        self.file.sync_all()?;
+        let RunFile { folder, name, .. } = &self.whole;
+        folder.hard_link(&self.beside, folder, name)?;
+        // It is in its place; the other name goes when it can.
+        let _ = folder.remove_file(&self.beside);
+        self.whole.note(hex(&self.hash.finalize()), self.len);
+        Ok(())
     }
 
     /// Takes away what was written.
@@ -255,6 +319,17 @@ mod tests {
         assert_eq!(part.finish().unwrap(), content_hash(b"one two"));
         assert_eq!(file().read(9).unwrap(), b"one two");
         file().part("bb").unwrap().discard();
+        let mut part = file().part("cc").unwrap();
+        part.append(b"three").unwrap();
+        assert_eq!(part.finish_new().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(file().read(9).unwrap(), b"one two");
+        let beside = file().beside(".new").unwrap();
+        file().part("cc").unwrap().discard();
+        let mut part = beside.part("cc").unwrap();
+        part.append(b"three").unwrap();
+        part.finish_new().unwrap();
+        assert_eq!(fs::read(folder.path().join("big.log.new")).unwrap(), b"three");
+        fs::remove_file(folder.path().join("big.log.new")).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

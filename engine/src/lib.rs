@@ -28,6 +28,7 @@ mod engine;
 mod error;
 pub mod event;
 mod file;
+mod folder;
 #[cfg(all(feature = "sqlite", any(test, feature = "fuzzing")))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -71,6 +72,7 @@ pub use engine::{ClosingState, Engine, OpenLease, Plan};
 pub use error::{Error, ErrorKind, Failure, Result, ServiceError, Snippet};
 pub use event::{Event, RunId};
 pub use file::{Found, PartFile, RunFile};
+pub use folder::{ListedFile, Listing, RunFolder};
 pub use handles::{Handle, Reopen};
 pub use hint::{Hint, NextStep};
 pub use library::Library;

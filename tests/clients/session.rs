@@ -46,13 +46,19 @@ impl Machine {
     }
 
     /// Runs a script, which must succeed, and returns what it prints.
-    fn script(&self, name: &str, effects: &[&str], text: &str, env: &[(&str, &str)]) -> String {
+    pub(super) fn script(&self, name: &str, effects: &[&str], text: &str, env: &[(&str, &str)]) -> String {
         let output = self.run_script(name, effects, text, env);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn run_script(&self, name: &str, effects: &[&str], text: &str, env: &[(&str, &str)]) -> Output {
+    pub(super) fn run_script(
+        &self,
+        name: &str,
+        effects: &[&str],
+        text: &str,
+        env: &[(&str, &str)],
+    ) -> Output {
         let whole = format!("/*---\ntitle = \"{name}\"\neffects = {effects:?}\n---*/\n{text}\n");
         let file = self.site.sealed.write(&format!("work/{name}.rhai"), &whole);
         let mut call = self.relight(&["run", &self.place()]);
@@ -248,12 +254,13 @@ async fn a_runbook_runs_commands_and_hears_how_they_end() {
 }
 
 /// Returns the script that signs in on the machine.
-fn signing_in(machine: &Machine) -> String {
+pub(super) fn signing_in(machine: &Machine) -> String {
     let key = machine.folder.join("user_key").display().to_string();
     format!("let db = ssh::connect(\"db-01\", \"{}\", #{{ key: secret(\"file:{key}\") }});\n", user())
 }
 
-const EFFECTS: [&str; 6] = ["azure:read", "ssh", "secret", "file:read", "file:write", "net:forward"];
+pub(super) const EFFECTS: [&str; 6] =
+    ["azure:read", "ssh", "secret", "file:read", "file:write", "net:forward"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_are_carried_both_ways_also_over_a_connection_that_breaks() {

@@ -112,14 +112,6 @@ impl KnownHosts {
     /// `Rejected` when the list cannot be written.
     pub fn trust(&self, host: &HostName, keys: &[PublicKey]) -> Result<()> {
         let failed = |e: io::Error| self.failed("write").because(e);
-        let mut text = self.text().map_err(failed)?;
-        let before = text.len();
-        // Whoever else stands in the same file is left as it is, comments and all.
-        text = text.split_inclusive('\n').filter(|line| !is_about(line, host)).collect();
-        if !text.is_empty() && !text.ends_with('\n') {
-            text.push('\n');
-        }
-        let is_new = text.len() == before;
         let mut lines = String::new();
         for key in keys {
             let key = PublicKey::new(key.key_data().clone(), "");
@@ -128,12 +120,31 @@ impl KnownHosts {
         }
         match &*self.0 {
             Place::Memory(held) => {
-                *held.lock().unwrap_or_else(PoisonError::into_inner) = format!("{text}{lines}");
+                let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+                *held = format!("{}{lines}", without(&held, host));
                 Ok(())
             }
-            // What is only added cannot lose what another process adds at the same time.
-            Place::File(file) if is_new => append(file, &lines).map_err(failed),
-            Place::File(file) => replace(file, &format!("{text}{lines}")).map_err(failed),
+            Place::File(file) => self.rewrite(file, host, &lines).map_err(failed),
+        }
+    }
+
+    /// Puts lines about a host in the place of those that are there. Whoever else does so at the same time waits, so that
+    /// nothing that either of them adds is lost.
+    fn rewrite(&self, file: &Path, host: &HostName, lines: &str) -> io::Result<()> {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let mut beside = file.as_os_str().to_owned();
+        beside.push(".lock");
+        // The list itself is replaced, so that a lock on it would hold nobody off. It is let go of with its value.
+        let lock = owner_only(OpenOptions::new().write(true).create(true).truncate(false)).open(beside)?;
+        lock.lock()?;
+        let text = self.text()?;
+        let others = without(&text, host);
+        match others.strip_prefix(&text) {
+            // OpenSSH appends to the same list without a lock: what is only added cannot lose that.
+            Some(end) => append(file, &format!("{end}{lines}")),
+            None => replace(file, &format!("{others}{lines}")),
         }
     }
 
@@ -186,11 +197,17 @@ fn is_about(line: &str, host: &HostName) -> bool {
     }
 }
 
+/// Returns a list without what it says about a host, comments and all. Its last line ends.
+fn without(text: &str, host: &HostName) -> String {
+    let mut others: String = text.split_inclusive('\n').filter(|line| !is_about(line, host)).collect();
+    if !others.is_empty() && !others.ends_with('\n') {
+        others.push('\n');
+    }
+    others
+}
+
 /// Appends lines in one write.
 fn append(file: &Path, lines: &str) -> io::Result<()> {
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
     let mut file = owner_only(OpenOptions::new().append(true).create(true)).open(file)?;
     file.write_all(lines.as_bytes())?;
     file.sync_all()
@@ -274,6 +291,35 @@ mod tests {
         assert_eq!(known.check(&host("other"), &key(ONE)).unwrap(), Standing::Known);
         std::fs::write(&file, format!("{} ssh-ed25519 rubbish\n", name.as_str())).unwrap();
         assert!(known.check(&name, &key(ONE)).is_err(), "who cannot be read is not trusted");
+    }
+
+    #[test]
+    fn what_is_trusted_at_the_same_time_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("known_hosts");
+        let rounds = 0..40;
+        std::thread::scope(|scope| {
+            for name in ["a", "b", "c", "d"] {
+                let (file, rounds) = (file.clone(), rounds.clone());
+                scope.spawn(move || {
+                    // As other processes, which share nothing but the file.
+                    let known = KnownHosts::at(file);
+                    for round in rounds {
+                        let keys = if round % 2 == 0 { [key(ONE)] } else { [key(TWO)] };
+                        known.trust(&host(name), &keys).unwrap();
+                        known.trust(&host(&format!("{name}-{round}")), &keys).unwrap();
+                    }
+                });
+            }
+        });
+        let known = KnownHosts::at(file);
+        for name in ["a", "b", "c", "d"] {
+            assert_eq!(known.check(&host(name), &key(TWO)).unwrap(), Standing::Known, "{name}");
+            let lost = rounds
+                .clone()
+                .filter(|round| known.keys(&host(&format!("{name}-{round}"))).unwrap().is_empty());
+            assert_eq!(lost.count(), 0, "{name}");
+        }
     }
 
     #[cfg(unix)]

@@ -18,6 +18,8 @@ mod login;
 mod peer;
 mod session;
 mod target;
+#[cfg(test)]
+mod testing;
 mod trust;
 mod upload;
 

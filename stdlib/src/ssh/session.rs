@@ -24,6 +24,10 @@ pub const HOST_KEY_CHANGED: ErrorCode = ErrorCode::new("HostKeyChanged");
 
 /// How long the handshake and the sign-in may take.
 const HANDSHAKE: Duration = Duration::from_secs(60);
+/// How long a server may take to open a channel, or to say that it does not.
+const CHANNEL: Duration = Duration::from_secs(60);
+/// How long a machine may take to connect to a port on behalf of somebody: systems give up after some two minutes themselves.
+const DIAL: Duration = Duration::from_secs(150);
 /// How long nothing may be heard before the other end is asked whether it is there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How much may be on its way here before it is acknowledged: at 80 ms, 100 MB a second.
@@ -131,15 +135,20 @@ impl Session {
     pub(super) async fn sftp(&self) -> Result<Channel<Msg>> {
         let mut channel = self.channel().await?;
         channel.request_subsystem(true, "sftp").await.map_err(|e| self.broken(&e))?;
-        loop {
-            match channel.wait().await {
-                Some(ChannelMsg::Success) => return Ok(channel),
-                Some(ChannelMsg::Failure) | None => {
-                    return Err(Error::rejected(format!("the SSH server of `{}` has no SFTP", self.machine))
-                        .hint("its sshd_config needs a line such as `Subsystem sftp internal-sftp`"));
+        let answered = async {
+            loop {
+                match channel.wait().await {
+                    Some(ChannelMsg::Success) => return true,
+                    Some(ChannelMsg::Failure) | None => return false,
+                    Some(_) => {}
                 }
-                Some(_) => {}
             }
+        };
+        match timeout(CHANNEL, answered).await {
+            Ok(true) => Ok(channel),
+            Ok(false) => Err(Error::rejected(format!("the SSH server of `{}` has no SFTP", self.machine))
+                .hint("its sshd_config needs a line such as `Subsystem sftp internal-sftp`")),
+            Err(_) => Err(self.silent("whether it has SFTP", CHANNEL)),
         }
     }
 
@@ -152,11 +161,12 @@ impl Session {
         host: &str,
         port: u16,
     ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>> {
-        let opened = self.handle.channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0).await;
-        match opened {
-            Ok(channel) => Ok(channel.into_stream()),
-            Err(russh::Error::ChannelOpenFailure(why)) => Err(self.not_dialled(host, port, why)),
-            Err(error) => Err(self.broken(&error)),
+        let opening = self.handle.channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0);
+        match timeout(DIAL, opening).await {
+            Ok(Ok(channel)) => Ok(channel.into_stream()),
+            Ok(Err(russh::Error::ChannelOpenFailure(why))) => Err(self.not_dialled(host, port, why)),
+            Ok(Err(error)) => Err(self.broken(&error)),
+            Err(_) => Err(self.silent(&format!("whether it reaches port {port} of {host}"), DIAL)),
         }
     }
 
@@ -180,7 +190,19 @@ impl Session {
     }
 
     async fn channel(&self) -> Result<Channel<Msg>> {
-        self.handle.channel_open_session().await.map_err(|e| self.broken(&e))
+        match timeout(CHANNEL, self.handle.channel_open_session()).await {
+            Ok(opened) => opened.map_err(|e| self.broken(&e)),
+            Err(_) => Err(self.silent("whether it opens a channel", CHANNEL)),
+        }
+    }
+
+    /// Says what the server does not say. Nothing was asked for that it could have done meanwhile.
+    fn silent(&self, what: &str, waited: Duration) -> Error {
+        let (machine, seconds) = (&self.machine, waited.as_secs());
+        Error::new(
+            ErrorKind::Unsent,
+            format!("the SSH server of `{machine}` did not say {what} within {seconds} s"),
+        )
     }
 
     fn broken(&self, error: &russh::Error) -> Error {
@@ -370,47 +392,57 @@ fn signal(signal: &Sig) -> String {
 #[cfg(test)]
 mod tests {
     use relight_engine::Secret;
-    use russh::keys::PrivateKey;
-    use russh::keys::key::safe_rng;
     use russh::server;
     use tokio::time::Instant;
-    use tokio_tungstenite::WebSocketStream;
-    use tokio_tungstenite::tungstenite::protocol::Role;
 
-    use super::super::Proof;
+    use super::super::testing::{Served, connect};
+    use super::super::{Login, Proof};
     use super::*;
 
-    /// A server that shows its key, and never says whether it takes a password.
+    /// A server that shows its key, lets `friend` in, and says nothing else.
     struct Mute;
 
     impl server::Handler for Mute {
         type Error = russh::Error;
 
-        async fn auth_password(&mut self, _: &str, _: &str) -> Result<server::Auth, russh::Error> {
+        async fn auth_password(&mut self, user: &str, _: &str) -> Result<server::Auth, russh::Error> {
+            match user {
+                "friend" => Ok(server::Auth::Accept),
+                _ => std::future::pending().await,
+            }
+        }
+
+        async fn channel_open_session(
+            &mut self,
+            _: Channel<server::Msg>,
+            _: server::ChannelOpenHandle,
+            _: &mut server::Session,
+        ) -> Result<(), russh::Error> {
             std::future::pending().await
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_says_nothing_about_a_password_is_given_up() {
-        let (here, there) = tokio::io::duplex(1 << 16);
-        let near = Tunnel::over(WebSocketStream::from_raw_socket(here, Role::Client, None).await);
-        let far = Tunnel::over(WebSocketStream::from_raw_socket(there, Role::Server, None).await);
-        let key = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap();
-        let trust = Trust::Only(vec![key.public_key().clone()]);
-        let config = Arc::new(server::Config { keys: vec![key], ..server::Config::default() });
-        let serving = tokio::spawn(async move {
-            if let Ok(session) = server::run_stream(config, far, Mute).await {
-                let _ = session.await;
-            }
-        });
+        let Served { tunnel, trust, serving: _serving } = connect(Mute).await;
         let login = Login { user: "me".into(), by: vec![Proof::Password(Secret::new("correct horse"))] };
         let began = Instant::now();
-        let error = Session::open(near, "db-01", &login, trust).await.err().expect("nobody is let in");
+        let error = Session::open(tunnel, "db-01", &login, trust).await.err().expect("nobody is let in");
         assert_eq!(error.kind(), ErrorKind::Denied);
         let hints: Vec<String> = error.hints().iter().map(ToString::to_string).collect();
         assert!(hints[0].starts_with("tried a password: "), "{hints:?}");
         assert!((60..70).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
-        serving.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_never_opens_a_channel_is_given_up() {
+        let served = connect(Mute).await;
+        let session = served.session("friend").await;
+        let began = Instant::now();
+        let error = session.start("true").await.err().expect("nothing runs");
+        // Certainly nothing runs there, so that it may be tried again.
+        assert_eq!(error.kind(), ErrorKind::Unsent);
+        assert!(error.message().contains("did not say whether it opens a channel within 60 s"), "{error}");
+        assert!((60..70).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     }
 }
