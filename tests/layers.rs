@@ -95,6 +95,32 @@ fn a_circle_is_found_whatever_an_import_looks_like() {
     }
 }
 
+#[test]
+fn the_step_machine_knows_whoever_keeps_runs_only_by_their_log() {
+    let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("engine/src");
+    let mut files = vec![engine.join("machine.rs"), engine.join("cx.rs")];
+    sources(&engine.join("step"), &mut files);
+    assert!(files.len() > 15, "{files:?}");
+    // What is written is data; who writes it is none of its business.
+    let data = ["LeaseFilter", "NewRun", "Sync"];
+    let mut found = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for (line, number) in text.lines().zip(1..) {
+            let code = line.split("//").next().unwrap_or_default();
+            let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+            let foreign = ["Journal", "Core", "Tenure", "OwnerId", "Drives", "journal_log", "Worker"];
+            let is_foreign = words.clone().any(|word| foreign.contains(&word));
+            let imported = code.contains("crate::journal::")
+                && words.any(|word| word.starts_with(char::is_uppercase) && !data.contains(&word));
+            if is_foreign || imported {
+                found.push(format!("{}:{number}: {}", file.display(), line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "the step machine reaches past its log:\n{}", found.join("\n"));
+}
+
 /// What stands in one folder: for each module what it uses of those beside it, and where.
 type Folder = BTreeMap<String, BTreeMap<String, String>>;
 

@@ -11,7 +11,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use crate::attached::Attached;
 use crate::builtin;
 use crate::clock::{Clock, SystemClock};
-use crate::core::{Core, Environment, GRACE, Liveness, Observer, THREADS};
+use crate::core::{Core, Environment, GRACE, Liveness, Observer, Parts, THREADS};
 use crate::cx::SecretSource;
 use crate::drive::{Cancel, Drives};
 use crate::engine::Engine;
@@ -186,28 +186,31 @@ impl EngineBuilder {
     pub fn build(self) -> Result<Engine> {
         let mut operations = builtin::all();
         operations.extend(self.operations);
-        Ok(Engine(Arc::new(Core {
+        let parts = Parts {
             language: Language::new(operations, self.limits, self.meter)?,
-            journal: self.journal.unwrap_or_else(|| Arc::new(MemoryJournal::new())),
             clock: self.clock,
             library: self.library,
             secrets: self.secrets,
             revealed: Arc::default(),
-            owner: self.owner,
-            liveness: self.liveness,
             observers: self.observers,
             environment: self.environment,
             readers: self.readers,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             grace: self.grace,
-            cancel: Cancel::default(),
-            drives: Drives::default(),
             handles: Arc::default(),
             attended: AtomicBool::new(false),
-            suspects: Arc::new(Semaphore::new(1)),
             threads: Semaphore::new(THREADS),
             asking: tokio::sync::Mutex::default(),
             answers: Mutex::default(),
+        };
+        Ok(Engine(Arc::new(Core {
+            parts: Arc::new(parts),
+            journal: self.journal.unwrap_or_else(|| Arc::new(MemoryJournal::new())),
+            owner: self.owner,
+            liveness: self.liveness,
+            cancel: Cancel::default(),
+            drives: Drives::default(),
+            suspects: Arc::new(Semaphore::new(1)),
             alive_until: Mutex::new(None),
             entered: OnceCell::new(),
         })))

@@ -17,25 +17,13 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::core::Core;
+use crate::core::{Core, Parts};
 use crate::error::{Error, Result};
 use crate::event::{Call, Cause, Entry, FORMAT, Lease, Prepared, Provenance, RunId};
 use crate::journal::{LeaseFilter, NewRun, Status};
 use crate::lease::{closing_of, first_of, is_over, last_closing, pause};
+use crate::log::Closing;
 use crate::recorded;
-
-/// How the closing of a lease stands.
-#[derive(Debug)]
-pub(crate) enum Closing {
-    /// A run has just been written down for it.
-    Begun(RunId),
-    /// A run is at its door, for this lease or for another one on the same door.
-    UnderWay(RunId),
-    /// The last run for it ended, and the lease is still there: the next begins after a pause.
-    Paused,
-    /// It is not open any more.
-    Over,
-}
 
 impl Core {
     /// Returns the run that closes a lease, and writes it down when there is none. `now` asks for the
@@ -75,9 +63,11 @@ impl Core {
         let leases = self.journal.leases_where(&LeaseFilter::Door(door.to_owned())).await?;
         Ok(first_of(&leases).cloned())
     }
+}
 
+impl Parts {
     /// Makes the run that closes a lease: one call of the operation that the lease names.
-    fn closing(&self, lease: &Lease, id: RunId) -> Result<NewRun> {
+    pub(crate) fn closing(&self, lease: &Lease, id: RunId) -> Result<NewRun> {
         let Call { operation, args } = &lease.close;
         if self.language.operation(operation).is_none() {
             return Err(Error::invalid(format!(

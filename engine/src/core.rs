@@ -1,5 +1,6 @@
-//! What all runs of one engine share: the parts, the observers, the interruption, the heartbeat.
+//! What all runs of one engine share: the parts, and who keeps runs: the journal, the interruption, the heartbeat.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -72,42 +73,56 @@ pub trait Answers: Send + Sync + 'static {
 /// Returns the value of an environment variable, for `env:` defaults of parameters.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// What is shared by all runs of one engine.
-pub(crate) struct Core {
+/// What the step machine is given beside a run's log. It says nothing of who keeps runs.
+pub(crate) struct Parts {
     pub(crate) language: Language,
-    pub(crate) journal: Arc<dyn Journal>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) library: Library,
     pub(crate) secrets: Option<Arc<dyn SecretSource>>,
     pub(crate) revealed: Arc<Revealed>,
-    pub(crate) owner: OwnerId,
-    pub(crate) liveness: Option<Liveness>,
     pub(crate) observers: Vec<Observer>,
     pub(crate) environment: Option<Environment>,
     pub(crate) readers: Vec<(String, ParamReader)>,
     pub(crate) version: String,
     /// How long, in real time, a halt or a stop waits for a call under way.
     pub(crate) grace: Duration,
-    /// Ends everything that the engine drives.
-    pub(crate) cancel: Cancel,
-    pub(crate) drives: Drives,
     /// What the runs that are driven here hold open.
     pub(crate) handles: Arc<Handles>,
     /// Whether a person's terminal is at hand.
     pub(crate) attended: AtomicBool,
-    /// The one place for runs of which more than one driver has died.
-    pub(crate) suspects: Arc<Semaphore>,
     /// For scripts that keep their threads through long waits.
     pub(crate) threads: Semaphore,
     pub(crate) answers: Mutex<Option<Arc<dyn Answers>>>,
     /// Held by the run whose question is before somebody.
     pub(crate) asking: tokio::sync::Mutex<()>,
+}
+
+/// What is shared by all runs of one engine: the parts, and what keeps and drives runs.
+pub(crate) struct Core {
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) owner: OwnerId,
+    pub(crate) liveness: Option<Liveness>,
+    /// Ends everything that the engine drives.
+    pub(crate) cancel: Cancel,
+    pub(crate) drives: Drives,
+    /// The one place for runs of which more than one driver has died.
+    pub(crate) suspects: Arc<Semaphore>,
     pub(crate) alive_until: Mutex<Option<Timestamp>>,
     /// Set once the process is known to the journal.
     pub(crate) entered: OnceCell<()>,
 }
 
-impl Core {
+/// Whoever keeps runs has the parts as well.
+impl Deref for Core {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+impl Parts {
     pub(crate) fn show(&self, notice: Notice) {
         for observer in &self.observers {
             observer(&notice);
@@ -124,6 +139,17 @@ impl Core {
         self.clock.now().saturating_add(after).unwrap_or(Timestamp::MAX)
     }
 
+    pub(crate) fn is_attended(&self) -> bool {
+        self.attended.load(Ordering::Relaxed)
+    }
+
+    /// Returns who answers questions here, if somebody does.
+    pub(crate) fn answers(&self) -> Option<Arc<dyn Answers>> {
+        self.answers.lock().expect("no panic while the answers are held").clone()
+    }
+}
+
+impl Core {
     /// Returns what is known about whether a process is alive.
     pub(crate) fn presence(&self, owner: &OwnerId) -> Presence {
         match &self.liveness {
@@ -174,15 +200,6 @@ impl Core {
 
     fn alive_until(&self) -> std::sync::MutexGuard<'_, Option<Timestamp>> {
         self.alive_until.lock().expect("no panic while the heartbeat is held")
-    }
-
-    pub(crate) fn is_attended(&self) -> bool {
-        self.attended.load(Ordering::Relaxed)
-    }
-
-    /// Returns who answers questions here, if somebody does.
-    pub(crate) fn answers(&self) -> Option<Arc<dyn Answers>> {
-        self.answers.lock().expect("no panic while the answers are held").clone()
     }
 }
 

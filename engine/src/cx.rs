@@ -15,8 +15,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Call, Lease, Progress, RunId, Schedule, Stream, digest};
 use crate::file::RunFile;
 use crate::handles::{Handle, Handles};
-use crate::journal::{Journal, LeaseFilter};
+use crate::journal::LeaseFilter;
 use crate::lease;
+use crate::log::Duties;
 use crate::recorded::unescaped;
 use crate::redact::{RedactStream, Revealed, dressed, hidden_parts, reference};
 use crate::unrecorded::Unrecorded;
@@ -46,7 +47,7 @@ pub struct Cx {
     pub(crate) attempt: u32,
     pub(crate) closes: Option<String>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) duties: Arc<dyn Duties>,
     pub(crate) secrets: Option<Arc<dyn SecretSource>>,
     pub(crate) revealed: Arc<Revealed>,
     pub(crate) workdir: PathBuf,
@@ -226,7 +227,7 @@ impl Cx {
             permit.check(&*self.clock).await?;
         }
         match &self.lease {
-            Some(lease) => lease::check_wanted(&*self.journal, lease).await,
+            Some(lease) => self.duties.check_wanted(lease).await,
             None => Ok(()),
         }
     }
@@ -356,7 +357,7 @@ impl Cx {
     /// # Errors
     /// `Storage`.
     pub async fn leases_for(&self, subject: &str) -> Result<Vec<Lease>> {
-        self.journal.leases_where(&LeaseFilter::Subject(subject.to_owned())).await
+        self.duties.leases(&LeaseFilter::Subject(subject.to_owned())).await
     }
 
     /// Returns the open leases that share a door.
@@ -364,7 +365,7 @@ impl Cx {
     /// # Errors
     /// `Storage`.
     pub async fn leases_on(&self, door: &str) -> Result<Vec<Lease>> {
-        self.journal.leases_where(&LeaseFilter::Door(door.to_owned())).await
+        self.duties.leases(&LeaseFilter::Door(door.to_owned())).await
     }
 }
 

@@ -24,7 +24,7 @@ use crate::journal::OwnerId;
 
 /// Why driving ends before the run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Halt {
+pub enum Halt {
     /// A person wants it: the run stays parked until a person resumes it.
     Interrupt,
     /// The process ends in good order: the run is due at once, for whoever comes next.

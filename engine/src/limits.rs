@@ -62,6 +62,11 @@ pub(crate) fn fit(value: &Value) -> Result<Fit> {
     Ok(if text.len() > INLINE { Fit::OutOfLine(text) } else { Fit::Inline })
 }
 
+/// Reads a text that [`fit`] put out of line.
+pub(crate) fn read_large(sha256: &str, text: &str) -> Result<Value> {
+    serde_json::from_str(text).map_err(|e| Error::storage(format!("the text {sha256} is no JSON")).because(e))
+}
+
 /// Checks that the JSON text of an event can be read back.
 ///
 /// # Errors

@@ -10,11 +10,12 @@ use crate::error::{Error, Result};
 use crate::event::{Cause, Entry, Event, Park, Place, Provenance, Record, RunEnd, RunId, Source, StepEnd};
 use crate::hint::NextStep;
 use crate::journal::{Claim, ClaimRequest, Status, Summary, Sync, Tenure};
+use crate::limits;
+use crate::machine::point_at;
 use crate::operation::Registered;
 use crate::params::Given;
 use crate::prepare::{RunRequest, by_name};
 use crate::replay::{History, PastStep, StepState, diverged, ended_early};
-use crate::run::point_at;
 use crate::script::{Ending, Host, Raise};
 use crate::step::is_branching;
 
@@ -105,7 +106,7 @@ impl Core {
             if let StepState::Finished(end) = &mut step.state
                 && let StepEnd::Large { sha256, .. } = end
             {
-                *end = StepEnd::Ok(self.large(sha256).await?);
+                *end = StepEnd::Ok(limits::read_large(sha256, &self.journal.kept(sha256).await?)?);
             }
         }
         Ok(())

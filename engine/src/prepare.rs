@@ -3,11 +3,12 @@
 //! Nothing is sent here, and everything that can be refused is refused here.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::core::{Core, HEARTBEAT, Notice};
+use crate::core::{Core, HEARTBEAT, Notice, Parts};
 use crate::effect::Effects;
 use crate::error::{Error, Result};
 use crate::event::{
@@ -109,8 +110,8 @@ pub(crate) struct Parent<'a> {
     pub(crate) depth: u32,
     /// What it lets happen.
     pub(crate) granted: Effects,
-    /// Its texts, when they are not those that it began with.
-    pub(crate) mended: Option<Vec<Source>>,
+    /// The texts that it goes by.
+    pub(crate) texts: &'a [Source],
     /// Its folder.
     pub(crate) workdir: &'a Path,
     /// The files that it may name.
@@ -124,7 +125,7 @@ pub(crate) struct Trunk {
     /// As it was prepared.
     pub(crate) prepared: Prepared,
     /// The texts that it goes by.
-    pub(crate) sources: Vec<Source>,
+    pub(crate) sources: Arc<[Source]>,
 }
 
 /// A run that can be written down: its texts are read, compiled and pinned, its parameters typed.
@@ -134,7 +135,7 @@ pub struct Draft {
     pub(crate) bundle: Bundle,
 }
 
-impl Core {
+impl Parts {
     /// Makes a run of a request, without writing it anywhere.
     pub(crate) fn draft(&self, request: &RunRequest) -> Result<Draft> {
         check_id(&request.id)?;
@@ -193,6 +194,55 @@ impl Core {
         Ok(Draft { run, runbook, bundle })
     }
 
+    /// Makes the child of a step. The same step always has the same child. It does no more than its parent
+    /// may, and its text is the one that is pinned with the parent, if there is one.
+    pub(crate) fn draft_child(&self, parent: Parent<'_>, runbook: &str, params: &Value) -> Result<NewRun> {
+        let depth = parent.depth + 1;
+        if depth > DEEPEST {
+            return Err(Error::invalid(format!(
+                "`{runbook}` would be the child of {DEEPEST} runs, each started by the one before"
+            ))
+            .hint("does a runbook run itself? let it loop instead"));
+        }
+        let pins_it = parent.texts.iter().any(|text| text.name == runbook);
+        let request = RunRequest {
+            id: child_of(parent.run, parent.step),
+            params: by_name(params, Given::Recorded),
+            granted: Some(parent.granted),
+            // A script cannot give another more than it was given.
+            may_name: Some(parent.paths.to_vec()),
+            pinned: if pins_it { parent.texts.to_vec() } else { Vec::new() },
+            workdir: parent.workdir.to_owned(),
+            cause: Cause::Run { id: parent.run.clone(), step: parent.step, branch: None },
+            // The parent drives it; a worker takes over only when nobody did for a while.
+            wake: Some(self.after(HEARTBEAT)),
+            depth,
+            ..RunRequest::new(runbook)
+        };
+        Ok(self.draft(&request)?.run)
+    }
+
+    /// Makes a branch: the run that it is a part of again, which begins elsewhere.
+    pub(crate) fn draft_branch(&self, trunk: &Trunk, (step, index): (u32, u32), branch: Branch) -> NewRun {
+        let prepared = Prepared {
+            engine: self.version.clone(),
+            sources: pins(&trunk.sources),
+            cause: Cause::Run { id: trunk.run.clone(), step, branch: Some(index) },
+            entry: Some(Entry::Branch(branch)),
+            ..trunk.prepared.clone()
+        };
+        // Its run drives it; a worker takes over only when nobody did for a while.
+        let wake = Some(self.after(HEARTBEAT));
+        NewRun { id: trunk.run.branch(step, index), prepared, sources: trunk.sources.to_vec(), wake }
+    }
+}
+
+/// Returns the id of the child of a step.
+pub(crate) fn child_of(run: &RunId, step: u32) -> RunId {
+    RunId::derived(&["child", run.as_str(), &step.to_string()])
+}
+
+impl Core {
     /// Writes a run down. Afterwards it can be driven by any process.
     pub(crate) async fn prepare(&self, request: &RunRequest) -> Result<RunId> {
         let run = self.draft(request)?.run;
@@ -208,74 +258,6 @@ impl Core {
             Some(Event::Prepared(prepared)) => Ok(prepared.paths),
             _ => Ok(Vec::new()),
         }
-    }
-
-    /// Prepares the child of a step. The same step always has the same child. It does no more than its parent
-    /// may, and its text is the one that is pinned with the parent, if there is one.
-    pub(crate) async fn prepare_child(
-        &self,
-        parent: Parent<'_>,
-        runbook: &str,
-        params: &Value,
-    ) -> Result<RunId> {
-        let depth = parent.depth + 1;
-        if depth > DEEPEST {
-            return Err(Error::invalid(format!(
-                "`{runbook}` would be the child of {DEEPEST} runs, each started by the one before"
-            ))
-            .hint("does a runbook run itself? let it loop instead"));
-        }
-        let id = RunId::derived(&["child", parent.run.as_str(), &parent.step.to_string()]);
-        if self.journal.run(&id).await?.is_none() {
-            let mut texts = match parent.mended {
-                Some(texts) => texts,
-                None => self.journal.sources(parent.run).await?,
-            };
-            if !texts.iter().any(|text| text.name == runbook) {
-                texts.clear();
-            }
-            let request = RunRequest {
-                id: id.clone(),
-                params: by_name(params, Given::Recorded),
-                granted: Some(parent.granted),
-                // A script cannot give another more than it was given.
-                may_name: Some(parent.paths.to_vec()),
-                pinned: texts,
-                workdir: parent.workdir.to_owned(),
-                cause: Cause::Run { id: parent.run.clone(), step: parent.step, branch: None },
-                // The parent drives it; a worker takes over only when nobody did for a while.
-                wake: Some(self.after(HEARTBEAT)),
-                depth,
-                ..RunRequest::new(runbook)
-            };
-            self.prepare(&request).await?;
-        }
-        Ok(id)
-    }
-
-    /// Prepares a branch: the run that it is a part of again, which begins elsewhere.
-    pub(crate) async fn prepare_branch(
-        &self,
-        trunk: &Trunk,
-        (step, index): (u32, u32),
-        branch: Branch,
-    ) -> Result<RunId> {
-        let id = trunk.run.branch(step, index);
-        if self.journal.run(&id).await?.is_some() {
-            return Ok(id);
-        }
-        let prepared = Prepared {
-            engine: self.version.clone(),
-            sources: pins(&trunk.sources),
-            cause: Cause::Run { id: trunk.run.clone(), step, branch: Some(index) },
-            entry: Some(Entry::Branch(branch)),
-            ..trunk.prepared.clone()
-        };
-        // Its run drives it; a worker takes over only when nobody did for a while.
-        let wake = Some(self.after(HEARTBEAT));
-        let run = NewRun { id: id.clone(), prepared, sources: trunk.sources.clone(), wake };
-        self.write_down(run).await?;
-        Ok(id)
     }
 
     /// Writes a run down that may exist already, and shows a new one.

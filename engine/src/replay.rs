@@ -128,13 +128,27 @@ impl History {
     /// # Errors
     /// `Storage`, naming the record that does not fit.
     pub fn read(records: &[Record]) -> Result<Self> {
-        let (first, rest) = records.split_first().ok_or_else(|| Error::storage("the run has no records"))?;
-        let Event::Prepared(prepared) = first.event()? else {
+        if records.is_empty() {
+            return Err(Error::storage("the run has no records"));
+        }
+        let mut read = Vec::with_capacity(records.len());
+        for record in records {
+            read.push((record.seq, record.at, record.event()?));
+        }
+        History::fold(read.into_iter())
+    }
+
+    /// Folds what a run's records say, with their numbers and times.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn fold(mut events: impl Iterator<Item = (u64, Timestamp, Event)>) -> Result<Self> {
+        let Some((_, created, Event::Prepared(prepared))) = events.next() else {
             return Err(Error::storage("the run's first record is not its preparation"));
         };
         let mut history = History {
             prepared: *prepared,
-            created: first.at,
+            created,
             steps: Vec::new(),
             mended: None,
             stop: None,
@@ -145,7 +159,11 @@ impl History {
             driver: None,
             deaths: 0,
         };
-        history.extend(rest)?;
+        for (seq, at, event) in events {
+            history.apply(event, at).map_err(|e| {
+                Error::storage(format!("record {seq} of the run does not fit its past")).because(e)
+            })?;
+        }
         Ok(history)
     }
 

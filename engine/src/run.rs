@@ -7,10 +7,10 @@
 //! ```
 //!
 //! A run is driven by one process at a time, and there by one task ([`drive`](crate::drive)): it reads
-//! the run, claims it, replays the script from the top, and carries on from the first step that has no
-//! result. Through a wait, a few hundred scripts keep their threads, so that a run of many waits is not
-//! replayed for each; any other is let go of: its step is carried to its result alone, and then the
-//! script is replayed once.
+//! the run, claims it, and has it carried on over its log from the first step that has no result.
+//!
+//! Owns: who drives a run, and that somebody does. Does not own: what is done for it, which is the step machine's
+//! ([`machine`](crate::machine)).
 //!
 //! Every way out of a drive ends the run, parks it with a reason, or leaves it to be tried again: by a
 //! worker of this process after a growing pause, and by any other once this process is gone.
@@ -20,19 +20,17 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use serde_json::Value;
 
-use crate::bridge::on_own_thread;
 use crate::core::Core;
 use crate::drive::{Drive, Driven, Ending, Way, pauses};
-use crate::error::{Error, ErrorKind, Failure, Result, panic_message};
-use crate::event::{Branch, Call, Event, Park, Prepared, Record, RunEnd, RunId, Source};
+use crate::error::{Error, ErrorKind, Result, panic_message};
+use crate::event::{Event, Record, RunEnd, RunId, Source};
 use crate::journal::{Claim, ClaimRequest, OwnerId, Presence, Tenure};
-use crate::redact::Public;
+use crate::journal_log::JournalLog;
+use crate::machine::Work;
 use crate::replay::History;
 use crate::runbook::Runbook;
-use crate::script::{self, Host, Program};
-use crate::step::{Steps, Unwind, no_operation};
+use crate::step::Steps;
 
 /// How many processes may die driving a run before it is parked rather than tried once more.
 const DEATHS: u32 = 3;
@@ -42,14 +40,6 @@ const DEATHS: u32 = 3;
 enum Touched {
     No,
     Maybe,
-}
-
-/// What a run does.
-enum Work {
-    /// It evaluates a script: from its top, or only the function with which a branch begins.
-    Script { program: Program, params: Value, branch: Option<Branch> },
-    /// It makes one call.
-    Call(Call),
 }
 
 /// A run as it was read, ready to be driven.
@@ -143,7 +133,7 @@ impl Core {
         self.enter().await?;
         // Everything is read before anything is written: what this version cannot read is left to one
         // that can. Whoever went on with the run in between may be such a version: it is read again.
-        let (Loaded { history, sources, work, .. }, tenure) = loop {
+        let (Loaded { seq, history, sources, work }, tenure) = loop {
             let mut loaded = match self.load(run).await? {
                 Ok(loaded) => loaded,
                 Err(end) => return Ok(Driven::Ended(end)),
@@ -159,36 +149,18 @@ impl Core {
                 }
                 Claim::Moved => {}
                 Claim::Held { by, .. } => return Ok(Driven::Held { by }),
-                Claim::Over => return self.how_it_ended(run).await,
+                Claim::Over => return Ok(Driven::Ended(self.how_it_ended(run).await?)),
             }
         };
-        let deaths = history.deaths;
-        let public = Public::new(&sources);
-        let steps = Steps::new(self.clone(), drive.clone(), way.clone(), place, tenure, public, history);
-        steps.give_up_mending().await?;
-        let driven = match work {
-            _ if deaths >= DEATHS => Err(deadly(deaths)),
-            Ok((runbook, work)) => {
-                steps.set_runbook(runbook);
-                self.advance(&steps, work).await
-            }
-            Err(error) => Err(error),
+        let work = match history.deaths {
+            deaths if deaths >= DEATHS => Err(deadly(deaths)),
+            _ => work,
         };
-        let Err(error) = driven else { return driven };
-        match error.kind() {
-            ErrorKind::Storage | ErrorKind::Stopped => Err(error),
-            kind => {
-                if let Some(end) = steps.stop_unreplayed(&error).await? {
-                    return Ok(Driven::Ended(end));
-                }
-                // The run must not look as if somebody drove it.
-                let failure = error.to_failure();
-                match parked(steps.park(Park::Halted { failure }, None).await) {
-                    Ok(_) if kind == ErrorKind::Diverged => Err(point_at(&sources, error, None)),
-                    driven => driven,
-                }
-            }
-        }
+        // The claim is the record behind those that were read.
+        let position = seq + 1;
+        let log = JournalLog::new(self.clone(), drive.clone(), way.clone(), place, tenure, Vec::new());
+        let steps = Steps::new(self.parts.clone(), log, sources, history, position);
+        self.parts.carry(&steps, work).await
     }
 
     /// Reads a run, without writing anything. Returns its end when it is over.
@@ -201,100 +173,11 @@ impl Core {
         self.understands(&history)?;
         let seq = records.last().map_or(0, |last| last.seq);
         let sources: Arc<[Source]> = self.sources(run, &history).await?.into();
-        let work = match (history.prepared.call(), sources.first()) {
-            (Some(call), _) => self.call(&history.prepared.runbook, call),
-            (None, Some(main)) => self.script(main, &sources, &history.prepared),
-            (None, None) => return Err(Error::storage(format!("run {run} has no source text"))),
-        };
+        if history.prepared.call().is_none() && sources.is_empty() {
+            return Err(Error::storage(format!("run {run} has no source text")));
+        }
+        let work = self.work(&history.prepared, &sources);
         Ok(Ok(Loaded { seq, history, sources, work }))
-    }
-
-    fn script(&self, main: &Source, sources: &Arc<[Source]>, prepared: &Prepared) -> Result<(Runbook, Work)> {
-        let runbook = Runbook::parse(main)?;
-        let program = self.language.compile(sources.clone())?;
-        let (params, branch) = (prepared.params.clone(), prepared.branch().cloned());
-        Ok((runbook, Work::Script { program, params, branch }))
-    }
-
-    fn call(&self, name: &str, call: &Call) -> Result<(Runbook, Work)> {
-        let operation =
-            self.language.operation(&call.operation).ok_or_else(|| no_operation(&call.operation))?;
-        let effects = operation.declaration.effects.iter().map(|effect| effect.as_str().to_owned()).collect();
-        Ok((Runbook::without_text(name, effects), Work::Call(call.clone())))
-    }
-
-    /// Does a run's work once, from its beginning: what is recorded is not done again.
-    async fn work(self: &Arc<Self>, steps: &Arc<Steps>, work: &Arc<Work>) -> Result<script::Ending> {
-        if let Work::Call(call) = &**work {
-            return Ok(steps.only_call(call).await);
-        }
-        let host: Arc<dyn Host> = steps.clone();
-        let (core, work) = (self.clone(), work.clone());
-        on_own_thread(move || match &*work {
-            Work::Script { program, params, branch } => {
-                core.language.evaluate(program, params, branch.as_ref(), &host)
-            }
-            Work::Call(_) => script::Ending::Unwound,
-        })
-        .await
-    }
-
-    /// Carries the step under way, then the rest of the work, in turn.
-    async fn advance(self: &Arc<Self>, steps: &Arc<Steps>, work: Work) -> Result<Driven> {
-        let work = Arc::new(work);
-        match steps.outwait_openers().await {
-            Ok(()) | Err(Unwind::Stop(_)) => {}
-            Err(unwind) => return parked(unwind),
-        }
-        loop {
-            if let Some(step) = steps.unfinished() {
-                match steps.execute(step).await {
-                    // After a stop, the script unwinds at that step and what it deferred runs. A wrong
-                    // call is made, and refused, once more by the script.
-                    Ok(_) | Err(Unwind::Stop(_) | Unwind::Mistake(_) | Unwind::Replay) => {}
-                    Err(Unwind::Wait(until)) => {
-                        return parked(steps.park(Park::Waiting, Some(until)).await);
-                    }
-                    Err(unwind) => return parked(unwind),
-                }
-            }
-            steps.rewind();
-            let ending = self.work(steps, &work).await?;
-            let unwind = steps.take_unwind();
-            let is_over = match &unwind {
-                None => !matches!(ending, script::Ending::Unwound),
-                Some(unwind) => matches!(unwind, Unwind::Stop(_)),
-            };
-            if let Some(diverged) = steps.ended_early().filter(|_| is_over) {
-                return Err(diverged);
-            }
-            let end = match (ending, unwind) {
-                (_, Some(Unwind::Wait(_))) => continue,
-                (script::Ending::Unwound, None) => return parked(steps.put_down().await),
-                (_, Some(Unwind::Stop(by))) => RunEnd::Stopped { by, unreplayed: None },
-                (_, Some(unwind)) => return parked(unwind),
-                (script::Ending::Value(value), None) => RunEnd::Succeeded { value },
-                (script::Ending::Error(error, at), None) => {
-                    RunEnd::Failed { failure: error.to_failure(), at }
-                }
-                (script::Ending::Mistake(error, at, deferred), None) => match steps.stopped_by() {
-                    Some(by) => RunEnd::Stopped { by, unreplayed: None },
-                    // Nothing was done that a person would want to keep: the runbook is simply wrong.
-                    None if steps.is_untouched() => {
-                        let failure = Failure { kind: ErrorKind::Invalid, ..error.to_failure() };
-                        RunEnd::Failed { failure, at }
-                    }
-                    None => match steps.attend().await {
-                        Ok(()) => return parked(steps.park_mistake(error.to_failure(), at, deferred).await),
-                        // What the script deferred runs behind its mistake.
-                        Err(Unwind::Stop(_)) => continue,
-                        Err(unwind) => return parked(unwind),
-                    },
-                },
-            };
-            steps.finish(end.clone()).await?;
-            return Ok(Driven::Ended(end));
-        }
     }
 
     /// Claims a run as it was read, also from a driver that is known to be gone. Where that can be told,
@@ -322,12 +205,12 @@ impl Core {
     }
 
     /// Returns how a run that is over ended.
-    pub(crate) async fn how_it_ended(&self, run: &RunId) -> Result<Driven> {
+    pub(crate) async fn how_it_ended(&self, run: &RunId) -> Result<RunEnd> {
         // The last record says it, also of a run whose earlier ones cannot be read any more.
         let summary = self.journal.run(run).await?.ok_or_else(|| crate::journal::unknown(run))?;
         let last = self.journal.records(run, summary.seq.saturating_sub(1)).await?;
         match last.last().map(Record::event).transpose()? {
-            Some(Event::Finished { end, .. }) => Ok(Driven::Ended(end)),
+            Some(Event::Finished { end, .. }) => Ok(end),
             _ => Err(Error::storage(format!("run {run} is over without an end"))),
         }
     }
@@ -349,26 +232,4 @@ fn claimed(tenure: &Tenure) -> Event {
 fn deadly(deaths: u32) -> Error {
     Error::new(ErrorKind::Script, format!("the process that drove the run died, {deaths} times in a row"))
         .hint("look for what ends it, such as the memory that the run takes; then resume the run, or stop it")
-}
-
-fn parked(unwind: Unwind) -> Result<Driven> {
-    match unwind {
-        Unwind::Parked(park, until) => Ok(Driven::Parked(*park, until)),
-        Unwind::Halt(error) | Unwind::Mistake(error) => Err(error),
-        Unwind::Wait(until) => Ok(Driven::Parked(Park::Waiting, Some(until))),
-        Unwind::Replay => Err(Error::storage("a script was replayed and is to be replayed again")),
-        Unwind::Stop(by) => Ok(Driven::Ended(RunEnd::Stopped { by, unreplayed: None })),
-    }
-}
-
-/// Returns an error with the script line that it is about underlined.
-pub(crate) fn point_at(sources: &[Source], error: Error, at: Option<&crate::event::Place>) -> Error {
-    let Some(at) = at else { return error };
-    let source = match &at.source {
-        Some(name) => sources.iter().find(|source| source.name == *name),
-        None => sources.first(),
-    };
-    let Some(source) = source else { return error };
-    let text: Arc<str> = source.text.as_str().into();
-    error.snippet(crate::error::Snippet::at(&source.name, &text, at.line, at.column).label("here"))
 }

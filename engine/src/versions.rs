@@ -1,13 +1,13 @@
 //! Whether this program understands what another version of it recorded. Asked before anything is
 //! written to a run, so that the version that does understand can go on with it.
 
-use crate::core::Core;
+use crate::core::Parts;
 use crate::error::{Error, Result};
 use crate::event::FORMAT;
 use crate::replay::{History, StepState};
 use crate::step::{handed_over, is_elsewhere, without_retry};
 
-impl Core {
+impl Parts {
     /// Checks that a run can be driven on from where it stands.
     ///
     /// # Errors

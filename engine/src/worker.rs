@@ -19,7 +19,6 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::{Clock, Interval};
-use crate::closing::Closing;
 use crate::core::Core;
 use crate::drive::Halt;
 use crate::drive::{Driven, Way};
@@ -27,6 +26,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Cause, RunId, Schedule};
 use crate::journal::{LeaseFilter, Listener};
+use crate::log::Closing;
 use crate::params::Given;
 use crate::prepare::{RunRequest, by_name};
 use crate::schedule;

@@ -5,12 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Engine;
-use crate::closing::Closing;
 use crate::error::{Error, Failure, Result};
 use crate::event::{Cause, Event, ForgottenLease, Lease, RunEnd, RunId};
 use crate::hint::NextStep;
 use crate::journal::{LeaseFilter, Presence};
 use crate::lease::last_closing;
+use crate::log::Closing;
 
 /// How late a closing may be before it is called late: it takes a few minutes itself.
 const GRACE: Duration = Duration::from_secs(5 * 60);

@@ -16,11 +16,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Park, RunEnd, RunId, Signal, Source};
 use crate::journal::{Journal, NewRun, Presence, Status, Summary};
 use crate::library::Library;
+use crate::log::RunLog;
+use crate::machine::point_at;
 use crate::operation::Declaration;
 use crate::prepare::{Draft, RunRequest};
 use crate::recorded;
 use crate::replay::History;
-use crate::run::point_at;
 use crate::runbook::Runbook;
 use crate::script::{Bundle, Finding, PlannedCall};
 
@@ -185,6 +186,17 @@ impl Engine {
     /// As [`run`](Self::run).
     pub async fn drive(&self, run: &RunId, patience: Duration) -> Result<Driven> {
         self.0.drive(run, Way::patient(patience)).await
+    }
+
+    /// Carries a run over a log that something else than this engine's journal keeps, from wherever the log ends.
+    /// `run` says what is fixed about it: its first record when the log is empty, and its texts.
+    ///
+    /// Whoever keeps the log sees to it that nobody else carries the run, and comes back when it is put away.
+    ///
+    /// # Errors
+    /// `Diverged` when the run does not take the way that is on its log; whatever the log fails with.
+    pub async fn carry(&self, log: Arc<dyn RunLog>, run: &NewRun) -> Result<Driven> {
+        self.0.parts.carry_anew(log, run).await
     }
 
     /// Sets who answers the questions of the runs that this engine drives, instead of parking them.

@@ -33,6 +33,8 @@ pub(super) enum Then {
     Begin,
     /// Somebody has to do something first.
     PutAway(Box<Park>),
+    /// Somebody has to answer first.
+    Ask { question: String, choices: Vec<String> },
     /// The call was wrong and never became a step.
     Mistake(Error),
 }
@@ -51,6 +53,11 @@ impl Made {
     /// The run is put away as it stands.
     pub(super) fn put_away(park: Park) -> Self {
         Made { then: Then::PutAway(Box::new(park)), ..Made::nothing() }
+    }
+
+    /// A question, whose answer is the step's value.
+    pub(super) fn ask(question: String, choices: Vec<String>) -> Self {
+        Made { then: Then::Ask { question, choices }, ..Made::nothing() }
     }
 
     /// The step has a result.

@@ -18,12 +18,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::child::{CHILD, PERSON_AGAIN};
-use super::{KEEP_THREAD, Steps, Unwind};
+use super::{Steps, Unwind};
 use crate::builtin::{Branches, OnError};
-use crate::drive::{Driven, Way};
-use crate::error::{Error, ErrorKind, Failure, Result};
+use crate::drive::Driven;
+use crate::error::{Error, Failure, Result};
 use crate::event::{self, Event, Park, Progress, RunEnd, RunId, Signal, StepEnd};
-use crate::journal::Summary;
+use crate::log::{Hold, Patience, Standing};
 use crate::prepare::Trunk;
 use crate::replay::{PastStep, StepState};
 use crate::script::thrown;
@@ -65,46 +65,32 @@ type Driving = BoxFuture<'static, (usize, Result<Driven>)>;
 
 impl Steps {
     /// Drives the branches of a step, and returns what came of them.
-    pub(super) async fn branches(
-        &self,
-        step: u32,
-        past: &PastStep,
-        patience: Duration,
-    ) -> Result<StepEnd, Unwind> {
-        if patience <= KEEP_THREAD {
-            return Err(Unwind::Wait(self.core.clock.now()));
+    pub(super) async fn branches(&self, step: u32, past: &PastStep, hold: Hold) -> Result<StepEnd, Unwind> {
+        let patience = self.log.patience(hold);
+        if patience == Patience::None {
+            return Err(Unwind::Wait(self.parts.clock.now()));
         }
         let call = Branches::read(&past.args)?;
-        let rest = self.rest();
         let fan = Fan {
             steps: self,
             step,
             call: &call,
+            hold,
             patience,
             trunk: None,
             branches: Vec::new(),
             driving: FuturesUnordered::new(),
         };
         let ends = fan.drive().await?;
-        rest.over().await?;
         // A stop that waited for the branches takes effect before the script goes on.
-        self.line().signalled = true;
         self.attend().await?;
         Ok(call.result(&ends))
     }
 
     /// Returns what branches have from this run.
-    async fn trunk(&self) -> Result<Trunk> {
-        let run = self.tenure.run.clone();
-        let (prepared, mended) = {
-            let line = self.line();
-            (line.history.prepared.clone(), line.history.mended.clone())
-        };
-        let sources = match mended {
-            Some(sources) => sources,
-            None => self.core.journal.sources(&run).await?,
-        };
-        Ok(Trunk { run, prepared, sources })
+    fn trunk(&self) -> Trunk {
+        let prepared = self.line().history.prepared.clone();
+        Trunk { run: self.log.run().clone(), prepared, sources: self.sources.clone() }
     }
 
     /// Returns the runs that a step has begun and that may be under way.
@@ -115,9 +101,9 @@ impl Steps {
         }
         let mut open = Vec::new();
         for index in 0..items(&Branches::read(&past.args)?) {
-            let run = self.tenure.run.branch(step, index);
-            match self.core.journal.run(&run).await? {
-                Some(summary) if !summary.status.is_over() => open.push(run),
+            let run = self.log.run().branch(step, index);
+            match self.log.standing(&run).await? {
+                Some(standing) if standing.end.is_none() => open.push(run),
                 Some(_) => {}
                 // They begin in their order.
                 None => break,
@@ -132,7 +118,8 @@ struct Fan<'a> {
     steps: &'a Steps,
     step: u32,
     call: &'a Branches,
-    patience: Duration,
+    hold: Hold,
+    patience: Patience,
     /// What they have from their run, once one begins.
     trunk: Option<Trunk>,
     /// Those that have begun, in the order of their items.
@@ -154,18 +141,23 @@ impl Fan<'_> {
                 if self.branches.iter().all(Branch::is_over) {
                     return Ok(self.branches.into_iter().filter_map(Branch::end).collect());
                 }
-                if self.patience < Duration::MAX || !self.goes_on_by_itself() {
+                if self.patience != Patience::Endless || !self.goes_on_by_itself() {
                     return Err(self.put_away().await);
                 }
             }
-            let (steps, next) = (self.steps, self.until_next());
-            tokio::select! {
-                Some((index, driven)) = self.driving.next() => self.came_back(index, driven).await?,
-                () = steps.core.clock.sleep(next) => {}
-                () = tokio::time::sleep(LOOK) => {}
-                () = steps.until_halted() => return Err(self.put_down().await),
+            let (steps, next, open) = (self.steps, self.until_next(), self.open());
+            let event = async {
+                tokio::select! {
+                    Some(back) = self.driving.next() => Some(back),
+                    () = steps.parts.clock.sleep(next) => None,
+                    () = tokio::time::sleep(LOOK) => None,
+                }
+            };
+            match steps.meanwhile(&open, event).await? {
+                Some(Some((index, driven))) => self.came_back(index, driven?),
+                Some(None) => {}
+                None => return Err(self.put_down().await),
             }
-            steps.line().signalled = true;
             steps.attend_with(&self.open()).await?;
         }
     }
@@ -173,9 +165,9 @@ impl Fan<'_> {
     /// Takes up the branches that began before this drive. They began in the order of their items.
     async fn adopt(&mut self) -> Result<(), Unwind> {
         for index in 0..items(self.call) {
-            let run = self.steps.tenure.run.branch(self.step, index);
-            let Some(summary) = self.steps.core.journal.run(&run).await? else { break };
-            let now = self.found(&summary).await?;
+            let run = self.steps.log.run().branch(self.step, index);
+            let Some(standing) = self.steps.log.standing(&run).await? else { break };
+            let now = self.found(standing);
             self.add(run, now);
         }
         Ok(())
@@ -186,17 +178,15 @@ impl Fan<'_> {
         while self.places() > 0 && !self.has_failed() {
             let index = self.branches.len();
             let Some(item) = self.call.items.get(index).cloned() else { break };
-            if self.is_asked_to_stop().await? {
+            self.steps.attend_with(&self.open()).await?;
+            if self.steps.is_asked_to_stop() {
                 break;
             }
             let branch = event::Branch { function: self.call.each.clone(), item };
-            let core = &self.steps.core;
-            let trunk = match self.trunk.take() {
-                Some(trunk) => trunk,
-                None => self.steps.trunk().await?,
-            };
-            let run = core.prepare_branch(&trunk, (self.step, index as u32), branch).await?;
-            self.trunk = Some(trunk);
+            let run = self.steps.log.run().branch(self.step, index as u32);
+            let trunk = self.trunk.get_or_insert_with(|| self.steps.trunk());
+            let drafted = self.steps.parts.draft_branch(trunk, (self.step, index as u32), branch);
+            self.steps.log.begin(drafted).await?;
             self.add(run, Now::UnderWay);
         }
         Ok(())
@@ -210,37 +200,31 @@ impl Fan<'_> {
         }
     }
 
-    /// Returns where a branch is that may have begun before this drive.
-    async fn found(&mut self, summary: &Summary) -> Result<Now, Unwind> {
-        let core = &self.steps.core;
-        if summary.status.is_over() {
-            return Ok(match core.how_it_ended(&summary.id).await? {
-                Driven::Ended(end) => Now::Over(end),
-                _ => Now::UnderWay,
-            });
+    /// Returns where a branch is that began before this drive.
+    fn found(&self, standing: Standing) -> Now {
+        if let Some(end) = standing.end {
+            return Now::Over(end);
         }
         // A worker takes up what waits for a time, and a person what waits for one.
-        let is_due = summary.wake.is_some_and(|wake| wake <= core.clock.now());
-        let is_left = !is_due && self.patience < Duration::MAX && core.answers().is_none();
-        match &summary.park {
+        let parts = &self.steps.parts;
+        let is_due = standing.wake.is_some_and(|wake| wake <= parts.clock.now());
+        let is_left = !is_due && self.patience != Patience::Endless && parts.answers().is_none();
+        match standing.park {
             // What was interrupted together with the run goes on with it.
-            Some(park) if is_left && *park != Park::Interrupted => {
-                Ok(Now::PutAway(park.clone(), summary.wake))
-            }
-            _ => Ok(Now::UnderWay),
+            Some(park) if is_left && park != Park::Interrupted => Now::PutAway(park, standing.wake),
+            _ => Now::UnderWay,
         }
     }
 
     fn drive_one(&mut self, index: usize) {
-        let way = Way { patience: self.patience, ..self.steps.way.clone() };
-        let driving = self.steps.core.drive_child(&self.branches[index].run, way);
+        let driving = self.steps.log.drive(&self.branches[index].run, self.hold);
         self.branches[index].now = Now::UnderWay;
         self.driving.push(Box::pin(async move { (index, driving.await) }));
     }
 
     /// Drives what was put away until now.
     fn go_on(&mut self) {
-        let now = self.steps.core.clock.now();
+        let now = self.steps.parts.clock.now();
         let due = |branch: &Branch| matches!(branch.now, Now::PutAway(_, Some(until)) if until <= now);
         let due: Vec<usize> = (0..self.branches.len()).filter(|n| due(&self.branches[*n])).collect();
         for index in due {
@@ -249,27 +233,19 @@ impl Fan<'_> {
     }
 
     /// Notes how far a branch came.
-    async fn came_back(&mut self, index: usize, driven: Result<Driven>) -> Result<(), Unwind> {
-        let run = self.branches[index].run.clone();
-        let driven = match driven {
-            // That a branch was lost to another process, or parked because it cannot be driven on, is not
-            // the end of this run.
-            Err(error) if error.kind() != ErrorKind::Storage => self.steps.stand(&run, error).await?,
-            driven => driven?,
-        };
+    fn came_back(&mut self, index: usize, driven: Driven) {
         self.branches[index].now = match driven {
             Driven::Ended(end) => Now::Over(end),
             Driven::Parked(park, until) => Now::PutAway(park, until),
             // A run that keeps its thread looks soon; one that is put away for it is woken by its end.
             Driven::Held { .. } => {
-                let again = if self.patience < Duration::MAX { AGAIN } else { LOOK };
-                Now::PutAway(Park::Waiting, Some(self.steps.core.after(again)))
+                let again = if self.patience != Patience::Endless { AGAIN } else { LOOK };
+                Now::PutAway(Park::Waiting, Some(self.steps.parts.after(again)))
             }
         };
         if self.branches[index].is_over() {
             self.tell();
         }
-        Ok(())
     }
 
     /// Shows how many branches are over.
@@ -279,7 +255,7 @@ impl Fan<'_> {
         let percent = Some(100.0 * over as f64 / all as f64);
         let progress = Progress { message: format!("{over} of {all} branches are over"), percent };
         let event = Event::Progress { step: self.step, progress };
-        self.steps.core.notice(&self.steps.tenure.run, None, event);
+        self.steps.parts.notice(self.steps.log.run(), None, event);
     }
 
     /// Stops the other branches when one has failed and the call says so.
@@ -293,7 +269,8 @@ impl Fan<'_> {
                 continue;
             }
             let (run, is_put_away) = (branch.run.clone(), matches!(branch.now, Now::PutAway(..)));
-            let is_open = self.steps.stop_child(&run, "a branch that failed").await?;
+            let stop = Signal::Stop { by: "a branch that failed".to_owned() };
+            let is_open = self.steps.log.tell(&run, &stop).await?;
             // Once: what it deferred may need a person, and then it is put away again.
             self.branches[index].is_told = true;
             if is_open && is_put_away {
@@ -305,7 +282,7 @@ impl Fan<'_> {
 
     /// Puts the run away until the next branch is due or one is over.
     async fn put_away(&mut self) -> Unwind {
-        let core = &self.steps.core;
+        let parts = &self.steps.parts;
         let open = self.branches.iter().filter(|branch| !branch.is_over());
         let until = open.clone().filter_map(|branch| branch.now.until()).min();
         let mut open = open.collect::<Vec<_>>();
@@ -314,7 +291,7 @@ impl Fan<'_> {
         let Some(first) = open.first() else {
             return Unwind::Halt(Error::storage("a run is put away for branches that are over"));
         };
-        let until = until.unwrap_or_else(|| core.after(PERSON_AGAIN));
+        let until = until.unwrap_or_else(|| parts.after(PERSON_AGAIN));
         self.steps.park(Park::Child { run: first.run.clone() }, Some(until)).await
     }
 
@@ -322,17 +299,8 @@ impl Fan<'_> {
     async fn put_down(&mut self) -> Unwind {
         // What they have under way comes to its record first.
         self.driving.clear();
-        let core = &self.steps.core;
-        for branch in &self.branches {
-            core.drives.until_put_down(&branch.run, &core.cancel).await;
-        }
-        self.steps.put_down().await
-    }
-
-    async fn is_asked_to_stop(&mut self) -> Result<bool, Unwind> {
-        let signals = self.steps.core.journal.signals(&self.steps.tenure.run).await?;
-        Ok(self.steps.stopped_by().is_none()
-            && signals.iter().any(|signal| matches!(signal, Signal::Stop { .. })))
+        let all: Vec<RunId> = self.branches.iter().map(|branch| branch.run.clone()).collect();
+        self.steps.put_down_with(&all).await
     }
 
     /// Returns how many more branches may be under way. One that needs a person gives up its place.
@@ -354,14 +322,14 @@ impl Fan<'_> {
     fn needs_a_person(&self, branch: &Branch) -> bool {
         match &branch.now {
             // In a service, a run below waits in a row of its own.
-            Now::PutAway(Park::Child { .. }, _) => self.patience == Duration::MAX,
+            Now::PutAway(Park::Child { .. }, _) => self.patience == Patience::Endless,
             Now::PutAway(park, _) => !park.is_waiting(),
             Now::UnderWay | Now::Over(_) => false,
         }
     }
 
     fn until_next(&self) -> Duration {
-        let now = self.steps.core.clock.now();
+        let now = self.steps.parts.clock.now();
         let next = self.branches.iter().filter_map(|branch| branch.now.until()).min();
         let next = next.map(|next| next.duration_since(now));
         next.map_or(AGAIN, |left| left.try_into().unwrap_or(Duration::ZERO))

@@ -17,11 +17,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::Steps;
 use crate::cx::Cx;
 use crate::error::{ErrorKind, Result};
-use crate::event::Signal;
 use crate::journal::Sync;
 use crate::operation::Registered;
 
-/// How often, in real time, what a call says is recorded, and a stop is looked for.
+/// How often, in real time, what a call says is recorded.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How long, in real time, a halt or a stop waits for a call that changes nothing.
@@ -57,32 +56,31 @@ impl Steps {
         call: impl Future<Output = Result<T>>,
     ) -> Result<Called<T>> {
         let mut call = std::pin::pin!(call);
+        let mut interrupted = std::pin::pin!(self.log.interrupted(self.may_be_stopped()));
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
         let mut given_up_at = None;
         let ended = loop {
-            let look = tokio::select! {
+            tokio::select! {
                 biased;
                 ended = &mut call => break ended,
-                () = self.until_halted(), if given_up_at.is_none() => true,
+                told = &mut interrupted, if given_up_at.is_none() => {
+                    told?;
+                    let grace = match operation.declaration.is_read_only() {
+                        true => self.parts.grace.min(GRACE_OF_READS),
+                        false => self.parts.grace,
+                    };
+                    given_up_at = Some(Instant::now() + grace);
+                    // The operation may have asked nobody to listen.
+                    let _ = interrupt.0.send(true);
+                }
                 () = until(given_up_at) => return Ok(Called::GivenUp),
                 _ = ticks.tick() => {
                     if self.unrecorded.is_waiting() {
-                        unless_out_of_reach(self.record(Vec::new(), Sync::Soon).await)?;
+                        unless_out_of_reach(self.annotate(Vec::new(), Sync::Soon).await)?;
                     }
-                    false
                 }
-            };
-            let is_stopped = async || unless_out_of_reach(self.is_stop_waiting().await);
-            if given_up_at.is_none() && (look || is_stopped().await?) {
-                let grace = match operation.declaration.is_read_only() {
-                    true => self.core.grace.min(GRACE_OF_READS),
-                    false => self.core.grace,
-                };
-                given_up_at = Some(Instant::now() + grace);
-                // The operation may have asked nobody to listen.
-                let _ = interrupt.0.send(true);
             }
         };
         Ok(match ended {
@@ -92,27 +90,21 @@ impl Steps {
         })
     }
 
-    /// Returns whether a stop waits that ends the step under way. Once what is deferred runs, none does.
-    async fn is_stop_waiting(&self) -> Result<bool> {
-        if self.line().deferring || self.stopped_by().is_some() {
-            return Ok(false);
-        }
-        let signals = self.core.journal.signals(&self.tenure.run).await?;
-        let is_stop = signals.iter().any(|signal| matches!(signal, Signal::Stop { .. }));
-        self.line().signalled |= is_stop;
-        Ok(is_stop)
+    /// Returns whether a stop ends the step under way. Once what is deferred runs, none does.
+    fn may_be_stopped(&self) -> bool {
+        !self.line().deferring && self.stopped_by().is_none()
     }
 }
 
-/// Lets a look at the journal fail while a call is under way: a request that is on its way is not cut off
+/// Lets a record fail while a call is under way: a request that is on its way is not cut off
 /// because a disk does not answer for a while. Whoever may not drive the run any more hears so.
-fn unless_out_of_reach<T: Default>(looked: Result<T>) -> Result<T> {
-    match looked {
+fn unless_out_of_reach(recorded: Result<()>) -> Result<()> {
+    match recorded {
         Err(error) if error.kind() == ErrorKind::Storage => {
             tracing::warn!("while a call is under way: {error}");
-            Ok(T::default())
+            Ok(())
         }
-        looked => looked,
+        recorded => recorded,
     }
 }
 

@@ -11,22 +11,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::attempt::{Attempt, Made};
-use super::{KEEP_THREAD, SEND_MARGIN, Steps, Unwind};
+use super::{SEND_MARGIN, Steps, Unwind};
 use crate::clock::Interval;
-use crate::closing::Closing;
 use crate::cx::Cx;
-use crate::drive::{Driven, Way};
-use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Cause, Lease, Park, RunEnd, RunId};
-use crate::journal::{LeaseFilter, OwnerId, Presence};
+use crate::drive::Driven;
+use crate::error::{Error, Result};
+use crate::event::{Cause, Park, RunEnd, RunId};
+use crate::journal::LeaseFilter;
 use crate::lease;
+use crate::log::{Closing, Hold, Patience};
 use crate::operation::{HandedBack, Pending};
-use crate::replay::{History, PastStep, StepState};
+use crate::replay::StepState;
 
 /// A closing is not given up; a year is for ever.
 const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 3600);
-/// How often, in real time, a signal is listened for meanwhile.
-const HEAR: Duration = Duration::from_secs(1);
 /// How often a closing that another process drives is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -78,7 +76,7 @@ impl Steps {
     /// Has a step send only while the lease that it holds now is there, and nobody closes it.
     pub(super) async fn holding(&self, cx: Cx) -> Result<Cx, Unwind> {
         let lease = match cx.permit {
-            Some(_) => self.core.journal.leases_where(&LeaseFilter::Id(cx.lease_id())).await?.pop(),
+            Some(_) => self.log.leases(&LeaseFilter::Id(cx.lease_id())).await?.pop(),
             None => None,
         };
         Ok(Cx { lease, ..cx })
@@ -89,46 +87,14 @@ impl Steps {
     /// written down nobody sends such a request any more: see [`check_wanted`](lease::check_wanted).
     pub(crate) async fn outwait_openers(&self) -> Result<(), Unwind> {
         let Some(id) = self.closes().filter(|_| self.is_untouched()) else { return Ok(()) };
-        let clock = &*self.core.clock;
+        let clock = &*self.parts.clock;
         let created = self.line().history.created;
         let sent = created.saturating_add(SEND_MARGIN).unwrap_or(Timestamp::MAX);
-        let on_its_way = Interval::until(clock, sent.min(self.core.after(SEND_MARGIN)));
-        while !on_its_way.is_over(clock) && self.is_being_opened(&id).await? {
-            self.wait_until(on_its_way.end().min(self.core.after(LOOK)), Duration::MAX).await?;
+        let on_its_way = Interval::until(clock, sent.min(self.parts.after(SEND_MARGIN)));
+        while !on_its_way.is_over(clock) && self.log.is_being_opened(&id).await? {
+            self.wait_until(on_its_way.end().min(self.parts.after(LOOK)), Hold::Open).await?;
         }
         Ok(())
-    }
-
-    /// Returns whether somebody may be at the step that opens what a lease, or one that ends with it, is
-    /// about.
-    async fn is_being_opened(&self, id: &str) -> Result<bool> {
-        let journal = &self.core.journal;
-        let Some(own) = journal.leases_where(&LeaseFilter::Id(id.to_owned())).await?.pop() else {
-            return Ok(false);
-        };
-        for lease in journal.leases_where(&LeaseFilter::Door(own.door.clone())).await? {
-            if lease::end_together(&own, &lease) && self.has_opener(&lease).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    async fn has_opener(&self, lease: &Lease) -> Result<bool> {
-        // A newer version may have written it.
-        let Ok(history) = History::read(&self.core.journal.records(&lease.run, 0).await?) else {
-            return Ok(true);
-        };
-        let opens = |(n, _): &(u32, &PastStep)| lease::id_of(&lease.run, *n) == lease.id;
-        let step = (1..).zip(&history.steps).find(opens).filter(|(_, step)| step.end().is_none());
-        let Some((maker, _)) = step.and_then(|(_, step)| step.send_before.as_ref()) else {
-            return Ok(false);
-        };
-        let maker = OwnerId::from(maker.clone());
-        Ok(match maker == self.core.owner {
-            true => self.core.drives.is_driven(&lease.run),
-            false => self.core.presence(&maker) != Presence::Gone,
-        })
     }
 
     /// Hands the closing of a lease over to the one run that does it.
@@ -138,14 +104,14 @@ impl Steps {
         lease: String,
         then: Value,
     ) -> Result<Made, Unwind> {
-        let found = self.core.journal.leases_where(&LeaseFilter::Id(lease)).await?.pop();
+        let found = self.log.leases(&LeaseFilter::Id(lease)).await?.pop();
         // Whoever asks for the first time need not wait because an earlier closing ended badly.
         let asks_again = match &at.past.state {
             StepState::Accepted { continuation, .. } => Closer::of(continuation).is_some(),
             _ => false,
         };
         let closing = match &found {
-            Some(lease) => self.core.close(lease, !asks_again).await,
+            Some(lease) => self.log.close(lease, !asks_again).await,
             None => Ok(Closing::Over),
         };
         let (run, check_after) = match closing {
@@ -163,9 +129,9 @@ impl Steps {
 
     /// Drives the run that closes a lease, or waits for whoever does. Returns what the operation is
     /// resumed with.
-    pub(super) async fn await_closing(&self, closer: &Closer, patience: Duration) -> Result<Value, Unwind> {
+    pub(super) async fn await_closing(&self, closer: &Closer, hold: Hold) -> Result<Value, Unwind> {
         let closed = match &closer.run {
-            Some(run) => self.end_of_closing(run, patience).await?,
+            Some(run) => self.end_of_closing(run, hold).await?,
             None => None,
         };
         let then = closer.then.get("at").cloned().unwrap_or_default();
@@ -174,56 +140,35 @@ impl Steps {
         Ok(json!({ "v": closer.then.get("v"), "at": back }))
     }
 
-    async fn end_of_closing(&self, run: &RunId, patience: Duration) -> Result<Option<Value>, Unwind> {
-        if patience <= KEEP_THREAD {
-            return Err(Unwind::Wait(self.core.clock.now()));
+    async fn end_of_closing(&self, run: &RunId, hold: Hold) -> Result<Option<Value>, Unwind> {
+        let patience = self.log.patience(hold);
+        if patience == Patience::None {
+            return Err(Unwind::Wait(self.parts.clock.now()));
         }
-        let rest = self.rest();
-        let closed = loop {
-            match self.drive_closing(run, patience).await? {
-                Driven::Ended(RunEnd::Succeeded { value }) => break Some(value),
+        loop {
+            // A stop of this run is heard meanwhile, and does not stop the closing.
+            let driven = self.meanwhile(&[], self.log.drive_closing(run, hold)).await?;
+            let Some(driven) = driven else {
+                return Err(self.put_down_with(std::slice::from_ref(run)).await);
+            };
+            match driven? {
+                Driven::Ended(RunEnd::Succeeded { value }) => return Ok(Some(value)),
                 Driven::Ended(_) | Driven::Parked(Park::Halted { .. } | Park::Mistake { .. }, _) => {
-                    break None;
+                    return Ok(None);
                 }
                 Driven::Parked(park, until) => {
-                    let until = until.unwrap_or_else(|| self.core.after(lease::pause(1)));
+                    let until = until.unwrap_or_else(|| self.parts.after(lease::pause(1)));
                     let park = match park.is_waiting() {
                         true => Park::Child { run: run.clone() },
                         false => park,
                     };
-                    if patience < Duration::MAX || !park.is_waiting() {
+                    if patience == Patience::Some || !park.is_waiting() {
                         return Err(self.park(park, Some(until)).await);
                     }
-                    self.wait_until(until, patience).await?;
+                    self.wait_until(until, hold).await?;
                 }
-                Driven::Held { .. } => self.wait_until(self.core.after(LOOK), patience).await?,
+                Driven::Held { .. } => self.wait_until(self.parts.after(LOOK), hold).await?,
             }
-        };
-        rest.over().await?;
-        Ok(closed)
-    }
-
-    /// Drives the closing, and listens meanwhile for what is said to this run alone.
-    async fn drive_closing(&self, run: &RunId, patience: Duration) -> Result<Driven, Unwind> {
-        // A door does not wait for a place.
-        let way = Way { patience, places: None, ..self.way.clone() };
-        let mut driving = self.core.drive_child(run, way);
-        loop {
-            tokio::select! {
-                driven = &mut driving => return match driven {
-                    Err(error) if error.kind() != ErrorKind::Storage => self.stand(run, error).await,
-                    driven => Ok(driven?),
-                },
-                () = tokio::time::sleep(HEAR) => {}
-                () = self.until_halted() => {
-                    // What the closing has under way comes to its record first.
-                    drop(driving);
-                    self.core.drives.until_put_down(run, &self.core.cancel).await;
-                    return Err(self.put_down().await);
-                }
-            }
-            self.line().signalled = true;
-            self.attend().await?;
         }
     }
 }

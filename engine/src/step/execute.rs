@@ -29,8 +29,8 @@ use crate::clock::Interval;
 use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Effected, Event, Lease, Park, Place, Progress, StepEnd};
 use crate::journal::{LeaseFilter, Sync};
+use crate::log::Hold;
 use crate::operation::{Outcome, Pending, Probe, Registered};
-use crate::prepare::Parent;
 use crate::replay::{PastStep, StepState};
 
 /// How much longer a person who resumes an overdue step gives it.
@@ -51,13 +51,11 @@ impl Steps {
     /// Carries a step to its result as patiently as the run is driven.
     pub(crate) async fn execute(&self, step: u32) -> Result<StepEnd, Unwind> {
         self.reopen().await?;
-        // A run that holds a port open and is put away to wait would close it.
-        let holds = !self.core.handles.with_run(&self.tenure.run).is_empty();
-        let patience = if holds { Duration::MAX } else { self.way.patience };
-        self.execute_for(step, false, patience).await
+        let is_open = !self.parts.handles.with_run(self.log.run()).is_empty();
+        self.execute_for(step, false, if is_open { Hold::Open } else { Hold::Step }).await
     }
 
-    /// Carries a step to its result, waiting at most `patience` at a time.
+    /// Carries a step to its result, holding on to what the run holds while it waits.
     ///
     /// `fresh` says that the caller has just written `StepStarted`, so that nothing can have been
     /// sent; a step found in that state is unclear.
@@ -65,7 +63,7 @@ impl Steps {
         &self,
         step: u32,
         mut fresh: bool,
-        patience: Duration,
+        hold: Hold,
     ) -> Result<StepEnd, Unwind> {
         let mut trouble = Trouble::default();
         loop {
@@ -87,54 +85,65 @@ impl Steps {
                 self.remember_secrets(&operation).await?;
             }
             if let Todo::Clear { .. } | Todo::Look { .. } = todo {
-                self.outwait_its_maker(&past, patience).await?;
+                self.outwait_its_maker(&past, hold).await?;
             }
             if let Some(due) = todo.due() {
-                self.wait_until(due, patience).await?;
+                self.wait_until(due, hold).await?;
             }
             if let Some(pause) = trouble.pause {
-                self.wait(pause, patience).await?;
+                self.wait(pause, hold).await?;
             }
-            let made = match todo {
-                Todo::Over(end) => return Ok(end.clone()),
-                Todo::Again { .. } => self.once_more(&at),
-                Todo::Begin => self.begin(&at).await?,
-                Todo::Clear { doubt, .. } => self.clear(&at, doubt, &mut trouble).await?,
-                Todo::Look { state, deadline, .. } => {
-                    let state = self.cx(step, &past).unhidden(state).await;
-                    self.look(&at, state, deadline, &mut trouble).await?
+            // What other runs come to is waited for here. Whatever touches the world is done where it is recorded.
+            let awaited = match &todo {
+                Todo::Child { run, .. } => Awaited::End(self.child(run, hold).await?),
+                Todo::Branches { .. } => Awaited::End(self.branches(step, &past, hold).await?),
+                Todo::Close { closer, .. } => {
+                    let closed = self.await_closing(closer, hold).await?;
+                    self.outwait_its_maker(&past, hold).await?;
+                    Awaited::Closed(closed)
                 }
-                Todo::Close { closer, deadline, .. } => {
-                    let closed = self.await_closing(&closer, patience).await?;
-                    self.outwait_its_maker(&past, patience).await?;
-                    self.look(&at, Ok(closed), deadline, &mut trouble).await?
-                }
-                Todo::Child { run, .. } => Made::end(step, self.child(&run, patience).await?, Vec::new()),
-                Todo::Branches { .. } => {
-                    Made::end(step, self.branches(step, &past, patience).await?, Vec::new())
-                }
+                _ => Awaited::Nothing,
             };
-            fresh = self.make(made).await?;
+            let then = self.next(self.do_next(&at, &todo, awaited, &mut trouble)).await?;
+            fresh = matches!(then, Then::Begin);
+            match then {
+                Then::GoOn | Then::Begin => {}
+                Then::PutAway(park) => return Err(self.put_away(*park).await),
+                Then::Mistake(error) => return Err(Unwind::Mistake(error)),
+                Then::Ask { question, choices } => self.ask(&at, question, choices).await?,
+            }
         }
     }
 
-    /// Records what came of a step. Returns whether that is an intent, for which nothing can have been
-    /// sent yet.
-    pub(super) async fn make(&self, made: Made) -> Result<bool, Unwind> {
-        if !made.events.is_empty() {
-            self.record(made.events, made.sync).await?;
-        }
-        match made.then {
-            Then::GoOn => Ok(false),
-            Then::Begin => Ok(true),
-            Then::PutAway(park) => Err(self.put_away(*park).await),
-            Then::Mistake(error) => Err(Unwind::Mistake(error)),
+    /// Does what is to be done next for a step, and returns what is recorded of it.
+    async fn do_next(
+        &self,
+        at: &Attempt<'_>,
+        todo: &Todo<'_>,
+        awaited: Awaited,
+        trouble: &mut Trouble,
+    ) -> Result<Made, Unwind> {
+        match (todo, awaited) {
+            (_, Awaited::End(end)) => Ok(Made::end(at.step, end, Vec::new())),
+            (Todo::Close { deadline, .. }, Awaited::Closed(closed)) => {
+                self.look(at, Ok(closed), *deadline, trouble).await
+            }
+            (Todo::Again { .. }, _) => Ok(self.once_more(at)),
+            (Todo::Begin, _) => self.begin(at).await,
+            (Todo::Clear { doubt, .. }, _) => self.clear(at, *doubt, trouble).await,
+            (Todo::Look { state, deadline, .. }, _) => {
+                let state = self.cx(at.step, at.past).unhidden(state).await;
+                self.look(at, state, *deadline, trouble).await
+            }
+            (Todo::Over(_) | Todo::Child { .. } | Todo::Branches { .. } | Todo::Close { .. }, _) => {
+                Ok(Made::nothing())
+            }
         }
     }
 
     fn attempt<'a>(&'a self, step: u32, past: &'a PastStep, operation: &'a Registered) -> Attempt<'a> {
         Attempt {
-            run: &self.tenure.run,
+            run: self.log.run(),
             step,
             past,
             operation,
@@ -180,7 +189,7 @@ impl Steps {
         let (interrupt, cx) = Interrupt::of(self.cx(at.step, at.past));
         let begun = match self.call(at.operation, &interrupt, at.operation.begin(&cx, &at.args())).await? {
             Called::Ended(begun) => begun,
-            Called::Unsent => return Ok(at.unsent(self.core.clock.now())),
+            Called::Unsent => return Ok(at.unsent(self.parts.clock.now())),
             Called::GivenUp => return Ok(Made::nothing()),
         };
         match begun {
@@ -188,7 +197,7 @@ impl Steps {
             Err(error) if is_mistake(&error) && at.past.attempt == 1 && !at.closes_a_lease => {
                 Ok(Made::wrong_call(at.step, &error))
             }
-            Err(error) if error.kind().is_retryable() => Ok(at.failed(&error, self.core.clock.now())),
+            Err(error) if error.kind().is_retryable() => Ok(at.failed(&error, self.parts.clock.now())),
             Err(error) => self.refused(at, error).await,
         }
     }
@@ -205,32 +214,30 @@ impl Steps {
                 let failure = Error::rejected("marked as failed by an operator").to_failure();
                 return Ok(Made::end(at.step, StepEnd::Err(failure), Vec::new()));
             }
-            Doubt::Probe => match self.probe(at).await? {
-                Ok(Probe::Found(outcome)) => Ok(outcome),
-                Ok(Probe::Absent) => return Ok(self.once_more(at)),
-                // What closes a lease may be done twice, and nobody is there to be asked.
-                Ok(Probe::Unclear(_)) if at.closes_a_lease => return Ok(self.once_more(at)),
-                Ok(Probe::Unclear(seen)) => return Ok(at.undecided(seen)),
-                Err(error) => Err(error),
-            },
-            // What it came to is for the operation to see.
-            Doubt::Happened => match self.probe(at).await? {
-                Ok(Probe::Found(outcome)) => Ok(outcome),
-                Ok(Probe::Absent | Probe::Unclear(_)) => {
+            Doubt::Probe | Doubt::Happened => match self.probe(at).await? {
+                // It was interrupted: whoever goes on with the run looks again.
+                None => return Ok(Made::nothing()),
+                Some(Err(error)) => Err(error),
+                Some(Ok(Probe::Found(outcome))) => Ok(outcome),
+                // What it came to was for the operation to see.
+                Some(Ok(_)) if doubt == Doubt::Happened => {
                     return Ok(Made::end(at.step, StepEnd::Ok(Value::Null), Vec::new()));
                 }
-                Err(error) => Err(error),
+                Some(Ok(Probe::Absent)) => return Ok(self.once_more(at)),
+                // What closes a lease may be done twice, and nobody is there to be asked.
+                Some(Ok(Probe::Unclear(_))) if at.closes_a_lease => return Ok(self.once_more(at)),
+                Some(Ok(Probe::Unclear(seen))) => return Ok(at.undecided(seen)),
             },
         };
         self.seen(at, found, trouble).await
     }
 
-    /// Looks for a step's trace. Interrupted, the look is left to whoever goes on with the run.
-    async fn probe(&self, at: &Attempt<'_>) -> Result<Result<Probe<Value>>, Unwind> {
+    /// Looks for a step's trace. Returns nothing when that was interrupted.
+    async fn probe(&self, at: &Attempt<'_>) -> Result<Option<Result<Probe<Value>>>, Unwind> {
         let (interrupt, cx) = Interrupt::of(self.cx(at.step, at.past));
         match self.call(at.operation, &interrupt, at.operation.probe(&cx, &at.args())).await? {
-            Called::Ended(found) => Ok(found),
-            Called::Unsent | Called::GivenUp => Err(self.attend().await.err().unwrap_or(Unwind::Replay)),
+            Called::Ended(found) => Ok(Some(found)),
+            Called::Unsent | Called::GivenUp => Ok(None),
         }
     }
 
@@ -258,7 +265,7 @@ impl Steps {
             }
             Err(error) => Err(error),
         };
-        let now = self.core.clock.now();
+        let now = self.parts.clock.now();
         match outcome {
             Ok(outcome @ Outcome::Pending(_)) if now >= deadline => {
                 let last = std::mem::take(trouble).last;
@@ -296,25 +303,16 @@ impl Steps {
             Outcome::Pending(pending) => Ok(self.accepted(at, pending)),
             Outcome::Ask { question, choices } => match &at.past.answer {
                 Some(answer) => Ok(Made::end(step, StepEnd::Ok(at.operation.answered(answer)), Vec::new())),
-                None => self.ask(at, question, choices).await,
+                None => Ok(Made::ask(question, choices)),
             },
             Outcome::Close { lease, then } => self.hand_over(at, lease, then).await,
             Outcome::Branches => Ok(self.accepted(at, elsewhere(json!({ BRANCHES: true })))),
-            Outcome::Child { runbook, params } => {
-                let (depth, mended) = {
-                    let history = &self.line().history;
-                    (history.prepared.depth, history.mended.clone())
-                };
-                let (run, workdir, paths) = (&self.tenure.run, &self.workdir, &self.paths);
-                let granted = self.runbook()?.reach();
-                let parent = Parent { run, step, depth, granted, mended, workdir, paths };
-                match self.core.prepare_child(parent, &runbook, &params).await {
-                    Ok(child) => Ok(self.accepted(at, elsewhere(json!({ CHILD: child.as_str() })))),
-                    // What cannot be prepared does not exist: whatever the attempt, nothing was done.
-                    Err(error) if is_mistake(&error) => Ok(Made::wrong_call(step, &error)),
-                    Err(error) => self.refused(at, error).await,
-                }
-            }
+            Outcome::Child { runbook, params } => match self.begin_child(step, &runbook, &params).await {
+                Ok(child) => Ok(self.accepted(at, elsewhere(json!({ CHILD: child.as_str() })))),
+                // What cannot be prepared does not exist: whatever the attempt, nothing was done.
+                Err(error) if is_mistake(&error) => Ok(Made::wrong_call(step, &error)),
+                Err(error) => self.refused(at, error).await,
+            },
         }
     }
 
@@ -322,14 +320,14 @@ impl Steps {
     pub(super) fn accepted(&self, at: &Attempt<'_>, pending: Pending) -> Made {
         let step = at.step;
         if let Some(progress) = pending.progress {
-            self.core.notice(&self.tenure.run, None, Event::Progress { step, progress });
+            self.parts.notice(self.log.run(), None, Event::Progress { step, progress });
         }
-        let look = Interval::of(&*self.core.clock, pending.check_after);
+        let look = Interval::of(&*self.parts.clock, pending.check_after);
         let check_at = look.end();
         self.line().next_look = Some(look);
         let mut continuation = pending.continuation;
         if let Some(at) = continuation.get_mut("at") {
-            *at = self.core.revealed.hide(at.take());
+            *at = self.parts.revealed.hide(at.take());
         }
         let known = match &at.past.state {
             StepState::Accepted { continuation, deadline, .. } => Some((continuation, *deadline)),
@@ -346,7 +344,7 @@ impl Steps {
             }
             return Made::nothing();
         }
-        let deadline = known.map_or_else(|| self.core.after(pending.within), |(_, deadline)| deadline);
+        let deadline = known.map_or_else(|| self.parts.after(pending.within), |(_, deadline)| deadline);
         let (send_before, effected) = (self.send_before(at.operation), pending.effected);
         let event = Event::StepAccepted { step, continuation, check_at, deadline, send_before, effected };
         Made::events(vec![event], Sync::Now)
@@ -356,14 +354,14 @@ impl Steps {
     /// mended first: nobody looked since, and the work goes on.
     fn more_time(&self, at: &Attempt<'_>, deadline: Timestamp) -> Option<Made> {
         let StepState::Accepted { continuation, check_at, .. } = &at.past.state else { return None };
-        let now = self.core.clock.now();
+        let now = self.parts.clock.now();
         let resumed = self.line().history.park.as_ref().is_some_and(|park| !matches!(park, Park::Waiting));
         let event = (resumed && now >= deadline).then(|| Event::StepAccepted {
             step: at.step,
             continuation: continuation.clone(),
             check_at: now.max(*check_at),
             send_before: self.send_before(at.operation),
-            deadline: self.core.after(OVERTIME),
+            deadline: self.parts.after(OVERTIME),
             effected: Vec::new(),
         })?;
         Some(Made::events(vec![event], Sync::Now))
@@ -371,22 +369,22 @@ impl Steps {
 
     /// Looks again after a look that brought no answer.
     fn look_again(&self, at: &Attempt<'_>, trouble: &mut Trouble, error: Error) -> Made {
-        let now = self.core.clock.now();
+        let now = self.parts.clock.now();
         trouble.failed += 1;
         let first = *trouble.since.get_or_insert(now);
         let Some(pause) = at.pause(trouble.failed, first, &error, now) else {
             return Made::put_away(Park::Exhausted { failure: error.to_failure() });
         };
         let progress = Progress { message: format!("no answer ({error}); looking again"), percent: None };
-        self.core.notice(&self.tenure.run, None, Event::Progress { step: at.step, progress });
-        trouble.pause = Some(Interval::of(&*self.core.clock, pause));
+        self.parts.notice(self.log.run(), None, Event::Progress { step: at.step, progress });
+        trouble.pause = Some(Interval::of(&*self.parts.clock, pause));
         trouble.last = Some(error);
         Made::nothing()
     }
 
     /// Reads an error that no later attempt mends by itself.
     pub(super) async fn refused(&self, at: &Attempt<'_>, error: Error) -> Result<Made, Unwind> {
-        let (failure, now) = (error.to_failure(), self.core.clock.now());
+        let (failure, now) = (error.to_failure(), self.parts.clock.now());
         match error.kind() {
             // Whatever was sent before, the step stands, and the script hears how it ended.
             _ if at.is_ended_by(&error) => {
@@ -402,17 +400,26 @@ impl Steps {
 
     /// A step that failed half-way may have left its door open: its lease is due at once.
     async fn close_early(&self, at: &Attempt<'_>) -> Result<Vec<Effected>, Unwind> {
-        let (id, now) = (self.cx(at.step, at.past).lease_id(), self.core.clock.now());
-        let own = self.core.journal.leases_where(&LeaseFilter::Id(id)).await?;
+        let (id, now) = (self.cx(at.step, at.past).lease_id(), self.parts.clock.now());
+        let own = self.log.leases(&LeaseFilter::Id(id)).await?;
         let own = own.into_iter().filter(|lease| lease.deadline > now);
         Ok(own.map(|lease| Effected::LeaseOpened(Lease { deadline: now, ..lease })).collect())
     }
 
     /// Parks for a person. A run that closes a lease comes back by itself until it is closed.
     pub(super) async fn put_away(&self, park: Park) -> Unwind {
-        let until = self.closes_a_lease().then(|| self.core.after(self.next_pause()));
+        let until = self.closes_a_lease().then(|| self.parts.after(self.next_pause()));
         self.park(park, until).await
     }
+}
+
+/// What was waited for outside of what is recorded.
+enum Awaited {
+    Nothing,
+    /// The end of other runs, which is the step's.
+    End(StepEnd),
+    /// The state with which an operation goes on that handed a closing over.
+    Closed(Value),
 }
 
 /// Looks at an operation under way that brought no answer. Lives only as long as the process: a

@@ -8,34 +8,34 @@ use crate::operation::Registered;
 use crate::replay::StepState;
 
 impl Steps {
-    /// Takes note of what recorded steps opened, so that it can be opened again.
-    pub(super) fn know_handles(&self) {
-        let mut known = Vec::new();
-        for (past, step) in self.line().history.steps.iter().zip(1..) {
+    /// Takes note of what recorded steps opened, behind the first `known` of them, so that it can be opened again.
+    pub(super) fn know_handles(&self, known: usize) {
+        let mut found = Vec::new();
+        for (past, step) in self.line().history.steps.iter().zip(1..).skip(known) {
             let StepState::Finished(StepEnd::Ok(value)) = &past.state else { continue };
-            let opens = self.core.language.operation(&past.operation).and_then(|known| known.opens.clone());
+            let opens = self.parts.language.operation(&past.operation).and_then(|known| known.opens.clone());
             if let Some(opens) = opens {
-                known.push((step, opens, past.attempt, past.args.clone(), value.clone()));
+                found.push((step, opens, past.attempt, past.args.clone(), value.clone()));
             }
         }
-        for (step, opens, attempt, args, value) in known {
+        for (step, opens, attempt, args, value) in found {
             let recipe =
                 opens.recipe(self.surroundings(step, attempt), without_retry(&args).into_owned(), value);
-            self.core.handles.know(&self.tenure.run, step, recipe);
+            self.parts.handles.know(self.log.run(), step, recipe);
         }
     }
 
     /// Opens again what is open whenever the run is at work, before anything is done that is not on record. A run that
     /// is being stopped needs none of it.
     pub(crate) async fn reopen(&self) -> Result<(), Unwind> {
-        for step in self.core.handles.with_run(&self.tenure.run) {
+        for step in self.parts.handles.with_run(self.log.run()) {
             if self.stopped_by().is_some() {
                 return Ok(());
             }
             self.attend().await?;
             self.remember_secrets(&self.operation(&self.past(step)?.operation)?).await?;
-            let handle = Handle::new(&self.tenure.run, step);
-            if let Err(error) = self.core.handles.live(&handle).await {
+            let handle = Handle::new(self.log.run(), step);
+            if let Err(error) = self.parts.handles.live(&handle).await {
                 let failure = self.cleaned(error.clone()).to_failure();
                 return Err(self
                     .put_away(match error.kind() {
@@ -50,7 +50,7 @@ impl Steps {
 
     /// Puts the run away when an operation needs a person's terminal, and there is none.
     pub(super) async fn check_terminal(&self, operation: &Registered) -> Result<(), Unwind> {
-        match operation.declaration.terminal && !self.core.is_attended() {
+        match operation.declaration.terminal && !self.parts.is_attended() {
             true => {
                 Err(self.put_away(Park::Terminal { operation: operation.declaration.name.to_owned() }).await)
             }

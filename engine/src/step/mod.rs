@@ -24,6 +24,7 @@ mod todo;
 mod wait;
 mod ways_out;
 
+use attempt::Then;
 pub(crate) use branches::{is_branching, is_elsewhere};
 pub(crate) use closing::handed_over;
 
@@ -34,24 +35,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::bridge::Bridge;
 use crate::clock::Interval;
-use crate::core::Core;
-use crate::drive::{Drive, Way};
+use crate::core::Parts;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Cause, Event, Park, Place, Progress, StepEnd};
-use crate::journal::Tenure;
+use crate::event::{Cause, Event, Park, Place, Progress, Signal, Source, StepEnd};
+use crate::log::{Hold, RunLog};
 use crate::operation::Registered;
 use crate::redact::Public;
 use crate::replay::{History, PastStep, StepState, diverged, ended_early};
 use crate::runbook::Runbook;
 use crate::script::{Host, Raise};
 use crate::unrecorded::Unrecorded;
-
-/// The longest wait for which a script keeps its thread when many do.
-const KEEP_THREAD: Duration = Duration::from_secs(1);
 
 /// How long a request may be on its way. A request that changes something must be given up earlier.
 const SEND_MARGIN: Duration = Duration::from_secs(60);
@@ -82,13 +78,11 @@ impl From<Error> for Unwind {
 /// A run's steps, past and present.
 pub(crate) struct Steps {
     me: Weak<Steps>,
-    core: Arc<Core>,
-    drive: Arc<Drive>,
-    way: Way,
-    tenure: Tenure,
+    parts: Arc<Parts>,
+    log: Arc<dyn RunLog>,
     runbook: OnceLock<Runbook>,
-    /// The place that this run takes among those at work. A run that only waits has none.
-    place: Mutex<Option<OwnedSemaphorePermit>>,
+    /// The texts that the run goes by.
+    sources: Arc<[Source]>,
     workdir: PathBuf,
     paths: Arc<[String]>,
     public: Public,
@@ -99,43 +93,45 @@ pub(crate) struct Steps {
 
 struct Line {
     history: History,
+    /// How many records the history has.
+    position: u64,
     /// The number of the last step that the script has reached.
     reached: u32,
     /// Whether the script has been evaluated since this drive began: only then is it known what `deferring` says.
     replayed: bool,
     /// When the last record that permits to send was made, on the clock's second hand.
     intended: Duration,
+    /// Whether that was here.
+    is_intended_here: bool,
     /// Whether the script is over and what it deferred runs.
     deferring: bool,
     /// Whether the secrets of earlier processes are known.
     remembers: bool,
-    /// Whether a signal may be waiting.
-    signalled: bool,
+    /// What was said to the run, and is not on the log.
+    said: Vec<Signal>,
     unwind: Option<Unwind>,
     /// The interval to the next look, begun when the look was fixed.
     next_look: Option<Interval>,
 }
 
 impl Steps {
+    /// Makes the steps of a run whose log was read up to `position`.
     pub(crate) fn new(
-        core: Arc<Core>,
-        drive: Arc<Drive>,
-        way: Way,
-        place: Option<OwnedSemaphorePermit>,
-        tenure: Tenure,
-        public: Public,
+        parts: Arc<Parts>,
+        log: Arc<dyn RunLog>,
+        sources: Arc<[Source]>,
         history: History,
+        position: u64,
     ) -> Arc<Self> {
-        let intended = core.clock.elapsed();
-        let unrecorded = Arc::new(Unrecorded::new(core.revealed.clone()));
+        let intended = parts.clock.elapsed();
+        let unrecorded = Arc::new(Unrecorded::new(parts.revealed.clone()));
+        let public = Public::new(&sources);
         let steps = Arc::new_cyclic(|me| Steps {
             me: me.clone(),
-            core,
-            drive,
-            way,
-            tenure,
+            parts,
+            log,
             runbook: OnceLock::new(),
-            place: Mutex::new(place),
+            sources,
             workdir: PathBuf::from(&history.prepared.workdir),
             paths: history.prepared.paths.clone().into(),
             public,
@@ -143,23 +139,30 @@ impl Steps {
             unrecorded,
             line: Mutex::new(Line {
                 history,
+                position,
                 reached: 0,
                 replayed: false,
                 intended,
+                is_intended_here: false,
                 deferring: false,
                 remembers: false,
-                signalled: true,
+                said: Vec::new(),
                 unwind: None,
                 next_look: None,
             }),
         });
-        steps.know_handles();
+        steps.know_handles(0);
         steps
     }
 
     /// Says what the run may do. Until then no new step is permitted.
     pub(crate) fn set_runbook(&self, runbook: Runbook) {
         let _ = self.runbook.set(runbook);
+    }
+
+    /// Returns the texts that the run goes by.
+    pub(crate) fn sources(&self) -> &[Source] {
+        &self.sources
     }
 
     /// Returns to the top of the script.
@@ -205,7 +208,7 @@ impl Steps {
     fn cleaned(&self, error: Error) -> Error {
         let mut failure = error.to_failure();
         let is_public = |value: &str| self.public.holds(value, &self.line().history);
-        self.core.revealed.clean_failure(&mut failure, &is_public);
+        self.parts.revealed.clean_failure(&mut failure, &is_public);
         failure.to_error()
     }
 
@@ -215,11 +218,11 @@ impl Steps {
 
     fn past(&self, step: u32) -> Result<PastStep, Unwind> {
         let past = self.line().history.step(step).cloned();
-        past.ok_or_else(|| Unwind::Halt(Error::storage(format!("step {step} is not in the journal"))))
+        past.ok_or_else(|| Unwind::Halt(Error::storage(format!("step {step} is not on the log"))))
     }
 
     fn operation(&self, name: &str) -> Result<Registered> {
-        self.core.language.operation(name).cloned().ok_or_else(|| no_operation(name))
+        self.parts.language.operation(name).cloned().ok_or_else(|| no_operation(name))
     }
 
     /// Takes the next step of the script: from the record, or live.
@@ -228,15 +231,14 @@ impl Steps {
         if let Some(end) = known {
             return Ok(end);
         }
-        let kept = self.core.threads.try_acquire().ok();
-        let patience = if kept.is_some() { self.way.kept_patience } else { KEEP_THREAD };
-        self.bridge.wait(self.live(step, operation, args, at, patience))?
+        let kept = self.parts.threads.try_acquire().ok();
+        let hold = if kept.is_some() { Hold::Thread } else { Hold::Script };
+        self.bridge.wait(self.live(step, operation, args, at, hold))?
     }
 
     /// Goes on to the next step of the script, which must be the recorded one if there is a record. Returns its
     /// number and what it came to, if it is over.
     fn reach(&self, operation: &Registered, args: &Value) -> Result<(u32, Option<StepEnd>), Unwind> {
-        let name = operation.declaration.name;
         let mut line = self.line();
         line.reached += 1;
         let step = line.reached;
@@ -248,11 +250,11 @@ impl Steps {
         }
         match line.history.step(step) {
             None => Ok((step, None)),
-            Some(past) if past.operation != name || *past.args != *args => {
-                Err(Unwind::Halt(diverged(step, past, name, args)))
-            }
-            Some(PastStep { state: StepState::Finished(end), .. }) => Ok((step, Some(end.clone()))),
-            Some(_) => Ok((step, None)),
+            Some(past) => match (differing(step, past, operation, args), &past.state) {
+                (Some(error), _) => Err(Unwind::Halt(error)),
+                (None, StepState::Finished(end)) => Ok((step, Some(end.clone()))),
+                (None, _) => Ok((step, None)),
+            },
         }
     }
 
@@ -263,31 +265,58 @@ impl Steps {
         operation: &Registered,
         args: Value,
         at: Place,
-        patience: Duration,
+        hold: Hold,
     ) -> Result<StepEnd, Unwind> {
         if self.line().history.step(step).is_some() {
-            return self.execute_for(step, false, patience).await;
+            return self.execute_for(step, false, hold).await;
         }
-        let ready = async {
-            self.attend().await?;
-            self.remember_secrets(operation).await?;
-            self.reopen().await
+        let fresh = match self.intend(step, operation, args, at).await {
+            Ok(fresh) => fresh,
+            Err(Unwind::Mistake(error)) => return Err(Unwind::Mistake(error)),
+            Err(unwind) => {
+                // What never became a step takes no number.
+                if self.line().history.step(step).is_none() {
+                    self.line().reached -= 1;
+                }
+                return Err(unwind);
+            }
         };
-        let ready = ready.await;
-        if let Err(unwind) = ready {
-            // What never became a step takes no number.
-            self.line().reached -= 1;
-            return Err(unwind);
+        self.execute_for(step, fresh, hold).await
+    }
+
+    /// Records the intent of a step, or finds it on record. Returns whether it is new: nothing can have been sent then.
+    async fn intend(
+        &self,
+        step: u32,
+        operation: &Registered,
+        args: Value,
+        at: Place,
+    ) -> Result<bool, Unwind> {
+        self.attend().await?;
+        self.remember_secrets(operation).await?;
+        self.reopen().await?;
+        self.permit(operation, &args).map_err(Unwind::Mistake)?;
+        self.check_terminal(operation).await?;
+        let mut call = Some((args, at));
+        loop {
+            let intent = async {
+                let (args, at) = call.take().expect("what has been recorded is not made again");
+                Ok(self.intent(step, operation, args, at, 1))
+            };
+            let then = self.next(intent).await?;
+            let Some((args, _)) = &call else { return Ok(matches!(then, Then::Begin)) };
+            let differs = match self.line().history.step(step) {
+                // Something else stands there, such as a signal: the step comes behind it.
+                None => continue,
+                Some(past) => differing(step, past, operation, args),
+            };
+            let Some(error) = differs else { return Ok(false) };
+            // It may be a wrong call, which the next record takes back.
+            match self.next(async { Err(Unwind::Halt(error)) }).await {
+                Ok(_) | Err(Unwind::Mistake(_)) => {}
+                Err(unwind) => return Err(unwind),
+            }
         }
-        if let Err(error) = self.permit(operation, &args) {
-            return Err(Unwind::Mistake(error));
-        }
-        if let Err(unwind) = self.check_terminal(operation).await {
-            self.line().reached -= 1;
-            return Err(unwind);
-        }
-        let fresh = self.make(self.intent(step, operation, args, at, 1)).await?;
-        self.execute_for(step, fresh, patience).await
     }
 }
 
@@ -314,8 +343,8 @@ impl Host for Steps {
             (line.reached, line.reached >= line.history.steps.len() as u32)
         };
         if live {
-            self.core.notice(
-                &self.tenure.run,
+            self.parts.notice(
+                self.log.run(),
                 None,
                 Event::Progress { step, progress: Progress { message, percent } },
             );
@@ -323,7 +352,7 @@ impl Host for Steps {
     }
 
     fn is_halted(&self) -> bool {
-        self.halted().is_some()
+        self.log.halted().is_some()
     }
 
     fn ends_anyway(&self) -> bool {
@@ -332,7 +361,7 @@ impl Host for Steps {
 
     fn begin_deferred(&self) -> bool {
         let mut line = self.line();
-        let runs = matches!(line.unwind, None | Some(Unwind::Stop(_))) && self.halted().is_none();
+        let runs = matches!(line.unwind, None | Some(Unwind::Stop(_))) && self.log.halted().is_none();
         line.deferring |= runs;
         runs
     }
@@ -342,6 +371,13 @@ impl Host for Steps {
 pub(crate) fn no_operation(name: &str) -> Error {
     Error::new(ErrorKind::Diverged, format!("this program has no operation `{name}`, which the run uses"))
         .hint("resume the run with the version of the program that prepared it")
+}
+
+/// Returns the error of a call that is not the recorded one, if it is another.
+fn differing(step: u32, past: &PastStep, operation: &Registered, args: &Value) -> Option<Error> {
+    let name = operation.declaration.name;
+    let is_other = past.operation != name || *past.args != *args;
+    is_other.then(|| diverged(step, past, name, args))
 }
 
 /// The policy of a call is the engine's business; the operation does not see it.

@@ -2,6 +2,7 @@
 
 use super::{Steps, Unwind};
 use crate::event::{Call, Place, StepEnd};
+use crate::log::Hold;
 use crate::script::Ending;
 
 impl Steps {
@@ -10,7 +11,7 @@ impl Steps {
         match self.only_step(call).await {
             Ok(StepEnd::Err(failure)) => Ending::Error(failure.to_error(), None),
             Ok(StepEnd::Ok(value)) => Ending::Value(value),
-            Ok(StepEnd::Large { sha256, .. }) => match self.core.large(&sha256).await {
+            Ok(StepEnd::Large { sha256, .. }) => match self.large(&sha256).await {
                 Ok(value) => Ending::Value(value),
                 Err(error) => self.unwound(error.into()),
             },
@@ -29,7 +30,7 @@ impl Steps {
             (_, Some(end)) => Ok(end),
             (step, None) => {
                 let (args, at) = (call.args.clone(), Place::default());
-                self.live(step, &operation, args, at, self.way.patience).await
+                self.live(step, &operation, args, at, Hold::Step).await
             }
         }
     }

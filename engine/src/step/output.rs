@@ -11,9 +11,9 @@ use crate::unrecorded::{Over, Piece};
 impl Steps {
     /// Returns what takes a step's output.
     pub(super) fn on_output(&self, step: u32) -> OnOutput {
-        let (core, run, unrecorded) = (self.core.clone(), self.tenure.run.clone(), self.unrecorded.clone());
+        let (parts, run, unrecorded) = (self.parts.clone(), self.log.run().clone(), self.unrecorded.clone());
         let (kept, operation) = match self.line().history.step(step) {
-            Some(past) => (past.output, self.core.language.operation(&past.operation)),
+            Some(past) => (past.output, self.parts.language.operation(&past.operation)),
             None => (0, None),
         };
         let is_terminals = operation.is_some_and(|operation| operation.declaration.terminal);
@@ -23,7 +23,7 @@ impl Steps {
             let text = unrecorded.say(step, kept, stream, bytes);
             if !text.is_empty() {
                 let event = Event::Output { step, stream, text };
-                core.show(Notice { run: run.clone(), seq: None, at: core.clock.now(), event });
+                parts.show(Notice { run: run.clone(), seq: None, at: parts.clock.now(), event });
             }
         })
     }
@@ -37,8 +37,8 @@ impl Steps {
                 _ => continue,
             };
             for last in self.unrecorded.finish(over) {
-                let (run, at) = (self.tenure.run.clone(), self.core.clock.now());
-                self.core.show(Notice { run, seq: None, at, event: last });
+                let (run, at) = (self.log.run().clone(), self.parts.clock.now());
+                self.parts.show(Notice { run, seq: None, at, event: last });
             }
         }
         self.unrecorded.take()

@@ -13,7 +13,8 @@ use crate::cx::{Cx, SendPermit};
 use crate::effect::Effect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Effected, Event};
-use crate::journal::{OwnerId, Presence, Sync};
+use crate::journal::Sync;
+use crate::log::Hold;
 use crate::operation::Registered;
 use crate::redact::secrets_in;
 use crate::replay::PastStep;
@@ -42,27 +43,27 @@ impl Steps {
 
     /// Returns what a step knows, without a permit to send.
     pub(super) fn surroundings(&self, step: u32, attempt: u32) -> Cx {
-        let core = self.core.clone();
-        let run = self.tenure.run.clone();
+        let parts = self.parts.clone();
+        let run = self.log.run().clone();
         Cx {
             on_output: self.on_output(step),
             unrecorded: self.unrecorded.clone(),
-            handles: self.core.handles.clone(),
+            handles: self.parts.handles.clone(),
             run: run.clone(),
             step,
             attempt,
             closes: self.closes(),
-            clock: self.core.clock.clone(),
-            journal: self.core.journal.clone(),
-            secrets: self.core.secrets.clone(),
-            revealed: self.core.revealed.clone(),
+            clock: self.parts.clock.clone(),
+            duties: self.log.clone(),
+            secrets: self.parts.secrets.clone(),
+            revealed: self.parts.revealed.clone(),
             workdir: self.workdir.clone(),
             paths: self.paths.clone(),
             permit: None,
             lease: None,
             told: None,
             on_progress: Arc::new(move |progress| {
-                core.notice(&run, None, Event::Progress { step, progress })
+                parts.notice(&run, None, Event::Progress { step, progress })
             }),
         }
     }
@@ -70,25 +71,24 @@ impl Steps {
     /// Returns until when a record that is written now permits its writer to send, if it is about
     /// something that changes the world.
     pub(super) fn send_before(&self, operation: &Registered) -> Option<Timestamp> {
-        self.line().intended = self.core.clock.elapsed();
-        (!operation.declaration.is_read_only()).then(|| self.core.after(SEND_WITHIN))
+        self.line().intended = self.parts.clock.elapsed();
+        (!operation.declaration.is_read_only()).then(|| self.parts.after(SEND_WITHIN))
     }
 
-    /// Asks the journal for more time to send, which refuses when another process has the run.
+    /// Asks the log for more time to send, which refuses when another process has the run.
     pub(super) async fn extend_permit(&self, step: u32) -> Result<Timestamp> {
-        let send_before = self.core.after(SEND_WITHIN);
-        self.record(vec![Event::StepExtended { step, send_before }], Sync::Now).await?;
+        let send_before = self.parts.after(SEND_WITHIN);
+        self.annotate(vec![Event::StepExtended { step, send_before }], Sync::Now).await?;
         Ok(send_before)
     }
 
     /// Waits until nobody else can still send for a step: whoever began it may only be suspended.
-    pub(super) async fn outwait_its_maker(&self, past: &PastStep, patience: Duration) -> Result<(), Unwind> {
+    pub(super) async fn outwait_its_maker(&self, past: &PastStep, hold: Hold) -> Result<(), Unwind> {
         let Some((maker, until)) = &past.send_before else { return Ok(()) };
-        let maker = OwnerId::from(maker.clone());
-        if maker == self.core.owner || self.core.presence(&maker) == Presence::Gone {
+        if self.line().is_intended_here || self.log.is_gone(maker) {
             return Ok(());
         }
-        self.wait_until(until.saturating_add(SEND_MARGIN).unwrap_or(Timestamp::MAX), patience).await
+        self.wait_until(until.saturating_add(SEND_MARGIN).unwrap_or(Timestamp::MAX), hold).await
     }
 
     pub(super) fn runbook(&self) -> Result<&Runbook> {
@@ -126,7 +126,7 @@ impl Steps {
 
     /// Refuses to schedule a runbook that may do more than this one.
     pub(super) fn permit_scheduled(&self, name: &str) -> Result<()> {
-        self.core
+        self.parts
             .library
             .runbook(name)?
             .check_granted(&self.runbook()?.reach(), "the runbook that schedules it")

@@ -1,56 +1,164 @@
-//! The one place from which a run's records are written.
+//! The one place at which a run's log is read and written.
 
-use jiff::Timestamp;
-
-use super::Steps;
+use super::attempt::{Made, Then};
+use super::{Steps, Unwind};
 use crate::core::Notice;
-use crate::error::Result;
-use crate::event::Event;
+use crate::error::{ErrorKind, Result};
+use crate::event::{Event, Signal, StepEnd};
 use crate::journal::Sync;
+use crate::log::{Entry, Logged};
 use crate::unrecorded::Piece;
 
 impl Steps {
-    /// Appends events, folds them into the past, and shows them.
-    pub(super) async fn record(&self, mut events: Vec<Event>, sync: Sync) -> Result<()> {
-        let at = self.core.clock.now();
-        let is_public = |value: &str| self.public.holds(value, &self.line().history);
-        events.iter_mut().for_each(|event| self.core.revealed.clean(event, &is_public));
-        let events = self.stow(events).await?;
-        let said = self.said_before(&events);
-        let recorded = self.append(&said, events, at, sync).await;
-        if recorded.is_err() {
-            self.unrecorded.give_back(said);
-        }
-        recorded
+    /// Takes what stands at the next position of the log; where nothing does, makes it and records it.
+    /// Either way it is part of the past then.
+    ///
+    /// Returns how the run goes on.
+    pub(super) async fn next(
+        &self,
+        make: impl Future<Output = Result<Made, Unwind>> + Send,
+    ) -> Result<Then, Unwind> {
+        let (position, label) = self.position();
+        self.next_at(position, &label, make).await
     }
 
-    /// Appends what was said and written, and events after it. The texts that the records name are on the
-    /// disk then.
-    pub(super) async fn append(
-        &self,
-        said: &[Piece],
-        events: Vec<Event>,
-        at: Timestamp,
-        sync: Sync,
-    ) -> Result<()> {
-        for text in said.iter().filter_map(|(_, text)| text.as_ref()) {
-            self.core.journal.keep(text).await?;
-        }
-        let events: Vec<Event> = said.iter().map(|(event, _)| event.clone()).chain(events).collect();
-        if events.is_empty() {
+    /// Takes the end of the run from its log, or records it there.
+    pub(super) async fn last(&self, end: Event) -> Result<(), Unwind> {
+        let (position, _) = self.position();
+        let made = async { Ok(Made::events(vec![end], Sync::Now)) };
+        self.next_at(position, "end", made).await.map(drop)
+    }
+
+    /// Takes what stands at the next position, or records events there.
+    pub(super) async fn record(&self, events: Vec<Event>, sync: Sync) -> Result<(), Unwind> {
+        self.next(async { Ok(Made::events(events, sync)) }).await.map(drop)
+    }
+
+    /// Records what happens while something else is made.
+    pub(super) async fn annotate(&self, events: Vec<Event>, sync: Sync) -> Result<()> {
+        let mut said = Vec::new();
+        let entry = self.entry(events, sync, &mut said).await?;
+        if entry.events.is_empty() {
             return Ok(());
         }
-        let appended = self.core.journal.append(&self.tenure, &events, at, sync).await?;
-        {
-            let mut line = self.line();
-            line.signalled |= appended.signalled;
-            for event in &events {
-                line.history.apply(event.clone(), at)?;
+        match self.log.annotate(entry).await {
+            Ok(logged) => self.fold(logged, true),
+            Err(error) => {
+                self.unrecorded.give_back(said);
+                Err(error)
             }
         }
-        for (event, record) in events.into_iter().zip(&appended.records) {
-            self.core.show(Notice { run: self.tenure.run.clone(), seq: Some(record.seq), at, event });
+    }
+
+    async fn next_at(
+        &self,
+        position: u64,
+        label: &str,
+        make: impl Future<Output = Result<Made, Unwind>> + Send,
+    ) -> Result<Then, Unwind> {
+        let (mut then, mut unwound, mut said) = (Then::GoOn, None, Vec::new());
+        let entry = async {
+            match make.await {
+                Ok(made) => {
+                    then = made.then;
+                    match made.events.is_empty() {
+                        true => Ok(Entry::new(self.parts.clock.now(), Vec::new(), Sync::Soon)),
+                        false => self.entry(made.events, made.sync, &mut said).await,
+                    }
+                }
+                Err(unwind) => {
+                    unwound = Some(unwind);
+                    Ok(Entry::new(self.parts.clock.now(), Vec::new(), Sync::Soon))
+                }
+            }
+        };
+        let next = self.log.next(position, label, Box::pin(entry)).await;
+        if let Some(unwind) = unwound {
+            return Err(unwind);
         }
+        let next = match next {
+            Ok(next) => next,
+            Err(error) => {
+                self.unrecorded.give_back(said);
+                return Err(error.into());
+            }
+        };
+        if next.fresh {
+            self.fold(next.logged, true)?;
+            return Ok(then);
+        }
+        let last = next.logged.last().map(|last| last.event.clone());
+        self.fold(next.logged, false)?;
+        match last {
+            Some(Event::Parked { park, until }) => Err(Unwind::Parked(Box::new(park), until)),
+            Some(Event::Signalled { signal: Signal::Stop { by } }) => Err(Unwind::Stop(by)),
+            Some(Event::StepFinished { end: StepEnd::Err(failure), .. })
+                if failure.kind == ErrorKind::Script =>
+            {
+                Err(Unwind::Mistake(failure.to_error()))
+            }
+            _ => Ok(Then::GoOn),
+        }
+    }
+
+    /// Returns how many records there are, and what the run is at behind them.
+    fn position(&self) -> (u64, String) {
+        let line = self.line();
+        let step = line.history.unfinished().unwrap_or(line.history.steps.len() as u32 + 1);
+        (line.position, format!("step {step}"))
+    }
+
+    /// Makes an entry of what happened, without the secrets in it, behind what was said and written before.
+    async fn entry(&self, mut events: Vec<Event>, sync: Sync, said: &mut Vec<Piece>) -> Result<Entry> {
+        let at = self.parts.clock.now();
+        {
+            let line = self.line();
+            let is_public = |value: &str| self.public.holds(value, &line.history);
+            events.iter_mut().for_each(|event| self.parts.revealed.clean(event, &is_public));
+        }
+        let mut texts = Vec::new();
+        let events = super::large::stow(events, &mut texts);
+        for duty in events.iter().flat_map(Event::effected) {
+            self.log.take_on(duty).await?;
+        }
+        *said = self.said_before(&events);
+        texts.extend(said.iter().filter_map(|(_, text)| text.clone()));
+        let events = said.iter().map(|(event, _)| event.clone()).chain(events).collect();
+        Ok(Entry::new(at, events, sync).texts(texts))
+    }
+
+    /// Folds what stands on the log into the past. What was recorded just now is shown.
+    pub(super) fn fold(&self, logged: Vec<Logged>, fresh: bool) -> Result<()> {
+        let shown: Vec<Notice> = match fresh && !self.parts.observers.is_empty() {
+            true => logged.iter().map(|one| self.notice_of(one)).collect(),
+            false => Vec::new(),
+        };
+        let known = {
+            let mut line = self.line();
+            let known = line.history.steps.len();
+            for Logged { seq, at, event } in logged {
+                line.position = seq;
+                if permits(&event) {
+                    line.is_intended_here = fresh;
+                }
+                line.history.apply(event, at)?;
+            }
+            line.remembers &= fresh;
+            known
+        };
+        if !fresh {
+            self.know_handles(known.saturating_sub(1));
+        }
+        shown.into_iter().for_each(|notice| self.parts.show(notice));
         Ok(())
     }
+
+    fn notice_of(&self, logged: &Logged) -> Notice {
+        Notice::new(self.log.run().clone(), Some(logged.seq), logged.at, logged.event.clone())
+    }
+}
+
+/// Returns whether an event says until when whoever recorded it may send.
+fn permits(event: &Event) -> bool {
+    matches!(event, Event::StepStarted { .. } | Event::StepAccepted { .. } | Event::StepExtended { .. })
 }

@@ -22,7 +22,7 @@ impl Steps {
         };
         let cx = self.surroundings(0, 1);
         for secret in used {
-            if !self.core.revealed.knows(&secret.name)
+            if !self.parts.revealed.knows(&secret.name)
                 && let Err(error) = cx.secret(&secret).await
             {
                 self.line().remembers = false;
@@ -34,7 +34,7 @@ impl Steps {
         // Those of the runs that this one came from, and what was only passed on, as far as they are here:
         // a lease is closed also where its opener's secrets are not.
         for secret in named.into_iter().chain(self.inherited(cause).await?) {
-            if !self.core.revealed.knows(&secret.name) {
+            if !self.parts.revealed.knows(&secret.name) {
                 let _ = cx.secret(&secret).await;
             }
         }
@@ -45,7 +45,7 @@ impl Steps {
     fn secrets_of(&self, history: &History) -> (Vec<SecretRef>, Vec<SecretRef>) {
         let (mut used, mut named) = (Vec::new(), Vec::new());
         for step in &history.steps {
-            let operation = self.core.language.operation(&step.operation);
+            let operation = self.parts.language.operation(&step.operation);
             let reaches = operation.is_none_or(|operation| !operation.declaration.effects.is_empty());
             if reaches { &mut used } else { &mut named }.extend(secrets_in(&step.args));
         }
@@ -62,10 +62,10 @@ impl Steps {
                 Cause::Lease { id } => RunId::from(id.rsplit_once('-').map_or("", |(run, _)| run)),
                 Cause::Person | Cause::Rerun { .. } | Cause::Schedule { .. } => return Ok(found),
             };
-            if !self.core.revealed.meet(&run) {
+            if !self.parts.revealed.meet(&run) {
                 return Ok(found);
             }
-            let records = self.core.journal.records(&run, 0).await?;
+            let records = self.log.past(&run).await?;
             if records.is_empty() {
                 return Ok(found);
             }

@@ -1,61 +1,65 @@
 //! Waiting until a time or a signal, and taking signals between steps.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use super::{Steps, Unwind};
 use crate::clock::Interval;
-use crate::drive::Halt;
+use crate::error::Result;
 use crate::event::{Event, RunId, Signal};
 use crate::journal::Sync;
+use crate::log::{Hold, Until, Woken};
 
 impl Steps {
-    pub(super) fn halted(&self) -> Option<Halt> {
-        self.drive.cancel.get().or_else(|| self.core.cancel.get())
-    }
-
-    /// Returns once driving is to end.
-    pub(super) async fn until_halted(&self) {
-        tokio::select! {
-            () = self.drive.cancel.wait() => {}
-            () = self.core.cancel.wait() => {}
-        }
-    }
-
-    /// Waits, looking for signals; gives up at once when it would take too long.
-    pub(super) async fn wait_until(&self, until: Timestamp, patience: Duration) -> Result<(), Unwind> {
+    /// Waits until a moment, taking signals; gives up at once when that is too long for what the run holds.
+    pub(super) async fn wait_until(&self, until: Timestamp, hold: Hold) -> Result<(), Unwind> {
         let fixed = self.line().next_look.filter(|look| look.end() == until);
-        let interval = fixed.unwrap_or_else(|| Interval::until(&*self.core.clock, until));
-        self.wait(interval, patience).await
+        let interval = fixed.unwrap_or_else(|| Interval::until(&*self.parts.clock, until));
+        self.wait(interval, hold).await
     }
 
-    pub(super) async fn wait(&self, interval: Interval, patience: Duration) -> Result<(), Unwind> {
-        let clock = &*self.core.clock;
-        let left = interval.left(clock);
-        if left.is_zero() {
-            return Ok(());
-        }
-        if left > patience {
-            return Err(Unwind::Wait(interval.end()));
-        }
-        let rest = self.rest();
-        while !interval.is_over(clock) {
-            tokio::select! {
-                () = clock.sleep(interval.left(clock).min(self.way.nap)) => {}
-                () = self.drive.signalled.notified() => {}
-                () = self.until_halted() => {}
+    pub(super) async fn wait(&self, interval: Interval, hold: Hold) -> Result<(), Unwind> {
+        loop {
+            match self.log.wait(Until::Time(interval), hold).await? {
+                Woken::Time => return Ok(()),
+                Woken::TooLong => return Err(Unwind::Wait(interval.end())),
+                Woken::Halted => return Err(self.put_down().await),
+                Woken::Said(said) => self.hear(said, &[]).await?,
             }
-            self.line().signalled = true;
-            self.attend().await?;
         }
-        rest.over().await
     }
 
-    /// Gives up the run's place among those at work until the rest is over.
-    pub(super) fn rest(&self) -> Rest<'_> {
-        let had = self.place.lock().expect("no panic while a place is held").take().is_some();
-        Rest { steps: self, had }
+    /// Waits, with the run put away on record, until it goes on. Returns whether it does so here.
+    pub(crate) async fn is_woken(&self, until: Option<Timestamp>) -> Result<bool> {
+        let until =
+            until.map_or(Until::Said, |until| Until::Time(Interval::until(&*self.parts.clock, until)));
+        Ok(match self.log.wait(until, Hold::Nothing).await? {
+            Woken::Time => true,
+            Woken::Said(said) => {
+                self.line().said.extend(said);
+                true
+            }
+            Woken::TooLong | Woken::Halted => false,
+        })
+    }
+
+    /// Waits for something that goes on meanwhile, taking signals. A stop is passed on to the runs that are
+    /// under way for this one. Returns nothing when the run is to be put down.
+    pub(super) async fn meanwhile<T>(
+        &self,
+        below: &[RunId],
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, Unwind> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(Some(done)),
+                woken = self.log.wait(Until::Said, Hold::Open) => match woken? {
+                    Woken::Said(said) => self.hear(said, below).await?,
+                    Woken::Halted => return Ok(None),
+                    Woken::Time | Woken::TooLong => {}
+                },
+            }
+        }
     }
 
     /// Takes signals: an interruption, a stop, an answer.
@@ -66,27 +70,34 @@ impl Steps {
     /// Takes signals while other runs may be under way for this one. A stop is passed on to
     /// them first: it takes effect here when all of them are over.
     pub(super) async fn attend_with(&self, below: &[RunId]) -> Result<(), Unwind> {
-        if self.halted().is_some() {
-            return Err(self.put_down().await);
+        match self.log.wait(Until::Now, Hold::Step).await? {
+            Woken::Halted => Err(self.put_down().await),
+            Woken::Said(said) => self.hear(said, below).await,
+            Woken::Time | Woken::TooLong => self.hear(Vec::new(), below).await,
         }
-        if !std::mem::take(&mut self.line().signalled) {
-            return Ok(());
-        }
-        self.core.stay_alive().await?;
-        for signal in self.core.journal.signals(&self.tenure.run).await? {
+    }
+
+    /// Takes what was said to the run, now and before, as far as it can be taken now.
+    pub(super) async fn hear(&self, said: Vec<Signal>, below: &[RunId]) -> Result<(), Unwind> {
+        let waiting = {
+            let mut line = self.line();
+            line.said.extend(said);
+            if line.said.is_empty() {
+                return Ok(());
+            }
+            line.said.clone()
+        };
+        for signal in waiting {
             let stop = match &signal {
                 Signal::Stop { .. } if self.stopped_by().is_some() => None,
                 // Is the step under way the script's, or one that it deferred?
-                Signal::Stop { .. } if self.must_replay() => {
-                    self.line().signalled = true;
-                    return Err(Unwind::Replay);
-                }
+                Signal::Stop { .. } if self.must_replay() => return Err(Unwind::Replay),
                 // What was deferred is the orderly end already; the signal stays until it is over.
                 Signal::Stop { .. } if self.line().deferring => continue,
                 Signal::Stop { by } => {
                     let mut are_open = false;
                     for run in below {
-                        are_open |= self.stop_child(run, by).await?;
+                        are_open |= self.log.tell(run, &signal).await?;
                     }
                     if are_open {
                         continue;
@@ -95,6 +106,7 @@ impl Steps {
                 }
                 Signal::Answer { .. } | Signal::ChildEnded { .. } => None,
             };
+            self.line().said.retain(|known| *known != signal);
             self.record(vec![Event::Signalled { signal }], Sync::Now).await?;
             if let Some(by) = stop {
                 return Err(Unwind::Stop(by));
@@ -103,29 +115,15 @@ impl Steps {
         Ok(())
     }
 
+    /// Returns whether a stop waits that cannot be taken yet.
+    pub(super) fn is_asked_to_stop(&self) -> bool {
+        let is_stop = |signal: &Signal| matches!(signal, Signal::Stop { .. });
+        self.stopped_by().is_none() && self.line().said.iter().any(is_stop)
+    }
+
     /// Returns whether a step is under way that the script has not come to in this drive.
     pub(super) fn must_replay(&self) -> bool {
         let line = self.line();
         !line.replayed && line.history.unfinished().is_some()
-    }
-}
-
-/// A run that only waits, and takes nobody's place.
-pub(super) struct Rest<'a> {
-    steps: &'a Steps,
-    had: bool,
-}
-
-impl Rest<'_> {
-    /// Takes a place again, when there is one.
-    pub(super) async fn over(self) -> Result<(), Unwind> {
-        if let (true, Some(places)) = (self.had, &self.steps.way.places) {
-            let place = tokio::select! {
-                place = places.clone().acquire_owned() => place.ok(),
-                () = self.steps.until_halted() => None,
-            };
-            *self.steps.place.lock().expect("no panic while a place is held") = place;
-        }
-        Ok(())
     }
 }

@@ -7,35 +7,36 @@ use crate::drive::Halt;
 use crate::error::{Error, Failure, Result};
 use crate::event::{Cause, Event, Park, Place, RunEnd, Signal};
 use crate::journal::Sync;
+use crate::log::{Hold, Until, Woken};
 use crate::runbook::MEND_WITHIN;
 
 impl Steps {
     /// Ends the run, and tells the run that waits for it.
-    pub(crate) async fn finish(&self, end: RunEnd) -> Result<()> {
+    pub(crate) async fn finish(&self, end: RunEnd) -> Result<(), Unwind> {
         let parent = match &self.line().history.prepared.cause {
             Cause::Run { id, .. } => Some(id.clone()),
             _ => None,
         };
-        self.core.handles.close(&self.tenure.run).await;
-        self.record(vec![Event::Finished { end, parent }], Sync::Now).await
+        self.parts.handles.close(self.log.run()).await;
+        self.last(Event::Finished { end, parent }).await
     }
 
     /// Puts the run away.
     pub(crate) async fn park(&self, park: Park, until: Option<Timestamp>) -> Unwind {
-        self.core.handles.close(&self.tenure.run).await;
+        self.parts.handles.close(self.log.run()).await;
         match self.record(vec![Event::Parked { park: park.clone(), until }], Sync::Now).await {
             // What the caller hears is what was written: without secrets.
             Ok(()) => Unwind::Parked(Box::new(self.line().history.park.clone().unwrap_or(park)), until),
-            Err(error) => Unwind::Halt(error),
+            Err(unwind) => unwind,
         }
     }
 
     /// Puts the run away because driving it ends: for a person who interrupted it, or for the next
     /// process. What closes a lease is nobody's to keep: it always goes on at once.
     pub(crate) async fn put_down(&self) -> Unwind {
-        match self.halted() {
+        match self.log.halted() {
             Some(Halt::Interrupt) if !self.closes_a_lease() => self.park(Park::Interrupted, None).await,
-            _ => self.park(Park::HandedBack, Some(self.core.clock.now())).await,
+            _ => self.park(Park::HandedBack, Some(self.parts.clock.now())).await,
         }
     }
 
@@ -48,32 +49,42 @@ impl Steps {
         };
         let mend_within = self.runbook.get().map_or(MEND_WITHIN, |runbook| runbook.mend_within);
         let mend_by = match deferred {
-            true => known.or_else(|| Some(self.core.after(mend_within))),
+            true => known.or_else(|| Some(self.parts.after(mend_within))),
             false => None,
         };
         self.park(Park::Mistake { failure, at, mend_by }, mend_by).await
     }
 
     /// Stops the run when its time to be mended is over.
-    pub(crate) async fn give_up_mending(&self) -> Result<()> {
+    pub(crate) async fn give_up_mending(&self) -> Result<(), Unwind> {
         let is_over = match &self.line().history.park {
-            Some(Park::Mistake { mend_by: Some(by), .. }) => self.core.clock.now() >= *by,
+            Some(Park::Mistake { mend_by: Some(by), .. }) => self.parts.clock.now() >= *by,
             _ => false,
         };
         if !is_over || self.stopped_by().is_some() {
             return Ok(());
         }
         let signal = Signal::Stop { by: "a mistake that nobody mended".to_owned() };
-        self.record(vec![Event::Signalled { signal }], Sync::Now).await
+        match self.record(vec![Event::Signalled { signal }], Sync::Now).await {
+            Err(Unwind::Stop(_)) => Ok(()),
+            recorded => recorded,
+        }
     }
 
     /// Ends a run that somebody stopped although its script cannot be replayed any more. What it
     /// deferred does not run then.
-    pub(crate) async fn stop_unreplayed(&self, why: &Error) -> Result<Option<RunEnd>> {
+    pub(crate) async fn stop_unreplayed(&self, why: &Error) -> Result<Option<RunEnd>, Unwind> {
         if self.stopped_by().is_none() {
-            let words = self.core.journal.signals(&self.tenure.run).await?;
-            if let Some(signal) = words.into_iter().find(|word| matches!(word, Signal::Stop { .. })) {
-                self.record(vec![Event::Signalled { signal }], Sync::Now).await?;
+            if let Woken::Said(said) = self.log.wait(Until::Now, Hold::Step).await? {
+                self.line().said.extend(said);
+            }
+            let is_stop = |signal: &&Signal| matches!(signal, Signal::Stop { .. });
+            let stop = self.line().said.iter().find(is_stop).cloned();
+            if let Some(signal) = stop {
+                match self.record(vec![Event::Signalled { signal }], Sync::Now).await {
+                    Ok(()) | Err(Unwind::Stop(_)) => {}
+                    Err(unwind) => return Err(unwind),
+                }
             }
         }
         let Some(by) = self.stopped_by() else { return Ok(None) };
