@@ -3,10 +3,11 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use relight_engine::journal::{Around, Journal, MemoryJournal, SqliteJournal};
-use relight_engine::testing;
+use relight_engine::testing::{self, JournalRuns, MemoryRuns};
 
 /// Names the database to the writer.
 const PLACE: &str = "PROMISES_JOURNAL";
@@ -66,4 +67,27 @@ async fn what_was_acknowledged_outlives_whoever_wrote_it() {
         let acknowledged = testing::killed(writer, count);
         testing::prove_killed(&SqliteJournal::open(&place).unwrap(), acknowledged).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_that_are_read_one_entry_at_a_time_keep_every_promise() {
+    testing::prove_logs(async || MemoryRuns::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_logs_of_a_journal_keep_every_promise() {
+    testing::prove_logs(async || JournalRuns::new(Arc::new(MemoryJournal::new()))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_logs_of_a_database_keep_every_promise() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = std::cell::Cell::new(0);
+    testing::prove_logs(async || {
+        count.set(count.get() + 1);
+        let journal = SqliteJournal::open(&folder.path().join(format!("{}.db", count.get()))).unwrap();
+        JournalRuns::new(Arc::new(journal))
+    })
+    .await;
+    assert_eq!(count.get(), testing::LOG_PROMISES.len());
 }
