@@ -25,7 +25,7 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// Makes a new authority and a certificate for `127.0.0.1` and `localhost`.
+    /// Makes a new authority and a certificate for `127.0.0.1`, `localhost` and the vaults.
     pub(crate) fn generate() -> Result<Self, LabError> {
         Self::try_generate().map_err(|e| LabError::Certificates(e.to_string()))
     }
@@ -38,7 +38,8 @@ impl Certificates {
         let ca_cert = ca.self_signed(&ca_key)?;
 
         let server_key = KeyPair::generate()?;
-        let mut server = params("Relight lab", vec!["127.0.0.1".into(), "localhost".into()])?;
+        let names = ["127.0.0.1", "localhost", "*.vault.localhost"].map(str::to_owned).to_vec();
+        let mut server = params("Relight lab", names)?;
         server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         // Python's strict mode, on by default in its newer releases, refuses a leaf without this extension.

@@ -18,6 +18,7 @@ use crate::{
     http::{Call, Outcome},
     relay::{self, Relay},
     state::{Site, State},
+    vault,
 };
 
 type Hook = Arc<dyn Fn(&LedgerEntry) + Send + Sync>;
@@ -87,6 +88,11 @@ impl Dispatch {
 fn answered(state: &mut State, call: &Call) -> (Outcome, Option<LedgerEntry>) {
     let now = (state.now)();
     state.world.advance(now);
+    if let Some(vault) = vault::of(call) {
+        let reply = vault::answer(state, call, vault, now);
+        state.note_request(call, reply.status);
+        return (Outcome::Answer(reply), None);
+    }
     let segments = call.segments();
     let first = segments.first().map(|s| s.to_ascii_lowercase()).unwrap_or_default();
     if !matches!(first.as_str(), "subscriptions" | "providers" | "tenants") {

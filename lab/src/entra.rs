@@ -9,7 +9,8 @@ use crate::{
     seed::random_uuid,
     signin::{Refusal, certificate, device},
     state::State,
-    token::{LIFETIME, Subject},
+    token::{LIFETIME, Subject, VAULTS},
+    vault,
 };
 
 /// The name of the person who confirms device codes.
@@ -44,7 +45,7 @@ fn metadata(state: &State) -> Reply {
     let base = &state.base;
     let suffixes = json!({
         "storage": "core.lab.invalid",
-        "keyVaultDns": "vault.lab.invalid",
+        "keyVaultDns": vault::dns(base),
         "acrLoginServer": "azurecr.lab.invalid",
         "sqlServerHostname": "database.lab.invalid",
     });
@@ -164,6 +165,9 @@ fn token(state: &mut State, call: &Call, tenant: &str, now: Timestamp) -> Result
             return Err(Refusal::new(400, "unsupported_grant_type", 70_003, text));
         }
     };
+    if field("claims").is_some_and(|claims| serde_json::from_str::<Value>(claims).is_err()) {
+        return Err(Refusal::new(400, "invalid_request", 9_000_411, "The parameter 'claims' is not JSON."));
+    }
     let mut body = if field("token_type") == Some("ssh-cert") {
         certificate(state, &person, &scope, required("req_cnf")?, now)?
     } else {
@@ -171,7 +175,21 @@ fn token(state: &mut State, call: &Call, tenant: &str, now: Timestamp) -> Result
         bearer(state, &person, &scope, answers, now)?
     };
     body["scope"] = json!(scope);
-    if person.principal.is_some() {
+    let asks_for = |what: &str| scope.split(' ').any(|one| one == what);
+    if let Some(name) = person.principal.as_deref().filter(|_| asks_for("openid")) {
+        body["id_token"] = json!(state.identity.token_key.seal(&json!({
+            "aud": person.client,
+            "iss": format!("{}/{}/v2.0", state.base, state.world.tenant),
+            "exp": now.as_second() + LIFETIME,
+            "tid": state.world.tenant,
+            "oid": person.object_id,
+            "preferred_username": name,
+            "ver": "2.0",
+        })));
+    }
+    // Whoever comes with a refresh token was given one before, and gets the next.
+    let stays = asks_for("offline_access") || field("grant_type") == Some("refresh_token");
+    if person.principal.is_some() && stays {
         body["refresh_token"] = json!(state.identity.token_key.seal(&json!({
             "use": "refresh",
             "client": person.client,
@@ -307,7 +325,7 @@ fn audience(scope: &str, base: &str) -> Result<String, Refusal> {
     };
     // A trailing slash belongs to the audience, which is why such scopes have two.
     let plain = resource.trim_end_matches('/');
-    let known = [base, "https://management.azure.com", "https://management.core.windows.net"];
+    let known = [base, "https://management.azure.com", "https://management.core.windows.net", VAULTS];
     if known.contains(&plain) {
         return Ok(resource.to_owned());
     }

@@ -23,6 +23,7 @@ use crate::{
     store::{Identity, Store},
     throttle::Buckets,
     token::{self, TokenKey},
+    vault,
     world::World,
 };
 
@@ -65,6 +66,11 @@ impl Scope {
 }
 
 impl Descriptor {
+    /// Returns what follows the name of a key vault in its address.
+    pub fn vault_dns(&self) -> String {
+        vault::dns(&self.url)
+    }
+
     /// Returns where the lab's world lies.
     pub fn scope(&self) -> Scope {
         Scope { subscription: self.subscription.clone(), resource_group: self.resource_group.clone() }

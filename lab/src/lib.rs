@@ -42,6 +42,7 @@ mod state;
 mod store;
 mod throttle;
 mod token;
+mod vault;
 mod world;
 
 pub use config::{LabConfig, Now, WorldName, system_clock};

@@ -18,7 +18,7 @@ use crate::{
     signin::{certificate::Authority, device::Devices},
     store::{Identity, Store},
     throttle::Buckets,
-    token::{Claims, LIFETIME},
+    token::{Claims, LIFETIME, VAULTS},
     world::{CONSOLE_PORT, Vm, World},
 };
 
@@ -139,6 +139,10 @@ impl State {
             let message = "The access token is invalid.";
             return Err(self.unauthorized("InvalidAuthenticationToken", message, message));
         };
+        if claims.audience == VAULTS {
+            let message = "The access token has been obtained for the wrong audience or resource 'https://vault.localhost'.";
+            return Err(self.unauthorized("InvalidAuthenticationTokenAudience", message, message));
+        }
         if claims.expires <= now {
             return Err(self.expired(claims.expires, now));
         }
@@ -150,6 +154,14 @@ impl State {
             return Err(self.challenge(call, true, now));
         }
         Ok(())
+    }
+
+    /// Returns whether a request carries a token that is good, and for whom it is sent to.
+    pub(crate) fn holds_token_for(&self, call: &Call, audience: &str, now: Timestamp) -> bool {
+        let claims = call.header("authorization").and_then(|header| self.claims(header));
+        claims.is_some_and(|claims| {
+            claims.audience == audience && claims.expires > now && !self.dead_tokens.contains(&claims.id)
+        })
     }
 
     fn claims(&self, header: &str) -> Option<Claims> {

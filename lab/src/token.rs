@@ -9,6 +9,9 @@ use sha2::{Digest, Sha256};
 /// How long a token is good for, in seconds of whoever asks for it.
 pub(crate) const LIFETIME: i64 = 3600;
 
+/// For whom a token is that a key vault takes.
+pub(crate) const VAULTS: &str = "https://vault.localhost";
+
 /// Signs and checks tokens.
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct TokenKey(String);
@@ -17,6 +20,8 @@ pub(crate) struct TokenKey(String);
 pub(crate) struct Claims {
     /// The token's own id.
     pub(crate) id: String,
+    /// For whom it is.
+    pub(crate) audience: String,
     /// When it ends.
     pub(crate) expires: Timestamp,
     /// Whether the token was asked for with the claims of a challenge.
@@ -88,6 +93,7 @@ impl TokenKey {
         let payload = self.open(token)?;
         Some(Claims {
             id: payload["uti"].as_str()?.to_owned(),
+            audience: payload["aud"].as_str()?.to_owned(),
             expires: Timestamp::from_second(payload["exp"].as_i64()?).ok()?,
             answers_challenge: payload["lab_answers_challenge"].as_bool()?,
         })
