@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use relight_engine::event::{Park, RunEnd};
 use relight_engine::{Driven, Engine, Error, Result, RunRequest};
-use relight_stdlib::azure::{Arm, Cloud, Credential};
+use relight_stdlib::azure::{Arm, Chosen, Cloud, Credential};
 use relight_stdlib::ssh::KnownHosts;
 use relight_stdlib::{Azure, Dialer};
 use serde_json::Value;
 
+use crate::accounts::Accounts;
 use crate::config::{Config, KnownCloud};
 use crate::environment::variable;
 use crate::lab::LabFile;
@@ -18,13 +19,15 @@ use crate::lab::LabFile;
 pub(crate) const GROUP: &str = "AZURE_DEFAULTS_GROUP";
 /// The variable that Azure's own tools use for the subscription.
 pub(crate) const SUBSCRIPTION: &str = "AZURE_SUBSCRIPTION_ID";
+/// The variable that Azure's own tools use for the directory.
+const TENANT: &str = "AZURE_TENANT_ID";
 
 /// Returns Azure as it is chosen, with the only subscription when none is.
 ///
 /// # Errors
 /// As [`reach`], and whatever keeps Azure from listing subscriptions.
-pub(crate) async fn chosen(config: &Config) -> Result<Azure> {
-    let mut azure = reach(config).await?;
+pub(crate) async fn chosen(config: &Config, accounts: &Accounts) -> Result<Azure> {
+    let mut azure = reach(config, accounts).await?;
     if azure.subscription.is_none()
         && let [only] = subscriptions(&azure).await?.as_slice()
     {
@@ -38,15 +41,30 @@ pub(crate) async fn chosen(config: &Config) -> Result<Azure> {
 ///
 /// # Errors
 /// `Denied` when no credential can be chosen, `Invalid` when the cloud is not described right.
-pub(crate) async fn reach(config: &Config) -> Result<Azure> {
-    let credential = Credential::from_environment(&variable)?;
+pub(crate) async fn reach(config: &Config, accounts: &Accounts) -> Result<Azure> {
+    let cloud = cloud(config).await?;
+    let credential = credential(config, accounts, &cloud)?;
     Ok(Azure {
-        arm: Arm::builder(cloud(config).await?, credential).build()?,
+        arm: Arm::builder(cloud, credential).build()?,
         subscription: variable(SUBSCRIPTION).or_else(|| config.azure.subscription.clone()),
         group: variable(GROUP).or_else(|| config.azure.group.clone()),
         dial: Dialer::direct(),
         known_hosts: KnownHosts::in_memory(),
     })
+}
+
+/// Returns who signs in: whom the environment chooses, else who signed in here, else whom `az` knows.
+///
+/// # Errors
+/// `Denied` when the environment chooses only half, `Storage` when nobody knows who signed in here.
+pub(crate) fn credential(config: &Config, accounts: &Accounts, cloud: &Cloud) -> Result<Chosen> {
+    let person = accounts.current(&cloud.authority(), tenant(config).as_deref())?;
+    Chosen::from_environment(&variable, person.map(|kept| accounts.person(kept)))
+}
+
+/// Returns the directory that is meant where somebody signs in to several.
+pub(crate) fn tenant(config: &Config) -> Option<String> {
+    variable(TENANT).or_else(|| config.azure.tenant.clone())
 }
 
 /// Returns a lab as Azure.
@@ -109,6 +127,9 @@ pub(crate) async fn cloud(config: &Config) -> Result<Cloud> {
     cloud.arm = secure(&arm)?.parse().map_err(|e| wrong(&arm).because(e))?;
     cloud.login = secure(&login)?.parse().map_err(|e| wrong(&login).because(e))?;
     cloud.audience = audience;
+    if let Some(vaults) = own.and_then(|own| own.vault_dns.clone()) {
+        cloud.vault_dns = vaults;
+    }
     cloud.ca_bundle = trusted;
     Ok(cloud)
 }

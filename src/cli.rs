@@ -8,8 +8,8 @@ use relight_engine::Error;
 
 use crate::args::Global;
 use crate::commands::{
-    check, completions, connect, docs, doctor, lab, leases, list, new, proxy, run, runs, schedule, serve,
-    show,
+    certificate, check, completions, connect, docs, doctor, lab, leases, list, login, logout, new, proxy,
+    run, runs, schedule, serve, show, whoami,
 };
 use crate::exit::Result;
 use crate::terminal;
@@ -50,6 +50,10 @@ pub(crate) enum Command {
     Serve(serve::Serve),
     Connect(connect::Connect),
     Proxy(proxy::Proxy),
+    Certificate(certificate::Certificate),
+    Login(login::Login),
+    Logout(logout::Logout),
+    Whoami(whoami::Whoami),
     Lab(lab::LabServer),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -99,6 +103,10 @@ pub(crate) fn run(cli: Cli) -> Result {
         Command::Serve(serve) => wait(serve.run(&global)),
         Command::Connect(connect) => wait(connect.run(&global)),
         Command::Proxy(proxy) => wait(proxy.run(&global)),
+        Command::Certificate(certificate) => wait(certificate.run(&global)),
+        Command::Login(login) => wait(login.run(&global)),
+        Command::Logout(logout) => wait(logout.run(&global)),
+        Command::Whoami(whoami) => wait(whoami.run(&global)),
         Command::Lab(lab) => wait(lab.run(&global)),
         Command::Doctor(doctor) => wait(doctor.run(&global)),
         Command::Completions(completions) => completions.run(self::command()),

@@ -6,6 +6,7 @@
 //!
 //! [azure]
 //! subscription = "..."
+//! tenant = "..."             # where one signed in to several with `relight login`
 //! group = "rg-edge"          # the default of parameters that read AZURE_DEFAULTS_GROUP
 //! cloud = "public"           # or "usgov", "china"
 //!
@@ -13,6 +14,7 @@
 //! arm = "https://armmanagement.autonomous.cloud.private"
 //! login = "https://..."      # asked of `arm` when left out, with `audience`
 //! audience = "https://..."
+//! vault_dns = "vault..."     # what follows the name of a key vault
 //! ca_bundle = "root.pem"
 //!
 //! [state]
@@ -59,6 +61,8 @@ pub(crate) struct Place {
 pub(crate) struct Azure {
     /// The subscription.
     pub(crate) subscription: Option<String>,
+    /// The directory, where somebody signs in to several.
+    pub(crate) tenant: Option<String>,
     /// The resource group of parameters that name none.
     pub(crate) group: Option<String>,
     /// Which of the known clouds.
@@ -88,6 +92,8 @@ pub(crate) struct OwnCloud {
     pub(crate) login: Option<String>,
     /// For whom a token is asked.
     pub(crate) audience: Option<String>,
+    /// What follows the name of a key vault in its address.
+    pub(crate) vault_dns: Option<String>,
     /// Certificates that are trusted besides the system's.
     pub(crate) ca_bundle: Option<PathBuf>,
 }

@@ -94,6 +94,7 @@ impl LabFile {
             .map_err(|e| Error::invalid(format!("the lab's address `{url}` is none")).because(e))?;
         cloud.login = cloud.arm.clone();
         cloud.audience.clone_from(url);
+        cloud.vault_dns = self.descriptor.vault_dns();
         let credential = Credential::ClientSecret {
             tenant: tenant.clone(),
             client_id: client_id.clone(),

@@ -6,8 +6,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod accounts;
 mod args;
 mod azure;
+mod certificate;
 mod cli;
 mod commands;
 mod config;
@@ -17,6 +19,7 @@ mod environment;
 mod exit;
 mod format;
 mod interrupt;
+mod keyring;
 mod lab;
 mod logging;
 mod memory;

@@ -17,6 +17,7 @@ pub(crate) fn told(hint: &Hint) -> String {
         NextStep::ListLeases => "list them with `relight leases`".to_owned(),
         NextStep::ListOperations => "list the operations with `relight docs`".to_owned(),
         NextStep::ReadAbout { operation } => format!("see `relight docs {operation}`"),
+        NextStep::SignIn => "sign in with `relight login`".to_owned(),
         NextStep::Commit => "commit the runbooks, or run without --require-clean".to_owned(),
         NextStep::ChooseLibrary => "or give another library with --library".to_owned(),
         NextStep::Trust { host } => format!(

@@ -5,7 +5,9 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use keyring_core::api::CredentialStore;
 use tempfile::NamedTempFile;
 
 use crate::environment::variable;
@@ -145,4 +147,23 @@ pub(crate) fn die() -> ! {
         }
     }
     std::process::abort()
+}
+
+/// Returns the keyring of this user's session; otherwise says why there is none.
+pub(crate) fn keyring() -> Result<Arc<CredentialStore>, String> {
+    #[cfg(target_os = "macos")]
+    let store = apple_native_keyring_store::keychain::Store::new();
+    #[cfg(windows)]
+    let store = windows_native_keyring_store::Store::new();
+    #[cfg(not(any(target_os = "macos", windows)))]
+    let store = {
+        // Whoever looks without a bus starts one of their own, which nobody else will ever see.
+        let bus = variable("DBUS_SESSION_BUS_ADDRESS").is_some()
+            || variable("XDG_RUNTIME_DIR").is_some_and(|folder| Path::new(&folder).join("bus").exists());
+        if !bus {
+            return Err("there is no desktop session (DBUS_SESSION_BUS_ADDRESS is not set)".to_owned());
+        }
+        dbus_secret_service_keyring_store::Store::new()
+    };
+    store.map(|store| store as Arc<CredentialStore>).map_err(|e| e.to_string())
 }

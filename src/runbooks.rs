@@ -3,12 +3,13 @@
 use relight_engine::Library;
 
 /// Each with the name under which it is run.
-pub(crate) const SHIPPED: [(&str, &str); 10] = [
+pub(crate) const SHIPPED: [(&str, &str); 11] = [
     ("add-ssh-key", include_str!("../runbooks/add-ssh-key.rhai")),
     ("copy-files", include_str!("../runbooks/copy-files.rhai")),
     ("disable-arc-ssh", include_str!("../runbooks/disable-arc-ssh.rhai")),
     ("disable-vm-connect", include_str!("../runbooks/disable-vm-connect.rhai")),
     ("enable-arc-ssh", include_str!("../runbooks/enable-arc-ssh.rhai")),
+    ("enable-entra-ssh", include_str!("../runbooks/enable-entra-ssh.rhai")),
     ("recover-unbootable-vm", include_str!("../runbooks/recover-unbootable-vm.rhai")),
     ("restart-vm", include_str!("../runbooks/restart-vm.rhai")),
     ("run-on-machine", include_str!("../runbooks/run-on-machine.rhai")),

@@ -14,13 +14,15 @@ use relight_lab::Scope;
 use relight_stdlib::Azure;
 use relight_stdlib::ssh::KnownHosts;
 
+use crate::accounts::Accounts;
 use crate::args::Global;
 use crate::azure::{self, GROUP, SUBSCRIPTION};
 use crate::config::Config;
 use crate::environment::variable;
 use crate::lab::{self, Found, LabFile, OwnLab};
 use crate::report::{Audience, Reporter};
-use crate::{memory, platform, runbooks, secrets};
+use crate::secrets::Secrets;
+use crate::{memory, platform, runbooks};
 
 /// Where this user keeps things, and what was chosen on the command line.
 pub(crate) struct Home {
@@ -84,6 +86,17 @@ impl Home {
     /// Returns whether the lab is meant rather than Azure.
     pub(crate) fn is_lab(&self) -> bool {
         self.global.lab.is_some()
+    }
+
+    /// Makes sure that Azure is meant.
+    ///
+    /// # Errors
+    /// `Invalid`, with `why`, when the lab is.
+    pub(crate) fn refuse_lab(&self, why: &str) -> Result<()> {
+        match self.is_lab() {
+            true => Err(Error::invalid(why).hint("leave --lab out")),
+            false => Ok(()),
+        }
     }
 
     /// Returns whether another process runs the lab that is meant.
@@ -204,7 +217,7 @@ impl Home {
     /// `Denied` when no credential can be chosen, `Invalid` when the lab cannot be used or nobody serves it.
     pub(crate) async fn reach(&self) -> Result<Azure> {
         let azure = match (&self.global.lab, self.file()?) {
-            (None, _) => azure::reach(&self.config).await?,
+            (None, _) => azure::reach(&self.config, &self.accounts()?).await?,
             (Some(Some(_)), Some(file)) => azure::in_lab(&file)?,
             (Some(None), Some(file)) if file.serves && self.is_lab_in_use() => azure::in_lab(&file)?,
             _ => {
@@ -214,6 +227,14 @@ impl Home {
             }
         };
         Ok(Azure { known_hosts: self.known_hosts()?, ..azure })
+    }
+
+    /// Returns who is signed in here.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no place for state.
+    pub(crate) fn accounts(&self) -> Result<Accounts> {
+        Ok(Accounts::at(self.state()?))
     }
 
     /// Returns the host keys that this user trusts: beside the runs, and so apart for each lab.
@@ -246,7 +267,7 @@ impl Home {
         };
         let azure = match &file {
             Some(file) => azure::in_lab(file)?,
-            None => azure::chosen(&self.config).await?,
+            None => azure::chosen(&self.config, &self.accounts()?).await?,
         };
         let azure = Azure { known_hosts: self.known_hosts()?, ..azure };
         let journal = open(&state)?;
@@ -292,7 +313,7 @@ impl Home {
         Ok(builder
             .operations(relight_stdlib::all(azure))
             .library(self.library())
-            .secrets(Arc::new(secrets::Here))
+            .secrets(Arc::new(Secrets(azure.arm.clone())))
             .environment(Arc::new(environment))
             .parameter_kind("resource_id", Arc::new(relight_stdlib::read_resource_id)))
     }

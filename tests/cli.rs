@@ -42,6 +42,10 @@ fn help_names_every_command() {
       serve        Keep runs, schedules and leases going
       connect      Sign in on a machine through Azure Arc, for a shell or one command
       proxy        Carry SSH to a machine through Azure Arc, as OpenSSH's ProxyCommand
+      certificate  Write a key and an SSH certificate of Entra ID, for OpenSSH's own tools
+      login        Sign in to Azure with a code that you confirm in a browser
+      logout       Forget who signed in with `relight login`
+      whoami       Show as whom runs reach Azure, and whether that works
       lab          Serve a local Azure to practise on
       doctor       Check that everything is in place, and say what to do where it is not
       completions  Print a completion script for a shell
@@ -82,6 +86,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     disable-arc-ssh        Let SSH in through Azure Arc no more
     disable-vm-connect     Disable VM Connect
     enable-arc-ssh         Let SSH in through Azure Arc
+    enable-entra-ssh       Let people in by SSH as they are signed in to Azure
     recover-unbootable-vm  Recover a VM that does not boot
     restart-vm             Restart a VM
     run-on-machine         Run a script on a machine
@@ -101,6 +106,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     disable-arc-ssh
     disable-vm-connect
     enable-arc-ssh
+    enable-entra-ssh
     recover-unbootable-vm
     restart-vm
     run-on-machine
@@ -165,7 +171,7 @@ fn an_unknown_runbook_has_neighbours() {
 #[test]
 fn what_ships_passes_the_check() {
     let world = Sealed::new();
-    assert_snapshot!(world.relight(["check"]).run(), @"10 runbooks checked, nothing found.");
+    assert_snapshot!(world.relight(["check"]).run(), @"11 runbooks checked, nothing found.");
 }
 
 #[test]
@@ -379,7 +385,7 @@ fn an_unknown_key_of_the_configuration_is_underlined() {
      1 | [azure]
      2 | subscripton = "x"
        : ^^^^^|^^^^^
-       :  `-- unknown field `subscripton`, expected one of `subscription`, `group`, `cloud`
+       :  `-- unknown field `subscripton`, expected one of `subscription`, `tenant`, `group`, `cloud`
        `----
     --- exit 2
     "#);
@@ -1318,7 +1324,7 @@ fn doctor_says_what_is_missing_and_what_to_do() {
     ok    state      [dir]/state
     ok    journal    [dir]/state/relight.db
     ok    leases     nothing is open
-    ok    library    10 runbooks, all of them shipped; `relight new NAME` makes your own
+    ok    library    11 runbooks, all of them shipped; `relight new NAME` makes your own
     ok    cloud      AzureCloud at https://management.azure.com/
     fail  sign-in    AZURE_CLIENT_SECRET is set and AZURE_TENANT_ID and AZURE_CLIENT_ID are not
                      -> set AZURE_TENANT_ID and AZURE_CLIENT_ID, or unset AZURE_CLIENT_SECRET to sign in another way

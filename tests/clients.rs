@@ -7,6 +7,8 @@
 //! RELIGHT_REQUIRE_CLIENTS is set.
 
 mod desktop;
+#[cfg(target_os = "linux")]
+mod entra;
 #[cfg(unix)]
 mod files;
 #[cfg(unix)]

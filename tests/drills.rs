@@ -93,6 +93,8 @@ const VERIFY: Drill = Drill {
                arc::endpoint_create(app); arc::service_configure(app)"#,
     ..shipped("verify", "verify-host-keys", &[("machine", "app-01"), ("group", "rg-apps")])
 };
+const ENTRA: Drill =
+    shipped("enable entra ssh", "enable-entra-ssh", &[("machine", "app-01"), ("group", "rg-apps")]);
 
 /// What a run leaves behind, the same in every lab.
 #[derive(Clone, Debug)]
@@ -362,6 +364,7 @@ async fn run_commands_cut_at_every_record() {
     cut_in_every_way(ON_MACHINE).await;
     cut_in_every_way(ADD_KEY).await;
     cut_in_every_way(VERIFY).await;
+    cut_in_every_way(ENTRA).await;
 }
 
 /// Each request that writes, and every n-th one of all, goes wrong in each way, in turn.
@@ -459,6 +462,7 @@ async fn run_commands_faulted_at_every_request() {
     fault_everywhere(ON_MACHINE, 1).await;
     fault_everywhere(ADD_KEY, 1).await;
     fault_everywhere(VERIFY, 1).await;
+    fault_everywhere(ENTRA, 1).await;
 }
 
 /// The comparison finds what it is there for: a request that was sent twice, and a world that is another.
@@ -692,6 +696,7 @@ async fn run_commands_killed_at_every_point() {
     kill_everywhere(ON_MACHINE).await;
     kill_everywhere(ADD_KEY).await;
     kill_everywhere(VERIFY).await;
+    kill_everywhere(ENTRA).await;
 }
 
 /// The lab and the processes agree on the time, or nothing above means anything.

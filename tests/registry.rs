@@ -123,7 +123,7 @@ async fn positional_arguments_come_first() {
 /// A verb that changes something says so, one that looks does not, and nothing writes without being able to be refused.
 #[tokio::test]
 async fn effects_fit_the_verb() {
-    const CHANGES: [(&str, Effect); 30] = [
+    const CHANGES: [(&str, Effect); 31] = [
         ("local::start", Effect::AzureWrite),
         ("local::stop", Effect::AzureWrite),
         ("local::restart", Effect::AzureWrite),
@@ -142,6 +142,7 @@ async fn effects_fit_the_verb() {
         ("arm::post", Effect::AzureWrite),
         ("arm::delete", Effect::AzureWrite),
         ("ssh::connect", Effect::Ssh),
+        ("ssh::connect_entra", Effect::Ssh),
         ("ssh::exec", Effect::Ssh),
         ("ssh::upload", Effect::Ssh),
         ("ssh::download", Effect::FileWrite),
@@ -272,7 +273,9 @@ async fn reading_a_runbook_sends_nothing() {
         offenders.extend(findings.iter().map(|finding| format!("{name}: {finding:?}")));
         let params: &[(&str, &str)] = match name {
             "site-report" => &[],
-            "enable-arc-ssh" | "disable-arc-ssh" | "verify-host-keys" => &[("machine", "web-01")],
+            "enable-arc-ssh" | "enable-entra-ssh" | "disable-arc-ssh" | "verify-host-keys" => {
+                &[("machine", "web-01")]
+            }
             "run-on-machine" => &[("machine", "web-01"), ("script", "hostname")],
             "copy-files" => &[
                 ("machine", "web-01"),

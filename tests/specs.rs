@@ -50,6 +50,7 @@ const RUNS: &[&[Run]] = &[
     ],
     &[
         ("enable-arc-ssh", &[("machine", "app-01"), ("group", "rg-apps")]),
+        ("enable-entra-ssh", &[("machine", "app-01"), ("group", "rg-apps")]),
         ("verify-host-keys", &[("machine", "app-01"), ("group", "rg-apps")]),
         ("run-on-machine", &[("machine", "app-01"), ("group", "rg-apps"), ("script", "hostname")]),
         (

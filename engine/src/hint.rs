@@ -56,6 +56,8 @@ pub enum NextStep {
     Commit,
     /// Choose another library.
     ChooseLibrary,
+    /// Sign in, as whoever shall do this.
+    SignIn,
     /// Trust the authority that made out the certificate of a host.
     Trust {
         /// The host.
@@ -83,6 +85,7 @@ impl fmt::Display for NextStep {
             NextStep::ListLeases => f.write_str("list the open leases"),
             NextStep::ListOperations => f.write_str("list the operations"),
             NextStep::ReadAbout { operation } => write!(f, "read about `{operation}`"),
+            NextStep::SignIn => f.write_str("sign in"),
             NextStep::Commit => f.write_str("commit the runbooks, or do not require it"),
             NextStep::ChooseLibrary => f.write_str("choose another library"),
             NextStep::Trust { host } => write!(

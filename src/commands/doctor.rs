@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use relight_engine::{Error, Result as EngineResult};
-use relight_stdlib::azure::Credential;
 
 use crate::args::Global;
 use crate::azure::{self, SUBSCRIPTION};
-use crate::environment::variable;
 use crate::exit::{Exit, Result};
 use crate::format::{brief, moment, when};
 use crate::report::Audience;
@@ -179,13 +177,13 @@ async fn cloud(home: &Home) -> Found {
 }
 
 async fn sign_in(home: &Home) -> Found {
-    let credential = match Credential::from_environment(&variable) {
-        Ok(credential) => credential,
+    let reached = async { azure::reach(home.config(), &home.accounts()?).await };
+    let arm = match reached.await {
+        Ok(azure) => azure.arm,
         Err(error) => return Found::Fail(error),
     };
-    let who = credential.describe();
-    let token = async { azure::reach(home.config()).await?.arm.sign_in().await };
-    match tokio::time::timeout(PATIENCE, token).await {
+    let who = arm.credential().describe();
+    match tokio::time::timeout(PATIENCE, arm.sign_in()).await {
         Ok(Ok(())) => Found::Ok(who),
         Ok(Err(error)) => Found::Fail(error),
         Err(_) => Found::Fail(
@@ -198,7 +196,7 @@ async fn sign_in(home: &Home) -> Found {
 /// Asks Azure something that everybody may ask.
 async fn ask_azure(home: &Home) -> Found {
     let asked = async {
-        let chosen = azure::reach(home.config()).await?;
+        let chosen = azure::reach(home.config(), &home.accounts()?).await?;
         let all = azure::subscriptions(&chosen).await?;
         Ok(match (chosen.subscription, all.as_slice()) {
             (Some(chosen), all) if all.contains(&chosen) => Found::Ok(format!("subscription {chosen}")),

@@ -1,6 +1,7 @@
 //! One file per command: its arguments, whose doc comments are the help page, and what it does.
 
 mod advice;
+pub(crate) mod certificate;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod connect;
@@ -11,6 +12,8 @@ mod foreground;
 pub(crate) mod lab;
 pub(crate) mod leases;
 pub(crate) mod list;
+pub(crate) mod login;
+pub(crate) mod logout;
 mod machine;
 pub(crate) mod new;
 mod plan;
@@ -22,3 +25,4 @@ pub(crate) mod schedule;
 pub(crate) mod serve;
 pub(crate) mod show;
 mod which;
+pub(crate) mod whoami;

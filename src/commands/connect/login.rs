@@ -4,23 +4,34 @@ use std::path::Path;
 use std::sync::Arc;
 
 use relight_engine::{Error, ErrorKind, Result, Secret, SecretSource};
-use relight_stdlib::ssh::{Login, Proof};
+use relight_stdlib::Azure;
+use relight_stdlib::azure::ResourceId;
+use relight_stdlib::ssh::{By, Login, Proof};
 
 use super::Connect;
-use crate::secrets::Here;
+use crate::secrets::Secrets;
 use crate::{platform, terminal};
 
 /// The keys that are tried without being named, as OpenSSH does.
 const USUAL: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
 
-/// Returns who signs in, and by what.
+/// Returns who signs in, and by what. Without a name it is whoever sits here.
 ///
 /// # Errors
 /// `Denied` when what was named is not there or cannot be read.
-pub(super) async fn of(connect: &Connect, user: &str, machine: &str) -> Result<Login> {
+pub(super) async fn of(
+    connect: &Connect,
+    azure: &Azure,
+    user: Option<&str>,
+    machine: &ResourceId,
+) -> Result<By> {
+    if connect.entra {
+        return Ok(By::Entra { user: user.map(str::to_owned) });
+    }
+    let user = user.map_or_else(platform::user, str::to_owned);
     let mut by = Vec::new();
     if let Some(password) = &connect.password {
-        by.push(Proof::Password(Here.reveal(password).await?));
+        by.push(Proof::Password(Secrets(azure.arm.clone()).reveal(password).await?));
     }
     for file in &connect.identity {
         by.push(key(file)?);
@@ -30,9 +41,9 @@ pub(super) async fn of(connect: &Connect, user: &str, machine: &str) -> Result<L
         by.extend(usual());
     }
     if terminal::can_ask() {
-        by.push(typed(format!("{user} on {machine}, password:")));
+        by.push(typed(format!("{user} on {}, password:", machine.name())));
     }
-    Ok(Login { user: user.to_owned(), by })
+    Ok(By::Login(Login { user, by }))
 }
 
 /// Returns the keys of `~/.ssh` that need no passphrase. Who has others has them in the agent.

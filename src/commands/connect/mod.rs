@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use clap::Args;
 use relight_engine::clock::SystemClock;
-use relight_engine::{Error, Result as EngineResult};
-use relight_stdlib::Azure;
+use relight_engine::{Error, ErrorKind, Result as EngineResult};
 use relight_stdlib::azure::{Origin, ResourceId};
 use relight_stdlib::relay::{Target, Tunnel};
-use relight_stdlib::ssh::{Ended, HOST_KEY_UNKNOWN, HostName, Line, Session, Trust, fingerprint};
+use relight_stdlib::ssh::{By, Ended, HOST_KEY_UNKNOWN, HostName, Line, Session, Trust, fingerprint};
+use relight_stdlib::{Azure, Ref};
 
 use super::machine::{advised, named};
 use crate::args::Global;
@@ -32,6 +32,7 @@ const NOT_RUN: Exit = Exit::OnMachine(255);
 const EXAMPLES: &str = "\
 Examples:
   relight connect azureuser@app-01
+  relight connect app-01 --entra
   relight connect azureuser@app-01 -- systemctl status nginx
   relight connect administrator@db-01 --rdp
   relight connect azureuser@app-01 -N -L 5432:localhost:5432
@@ -62,9 +63,13 @@ pub(crate) struct Connect {
     #[arg(short, long, value_name = "FILE")]
     identity: Vec<PathBuf>,
 
-    /// Where the password is kept: env:NAME or file:PATH
+    /// Where the password is kept: env:NAME, file:PATH, keyring:SERVICE/NAME or keyvault:VAULT/NAME
     #[arg(long, value_name = "SECRET")]
     password: Option<String>,
+
+    /// Sign in as you are signed in to Azure, by an SSH certificate of Entra ID; Linux machines only
+    #[arg(long, conflicts_with_all = ["identity", "password"])]
+    entra: bool,
 
     /// Port of the SSH server on the machine
     #[arg(short, long, default_value_t = 22)]
@@ -106,17 +111,26 @@ pub(crate) struct Connect {
 impl Connect {
     pub(crate) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
-        let mut azure = home.reach().await?;
-        azure.group = self.group.clone().or(azure.group);
+        let azure = home.reach().await?;
+        // What is advised later must be right without the option, too.
+        let there = Azure { group: self.group.clone().or(azure.group.clone()), ..azure.clone() };
         let (user, machine) = match self.machine.rsplit_once('@') {
-            Some((user, machine)) if !user.is_empty() => (user.to_owned(), machine),
-            _ => (platform::user(), self.machine.as_str()),
+            Some((user, machine)) if !user.is_empty() => (Some(user.to_owned()), machine),
+            _ => (None, self.machine.as_str()),
         };
-        let machine = named(&azure, machine).await?;
+        let machine = match self.entra {
+            true => there.locate_machine_for_entra(&Origin::outside_runs(), &Ref::parse(machine)?).await?,
+            false => named(&there, machine).await?,
+        };
         if self.print_config {
-            return config::print(&azure, &machine, &user, self.port, &home.same_place());
+            let entry = config::Entry { azure: &azure, machine: &machine, port: self.port, home: &home };
+            return match self.entra {
+                true => entry.print_for_entra(user).await,
+                false => entry.print(&user.unwrap_or_else(platform::user)),
+            };
         }
-        let way = Arc::new(Way { azure, machine, user, place: home.same_place(), connect: self });
+        let by = login::of(&self, &azure, user.as_deref(), &machine).await?;
+        let way = Arc::new(Way { azure, machine, by, place: home.same_place(), connect: self });
         let ended = match way.open().await {
             Ok(line) => way.carry(&Arc::new(line)).await,
             Err(error) => Err(error.into()),
@@ -136,7 +150,7 @@ impl Connect {
 struct Way {
     azure: Azure,
     machine: ResourceId,
-    user: String,
+    by: By,
     /// What must follow a command to mean the same place.
     place: String,
     connect: Connect,
@@ -147,16 +161,17 @@ impl Way {
     async fn open(self: &Arc<Self>) -> EngineResult<Line> {
         let known = &self.azure.known_hosts;
         let host = HostName::of(&self.machine, self.connect.port);
-        let login = login::of(&self.connect, &self.user, self.machine.name()).await?;
         if known.keys(&host)?.is_empty() {
             self.get_to_know(&host).await?;
         }
         let (way, trust) = (self.clone(), Trust::Known(known.clone(), host));
         Line::open(move || {
-            let (way, login, trust) = (way.clone(), login.clone(), trust.clone());
-            Box::pin(
-                async move { Session::open(way.tunnel().await?, way.machine.name(), &login, trust).await },
-            )
+            let (way, trust) = (way.clone(), trust.clone());
+            Box::pin(async move {
+                let login = way.by.login(&way.azure.arm).await?;
+                let opened = Session::open(way.tunnel().await?, way.machine.name(), &login, trust).await;
+                opened.map_err(|error| way.prepared(error))
+            })
         })
         .await
     }
@@ -166,7 +181,8 @@ impl Way {
         let _forwards = forward::open(line, &self.machine, &self.connect.forward).await?;
         let exit = match (&self.connect.command.join(" "), self.connect.rdp) {
             (_, true) => {
-                let named = (!self.connect.no_viewer).then_some(self.user.as_str());
+                let user = self.by.login(&self.azure.arm).await?.user;
+                let named = (!self.connect.no_viewer).then_some(user.as_str());
                 forward::desktop(line, &self.machine, self.connect.rdp_port, named).await
             }
             _ if self.connect.no_command => Ok(forward::hold().await),
@@ -182,6 +198,16 @@ impl Way {
         };
         line.close().await;
         exit
+    }
+
+    /// Adds to a machine's refusal what prepares a machine for Entra ID.
+    fn prepared(&self, error: Error) -> Error {
+        match &self.by {
+            By::Entra { .. } if error.kind() == ErrorKind::Denied => {
+                error.hint(format!("relight run enable-entra-ssh machine={}{}", self.machine, self.place))
+            }
+            _ => error,
+        }
     }
 
     fn ended(&self, session: &Session, ended: &Ended) -> Result {

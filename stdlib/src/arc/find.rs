@@ -53,6 +53,21 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// Returns the id of a machine on which Entra ID's SSH certificates can be good.
+    ///
+    /// # Errors
+    /// `Denied` when they cannot.
+    pub(crate) fn for_entra(self) -> Result<ResourceId> {
+        if self.os.as_deref() != Some("windows") {
+            return Ok(self.id);
+        }
+        let message = format!("`{}` runs Windows, which takes no SSH certificates of Entra ID", self.name);
+        Err(Error::new(ErrorKind::Denied, message)
+            .hint("sign in as a user of the machine: by a password or a key"))
+    }
+}
+
 impl Azure {
     /// Finds and reads an Arc machine.
     pub(crate) async fn find_machine(&self, cx: &Cx, machine: &Ref, group: Option<&str>) -> Result<Machine> {
@@ -65,6 +80,14 @@ impl Azure {
     /// `NotFound`, with what was perhaps meant, and whatever Azure says.
     pub async fn locate_machine(&self, origin: &Origin, machine: &Ref) -> Result<ResourceId> {
         Ok(self.read_machine(origin, machine, None).await?.id)
+    }
+
+    /// As [`locate_machine`](Self::locate_machine), for somebody who wants to sign in with an SSH certificate of Entra ID.
+    ///
+    /// # Errors
+    /// `Denied` when nobody can: Confirmed that there is no such sign-in on Windows (the `ssh` extension of the Azure CLI).
+    pub async fn locate_machine_for_entra(&self, origin: &Origin, machine: &Ref) -> Result<ResourceId> {
+        self.read_machine(origin, machine, None).await?.for_entra()
     }
 
     async fn read_machine(&self, origin: &Origin, machine: &Ref, group: Option<&str>) -> Result<Machine> {

@@ -10,15 +10,18 @@ use std::time::{Duration, Instant};
 
 use relight_engine::clock::{Clock, SystemClock};
 use relight_engine::event::digest;
-use relight_engine::{Cx, Error, ErrorCode, ErrorKind, Result};
+use relight_engine::{Cx, Error, ErrorCode, ErrorKind, Result, Secret};
 use reqwest::Url;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::auth::{Credential, Tokens, challenge_claims};
+use super::auth::{Tokens, challenge_claims};
 use super::cloud::{Cloud, require_https};
+use super::credential::{Chosen, Credential};
+use super::entra::SshPass;
 use super::error::{self, ArmError};
 use super::http::{Http, limit, receive};
+use super::identity::Identity;
 use super::lro::{FinalState, Lro, Note, Step};
 use super::pacer::{Bucket, Kind, Pacer};
 use super::wire::{Method, Response, same_origin, without_query};
@@ -152,7 +155,7 @@ struct Inner {
 /// Makes an [`Arm`].
 pub struct ArmBuilder {
     cloud: Cloud,
-    credential: Credential,
+    chosen: Chosen,
     clock: Arc<dyn Clock>,
     on_request: Option<OnRequest>,
 }
@@ -181,7 +184,7 @@ impl ArmBuilder {
             require_https(url)?;
         }
         let http = self.cloud.http()?;
-        let tokens = Tokens::new(self.credential, self.cloud.clone(), http.clone(), self.clock.clone());
+        let tokens = Tokens::new(self.chosen, self.cloud.clone(), http.clone(), self.clock.clone());
         Ok(Arm(Arc::new(Inner {
             upgrading: self.cloud.http()?.for_upgrades(),
             cloud: self.cloud,
@@ -203,8 +206,8 @@ impl fmt::Debug for Arm {
 
 impl Arm {
     /// Starts to describe a connection.
-    pub fn builder(cloud: Cloud, credential: Credential) -> ArmBuilder {
-        ArmBuilder { cloud, credential, clock: Arc::new(SystemClock), on_request: None }
+    pub fn builder(cloud: Cloud, credential: impl Into<Chosen>) -> ArmBuilder {
+        ArmBuilder { cloud, chosen: credential.into(), clock: Arc::new(SystemClock), on_request: None }
     }
 
     /// Returns the cloud.
@@ -223,6 +226,31 @@ impl Arm {
     /// `Denied` when nobody can be signed in, `Unsent` when the sign-in service cannot be reached.
     pub async fn sign_in(&self) -> Result<()> {
         self.0.tokens.token().await.map(drop)
+    }
+
+    /// Signs in, and returns as whom. Only for people to read: what a token holds is between Entra ID and Azure.
+    ///
+    /// # Errors
+    /// As [`sign_in`](Self::sign_in).
+    pub async fn identity(&self) -> Result<Identity> {
+        Ok(Identity::read(self.0.tokens.token().await?.secret.expose()))
+    }
+
+    /// Returns a token for something else than Azure Resource Manager.
+    pub(super) async fn token_for(&self, scope: &str) -> Result<Secret> {
+        self.0.tokens.token_for(scope).await.map(|token| token.secret)
+    }
+
+    pub(super) fn http(&self) -> &Http {
+        &self.0.http
+    }
+
+    /// Returns a key with an SSH certificate of whoever signs in, good for the next minutes at least.
+    ///
+    /// # Errors
+    /// `Denied` when whoever signs in gets none, or Entra ID refuses; `Unsent` when it cannot be reached.
+    pub async fn ssh_pass(&self) -> Result<SshPass> {
+        self.0.tokens.ssh_pass().await
     }
 
     /// Reads a resource.
@@ -457,7 +485,7 @@ impl Arm {
                 } else {
                     error
                 };
-                return Err(error.hint(self.credential().hint()));
+                return Err(self.credential().advise(error));
             }
         }
         self.learn(&bucket, method, url, &response);

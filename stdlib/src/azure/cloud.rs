@@ -13,6 +13,9 @@ use super::wire::{Method, excerpt};
 
 /// The api-version of the endpoint that describes a cloud.
 const ENDPOINTS: &str = "2022-09-01";
+/// What follows the name of a key vault of the public cloud.
+const VAULT: &str = "vault.azure.net";
+
 /// One Azure: public, sovereign, disconnected, or the lab.
 ///
 /// Reads nothing from the environment: an embedder passes values.
@@ -26,6 +29,8 @@ pub struct Cloud {
     pub audience: String,
     /// Where one signs in.
     pub login: Url,
+    /// What follows a key vault's name in its address, such as `vault.azure.net`; a port may follow.
+    pub vault_dns: String,
     /// Certificates (PEM) that are trusted besides those of the operating system.
     pub ca_bundle: Option<Arc<[u8]>>,
 }
@@ -33,7 +38,7 @@ pub struct Cloud {
 impl Cloud {
     /// Returns the public cloud.
     pub fn public() -> Self {
-        Cloud::known("AzureCloud", "https://management.azure.com", "https://login.microsoftonline.com")
+        Cloud::known("AzureCloud", "https://management.azure.com", "https://login.microsoftonline.com", VAULT)
     }
 
     /// Returns the cloud of the US government.
@@ -42,6 +47,7 @@ impl Cloud {
             "AzureUSGovernment",
             "https://management.usgovcloudapi.net",
             "https://login.microsoftonline.us",
+            "vault.usgovcloudapi.net",
         )
     }
 
@@ -51,15 +57,17 @@ impl Cloud {
             "AzureChinaCloud",
             "https://management.chinacloudapi.cn",
             "https://login.chinacloudapi.cn",
+            "vault.azure.cn",
         )
     }
 
-    fn known(name: &str, arm: &str, login: &str) -> Self {
+    fn known(name: &str, arm: &str, login: &str, vault_dns: &str) -> Self {
         Cloud {
             name: name.to_owned(),
             arm: Url::parse(arm).expect("a constant that is an address"),
             audience: arm.to_owned(),
             login: Url::parse(login).expect("a constant that is an address"),
+            vault_dns: vault_dns.to_owned(),
             ca_bundle: None,
         }
     }
@@ -105,7 +113,10 @@ impl Cloud {
                 .hint("give the address of Azure Resource Manager, such as https://armmanagement.autonomous.cloud.private"));
         };
         let login = parse_endpoint("the sign-in address", login)?;
-        Ok(Cloud { name: name.to_owned(), arm, audience: audience.to_owned(), login, ca_bundle: None })
+        let vault_dns = body.get("suffixes").and_then(|suffixes| suffixes.get("keyVaultDns")?.as_str());
+        let vault_dns = vault_dns.map_or(VAULT, |dns| dns.trim_start_matches('.')).to_owned();
+        let (name, audience) = (name.to_owned(), audience.to_owned());
+        Ok(Cloud { name, arm, audience, login, vault_dns, ca_bundle: None })
     }
 
     /// Adds certificates (PEM) that are trusted besides those of the operating system.
@@ -115,9 +126,33 @@ impl Cloud {
         self
     }
 
+    /// Returns the host where one signs in, with its port where that is not the usual one.
+    pub fn authority(&self) -> String {
+        let port = self.login.port().map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}{port}", self.login.host_str().unwrap_or_default())
+    }
+
     /// Returns the scope to ask a token for. An audience keeps its final slash, as its tokens carry it.
     pub fn scope(&self) -> String {
         format!("{}/.default", self.audience)
+    }
+
+    /// Returns the scope to ask an SSH certificate for. Confirmed for the known clouds (the `ssh` extension of the Azure CLI);
+    /// inferred for others, which are asked as the public one.
+    pub fn ssh_scope(&self) -> &'static str {
+        match self.login.host_str() {
+            Some("login.microsoftonline.us") => {
+                "https://pasff.usgovcloudapi.net/CheckMyAccess/Linux/.default"
+            }
+            Some("login.chinacloudapi.cn") => "https://pas.chinacloudapi.cn/CheckMyAccess/Linux/.default",
+            _ => "https://pas.windows.net/CheckMyAccess/Linux/.default",
+        }
+    }
+
+    /// Returns the scope to ask a token for that a key vault takes. The port of one that is not Azure's own is no part of it.
+    pub fn vault_scope(&self) -> String {
+        let host = self.vault_dns.split(':').next().unwrap_or_default();
+        format!("https://{host}/.default")
     }
 
     /// Returns whether one signs in at AD FS rather than at Entra ID, as disconnected operations do.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use relight_engine::{Error, Result};
 use reqwest::Url;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
@@ -121,9 +122,22 @@ impl Lazy {
             false => builder.timeout(READ),
         };
         if !self.with_proxy {
-            builder = builder.no_proxy();
+            builder = builder.no_proxy().dns_resolver(Arc::new(Loopback));
         }
         builder.build().map_err(|e| Error::invalid("TLS cannot be set up").because(e))
+    }
+}
+
+/// Names below `localhost` are this machine (RFC 6761, section 6.3); not every system's resolver knows.
+struct Loopback;
+
+impl Resolve for Loopback {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let host = if name.as_str().ends_with(".localhost") { "localhost" } else { name.as_str() };
+            let found: Vec<_> = tokio::net::lookup_host((host, 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
     }
 }
 
@@ -145,7 +159,9 @@ pub(super) async fn receive(request: reqwest::RequestBuilder, method: Method, ur
 /// Returns whether an address is on this machine.
 pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

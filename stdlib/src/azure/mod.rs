@@ -5,13 +5,17 @@
 //! the engine decides.
 
 mod arc;
-pub mod auth;
+pub(crate) mod auth;
 pub mod client;
 pub mod cloud;
+pub mod credential;
+pub mod entra;
 pub mod error;
 mod http;
 pub mod id;
+mod identity;
 mod inner;
+pub mod key_vault;
 pub mod lro;
 pub mod pacer;
 #[cfg(test)]
@@ -20,8 +24,11 @@ mod transport;
 pub mod wire;
 
 pub use arc::{ArcAgent, CliOrArc};
-pub use auth::{Claims, Credential};
 pub use client::{Advance, Api, Arm, ArmBuilder, Origin, SentRequest, Started, Write};
 pub use cloud::Cloud;
+pub use credential::{Chosen, Credential};
+pub use entra::{Account, Claims, DeviceLogin, Person, SignIns, SshPass};
 pub use id::ResourceId;
+pub use identity::Identity;
+pub use key_vault::VaultSecret;
 pub use lro::{FinalState, Lro};

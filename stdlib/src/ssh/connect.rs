@@ -1,15 +1,12 @@
 //! `ssh::connect`: a session on a machine, for the rest of the run.
 
-use std::sync::Arc;
-
 use relight_engine::{Attached, SecretRef};
 
-use super::known_hosts::HostName;
 use super::line::Line;
-use super::session::{HOST_KEY_CHANGED, HOST_KEY_UNKNOWN, Session};
+use super::session::{HOST_KEY_CHANGED, HOST_KEY_UNKNOWN};
 use super::target::PORT;
-use super::trust::read_key;
-use super::{Login, Proof, Trust};
+use super::way::Way;
+use super::{By, Login, Proof};
 use crate::prelude::*;
 
 /// Signs in on an Arc machine through Azure, without an address of it, and holds the session open until the run is over or
@@ -52,35 +49,17 @@ pub(crate) struct Args {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Connected {
     /// Resource id of the machine.
-    id: ResourceId,
+    pub(super) id: ResourceId,
     /// Name of the machine.
-    machine: String,
+    pub(super) machine: String,
     /// User who is signed in.
-    user: String,
+    pub(super) user: String,
     /// Port of the SSH server.
-    port: u16,
+    pub(super) port: u16,
 }
 
 /// `ssh::connect`.
 pub(crate) struct Connect(pub(crate) Azure);
-
-/// All that it takes to sign in, the first time and again.
-struct Way {
-    azure: Azure,
-    cx: Cx,
-    id: ResourceId,
-    port: u16,
-    within: Option<Span>,
-    login: Login,
-    trust: Trust,
-}
-
-impl Way {
-    async fn sign_in(&self) -> Result<Session> {
-        let tunnel = self.azure.ssh_tunnel(&self.cx, &self.id, self.port, self.within).await?;
-        Session::open(tunnel, self.id.name(), &self.login, self.trust.clone()).await
-    }
-}
 
 async fn login(cx: &Cx, args: &Args) -> Result<Login> {
     let mut by = Vec::new();
@@ -136,20 +115,12 @@ impl Attached for Connect {
             None => self.0.find_machine(cx, &args.machine, args.group.as_deref()).await?.id,
         };
         let port = args.port.unwrap_or(PORT);
-        let trust = match &args.host_keys {
-            None => Trust::Known(self.0.known_hosts.clone(), HostName::of(&id, port)),
-            Some(keys) => Trust::Only(keys.iter().map(|key| read_key(key)).collect::<Result<_>>()?),
-        };
+        let trust = self.0.trust(&id, port, args.host_keys.as_deref())?;
         let recipe =
             Connected { machine: id.name().to_owned(), id: id.clone(), user: args.user.clone(), port };
-        let login = login(cx, args).await?;
-        let (azure, cx, within) = (self.0.clone(), cx.clone(), args.within);
-        let way = Arc::new(Way { azure, cx, id, port, within, login, trust });
-        let line = Line::open(move || {
-            let way = way.clone();
-            Box::pin(async move { way.sign_in().await })
-        });
-        Ok((recipe, line.await?))
+        let by = By::Login(login(cx, args).await?);
+        let way = Way { azure: self.0.clone(), cx: cx.clone(), id, port, within: args.within, by, trust };
+        Ok((recipe, way.line().await?))
     }
 
     async fn close(&self, _: &Cx, line: &Line) {

@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use relight_engine::{Error, ErrorKind, Result, Secret};
-use russh::MethodKind;
 use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse as Asked};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::{AgentClient, AgentStream};
-use russh::keys::{PrivateKey, PrivateKeyWithHashAlg};
+use russh::keys::signature::Signer as _;
+use russh::keys::ssh_encoding::Encode;
+use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg};
+use russh::{MethodKind, SendError, Signer};
 use tokio::time::timeout;
 
 use super::known_hosts::fingerprint;
 use super::peer::Peer;
+use crate::azure::{Arm, SshPass};
 
 /// How often a server may ask for something before it is given up.
 const ROUNDS: usize = 5;
@@ -31,6 +34,35 @@ pub struct Login {
     pub by: Vec<Proof>,
 }
 
+/// By whose word somebody signs in.
+#[derive(Clone, Debug)]
+pub enum By {
+    /// That of somebody known beforehand.
+    Login(Login),
+    /// Entra ID's, by a certificate that is asked for each time: it is good for an hour.
+    Entra {
+        /// The user on the machine, where that is another than the certificate names.
+        user: Option<String>,
+    },
+}
+
+impl By {
+    /// Returns who signs in, right now.
+    ///
+    /// # Errors
+    /// As [`Arm::ssh_pass`].
+    pub async fn login(&self, arm: &Arm) -> Result<Login> {
+        match self {
+            By::Login(login) => Ok(login.clone()),
+            By::Entra { user } => {
+                let pass = arm.ssh_pass().await?;
+                let user = user.clone().unwrap_or_else(|| pass.principal());
+                Ok(Login { user, by: vec![Proof::Pass(pass)] })
+            }
+        }
+    }
+}
+
 /// What a user signs in by.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -41,6 +73,8 @@ pub enum Proof {
     Key(Arc<PrivateKey>),
     /// The keys of the SSH agent of whoever drives the run.
     Agent,
+    /// A certificate of Entra ID.
+    Pass(SshPass),
     /// What a person answers when nothing before was taken, a few times; nothing ends that.
     Asked(Arc<dyn Fn() -> BoxFuture<'static, Option<Secret>> + Send + Sync>),
 }
@@ -79,6 +113,7 @@ impl Proof {
             Proof::Password(_) => "a password".to_owned(),
             Proof::Key(key) => format!("the key {}", fingerprint(key.public_key())),
             Proof::Agent => "the keys of the SSH agent".to_owned(),
+            Proof::Pass(pass) => format!("the certificate of {}", pass.principal()),
             Proof::Asked(_) => "what was typed".to_owned(),
         }
     }
@@ -136,6 +171,11 @@ impl Login {
         }
         let user = &self.user;
         let mut error = Error::new(ErrorKind::Denied, format!("`{machine}` does not let `{user}` in"));
+        if self.by.iter().any(|proof| matches!(proof, Proof::Pass(_))) {
+            error = error
+                .hint("the machine takes it when its extension AADSSHLoginForLinux works")
+                .hint("and when you have the role Virtual Machine Administrator Login, or Virtual Machine User Login, there");
+        }
         if tried.is_empty() {
             error = error.hint("give a password, a key or an agent to sign in by");
         }
@@ -179,6 +219,7 @@ impl Login {
                 let key = PrivateKeyWithHashAlg::new(key.clone(), hash);
                 Ok(handle.authenticate_publickey(user, key).await?.into())
             }
+            Proof::Pass(pass) => by_certificate(handle, user, pass).await,
             Proof::Agent => match agent().await {
                 Ok(agent) => by_agent(handle, user, agent).await,
                 Err(why) => Ok(Tried::Unusable(why)),
@@ -213,6 +254,60 @@ async fn dialogue(handle: &mut Handle<Peer>, user: &str, password: &Secret) -> R
         said = handle.authenticate_keyboard_interactive_respond(answers).await?;
     }
     Ok(Tried::Unusable("the server does not stop asking".to_owned()))
+}
+
+/// Signs what a server wants signed by the key of a certificate.
+struct ByKey<'a>(&'a PrivateKey);
+
+/// Nothing was signed.
+struct Unsigned;
+
+impl From<SendError> for Unsigned {
+    fn from(_: SendError) -> Self {
+        Unsigned
+    }
+}
+
+impl Signer for ByKey<'_> {
+    type Error = Unsigned;
+
+    async fn auth_sign(
+        &mut self,
+        _: &AgentIdentity,
+        hash: Option<HashAlg>,
+        mut to_sign: Vec<u8>,
+    ) -> Result<Vec<u8>, Unsigned> {
+        let pair = self.0.key_data().rsa().ok_or(Unsigned)?;
+        let signature = (pair, hash).try_sign(&to_sign).map_err(|_| Unsigned)?;
+        let mut encoded = Vec::new();
+        signature.encode_prefixed(&mut encoded).map_err(|_| Unsigned)?;
+        to_sign.extend_from_slice(&encoded);
+        Ok(to_sign)
+    }
+}
+
+/// Shows a certificate. Measured against OpenSSH 9.2: one offered without naming a hash counts as an old `ssh-rsa` one and
+/// is refused, so a hash is named unless the server is so old (before OpenSSH 7.8) that it knows none.
+async fn by_certificate(
+    handle: &mut Handle<Peer>,
+    user: &str,
+    pass: &SshPass,
+) -> Result<Tried, russh::Error> {
+    let certificate = pass.certificate().clone();
+    let hash = match handle.best_supported_rsa_hash().await? {
+        Some(None) => {
+            let old = handle.authenticate_openssh_cert(user, pass.key().clone(), certificate).await?;
+            return Ok(match old.success() {
+                true => Tried::In,
+                false => Tried::Unusable("the server is too old for it (before OpenSSH 7.8)".to_owned()),
+            });
+        }
+        Some(named) => named,
+        None => Some(HashAlg::Sha256),
+    };
+    let mut signer = ByKey(pass.key());
+    let shown = handle.authenticate_certificate_with(user, certificate, hash, &mut signer).await;
+    shown.map(Tried::from).map_err(|Unsigned| russh::Error::Disconnect)
 }
 
 type Agent = AgentClient<Box<dyn AgentStream + Send + Unpin>>;

@@ -7,6 +7,7 @@
 //! Nothing about the user is sent before the machine has proven its host key. Private keys stay in memory.
 
 mod connect;
+mod connect_entra;
 mod download;
 mod exec;
 mod files;
@@ -22,6 +23,7 @@ mod target;
 mod testing;
 mod trust;
 mod upload;
+mod way;
 
 use relight_engine::Registered;
 
@@ -29,7 +31,7 @@ pub use exec::COMMAND_FAILED;
 pub use forward::Behind;
 pub use known_hosts::{HostName, KnownHosts, Standing, fingerprint};
 pub use line::Line;
-pub use login::{Login, Proof};
+pub use login::{By, Login, Proof};
 pub use peer::Trust;
 pub use session::{Ended, HOST_KEY_CHANGED, HOST_KEY_UNKNOWN, Input, Running, Said, Session};
 
@@ -39,6 +41,7 @@ use crate::Azure;
 pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
     vec![
         Registered::attached(connect::Connect(azure.clone())),
+        Registered::attached(connect_entra::ConnectEntra(azure.clone())),
         Registered::new(exec::Exec),
         Registered::new(upload::Upload),
         Registered::new(download::Download),
