@@ -78,7 +78,7 @@ impl Steps {
                 () = until(given_up_at) => return Ok(Called::GivenUp),
                 _ = ticks.tick() => {
                     if self.unrecorded.is_waiting() {
-                        unless_out_of_reach(self.annotate(Vec::new(), Sync::Soon).await)?;
+                        unless_out_of_reach(Box::pin(self.annotate(Vec::new(), Sync::Soon)).await)?;
                     }
                 }
             }

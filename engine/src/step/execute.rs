@@ -8,6 +8,8 @@
 //!     └──► unclear: Redo decides between again, look first, and ask a person
 //! ```
 //!
+//! A script's thread waits for all this by moving it around: what is rare is boxed, so that what is not stays small.
+//!
 //! Between any two of these the process may die; the next one stands where the journal says. What the
 //! records say is to be done is [`todo`]; doing it is here; what came of it as events is [`attempt`]; and
 //! the events are recorded in one place.
@@ -70,8 +72,14 @@ impl Steps {
             // An intent that was written a moment ago is carried out: put away here, it could not be told
             // from one whose request has left.
             if !fresh {
-                let open = self.open_below(step).await?;
+                let open = match self.is_elsewhere(step) {
+                    true => Box::pin(self.open_below(step)).await?,
+                    false => Vec::new(),
+                };
                 self.attend_with(&open).await?;
+                if let Some(end) = self.end_of(step) {
+                    return Ok(end);
+                }
             }
             let past = self.past(step)?;
             let operation = self.operation(&past.operation)?;
@@ -84,35 +92,50 @@ impl Steps {
                 self.check_terminal(&operation).await?;
                 self.remember_secrets(&operation).await?;
             }
-            if let Todo::Clear { .. } | Todo::Look { .. } = todo {
-                self.outwait_its_maker(&past, hold).await?;
-            }
-            if let Some(due) = todo.due() {
-                self.wait_until(due, hold).await?;
-            }
-            if let Some(pause) = trouble.pause {
-                self.wait(pause, hold).await?;
-            }
-            // What other runs come to is waited for here. Whatever touches the world is done where it is recorded.
-            let awaited = match &todo {
-                Todo::Child { run, .. } => Awaited::End(self.child(run, hold).await?),
-                Todo::Branches { .. } => Awaited::End(self.branches(step, &past, hold).await?),
-                Todo::Close { closer, .. } => {
-                    let closed = self.await_closing(closer, hold).await?;
-                    self.outwait_its_maker(&past, hold).await?;
-                    Awaited::Closed(closed)
-                }
-                _ => Awaited::Nothing,
+            let awaited = match todo {
+                Todo::Begin => Awaited::Nothing,
+                _ => Box::pin(self.await_before(step, &past, &todo, trouble.pause, hold)).await?,
             };
             let then = self.next(self.do_next(&at, &todo, awaited, &mut trouble)).await?;
             fresh = matches!(then, Then::Begin);
             match then {
                 Then::GoOn | Then::Begin => {}
-                Then::PutAway(park) => return Err(self.put_away(*park).await),
+                Then::PutAway(park) => return Err(Box::pin(self.put_away(*park)).await),
                 Then::Mistake(error) => return Err(Unwind::Mistake(error)),
-                Then::Ask { question, choices } => self.ask(&at, question, choices).await?,
+                Then::Ask { question, choices } => Box::pin(self.ask(&at, question, choices)).await?,
             }
         }
+    }
+
+    /// Waits for whatever must be over before the next thing is done for a step: its time, and what other runs come
+    /// to. Whatever touches the world is done where it is recorded.
+    async fn await_before(
+        &self,
+        step: u32,
+        past: &PastStep,
+        todo: &Todo<'_>,
+        pause: Option<Interval>,
+        hold: Hold,
+    ) -> Result<Awaited, Unwind> {
+        if let Todo::Clear { .. } | Todo::Look { .. } = todo {
+            self.outwait_its_maker(past, hold).await?;
+        }
+        if let Some(due) = todo.due() {
+            self.wait_until(due, hold).await?;
+        }
+        if let Some(pause) = pause {
+            self.wait(pause, hold).await?;
+        }
+        Ok(match todo {
+            Todo::Child { run, .. } => Awaited::End(self.child(run, hold).await?),
+            Todo::Branches { .. } => Awaited::End(self.branches(step, past, hold).await?),
+            Todo::Close { closer, .. } => {
+                let closed = self.await_closing(closer, hold).await?;
+                self.outwait_its_maker(past, hold).await?;
+                Awaited::Closed(closed)
+            }
+            _ => Awaited::Nothing,
+        })
     }
 
     /// Does what is to be done next for a step, and returns what is recorded of it.
@@ -126,14 +149,14 @@ impl Steps {
         match (todo, awaited) {
             (_, Awaited::End(end)) => Ok(Made::end(at.step, end, Vec::new())),
             (Todo::Close { deadline, .. }, Awaited::Closed(closed)) => {
-                self.look(at, Ok(closed), *deadline, trouble).await
+                Box::pin(self.look(at, Ok(closed), *deadline, trouble)).await
             }
             (Todo::Again { .. }, _) => Ok(self.once_more(at)),
             (Todo::Begin, _) => self.begin(at).await,
-            (Todo::Clear { doubt, .. }, _) => self.clear(at, *doubt, trouble).await,
+            (Todo::Clear { doubt, .. }, _) => Box::pin(self.clear(at, *doubt, trouble)).await,
             (Todo::Look { state, deadline, .. }, _) => {
-                let state = self.cx(at.step, at.past).unhidden(state).await;
-                self.look(at, state, *deadline, trouble).await
+                let state = Box::pin(self.cx(at.step, at.past).unhidden(state)).await;
+                Box::pin(self.look(at, state, *deadline, trouble)).await
             }
             (Todo::Over(_) | Todo::Child { .. } | Todo::Branches { .. } | Todo::Close { .. }, _) => {
                 Ok(Made::nothing())
@@ -198,7 +221,7 @@ impl Steps {
                 Ok(Made::wrong_call(at.step, &error))
             }
             Err(error) if error.kind().is_retryable() => Ok(at.failed(&error, self.parts.clock.now())),
-            Err(error) => self.refused(at, error).await,
+            Err(error) => Box::pin(self.refused(at, error)).await,
         }
     }
 
@@ -288,7 +311,7 @@ impl Steps {
                 self.settle(at, outcome).await
             }
             Err(error) if error.kind().is_retryable() => Ok(self.look_again(at, trouble, error)),
-            Err(error) => self.refused(at, error).await,
+            Err(error) => Box::pin(self.refused(at, error)).await,
         }
     }
 
@@ -296,7 +319,7 @@ impl Steps {
     async fn settle(&self, at: &Attempt<'_>, mut outcome: Outcome<Value>) -> Result<Made, Unwind> {
         let step = at.step;
         if let Err(error) = self.grant(outcome.effected_mut()) {
-            return self.refused(at, error).await;
+            return Box::pin(self.refused(at, error)).await;
         }
         match outcome {
             Outcome::Done(done) => Ok(at.done(done)),
@@ -305,14 +328,16 @@ impl Steps {
                 Some(answer) => Ok(Made::end(step, StepEnd::Ok(at.operation.answered(answer)), Vec::new())),
                 None => Ok(Made::ask(question, choices)),
             },
-            Outcome::Close { lease, then } => self.hand_over(at, lease, then).await,
+            Outcome::Close { lease, then } => Box::pin(self.hand_over(at, lease, then)).await,
             Outcome::Branches => Ok(self.accepted(at, elsewhere(json!({ BRANCHES: true })))),
-            Outcome::Child { runbook, params } => match self.begin_child(step, &runbook, &params).await {
-                Ok(child) => Ok(self.accepted(at, elsewhere(json!({ CHILD: child.as_str() })))),
-                // What cannot be prepared does not exist: whatever the attempt, nothing was done.
-                Err(error) if is_mistake(&error) => Ok(Made::wrong_call(step, &error)),
-                Err(error) => self.refused(at, error).await,
-            },
+            Outcome::Child { runbook, params } => {
+                match Box::pin(self.begin_child(step, &runbook, &params)).await {
+                    Ok(child) => Ok(self.accepted(at, elsewhere(json!({ CHILD: child.as_str() })))),
+                    // What cannot be prepared does not exist: whatever the attempt, nothing was done.
+                    Err(error) if is_mistake(&error) => Ok(Made::wrong_call(step, &error)),
+                    Err(error) => Box::pin(self.refused(at, error)).await,
+                }
+            }
         }
     }
 

@@ -50,11 +50,10 @@ impl Steps {
 
     /// Puts the run away when an operation needs a person's terminal, and there is none.
     pub(super) async fn check_terminal(&self, operation: &Registered) -> Result<(), Unwind> {
-        match operation.declaration.terminal && !self.parts.is_attended() {
-            true => {
-                Err(self.put_away(Park::Terminal { operation: operation.declaration.name.to_owned() }).await)
-            }
-            false => Ok(()),
+        if !operation.declaration.terminal || self.parts.is_attended() {
+            return Ok(());
         }
+        let park = Park::Terminal { operation: operation.declaration.name.to_owned() };
+        Err(Box::pin(self.put_away(park)).await)
     }
 }

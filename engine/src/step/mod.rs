@@ -221,6 +221,18 @@ impl Steps {
         past.ok_or_else(|| Unwind::Halt(Error::storage(format!("step {step} is not on the log"))))
     }
 
+    /// Returns what a step came to, if it is over.
+    fn end_of(&self, step: u32) -> Option<StepEnd> {
+        self.line().history.step(step).and_then(PastStep::end).cloned()
+    }
+
+    /// Returns whether other runs carry a step on.
+    fn is_elsewhere(&self, step: u32) -> bool {
+        let line = self.line();
+        let state = line.history.step(step).map(|past| &past.state);
+        matches!(state, Some(StepState::Accepted { continuation, .. }) if is_elsewhere(continuation))
+    }
+
     fn operation(&self, name: &str) -> Result<Registered> {
         self.parts.language.operation(name).cloned().ok_or_else(|| no_operation(name))
     }
@@ -233,7 +245,7 @@ impl Steps {
         }
         let kept = self.parts.threads.try_acquire().ok();
         let hold = if kept.is_some() { Hold::Thread } else { Hold::Script };
-        self.bridge.wait(self.live(step, operation, args, at, hold))?
+        self.bridge.wait(Box::pin(self.live(step, operation, args, at, hold)))?
     }
 
     /// Goes on to the next step of the script, which must be the recorded one if there is a record. Returns its
@@ -294,7 +306,9 @@ impl Steps {
     ) -> Result<bool, Unwind> {
         self.attend().await?;
         self.remember_secrets(operation).await?;
-        self.reopen().await?;
+        if !self.parts.handles.with_run(self.log.run()).is_empty() {
+            Box::pin(self.reopen()).await?;
+        }
         self.permit(operation, &args).map_err(Unwind::Mistake)?;
         self.check_terminal(operation).await?;
         let mut call = Some((args, at));

@@ -15,6 +15,10 @@ impl Steps {
         if operation.declaration.effects.is_empty() || std::mem::replace(&mut self.line().remembers, true) {
             return Ok(());
         }
+        Box::pin(self.remember_all()).await
+    }
+
+    async fn remember_all(&self) -> Result<(), Unwind> {
         let (used, named, cause) = {
             let line = self.line();
             let (used, named) = self.secrets_of(&line.history);

@@ -71,9 +71,10 @@ impl Steps {
     /// them first: it takes effect here when all of them are over.
     pub(super) async fn attend_with(&self, below: &[RunId]) -> Result<(), Unwind> {
         match self.log.wait(Until::Now, Hold::Step).await? {
-            Woken::Halted => Err(self.put_down().await),
-            Woken::Said(said) => self.hear(said, below).await,
-            Woken::Time | Woken::TooLong => self.hear(Vec::new(), below).await,
+            Woken::Halted => Err(Box::pin(self.put_down()).await),
+            Woken::Said(said) => Box::pin(self.hear(said, below)).await,
+            Woken::Time | Woken::TooLong if self.line().said.is_empty() => Ok(()),
+            Woken::Time | Woken::TooLong => Box::pin(self.hear(Vec::new(), below)).await,
         }
     }
 
