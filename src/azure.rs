@@ -7,7 +7,7 @@ use relight_engine::event::{Park, RunEnd};
 use relight_engine::{Driven, Engine, Error, Result, RunRequest};
 use relight_stdlib::azure::{Arm, Chosen, Cloud, Credential};
 use relight_stdlib::ssh::KnownHosts;
-use relight_stdlib::{Azure, Dialer};
+use relight_stdlib::{Azure, Dialer, Here};
 use serde_json::Value;
 
 use crate::accounts::Accounts;
@@ -50,6 +50,7 @@ pub(crate) async fn reach(config: &Config, accounts: &Accounts) -> Result<Azure>
         group: variable(GROUP).or_else(|| config.azure.group.clone()),
         dial: Dialer::direct(),
         known_hosts: KnownHosts::in_memory(),
+        here: Here::default(),
     })
 }
 
@@ -79,6 +80,7 @@ pub(crate) fn in_lab(file: &LabFile) -> Result<Azure> {
         group: Some(file.descriptor.resource_group.clone()),
         dial: Dialer::direct(),
         known_hosts: KnownHosts::in_memory(),
+        here: Here::default(),
     })
 }
 
@@ -94,6 +96,7 @@ pub(crate) fn nowhere() -> Result<Azure> {
         group: None,
         dial: Dialer::direct(),
         known_hosts: KnownHosts::in_memory(),
+        here: Here::default(),
     })
 }
 

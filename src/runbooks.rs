@@ -3,13 +3,15 @@
 use relight_engine::Library;
 
 /// Each with the name under which it is run.
-pub(crate) const SHIPPED: [(&str, &str); 11] = [
+pub(crate) const SHIPPED: [(&str, &str); 13] = [
     ("add-ssh-key", include_str!("../runbooks/add-ssh-key.rhai")),
+    ("connect-over-arc", include_str!("../runbooks/connect-over-arc.rhai")),
     ("copy-files", include_str!("../runbooks/copy-files.rhai")),
     ("disable-arc-ssh", include_str!("../runbooks/disable-arc-ssh.rhai")),
     ("disable-vm-connect", include_str!("../runbooks/disable-vm-connect.rhai")),
     ("enable-arc-ssh", include_str!("../runbooks/enable-arc-ssh.rhai")),
     ("enable-entra-ssh", include_str!("../runbooks/enable-entra-ssh.rhai")),
+    ("rdp-over-ssh", include_str!("../runbooks/rdp-over-ssh.rhai")),
     ("recover-unbootable-vm", include_str!("../runbooks/recover-unbootable-vm.rhai")),
     ("restart-vm", include_str!("../runbooks/restart-vm.rhai")),
     ("run-on-machine", include_str!("../runbooks/run-on-machine.rhai")),

@@ -11,14 +11,16 @@ use relight_engine::event::digest;
 use relight_engine::journal::{Journal, SqliteJournal};
 use relight_engine::{Engine, EngineBuilder, Error, Library, Result};
 use relight_lab::Scope;
-use relight_stdlib::Azure;
+use relight_stdlib::rdp::Viewer;
 use relight_stdlib::ssh::KnownHosts;
+use relight_stdlib::{Azure, Here};
 
 use crate::accounts::Accounts;
 use crate::args::Global;
 use crate::azure::{self, GROUP, SUBSCRIPTION};
 use crate::config::Config;
 use crate::environment::variable;
+use crate::format::quoted;
 use crate::lab::{self, Found, LabFile, OwnLab};
 use crate::report::{Audience, Reporter};
 use crate::secrets::Secrets;
@@ -226,7 +228,7 @@ impl Home {
                 );
             }
         };
-        Ok(Azure { known_hosts: self.known_hosts()?, ..azure })
+        Ok(Azure { known_hosts: self.known_hosts()?, here: self.here(), ..azure })
     }
 
     /// Returns who is signed in here.
@@ -240,6 +242,12 @@ impl Home {
     /// Returns the host keys that this user trusts: beside the runs, and so apart for each lab.
     fn known_hosts(&self) -> Result<KnownHosts> {
         Ok(KnownHosts::at(self.state()?.join("known_hosts")))
+    }
+
+    /// Returns what this machine has for OpenSSH, and for whoever wants to see a desktop.
+    fn here(&self) -> Here {
+        let proxy = format!("{} proxy{}", program(), self.same_place());
+        Here { proxy: Some(proxy), viewer: Viewer::find(variable) }
     }
 
     /// Opens the journal and gets ready to reach Azure or the lab. Nothing is sent yet.
@@ -269,7 +277,7 @@ impl Home {
             Some(file) => azure::in_lab(file)?,
             None => azure::chosen(&self.config, &self.accounts()?).await?,
         };
-        let azure = Azure { known_hosts: self.known_hosts()?, ..azure };
+        let azure = Azure { known_hosts: self.known_hosts()?, here: self.here(), ..azure };
         let journal = open(&state)?;
         let reporter = Reporter::new(audience, clock.clone());
         let engine = self
@@ -360,4 +368,10 @@ pub(crate) fn open(state: &Path) -> Result<Arc<dyn Journal>> {
 /// Returns the file of the journal.
 pub(crate) fn database(state: &Path) -> PathBuf {
     state.join("relight.db")
+}
+
+/// Returns this program, as a shell reads it.
+pub(crate) fn program() -> String {
+    let program = std::env::current_exe().map(|file| file.display().to_string());
+    quoted(&program.unwrap_or_else(|_| "relight".to_owned()))
 }

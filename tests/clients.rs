@@ -13,6 +13,8 @@ mod entra;
 mod files;
 #[cfg(unix)]
 mod guest;
+#[cfg(unix)]
+mod keys;
 mod openssh;
 mod session;
 mod shell;

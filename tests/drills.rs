@@ -2,15 +2,17 @@
 //! the same final world, the same file, each request once.
 
 mod branches;
+mod ssh;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use relight_engine::clock::Clock;
 use relight_engine::event::Lease;
 use relight_engine::journal::MemoryJournal;
 use relight_engine::{Driven, RunId, RunRequest};
-use relight_lab::LedgerEntry;
+use relight_lab::{GUEST_PASSWORD, Lab, LedgerEntry};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -18,13 +20,17 @@ use tokio::task::JoinSet;
 use crate::support::cut::{Cut, Side};
 use crate::support::stage::{Ended, Stage};
 use crate::support::world::{
-    FLAGSHIP, Ran, World, differences, minutes, plain_value, purposes, repeated, runbook,
+    FLAGSHIP, Ran, World, differences, minutes, plain_value, purposes, rdp_files, repeated, runbook,
 };
 
 /// How fast the lab's time passes beside real processes: a job of four minutes takes less than a second.
 const SPEED: u32 = 300;
 /// How many stages play at once: they mostly wait.
 const AT_ONCE: usize = 4;
+
+/// What the scripts of a drill may do.
+const EVERY: [&str; 7] =
+    ["azure:write", "net:probe", "net:forward", "ssh", "secret", "file:read", "file:write"];
 
 /// One scenario: what happened before, and the run that is drilled.
 #[derive(Clone, Copy, Debug)]
@@ -127,11 +133,12 @@ impl Traces {
 
 async fn stage(drill: &Drill, faults: &[&str]) -> (World, RunRequest) {
     let world = match drill.script {
-        None => World::new().await,
-        Some(_) => World::of_several("edge").await,
+        Some(script) if script.contains("all(") => World::of_several("edge").await,
+        _ => World::new().await,
     };
+    let world = world.secret("env:APP_PASSWORD", GUEST_PASSWORD);
     if !drill.before.is_empty() {
-        let before = world.run_script(&["azure:write"], drill.before).await;
+        let before = world.run_script(&EVERY, drill.before).await;
         assert!(before.succeeded(), "{before:?}");
     }
     for fault in faults {
@@ -140,17 +147,22 @@ async fn stage(drill: &Drill, faults: &[&str]) -> (World, RunRequest) {
     let request = world.request(drill.runbook, drill.params);
     let request = match drill.script {
         None => request,
-        Some(script) => request.text(runbook(&["azure:write"], script)),
+        Some(script) => request.text(runbook(&EVERY, script)),
     };
     (world, request)
+}
+
+/// The files that a run leaves behind: consoles' and carried ones here, and those on the machine.
+fn files(lab: &Lab, folder: &Path) -> Vec<(String, String)> {
+    [rdp_files(folder), ssh::carried(folder), ssh::on_machine(lab)].concat()
 }
 
 fn traces(world: &World, value: &Value) -> Traces {
     Traces {
         world: world.lab.snapshot(),
-        files: world.rdp_files(),
+        files: files(&world.lab, world.folder.path()),
         requests: purposes(&world.lab.ledger()),
-        value: plain_value(value),
+        value: plain_value(&ssh::without_ports(value.clone())),
     }
 }
 
@@ -185,7 +197,7 @@ async fn to_the_end(drill: &Drill, world: &World, mut ran: Ran) -> Result<(Ran, 
         asked = true;
         let mut have_happened = false;
         for run in undecided {
-            let happened = restarted(world, &run).await;
+            let happened = restarted(world, &run).await || ssh::ran(&world.lab);
             let answer = if happened { "done" } else { "again" };
             let answered = world.engine().answer(&run, answer, "ada").await;
             answered.map_err(|e| format!("{answer} is refused: {e:?}"))?;
@@ -395,12 +407,17 @@ async fn fault_everywhere(drill: Drill, every: usize) {
         "never-ends",
     ];
     faults.extend(others.map(str::to_owned));
+    fault_each(drill, &ideal, &faults, reads, writes).await;
+}
+
+/// Each fault in turn changes nothing but how long it takes.
+async fn fault_each(drill: Drill, ideal: &Traces, faults: &[String], reads: usize, writes: usize) {
     let mut offenders = Vec::new();
-    for fault in &faults {
+    for fault in faults {
         let (world, request) = stage(&drill, &[fault]).await;
         let ran = world.carry(&request).await;
         let mut wrong = match to_the_end(&drill, &world, ran).await {
-            Ok((ran, asked)) => judge(&drill, &world, &ran, &ideal, asked),
+            Ok((ran, asked)) => judge(&drill, &world, &ran, ideal, asked),
             Err(wrong) => vec![wrong],
         };
         // What differs only in letters is the fault's own doing.
@@ -503,7 +520,7 @@ async fn play(drill: Drill, kill: Kill) -> Point {
     let stage = Stage::new(SPEED).await;
     tokio::task::block_in_place(|| {
         if !drill.before.is_empty() {
-            let text = runbook(&["azure:write"], drill.before);
+            let text = runbook(&EVERY, drill.before);
             let file = stage.sealed.write("work/before.rhai", &text);
             let before = stage.relight(&["run", &file.to_string_lossy()]);
             assert_eq!(before.code, Some(0), "{before:?}");
@@ -513,7 +530,7 @@ async fn play(drill: Drill, kill: Kill) -> Point {
         let params: Vec<String> =
             drill.params.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let written = drill.script.map(|script| {
-            let text = runbook(&["azure:write"], script);
+            let text = runbook(&EVERY, script);
             stage.sealed.write(&format!("work/{}.rhai", drill.runbook), &text).to_string_lossy().into_owned()
         });
         let mut args = vec!["run", written.as_deref().unwrap_or(drill.runbook)];
@@ -536,8 +553,9 @@ async fn play(drill: Drill, kill: Kill) -> Point {
             if ended.code == Some(3) && drill.may_ask {
                 asked = true;
                 wrong.extend(asks(&stage, &id, &ended));
-                let happened =
+                let restarted =
                     stage.lab.ledger().iter().any(|entry| entry.effect && entry.path.ends_with("/restart"));
+                let happened = restarted || ssh::ran(&stage.lab);
                 ended = stage.relight(&["runs", "answer", &id, if happened { "done" } else { "again" }]);
             }
             if ended.code != Some(0) {
@@ -572,7 +590,7 @@ async fn play(drill: Drill, kill: Kill) -> Point {
             asked,
             traces: Traces {
                 world: stage.lab.snapshot(),
-                files: stage.rdp_files(),
+                files: files(&stage.lab, &stage.sealed.work()),
                 requests: purposes(&ledger),
                 value: Value::Null,
             },

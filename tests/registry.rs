@@ -123,7 +123,7 @@ async fn positional_arguments_come_first() {
 /// A verb that changes something says so, one that looks does not, and nothing writes without being able to be refused.
 #[tokio::test]
 async fn effects_fit_the_verb() {
-    const CHANGES: [(&str, Effect); 31] = [
+    const CHANGES: [(&str, Effect); 33] = [
         ("local::start", Effect::AzureWrite),
         ("local::stop", Effect::AzureWrite),
         ("local::restart", Effect::AzureWrite),
@@ -148,6 +148,8 @@ async fn effects_fit_the_verb() {
         ("ssh::download", Effect::FileWrite),
         ("ssh::forward", Effect::NetForward),
         ("ssh::trust", Effect::Ssh),
+        ("ssh::key_pair", Effect::FileWrite),
+        ("ssh::config", Effect::FileWrite),
         ("rdp::write", Effect::FileWrite),
         ("net::forward", Effect::NetForward),
         ("rdp::set_address", Effect::FileWrite),
@@ -176,8 +178,8 @@ async fn effects_fit_the_verb() {
             {
                 offends("talks to Azure and does not say so".to_owned());
             }
-            "rdp" if !declares(Effect::FileRead) && !declares(Effect::FileWrite) => {
-                offends("works on files and does not say so".to_owned());
+            "rdp" if ![Effect::FileRead, Effect::FileWrite, Effect::Screen].into_iter().any(declares) => {
+                offends("works on files or a screen and does not say so".to_owned());
             }
             "net"
                 if ![[Effect::NetProbe], [Effect::NetForward]].iter().any(|may| operation.effects == may) =>
@@ -277,6 +279,8 @@ async fn reading_a_runbook_sends_nothing() {
                 &[("machine", "web-01")]
             }
             "run-on-machine" => &[("machine", "web-01"), ("script", "hostname")],
+            "connect-over-arc" => &[("machine", "web-01")],
+            "rdp-over-ssh" => &[("machine", "web-01"), ("user", "me")],
             "copy-files" => &[
                 ("machine", "web-01"),
                 ("user", "me"),

@@ -20,7 +20,7 @@ use std::{
 use relight_engine::{Driven, Effect, Engine, RunRequest, Secret, event::RunEnd};
 use relight_stdlib::ssh::KnownHosts;
 use relight_stdlib::{
-    Azure, Dialer,
+    Azure, Dialer, Here,
     azure::{Arm, Cloud, Credential, SentRequest},
 };
 use serde_json::{Value, json};
@@ -49,6 +49,7 @@ const RUNS: &[&[Run]] = &[
         ("disable-arc-ssh", &[("machine", "db-01")]),
     ],
     &[
+        ("connect-over-arc", &[("machine", "app-01"), ("group", "rg-apps")]),
         ("enable-arc-ssh", &[("machine", "app-01"), ("group", "rg-apps")]),
         ("enable-entra-ssh", &[("machine", "app-01"), ("group", "rg-apps")]),
         ("verify-host-keys", &[("machine", "app-01"), ("group", "rg-apps")]),
@@ -72,6 +73,17 @@ const RUNS: &[&[Run]] = &[
                 ("direction", "download"),
                 ("local", "etc"),
                 ("remote", "/etc"),
+            ],
+        ),
+        (
+            "rdp-over-ssh",
+            &[
+                ("machine", "app-01"),
+                ("group", "rg-apps"),
+                ("user", "azureuser"),
+                ("password", "env:APP_PASSWORD"),
+                ("rdp_port", "22"),
+                ("open_for", "1m"),
             ],
         ),
     ],
@@ -546,6 +558,7 @@ impl Desk {
             group: Some(about.resource_group),
             dial: Dialer::direct(),
             known_hosts: KnownHosts::in_memory(),
+            here: Here { proxy: Some("relight proxy".to_owned()), viewer: None },
         };
         let engine = Engine::builder()
             .operations(relight_stdlib::all(&azure))

@@ -22,6 +22,8 @@ pub enum Effect {
     FileWrite,
     /// Talks HTTP to somebody else than Azure.
     Http,
+    /// Shows something on the screen of whoever sits at this machine, in a window of its own.
+    Screen,
     /// Uses a secret.
     Secret,
     /// An effect of the embedding program's own, which front matter may name as soon as an operation has it.
@@ -35,7 +37,7 @@ pub enum Effect {
 
 impl Effect {
     /// Every effect that this crate names, with the word that front matter uses.
-    pub const ALL: [(Effect, &'static str); 9] = [
+    pub const ALL: [(Effect, &'static str); 10] = [
         (Effect::AzureRead, "azure:read"),
         (Effect::AzureWrite, "azure:write"),
         (Effect::Ssh, "ssh"),
@@ -44,6 +46,7 @@ impl Effect {
         (Effect::FileRead, "file:read"),
         (Effect::FileWrite, "file:write"),
         (Effect::Http, "http"),
+        (Effect::Screen, "screen"),
         (Effect::Secret, "secret"),
     ];
 
@@ -58,7 +61,7 @@ impl Effect {
     /// Returns whether the effect leaves the world as it was.
     pub fn is_read_only(self) -> bool {
         match self {
-            Effect::AzureRead | Effect::NetProbe | Effect::FileRead | Effect::Secret => true,
+            Effect::AzureRead | Effect::NetProbe | Effect::FileRead | Effect::Screen | Effect::Secret => true,
             Effect::AzureWrite | Effect::Ssh | Effect::NetForward | Effect::FileWrite | Effect::Http => false,
             Effect::Custom { read_only, .. } => read_only,
         }

@@ -18,6 +18,7 @@ use crate::{
     console,
     dispatch::Dispatch,
     faults::Faults,
+    machine::User,
     server,
     state::State,
     store::{Identity, Store},
@@ -239,6 +240,14 @@ impl Lab {
         let guests = &mut self.shared.state().guests;
         guests.retain(|known| (&known.machine, known.port) != (&guest.machine, guest.port));
         guests.push(guest);
+    }
+
+    /// Returns what a file on a machine of the lab's own holds, if it is there.
+    pub fn guest_file(&self, machine: &str, path: &str) -> Option<Vec<u8>> {
+        let state = self.shared.state();
+        let kept = state.world.disks.iter().find(|it| it.machine.eq_ignore_ascii_case(machine))?;
+        let files = kept.disk.files();
+        files.read(&User::root(), path).ok().map(<[u8]>::to_vec)
     }
 
     /// Confirms every device code that waits for a person, and returns how many there were.

@@ -8,7 +8,7 @@ use relight_engine::{Engine, Event, Notice, RunRequest, Secret};
 use relight_lab::{Lab, LabConfig, system_clock};
 use relight_stdlib::azure::{Arm, Cloud, Credential};
 use relight_stdlib::ssh::KnownHosts;
-use relight_stdlib::{Azure, Dialer};
+use relight_stdlib::{Azure, Dialer, Here};
 
 const RUNBOOK: &str = r#"/*---
 title   = "Turn a VM off"
@@ -45,6 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         group: Some(account.resource_group),
         dial: Dialer::direct(),
         known_hosts: KnownHosts::in_memory(),
+        here: Here::default(),
     };
     let engine =
         Engine::open("runs.db")?.operations(relight_stdlib::all(&azure)).observer(Arc::new(tell)).build()?;

@@ -10,10 +10,11 @@ pub mod azure;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod here;
 mod local;
 pub mod net;
 mod prelude;
-mod rdp;
+pub mod rdp;
 mod reconcile;
 mod reference;
 pub mod relay;
@@ -23,6 +24,7 @@ mod vmconnect;
 
 use relight_engine::{Error, ErrorCode, Registered, Result};
 
+pub use here::Here;
 pub use net::Dialer;
 pub use reference::Ref;
 
@@ -46,6 +48,8 @@ pub struct Azure {
     pub dial: Dialer,
     /// Which machines are known by which host keys.
     pub known_hosts: ssh::KnownHosts,
+    /// What the machine that drives runs has for whoever sits there.
+    pub here: Here,
 }
 
 impl Azure {
@@ -77,7 +81,7 @@ pub fn all(azure: &Azure) -> Vec<Registered> {
     let areas = [
         local::all(azure),
         vmconnect::all(azure),
-        rdp::all(),
+        rdp::all(azure),
         net::all(azure),
         schedule::all(),
         arc::all(azure),

@@ -91,6 +91,7 @@ impl Site {
             group: Some("rg-apps".to_owned()),
             dial: Dialer::direct(),
             known_hosts: relight_stdlib::ssh::KnownHosts::in_memory(),
+            here: relight_stdlib::Here::default(),
         }
     }
 }

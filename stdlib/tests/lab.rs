@@ -14,7 +14,7 @@ use relight_engine::{
 use relight_lab::{Lab, LabConfig};
 use relight_stdlib::azure::{Arm, Cloud, Credential};
 use relight_stdlib::ssh::KnownHosts;
-use relight_stdlib::{Azure, Dialer};
+use relight_stdlib::{Azure, Dialer, Here};
 use serde_json::{Value, json};
 
 /// The examples schedule it.
@@ -55,6 +55,7 @@ impl World {
             group: Some(lab_is.resource_group),
             dial: Dialer::direct(),
             known_hosts: KnownHosts::in_memory(),
+            here: Here { proxy: Some("relight proxy".to_owned()), viewer: None },
         };
         let journal = Arc::new(MemoryJournal::new());
         let engine = process(&azure, &clock, &journal, |_| {});
@@ -62,7 +63,7 @@ impl World {
     }
 
     async fn prepare(&self, script: &str) -> RunId {
-        let front = "title = \"test\"\neffects = [\"azure:write\", \"net:probe\", \"net:forward\", \"file:write\", \"ssh\", \"secret\"]";
+        let front = "title = \"test\"\neffects = [\"azure:write\", \"net:probe\", \"net:forward\", \"file:write\", \"ssh\", \"screen\", \"secret\"]";
         let mut request = RunRequest::new("test").text(format!("/*---\n{front}\n---*/\n{script}\n"));
         request.workdir = self.folder.path().to_owned();
         self.engine.prepare(&request).await.expect("a sound script")

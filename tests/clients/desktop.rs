@@ -81,7 +81,8 @@ impl Xrdp {
             if log.contains(text) {
                 return;
             }
-            assert!(Instant::now() < deadline, "`{text}` does not come: {log}");
+            let told = fs::read_to_string(self.log.with_extension("told")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "`{text}` does not come: {told}\n{log}");
             std::thread::sleep(LOOK);
         }
     }
@@ -138,4 +139,108 @@ async fn freerdp_comes_to_a_desktop_through_ssh_and_the_relay() {
     drop(seen);
     drop(held);
     assert!(TcpStream::connect(&at).is_err(), "it is closed with the command");
+}
+
+/// Puts a program into a folder, under the name of the viewer that is looked for first.
+fn viewer(machine: &Machine, script: &str) -> String {
+    let folder = machine.folder.join("bin");
+    fs::create_dir_all(&folder).unwrap();
+    let program = folder.join("xfreerdp3");
+    fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    format!("{}:/usr/bin:/bin", folder.display())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_way_to_a_desktop_closes_behind_the_viewer() {
+    let Some(machine) = Machine::start().await else { return };
+    machine.enable();
+    machine.trust("host_key.pub");
+    let (place, who) = (machine.place(), format!("{}@db-01", user()));
+    let key = machine.folder.join("user_key").display().to_string();
+    // Nothing more than something that listens: what is shown is the viewer's affair.
+    let desktop = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = desktop.local_addr().unwrap().port();
+    // It keeps the file that it is given, and stays until somebody closes it.
+    let at = machine.folder.display();
+    let stays = format!(
+        "cp \"$1\" {at}/part && mv {at}/part {at}/shown\nwhile ! test -e {at}/close; do sleep 0.1; done"
+    );
+    let path = viewer(&machine, &stays);
+    let by_connect =
+        ["connect", &place, "-i", &key, &who, "--rdp", "--rdp-port", &port.to_string()].map(str::to_owned);
+    let by_runbook = [
+        "run".to_owned(),
+        place.clone(),
+        "rdp-over-ssh".to_owned(),
+        "machine=db-01".to_owned(),
+        format!("user={}", user()),
+        format!("key=file:{key}"),
+        format!("rdp_port={port}"),
+    ];
+    for args in [&by_connect[..], &by_runbook[..]] {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let mut call = machine.relight(&args);
+        let run = call.env("PATH", &path).env("DISPLAY", ":none").spawn().unwrap();
+        let shown = machine.folder.join("shown");
+        let deadline = Instant::now() + PATIENCE;
+        while !shown.exists() {
+            assert!(Instant::now() < deadline, "no viewer is started: {args:?}");
+            std::thread::sleep(LOOK);
+        }
+        let text = fs::read_to_string(&shown).unwrap();
+        assert!(text.contains(&format!("username:s:{}\r\n", user())), "{text}");
+        let at = text.lines().find_map(|line| line.strip_prefix("full address:s:")).unwrap().to_owned();
+        // Several connections, as a viewer opens them, all come there; the first one was the look before.
+        let visits: Vec<_> = (0..3).map(|_| TcpStream::connect(&at).unwrap()).collect();
+        for _ in 0..=visits.len() {
+            desktop.accept().unwrap();
+        }
+        fs::write(machine.folder.join("close"), "").unwrap();
+        let (code, _, err) = said(&run.wait_with_output().unwrap());
+        assert_eq!(code, Some(0), "{err}");
+        assert!(TcpStream::connect(&at).is_err(), "the way is open still");
+        for name in ["shown", "close"] {
+            fs::remove_file(machine.folder.join(name)).unwrap();
+        }
+    }
+    machine.site.is_content();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn freerdp_is_started_by_the_command_and_by_the_runbook() {
+    let (Some(xrdp), Some(freerdp), Some(xvfb)) = (
+        program("xrdp", &["xrdp", "/usr/sbin/xrdp"]),
+        program("FreeRDP", &["xfreerdp", "xfreerdp3"]),
+        program("Xvfb", &["Xvfb"]),
+    ) else {
+        return;
+    };
+    let Some(machine) = Machine::start().await else { return };
+    machine.enable();
+    machine.trust("host_key.pub");
+    let (place, who) = (machine.place(), format!("{}@db-01", user()));
+    let key = machine.folder.join("user_key").display().to_string();
+    let screen = Screen::start(&xvfb);
+    // The password is what a person would type.
+    let path = viewer(&machine, &format!("exec {} \"$@\" /u:x /p:y", freerdp.display()));
+    let secret = format!("key=file:{key}");
+    let named = format!("user={}", user());
+    for is_runbook in [false, true] {
+        let desktop = Xrdp::start(&xrdp, &machine.folder);
+        let port = desktop.at.port().to_string();
+        let rdp_port = format!("rdp_port={port}");
+        let args: &[&str] = match is_runbook {
+            false => &["connect", &place, "-i", &key, &who, "--rdp", "--rdp-port", &port],
+            true => &["run", &place, "rdp-over-ssh", "machine=db-01", &named, &secret, &rdp_port],
+        };
+        let mut call = machine.relight(args);
+        let told = fs::File::create(desktop.log.with_extension("told")).unwrap();
+        call.stderr(told).stdout(Stdio::null());
+        let run = Running(call.env("DISPLAY", &screen.display).env("PATH", &path).spawn().unwrap());
+        desktop.wait_for(WANTS_A_SESSION);
+        drop(run);
+        drop(desktop);
+        fs::remove_dir_all(machine.folder.join("xrdp")).unwrap();
+    }
 }

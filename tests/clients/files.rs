@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -195,6 +196,49 @@ async fn a_folder_goes_on_where_it_was_after_a_connection_that_breaks() {
         assert_eq!(sums(&folder), expected, "{name}");
     }
     machine.site.is_content();
+}
+
+/// A real full disk, where one can be made: the run is put away, and goes on where it was once there is room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_here_parks_the_run() {
+    let Some(machine) = Machine::start().await else { return };
+    let small = machine.site.sealed.work().join("small");
+    fs::create_dir(&small).unwrap();
+    let mount = |args: &[&str]| {
+        let mounted = Command::new("mount").args(args).arg(&small).output();
+        mounted.is_ok_and(|mount| mount.status.success())
+    };
+    if !mount(&["-t", "tmpfs", "-o", "size=2m", "tmpfs"]) {
+        println!("skipped: no file system can be mounted here");
+        return;
+    }
+    /// Lets go of the file system even when the test fails.
+    struct Mounted<'a>(&'a Path);
+    impl Drop for Mounted<'_> {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("-l").arg(self.0).status();
+        }
+    }
+    let _mounted = Mounted(&small);
+    machine.enable();
+    machine.trust("host_key.pub");
+    let bytes = bulk(5 << 20);
+    fs::write(machine.folder.join("big"), &bytes).unwrap();
+    let text = format!(
+        "{}ssh::download(db, \"{}/big\", \"small/big\").resumed_at",
+        signing_in(&machine),
+        machine.folder.display()
+    );
+    let (code, _, err) = said(&machine.run_script("full", &EFFECTS, &text, &[]));
+    assert_eq!(code, Some(3), "{err}");
+    assert!(err.contains("there is no room here for `small/big`") && err.contains("make room"), "{err}");
+    assert!(mount(&["-o", "remount,size=16m"]));
+    let output = machine.relight(&["runs", "resume", "@last", &machine.place()]).output().unwrap();
+    let (code, out, err) = said(&output);
+    assert_eq!(code, Some(0), "{err}");
+    let resumed: u64 = out.lines().last().unwrap().parse().unwrap_or_else(|e| panic!("{e}: {out}"));
+    assert!(resumed >= 1 << 20, "{resumed}");
+    assert_eq!(digest(&fs::read(small.join("big")).unwrap()), digest(&bytes));
 }
 
 /// How large all files below a folder are together.

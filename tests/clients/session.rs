@@ -375,7 +375,7 @@ async fn a_forward_leads_to_what_the_machine_can_reach() {
     machine.site.is_content();
 }
 
-fn all_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+pub(super) fn all_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { all_files(&path) } else { vec![path] }).collect()
 }

@@ -49,7 +49,7 @@ const RESTARTS: Drill = Drill {
 };
 
 /// One way at each record, all of them in turn.
-fn by_turns(record: u64) -> Vec<Death> {
+pub(super) fn by_turns(record: u64) -> Vec<Death> {
     vec![DEATHS[record as usize % DEATHS.len()]]
 }
 

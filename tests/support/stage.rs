@@ -10,7 +10,7 @@ use std::sync::mpsc::channel;
 
 use jiff::Timestamp;
 use relight_engine::clock::{Clock, ScaledClock};
-use relight_lab::{Lab, LabConfig, LedgerEntry};
+use relight_lab::{GUEST_PASSWORD, Lab, LabConfig, LedgerEntry};
 use serde_json::{Value, json};
 
 use super::sealed::Sealed;
@@ -71,6 +71,7 @@ impl Stage {
             .env("TMPDIR", self.sealed.path("tmp"))
             .env("RELIGHT_STATE", self.sealed.path("state"))
             .env("USER", "ada")
+            .env("APP_PASSWORD", GUEST_PASSWORD)
             .env("NO_COLOR", "1")
             .env("COLUMNS", "100")
             .stdin(Stdio::null())

@@ -21,7 +21,7 @@ use relight_engine::{
 use relight_lab::{Descriptor, Lab, LabConfig, LedgerEntry};
 use relight_stdlib::azure::{Arm, Cloud, Credential};
 use relight_stdlib::ssh::KnownHosts;
-use relight_stdlib::{Azure, Dialer};
+use relight_stdlib::{Azure, Dialer, Here};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -155,6 +155,11 @@ impl World {
         Arc::new(Pocket(self.secrets.clone()))
     }
 
+    /// The host keys that every process over the same journal knows.
+    fn known_hosts(&self) -> KnownHosts {
+        KnownHosts::at(self.folder.path().join("known_hosts"))
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.folder.path().join("relight.db")
     }
@@ -174,7 +179,7 @@ impl World {
         let about = self.lab.descriptor();
         let (group, notices) = (about.resource_group.clone(), self.notices.clone());
         Engine::builder()
-            .operations(relight_stdlib::all(&azure(&about, Arc::new(self.clock.clone()))))
+            .operations(relight_stdlib::all(&azure(&about, Arc::new(self.clock.clone()), self.known_hosts())))
             .library(shipped())
             .clock(Arc::new(self.clock.clone()))
             .secrets(self.pocket())
@@ -404,7 +409,7 @@ pub(crate) fn runbook(effects: &[&str], script: &str) -> String {
 }
 
 /// How the standard library reaches a lab.
-pub(crate) fn azure(about: &Descriptor, clock: Arc<dyn Clock>) -> Azure {
+pub(crate) fn azure(about: &Descriptor, clock: Arc<dyn Clock>, known_hosts: KnownHosts) -> Azure {
     let mut cloud = Cloud::public();
     cloud.name = "lab".to_owned();
     cloud.arm = about.url.parse().expect("an address");
@@ -421,7 +426,8 @@ pub(crate) fn azure(about: &Descriptor, clock: Arc<dyn Clock>) -> Azure {
         subscription: Some(about.subscription.clone()),
         group: Some(about.resource_group.clone()),
         dial: Dialer::direct(),
-        known_hosts: KnownHosts::in_memory(),
+        known_hosts,
+        here: Here { proxy: Some("relight proxy".to_owned()), viewer: None },
     }
 }
 

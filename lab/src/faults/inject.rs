@@ -202,6 +202,18 @@ impl Faults {
         if is_late { LATE } else { SignedDuration::ZERO }
     }
 
+    /// Returns whether the relay takes these credentials for expired: those of who comes, or those of a connection that is open.
+    pub(crate) fn expires_credentials(&mut self, is_open: bool) -> bool {
+        self.active.iter_mut().any(|active| match active.fault {
+            Fault::CredentialsExpire { times, open } => {
+                let acts = active.acted < times && (open || !is_open);
+                active.acted += u32::from(acts);
+                acts
+            }
+            _ => false,
+        })
+    }
+
     /// Returns whether a machine shows other host keys.
     pub(crate) fn changes_host_key(&self, machine: &str) -> bool {
         self.active.iter().any(|active| match &active.fault {

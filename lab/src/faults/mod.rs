@@ -91,6 +91,14 @@ pub enum Fault {
     /// `listener-late[=machine]`: the agent of any machine (or of this one) registers at the relay a minute later than it
     /// should.
     ListenerLate(String),
+    /// `credentials-expire[=n][,open]`: the relay takes the next n credentials (1) for expired, whatever they say themselves. With
+    /// `open`, connections that are open count among them: it ends them as it does what outlives its credentials.
+    CredentialsExpire {
+        /// How many.
+        times: u32,
+        /// Whether open connections end, too.
+        open: bool,
+    },
     /// `host-key-changed[=machine]`: any machine (or this one) shows other SSH host keys than before.
     HostKeyChanged(String),
 }
@@ -171,6 +179,9 @@ impl fmt::Display for Fault {
             }
             Fault::ListenerLate(machine) if machine.is_empty() => f.write_str("listener-late"),
             Fault::ListenerLate(machine) => write!(f, "listener-late={machine}"),
+            Fault::CredentialsExpire { times, open } => {
+                write!(f, "credentials-expire={times}{}", if *open { ",open" } else { "" })
+            }
             Fault::HostKeyChanged(machine) if machine.is_empty() => f.write_str("host-key-changed"),
             Fault::HostKeyChanged(machine) => write!(f, "host-key-changed={machine}"),
         }
@@ -283,6 +294,17 @@ impl FromStr for Fault {
                 Ok(Fault::RelayDrops { machine, after })
             }
             "listener-late" => Ok(Fault::ListenerLate(argument.unwrap_or_default().to_owned())),
+            "credentials-expire" => {
+                let (mut times, mut open) = (1, false);
+                for word in words() {
+                    match (word, word.parse()) {
+                        ("open", _) => open = true,
+                        (_, Ok(count @ 1..)) => times = count,
+                        _ => return Err(refused()),
+                    }
+                }
+                Ok(Fault::CredentialsExpire { times, open })
+            }
             "host-key-changed" => Ok(Fault::HostKeyChanged(argument.unwrap_or_default().to_owned())),
             _ => Err(FaultParseError::Name(name.to_owned())),
         }
@@ -305,7 +327,7 @@ impl From<Fault> for String {
 
 impl Fault {
     /// The name of every fault, for help texts and completion.
-    pub const NAMES: [&'static str; 28] = [
+    pub const NAMES: [&'static str; 29] = [
         "reply-lost",
         "reset-before",
         "throttled",
@@ -333,6 +355,7 @@ impl Fault {
         "agent-offline",
         "relay-drops",
         "listener-late",
+        "credentials-expire",
         "host-key-changed",
     ];
 }

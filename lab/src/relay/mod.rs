@@ -183,6 +183,9 @@ fn target(state: &mut State, call: &Call) -> Result<Target, Refusal> {
         Refused::Expired => say(401, "ExpiredToken: the token is expired."),
         Refused::Elsewhere => say(403, "Unauthorized: the token is not good for this path."),
     })?;
+    if state.faults.expires_credentials(false) {
+        return Err(say(401, "ExpiredToken: the token is expired."));
+    }
 
     let world = &state.world;
     let endpoint = world.endpoints.iter().find(|it| Pass::path_of(world, &it.group, &it.machine) == path);
@@ -286,6 +289,11 @@ impl Way {
         });
         is_far && faults.cuts_relay(&self.machine)
     }
+
+    /// Returns whether a fault has the connection outlive its credentials.
+    fn is_over(&self) -> bool {
+        self.site.state().faults.expires_credentials(true)
+    }
 }
 
 async fn carry(upgraded: Upgraded, guest: Box<dyn Stream>, way: &Way) {
@@ -344,10 +352,20 @@ async fn carry(upgraded: Upgraded, guest: Box<dyn Stream>, way: &Way) {
             sleep(LOOK).await;
         }
     };
-    tokio::select! {
-        () = there => {}
-        () = back => {}
-        () = idle => {}
-        () = cut => {}
+    let over = async {
+        while !way.is_over() {
+            sleep(LOOK).await;
+        }
+    };
+    let is_over = tokio::select! {
+        () = there => false,
+        () = back => false,
+        () = idle => false,
+        () = cut => false,
+        () = over => true,
+    };
+    if is_over {
+        let reason = CloseFrame { code: CloseCode::Policy, reason: "the token is expired".into() };
+        let _ = sender.send(Message::Close(Some(reason))).await;
     }
 }

@@ -2,17 +2,18 @@
 
 use std::io::Write;
 
+use relight_engine::Error;
 use relight_stdlib::Azure;
 use relight_stdlib::azure::ResourceId;
-use relight_stdlib::ssh::HostName;
+use relight_stdlib::ssh::{ConfigEntry, config_value};
 
 use crate::certificate;
 use crate::exit::{Exit, Result};
 use crate::format::quoted;
-use crate::setup::Home;
+use crate::setup::{Home, program};
 use crate::terminal;
 
-/// An entry for `~/.ssh/config`. Nothing in it ever expires: credentials are asked for with every connection.
+/// An entry for `~/.ssh/config`.
 pub(super) struct Entry<'a> {
     pub(super) azure: &'a Azure,
     pub(super) machine: &'a ResourceId,
@@ -23,10 +24,7 @@ pub(super) struct Entry<'a> {
 impl Entry<'_> {
     /// Prints the entry for a user of the machine.
     pub(super) fn print(&self, user: &str) -> Result {
-        let mut out = terminal::out();
-        for line in self.lines(user) {
-            writeln!(out, "{line}")?;
-        }
+        write!(terminal::out(), "{}", self.text(user)?)?;
         Ok(Exit::Done)
     }
 
@@ -35,50 +33,26 @@ impl Entry<'_> {
     pub(super) async fn print_for_entra(&self, user: Option<String>) -> Result {
         let file = certificate::usual_file(self.home)?;
         let principal = certificate::renew(&self.azure.arm, &file).await?;
-        let mut lines = self.lines(&user.unwrap_or(principal));
+        let text = self.text(&user.unwrap_or(principal))?;
         let shown = file.display().to_string();
-        lines.push(format!("    IdentityFile {}", in_quotes(&shown)));
-        lines.push(format!(
-            "    CertificateFile {}",
-            in_quotes(&certificate::beside(&file).display().to_string())
-        ));
-        lines.push("    IdentitiesOnly yes".to_owned());
+        let beside = certificate::beside(&file).display().to_string();
         let renew = format!("{} certificate{} {}", program(), self.home.same_place(), quoted(&shown));
         let renew = renew.replace('%', "%%").replace('"', "\\\"");
-        lines.push(format!("Match originalhost {} exec \"{renew}\"", self.machine.name()));
         let mut out = terminal::out();
-        for line in lines {
-            writeln!(out, "{line}")?;
-        }
+        write!(out, "{text}")?;
+        writeln!(out, "    IdentityFile {}", config_value(&shown))?;
+        writeln!(out, "    CertificateFile {}", config_value(&beside))?;
+        writeln!(out, "    IdentitiesOnly yes")?;
+        writeln!(out, "Match originalhost {} exec \"{renew}\"", self.machine.name())?;
         Ok(Exit::Done)
     }
 
-    fn lines(&self, user: &str) -> Vec<String> {
-        let Entry { azure, machine, port, home } = self;
-        let mut lines = vec![format!("Host {}", machine.name()), format!("    HostName {machine}")];
-        if *port != 22 {
-            lines.push(format!("    Port {port}"));
-        }
-        lines.push(format!("    User {}", in_quotes(user)));
-        lines.push(format!("    HostKeyAlias {}", HostName::of(machine, *port).as_str()));
-        if let Some(file) = azure.known_hosts.file() {
-            lines.push(format!("    UserKnownHostsFile {}", in_quotes(&file.display().to_string())));
-        }
-        // A percent sign of a path is not one of OpenSSH's own.
-        let command = format!("{} proxy{}", program(), home.same_place()).replace('%', "%%");
-        lines.push(format!("    ProxyCommand {command} %h %p"));
-        lines
+    fn text(&self, user: &str) -> Result<String> {
+        let Entry { azure, machine, port, .. } = *self;
+        let proxy = azure.here.proxy.as_deref();
+        let proxy = proxy.ok_or_else(|| Error::invalid("this command does not know its own name"))?;
+        let known_hosts = azure.known_hosts.file();
+        let entry = ConfigEntry { name: machine.name(), machine, user, port, key: None, known_hosts, proxy };
+        Ok(entry.to_string())
     }
-}
-
-/// Returns this program, as a shell reads it.
-fn program() -> String {
-    let program = std::env::current_exe().map(|file| file.display().to_string());
-    quoted(&program.unwrap_or_else(|_| "relight".to_owned()))
-}
-
-/// Returns a value as OpenSSH reads it.
-fn in_quotes(text: &str) -> String {
-    let text = text.replace('%', "%%");
-    if text.contains(char::is_whitespace) { format!("\"{text}\"") } else { text }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use relight_engine::{Error, Result as EngineResult};
 use relight_stdlib::azure::ResourceId;
 use relight_stdlib::net::{Carrier, Far};
+use relight_stdlib::rdp::Viewer;
 use relight_stdlib::ssh::{Behind, Line};
 
-use super::viewer;
 use crate::exit::{Exit, Result};
 use crate::{platform, terminal as screen};
 
@@ -70,29 +70,30 @@ pub(super) async fn hold() -> Exit {
     Exit::Done
 }
 
-/// Opens the desktop of a machine for a user, or only the way there when nobody is named.
-pub(super) async fn desktop(line: &Arc<Line>, machine: &ResourceId, port: u16, user: Option<&str>) -> Result {
+/// Opens the desktop of a machine with a viewer and for a user, or only the way there when there is none.
+pub(super) async fn desktop(
+    line: &Arc<Line>,
+    machine: &ResourceId,
+    port: u16,
+    viewer: Option<(&Viewer, &str)>,
+) -> Result {
     let far =
         Behind { line: line.clone(), machine: machine.name().to_owned(), host: "localhost".to_owned(), port };
     // A viewer would only say that it could not connect.
     let dialled = far.dial().await.map(drop).map_err(|error| advised(error, machine));
     dialled?;
     let carrier = Carrier::open(0, far, |said| tracing::info!("{said}")).await?;
-    let at = carrier.at();
-    match user.and_then(|user| viewer::find().map(|viewer| (viewer, user))) {
+    let (at, name) = (carrier.at().to_string(), machine.name());
+    match viewer {
         Some((viewer, user)) => {
-            screen::say(format!(
-                "The desktop of `{}` is at {at}; opening it with {}.",
-                machine.name(),
-                viewer.name()
-            ));
+            screen::say(format!("The desktop of `{name}` is at {at}; opening it with {}.", viewer.name()));
             tokio::select! {
-                ended = viewer.open(at, user, machine.name()) => ended?,
+                ended = viewer.open(&at, Some(user), name) => ended?,
                 _ = platform::interrupted() => {}
             }
         }
         None => {
-            screen::say(format!("The desktop of `{}` is at {at}: open it with your viewer.", machine.name()));
+            screen::say(format!("The desktop of `{name}` is at {at}: open it with your viewer."));
             hold().await;
         }
     }

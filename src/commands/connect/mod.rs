@@ -5,7 +5,6 @@ mod forward;
 mod keys;
 mod login;
 mod terminal;
-mod viewer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -182,8 +181,9 @@ impl Way {
         let exit = match (&self.connect.command.join(" "), self.connect.rdp) {
             (_, true) => {
                 let user = self.by.login(&self.azure.arm).await?.user;
-                let named = (!self.connect.no_viewer).then_some(user.as_str());
-                forward::desktop(line, &self.machine, self.connect.rdp_port, named).await
+                let viewer = self.azure.here.viewer.as_ref().filter(|_| !self.connect.no_viewer);
+                let viewer = viewer.map(|viewer| (viewer, user.as_str()));
+                forward::desktop(line, &self.machine, self.connect.rdp_port, viewer).await
             }
             _ if self.connect.no_command => Ok(forward::hold().await),
             (command, _) => {

@@ -1,22 +1,26 @@
-//! `rdp`: Remote Desktop files for consoles.
+//! `rdp`: Remote Desktop files for consoles, and the viewer of desktops.
 
 mod file;
 mod read;
 mod set_address;
+mod view;
+mod viewer;
 mod write;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use file::RdpFile;
 use relight_engine::{Registered, RunFile};
+pub use viewer::Viewer;
 
 use crate::prelude::*;
 
 /// Returns the operations of this area.
-pub(crate) fn all() -> Vec<Registered> {
+pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
     vec![
         Registered::new(write::WriteRdp),
         Registered::new(read::ReadRdp),
         Registered::new(set_address::SetAddress),
+        Registered::new(view::View(azure.here.viewer.clone())),
     ]
 }
 

@@ -140,6 +140,7 @@ impl World {
             group: None,
             dial: Dialer::direct(),
             known_hosts: crate::ssh::KnownHosts::in_memory(),
+            here: crate::Here::default(),
         };
         let told = Told { azure, sees: Arc::default(), known: Arc::default() };
         told.sees.lock().unwrap().extend(sees);

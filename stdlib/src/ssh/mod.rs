@@ -6,6 +6,7 @@
 //!
 //! Nothing about the user is sent before the machine has proven its host key. Private keys stay in memory.
 
+mod config;
 mod connect;
 mod connect_entra;
 mod download;
@@ -13,6 +14,7 @@ mod exec;
 mod files;
 mod forward;
 mod host_key;
+mod key_pair;
 mod known_hosts;
 mod line;
 mod login;
@@ -27,6 +29,7 @@ mod way;
 
 use relight_engine::Registered;
 
+pub use config::{ConfigEntry, config_value};
 pub use exec::COMMAND_FAILED;
 pub use forward::Behind;
 pub use known_hosts::{HostName, KnownHosts, Standing, fingerprint};
@@ -48,5 +51,7 @@ pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
         Registered::attached(forward::Forward),
         Registered::new(host_key::ReadHostKey(azure.clone())),
         Registered::new(trust::TrustHostKey(azure.clone())),
+        Registered::new(key_pair::MakeKeyPair),
+        Registered::new(config::WriteConfig(azure.clone())),
     ]
 }

@@ -138,16 +138,20 @@ impl Session {
         let answered = async {
             loop {
                 match channel.wait().await {
-                    Some(ChannelMsg::Success) => return true,
-                    Some(ChannelMsg::Failure) | None => return false,
+                    Some(ChannelMsg::Success) => return Some(true),
+                    Some(ChannelMsg::Failure) => return Some(false),
                     Some(_) => {}
+                    None => return None,
                 }
             }
         };
         match timeout(CHANNEL, answered).await {
-            Ok(true) => Ok(channel),
-            Ok(false) => Err(Error::rejected(format!("the SSH server of `{}` has no SFTP", self.machine))
-                .hint("its sshd_config needs a line such as `Subsystem sftp internal-sftp`")),
+            Ok(Some(true)) => Ok(channel),
+            Ok(None) => Err(self.cut_off()),
+            Ok(Some(false)) => {
+                Err(Error::rejected(format!("the SSH server of `{}` has no SFTP", self.machine))
+                    .hint("its sshd_config needs a line such as `Subsystem sftp internal-sftp`"))
+            }
             Err(_) => Err(self.silent("whether it has SFTP", CHANNEL)),
         }
     }
