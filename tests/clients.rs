@@ -6,9 +6,13 @@
 //! `./test` installs the programs. A test whose program is missing says so and is skipped, unless
 //! RELIGHT_REQUIRE_CLIENTS is set.
 
+#[cfg(unix)]
+mod ansible;
 mod desktop;
 #[cfg(target_os = "linux")]
 mod entra;
+#[cfg(unix)]
+mod expiry;
 #[cfg(unix)]
 mod files;
 #[cfg(unix)]
@@ -16,6 +20,7 @@ mod guest;
 #[cfg(unix)]
 mod keys;
 mod openssh;
+mod sdk;
 mod session;
 mod shell;
 
@@ -433,6 +438,20 @@ fn azure_cli() -> Option<PathBuf> {
     let installed = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("azure-cli").join("bin/az");
     let chosen = std::env::var_os("RELIGHT_AZ").map(PathBuf::from);
     chosen.or(Some(installed)).filter(|path| path.is_file()).or_else(|| program("Azure CLI", &["az"]))
+}
+
+/// Returns a program of the Python packages that `./test` installed: Ansible, or Python with Azure's SDKs.
+fn python(name: &str) -> Option<PathBuf> {
+    let installed = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python").join("bin").join(name);
+    if !installed.is_file() {
+        assert!(
+            std::env::var_os("RELIGHT_REQUIRE_CLIENTS").is_none(),
+            "{name} with its packages is required and not installed"
+        );
+        println!("skipped: {name} with its packages is not installed");
+        return None;
+    }
+    Some(installed)
 }
 
 /// Returns a program by any of its names, or says that the test is skipped.

@@ -29,7 +29,7 @@ impl Machine {
     }
 
     /// Describes a call of `relight connect` with the user's key.
-    fn connect(&self, command: &[&str]) -> Command {
+    pub(super) fn connect(&self, command: &[&str]) -> Command {
         let mut call = self.relight(&["connect", &self.place(), "-i"]);
         call.arg(self.folder.join("user_key")).arg(format!("{}@db-01", user()));
         if !command.is_empty() {
