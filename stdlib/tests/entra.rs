@@ -140,7 +140,7 @@ async fn a_person_signs_in_once_and_every_process_goes_on_from_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_challenge_is_answered_by_whoever_asks_for_tokens_by_requests_of_our_own() {
-    let site = Site::with(&["cae-challenge"]).await;
+    let site = Site::with(&["cae-challenge=claims"]).await;
     let (account, shelf) = site.person().await;
     let person = Credential::Person(Person::new(account, Arc::new(shelf)));
     for credential in [person, site.program()] {

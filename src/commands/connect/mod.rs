@@ -128,13 +128,7 @@ impl Connect {
                 false => entry.print(&user.unwrap_or_else(platform::user)),
             };
         }
-        let by = login::of(&self, &azure, user.as_deref(), &machine).await?;
-        let way = Arc::new(Way { azure, machine, by, place: home.same_place(), connect: self });
-        let ended = match way.open().await {
-            Ok(line) => way.carry(&Arc::new(line)).await,
-            Err(error) => Err(error.into()),
-        };
-        match ended {
+        match self.carry(azure, machine, user, home.same_place()).await {
             // What was asked for is what failed to run, as with OpenSSH.
             Err(Failure::Error(error)) => {
                 screen::complain(&error);
@@ -142,6 +136,14 @@ impl Connect {
             }
             other => other,
         }
+    }
+
+    /// Signs in and does what was asked for.
+    async fn carry(self, azure: Azure, machine: ResourceId, user: Option<String>, place: String) -> Result {
+        let by = login::of(&self, &azure, user.as_deref(), &machine).await?;
+        let way = Arc::new(Way { azure, machine, by, place, connect: self });
+        let line = way.open().await?;
+        way.carry(&Arc::new(line)).await
     }
 }
 
