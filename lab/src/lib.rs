@@ -35,6 +35,7 @@ mod lab;
 mod ledger;
 mod machine;
 mod relay;
+mod relay_pass;
 mod seed;
 mod server;
 mod signin;

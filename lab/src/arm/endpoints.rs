@@ -7,7 +7,7 @@ use super::{Cx, address::Address, body::Fields, machines};
 use crate::{
     arm_error::ArmError,
     http::Reply,
-    relay::Pass,
+    relay_pass::Pass,
     world::{Endpoint, Service},
 };
 

@@ -6,8 +6,6 @@
 //!
 //! Owns the sockets. What stands behind a machine's ports is for whoever starts the lab to say.
 
-mod pass;
-
 use std::{
     net::SocketAddr,
     str::FromStr,
@@ -43,13 +41,11 @@ use tokio_tungstenite::{
     },
 };
 
-pub(crate) use pass::Pass;
-use pass::Refused;
-
 use crate::{
     Carried, arm,
     guest::{self, SSH},
     http::Call,
+    relay_pass::{Pass, Refused},
     seed::random_uuid,
     state::{Site, State},
 };
