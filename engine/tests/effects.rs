@@ -513,7 +513,7 @@ async fn a_program_names_effects_of_its_own() {
         assert!(shown.contains(says), "{shown}");
     }
     let shown = format!("{:?}", engine.check("misspells").unwrap());
-    assert!(shown.contains("http, secret, telephony"), "{shown}");
+    assert!(shown.contains("http, screen, secret, telephony"), "{shown}");
     let run = engine.prepare(&RunRequest::new("says-so")).await.unwrap();
     value(&engine.run(&run).await.unwrap());
     assert_eq!(cloud.sent(), [json!(1)]);
