@@ -3,9 +3,8 @@
 //! Where there is no keyring, as on most servers, the token stands in the file too, which only its owner can read.
 
 use std::any::Any;
-use std::fs::{File, OpenOptions};
 use std::io::ErrorKind as Io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -173,18 +172,11 @@ pub(crate) fn is_tenant(account: &Account, tenant: &str) -> bool {
 #[async_trait]
 impl SignIns for Accounts {
     async fn lock(&self) -> Result<Box<dyn Any + Send>> {
-        let path = self.folder.join("accounts.lock");
-        let folder = self.folder.clone();
-        let locked = tokio::task::spawn_blocking(move || {
-            platform::make_private_folder(&folder)?;
-            let file = open_lock(&path)?;
-            file.lock()?;
-            Ok(file)
-        });
         let failed = |e: std::io::Error| {
             Error::storage(format!("failed to lock the accounts in {}", self.folder.display())).because(e)
         };
-        let file = locked.await.map_err(|e| failed(e.into()))?.map_err(failed)?;
+        platform::make_private_folder(&self.folder).map_err(failed)?;
+        let file = platform::lock(self.folder.join("accounts.lock")).await.map_err(failed)?;
         Ok(Box::new(file))
     }
 
@@ -224,10 +216,6 @@ impl SignIns for Accounts {
             }),
         }
     }
-}
-
-fn open_lock(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).open(path)
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! Which Azure is meant, and who signs in: what the environment and the configuration say.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use relight_engine::event::{Park, RunEnd};
 use relight_engine::{Driven, Engine, Error, Result, RunRequest};
 use relight_stdlib::azure::{Arm, Chosen, Cloud, Credential};
+use relight_stdlib::net::Route;
 use relight_stdlib::ssh::KnownHosts;
 use relight_stdlib::{Azure, Dialer, Here};
 use serde_json::Value;
@@ -78,9 +80,20 @@ pub(crate) fn in_lab(file: &LabFile) -> Result<Azure> {
         arm: Arm::builder(cloud, credential).clock(Arc::new(file.clock.clock())).build()?,
         subscription: Some(file.descriptor.subscription.clone()),
         group: Some(file.descriptor.resource_group.clone()),
-        dial: Dialer::direct(),
+        dial: in_the_labs_networks(file.descriptor.low_ports),
         known_hosts: KnownHosts::in_memory(),
         here: Here::default(),
+    })
+}
+
+/// Returns how the ports of a lab's machines are reached. Its private addresses may be somebody else's where this runs.
+fn in_the_labs_networks(low_ports: u16) -> Dialer {
+    Dialer::routed(move |host, port| match host.parse::<Ipv4Addr>() {
+        Ok(address) if address.is_private() || address.is_documentation() => Route::Nowhere,
+        Ok(address) if address.is_loopback() && address != Ipv4Addr::LOCALHOST && port < 1024 => {
+            Route::Via(SocketAddr::from((address, port + low_ports)))
+        }
+        _ => Route::Direct,
     })
 }
 

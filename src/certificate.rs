@@ -36,13 +36,7 @@ pub(crate) async fn renew(arm: &Arm, file: &Path) -> Result<String> {
         platform::make_private_folder(folder).map_err(failed)?;
     }
     // One at a time: a key must not stand beside another's certificate.
-    let lock = file.with_extension("lock");
-    let locked = tokio::task::spawn_blocking(move || {
-        let lock = std::fs::File::create(lock)?;
-        lock.lock()?;
-        Ok(lock)
-    });
-    let _alone = locked.await.map_err(|e| failed(e.into()))?.map_err(failed)?;
+    let _alone = platform::lock(file.with_extension("lock")).await.map_err(failed)?;
     let who = arm.credential().describe();
     if let Some(good) = kept(file, &who) {
         return Ok(good);

@@ -2,6 +2,8 @@
 
 use relight_engine::{Hint, NextStep};
 
+use crate::format::quoted;
+
 /// Returns what to do next, in words and commands.
 pub(crate) fn told(hint: &Hint) -> String {
     let step = match hint {
@@ -12,6 +14,7 @@ pub(crate) fn told(hint: &Hint) -> String {
         NextStep::ListRuns => "list the runs with `relight runs`".to_owned(),
         NextStep::ShowRun { run } => format!("look at it with `relight runs show {run}`"),
         NextStep::Run { runbook } => format!("begin anew: `relight run {runbook}`"),
+        NextStep::RunWith { runbook, params } => format!("`{}`", run(runbook, params)),
         NextStep::Rerun { run } => format!("begin anew: `relight runs rerun {run}`"),
         NextStep::Abandon => "or give the run up: `relight runs abandon`".to_owned(),
         NextStep::ListLeases => "list them with `relight leases`".to_owned(),
@@ -27,4 +30,23 @@ pub(crate) fn told(hint: &Hint) -> String {
         // One that the engine has learned and this command has not.
         step => step.to_string(),
     }
+}
+
+/// Returns the command that takes a step at `place`, if one command does.
+pub(crate) fn command(hint: &Hint, place: &str) -> Option<String> {
+    match hint {
+        Hint::Words(words) => words.starts_with("az ").then(|| words.clone()),
+        Hint::Step(NextStep::RunWith { runbook, params }) => Some(format!("{}{place}", run(runbook, params))),
+        Hint::Step(NextStep::SignIn) => Some("relight login".to_owned()),
+        Hint::Step(_) => None,
+    }
+}
+
+/// Returns the command that runs a runbook.
+fn run(runbook: &str, params: &[(String, String)]) -> String {
+    let mut command = format!("relight run {runbook}");
+    for (name, value) in params {
+        command.push_str(&format!(" {name}={}", quoted(value)));
+    }
+    command
 }

@@ -91,6 +91,16 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Waits until no other process holds a lock, and holds it until what it returns is dropped. A process that dies lets go of its own.
+pub(crate) async fn lock(path: PathBuf) -> io::Result<fs::File> {
+    let locked = tokio::task::spawn_blocking(move || {
+        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        file.lock()?;
+        Ok(file)
+    });
+    locked.await.map_err(io::Error::other)?
+}
+
 /// Who wants this process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {

@@ -82,17 +82,23 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     assert_snapshot!(world.relight(["list"]).run(), @r"
     add-ssh-key            Let an SSH key in on a machine
     broken                 (broken: the front matter is not right in `broken`)
+    connect-azure-vm       Connect to an Azure VM by SSH
     connect-over-arc       Connect to a machine over Arc
     copy-files             Copy files to or from a machine
     disable-arc-ssh        Let SSH in through Azure Arc no more
     disable-vm-connect     Disable VM Connect
     enable-arc-ssh         Let SSH in through Azure Arc
     enable-entra-ssh       Let people in by SSH as they are signed in to Azure
+    first-linux-vm         Sign in on a Linux VM in Azure for the first time
+    open-ssh-port          Open a port of an Azure VM for a while
     rdp-over-ssh           Open a machine's desktop over SSH
     recover-unbootable-vm  Recover a VM that does not boot
+    reset-access           Get back in on a Linux VM in Azure
     restart-vm             Restart a VM
     run-on-machine         Run a script on a machine
     site-report            Report on a site
+    start-and-wait         Start an Azure VM and wait until it can be used
+    troubleshoot-ssh       Find out why SSH does not work, and mend it
     verify-host-keys       Verify a machine's SSH host keys
     web/ask                Restart after a question
     --- stderr
@@ -104,17 +110,23 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     assert_snapshot!(world.relight(["list", "--names"]).run().succeeds(), @r"
     add-ssh-key
     broken
+    connect-azure-vm
     connect-over-arc
     copy-files
     disable-arc-ssh
     disable-vm-connect
     enable-arc-ssh
     enable-entra-ssh
+    first-linux-vm
+    open-ssh-port
     rdp-over-ssh
     recover-unbootable-vm
+    reset-access
     restart-vm
     run-on-machine
     site-report
+    start-and-wait
+    troubleshoot-ssh
     verify-host-keys
     web/ask
     ");
@@ -175,7 +187,7 @@ fn an_unknown_runbook_has_neighbours() {
 #[test]
 fn what_ships_passes_the_check() {
     let world = Sealed::new();
-    assert_snapshot!(world.relight(["check"]).run(), @"13 runbooks checked, nothing found.");
+    assert_snapshot!(world.relight(["check"]).run(), @"19 runbooks checked, nothing found.");
 }
 
 #[test]
@@ -1085,7 +1097,7 @@ fn an_unknown_fault_is_refused() {
     invalid
 
       x unknown fault `gremlins`
-      help: the faults are reply-lost, reset-before, throttled, slow, flaps, stuck, never-ends, status-gone, succeeded-but-updating, other-spelling, host-moves, wrong-address, host-unreachable, token-expires, cae-challenge, old-api, role-missing, job-fails, extension-fails, garbage, long-poll-url, conflict, location-only, async-only, agent-offline, relay-drops, listener-late, credentials-expire, host-key-changed
+      help: the faults are reply-lost, reset-before, throttled, slow, flaps, stuck, never-ends, status-gone, succeeded-but-updating, other-spelling, host-moves, wrong-address, host-unreachable, token-expires, cae-challenge, old-api, role-missing, denied, job-fails, extension-fails, garbage, long-poll-url, conflict, location-only, async-only, agent-offline, relay-drops, relay-slow, listener-late, credentials-expire, host-key-changed, port-blocked, sshd-down, vm-off, address-changes, script-fails, no-diagnostics
     --- exit 2
     ");
 }
@@ -1328,7 +1340,7 @@ fn doctor_says_what_is_missing_and_what_to_do() {
     ok    state      [dir]/state
     ok    journal    [dir]/state/relight.db
     ok    leases     nothing is open
-    ok    library    13 runbooks, all of them shipped; `relight new NAME` makes your own
+    ok    library    19 runbooks, all of them shipped; `relight new NAME` makes your own
     ok    cloud      AzureCloud at https://management.azure.com/
     fail  sign-in    AZURE_CLIENT_SECRET is set and AZURE_TENANT_ID and AZURE_CLIENT_ID are not
                      -> set AZURE_TENANT_ID and AZURE_CLIENT_ID, or unset AZURE_CLIENT_SECRET to sign in another way

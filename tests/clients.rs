@@ -8,6 +8,7 @@
 
 #[cfg(unix)]
 mod ansible;
+mod azure_vms;
 mod desktop;
 #[cfg(target_os = "linux")]
 mod entra;
@@ -92,9 +93,9 @@ async fn the_azure_cli_works_in_the_lab() {
     let subscriptions = az.get(&format!("{url}/subscriptions?api-version=2022-12-01"));
     assert_eq!(subscriptions["value"][0]["subscriptionId"], about.subscription.as_str());
     let groups = az.json(&["group", "list"]);
-    assert_eq!(names(&groups), ["rg-apps", "rg-edge"]);
+    assert_eq!(names(&groups), ["rg-apps", "rg-cloud", "rg-edge"]);
     let everything = names(&az.json(&["resource", "list"]));
-    for name in ["web-01", "app-01", "hq", "branch"] {
+    for name in ["web-01", "app-01", "hq", "branch", "jump-01", "shut-nsg"] {
         assert!(everything.iter().any(|n| n == name), "{name} is missing in {everything:?}");
     }
     let edge = names(&az.json(&["resource", "list", "--resource-group", "rg-edge"]));
@@ -154,7 +155,7 @@ async fn the_azure_cli_stays_signed_in_however_fast_the_labs_time_passes() {
     az.sign_in(&site.lab.descriptor());
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(3) {
-        assert_eq!(names(&az.json(&["group", "list"])), ["rg-apps", "rg-edge"]);
+        assert_eq!(names(&az.json(&["group", "list"])), ["rg-apps", "rg-cloud", "rg-edge"]);
     }
 }
 

@@ -1,8 +1,11 @@
 //! Every runbook, killed between any two records and between every request and its record, faulted at every request:
 //! the same final world, the same file, each request once.
 
+mod azure;
 mod branches;
 mod ssh;
+mod stops;
+mod transfers;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -71,7 +74,7 @@ const RESTART: Drill = Drill { may_ask: true, ..shipped("restart", "restart-vm",
 const RESTART_FORCED: Drill = shipped("restart forced", "restart-vm", &[("vm", "web-01"), ("force", "true")]);
 const START: Drill = shipped("restart stopped", "restart-vm", &[("vm", "file-01")]);
 const REPORT: Drill = shipped("report", "site-report", &[]);
-const LET_IN: Drill = shipped("let SSH in", "enable-arc-ssh", &[("machine", "db-01")]);
+const LET_IN: Drill = shipped("let SSH in", "enable-arc-ssh", &[("machine", "db-01"), ("openssh", "true")]);
 const LET_IN_NO_MORE: Drill = Drill {
     before: r#"arm::register("Microsoft.HybridConnectivity");
                arc::endpoint_create("db-01"); arc::service_configure("db-01")"#,

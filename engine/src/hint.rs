@@ -36,6 +36,13 @@ pub enum NextStep {
         /// The runbook.
         runbook: String,
     },
+    /// Begin a new run with parameters.
+    RunWith {
+        /// The runbook.
+        runbook: String,
+        /// Its parameters, each with its value.
+        params: Vec<(String, String)>,
+    },
     /// Begin a new run that does from the top what another did.
     Rerun {
         /// The other.
@@ -80,6 +87,10 @@ impl fmt::Display for NextStep {
             NextStep::ListRuns => f.write_str("list the runs"),
             NextStep::ShowRun { run } => write!(f, "look at run {run}"),
             NextStep::Run { runbook } => write!(f, "begin a new run of `{runbook}`"),
+            NextStep::RunWith { runbook, params } => {
+                write!(f, "begin a new run of `{runbook}`")?;
+                params.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+            }
             NextStep::Rerun { run } => write!(f, "begin anew what run {run} did"),
             NextStep::Abandon => f.write_str("or give the run up"),
             NextStep::ListLeases => f.write_str("list the open leases"),

@@ -13,9 +13,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     LedgerEntry, arm,
-    console::Consoles,
+    console::Console,
     entra,
     http::{Call, Outcome},
+    listeners::Listeners,
+    ports::Port,
     relay::{self, Relay},
     state::{Site, State},
     vault,
@@ -27,7 +29,8 @@ type Hook = Arc<dyn Fn(&LedgerEntry) + Send + Sync>;
 pub(crate) struct Dispatch {
     site: Arc<Site>,
     hooks: Mutex<Vec<Hook>>,
-    consoles: Consoles,
+    consoles: Listeners<Console>,
+    ports: Listeners<Port>,
     relay: Relay,
 }
 
@@ -36,7 +39,8 @@ impl Dispatch {
         Dispatch {
             site: Arc::new(Site::new(state)),
             hooks: Mutex::default(),
-            consoles: Consoles::default(),
+            consoles: Listeners::default(),
+            ports: Listeners::default(),
             relay: Relay::default(),
         }
     }
@@ -49,8 +53,16 @@ impl Dispatch {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn consoles(&self) -> &Consoles {
-        &self.consoles
+    /// Closes every port and waits for that.
+    pub(crate) async fn close(&self) {
+        self.consoles.close().await;
+        self.ports.close().await;
+    }
+
+    /// Closes every port soon.
+    pub(crate) fn abandon(&self) {
+        self.consoles.abandon();
+        self.ports.abandon();
     }
 
     pub(crate) fn relay(&self) -> &Relay {
@@ -77,9 +89,14 @@ impl Dispatch {
         outcome
     }
 
-    /// Brings the console ports in line with the world.
+    /// Brings the ports in line with the world.
     pub(crate) async fn reconcile(&self) {
-        self.consoles.reconcile(&self.site).await;
+        self.consoles
+            .reconcile(&self.site, || {
+                self.state().open_consoles().into_iter().map(|at| (at, Console)).collect()
+            })
+            .await;
+        self.ports.reconcile(&self.site, || self.state().open_ports()).await;
     }
 }
 
@@ -90,6 +107,11 @@ fn answered(state: &mut State, call: &Call) -> (Outcome, Option<LedgerEntry>) {
     state.world.advance(now);
     if let Some(vault) = vault::of(call) {
         let reply = vault::answer(state, call, vault, now);
+        state.note_request(call, reply.status);
+        return (Outcome::Answer(reply), None);
+    }
+    if let Some(path) = arm::path_of_blob(call) {
+        let reply = arm::blob(state, call, &path, now);
         state.note_request(call, reply.status);
         return (Outcome::Answer(reply), None);
     }

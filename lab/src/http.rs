@@ -54,6 +54,8 @@ pub(crate) enum Body {
     Json(Value),
     /// Anything else, with its content type.
     Raw(&'static str, String),
+    /// Anything that is no text, with its content type.
+    Bytes(&'static str, Vec<u8>),
 }
 
 impl Reply {

@@ -18,6 +18,7 @@ use crate::{
     console,
     dispatch::Dispatch,
     faults::Faults,
+    guest,
     machine::User,
     server,
     state::State,
@@ -48,6 +49,9 @@ pub struct Descriptor {
     pub client_secret: String,
     /// The resource group in which most of the world lies.
     pub resource_group: String,
+    /// By how much the ports below 1024 of the lab's VMs in Azure are moved, where this user may not open them.
+    #[serde(default)]
+    pub low_ports: u16,
 }
 
 /// Where in Azure a lab's world lies.
@@ -115,11 +119,9 @@ impl Lab {
         world.network = network;
 
         let tls = TlsAcceptor::from(identity.certificates.server_config()?);
-        let mut faults = Faults::default();
-        config.faults.into_iter().for_each(|fault| faults.inject(fault));
-        let state = State {
+        let mut state = State {
             world,
-            faults,
+            faults: Faults::default(),
             buckets: Buckets::full(),
             base: format!("https://127.0.0.1:{port}"),
             identity,
@@ -128,6 +130,7 @@ impl Lab {
             violations: Vec::new(),
             visits: Vec::new(),
             guests: config.guests,
+            low_ports: console::moves_low_ports(network, guest::SSH),
             store,
             now: config.now,
             dead_tokens: Default::default(),
@@ -140,6 +143,7 @@ impl Lab {
             token_limit: config.token_requests,
             token_life: token::LIFETIME.saturating_mul(i64::from(config.speed.max(1))),
         };
+        config.faults.into_iter().for_each(|fault| state.inject(fault));
         if let Some(store) = &state.store {
             store.write_ca(&state.identity.certificates.ca_pem)?;
         }
@@ -178,6 +182,7 @@ impl Lab {
             client_id: world.client_id.clone(),
             client_secret: world.client_secret.clone(),
             resource_group,
+            low_ports: state.low_ports,
         }
     }
 
@@ -199,7 +204,7 @@ impl Lab {
 
     /// Switches a fault on. It counts from now.
     pub fn inject(&self, fault: Fault) {
-        self.shared.state().faults.inject(fault);
+        self.shared.state().inject(fault);
     }
 
     /// Switches all faults off. What they already did stays done.
@@ -276,7 +281,7 @@ impl Lab {
             let _ = task.await;
         }
         self.shared.relay().drop_all();
-        self.shared.consoles().close().await;
+        self.shared.close().await;
     }
 }
 
@@ -290,6 +295,6 @@ impl Drop for Lab {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
         self.shared.relay().drop_all();
-        self.shared.consoles().abandon();
+        self.shared.abandon();
     }
 }

@@ -96,6 +96,7 @@ fn into_response(reply: Reply) -> Response<Full<Bytes>> {
         Body::Empty => (None, Bytes::new()),
         Body::Json(value) => (Some("application/json; charset=utf-8"), Bytes::from(value.to_string())),
         Body::Raw(media, text) => (Some(media), Bytes::from(text)),
+        Body::Bytes(media, bytes) => (Some(media), Bytes::from(bytes)),
     };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = hyper::StatusCode::from_u16(reply.status).unwrap_or_default();

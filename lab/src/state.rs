@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::{
-    ConsoleVisit, Guest, LedgerEntry, Now, RequestEntry,
+    ConsoleVisit, Fault, Guest, LedgerEntry, Now, RequestEntry,
     arm_error::ArmError,
     faults::Faults,
     http::{Call, Reply},
@@ -49,6 +49,8 @@ pub(crate) struct State {
     pub(crate) violations: Vec<String>,
     pub(crate) visits: Vec<ConsoleVisit>,
     pub(crate) guests: Vec<Guest>,
+    /// By how much the ports below 1024 of VMs in Azure are moved.
+    pub(crate) low_ports: u16,
     pub(crate) store: Option<Store>,
     pub(crate) now: Now,
     /// Tokens that were refused once and stay refused.
@@ -72,6 +74,16 @@ impl State {
     pub(crate) fn note_request(&mut self, call: &Call, status: u16) {
         let (method, path, at) = (call.method.clone(), call.path.clone(), (self.now)());
         self.requests.push(RequestEntry { method, path, at, status });
+    }
+
+    /// Switches a fault on. Some are something that happens to the world at that moment.
+    pub(crate) fn inject(&mut self, fault: Fault) {
+        match &fault {
+            Fault::VmOff(vm) => self.world.turn_off(vm),
+            Fault::AddressChanges(vm) => self.world.lend_addresses(vm),
+            _ => {}
+        }
+        self.faults.inject(fault);
     }
 
     /// Saves the lab, if it is one that is saved.

@@ -60,6 +60,8 @@ impl TokenKey {
             "appid": subject.client_id,
             "idtyp": if subject.principal.is_some() { "user" } else { "app" },
             "upn": subject.principal,
+            // Tokens of people tell from where they signed in.
+            "ipaddr": subject.principal.map(|_| "127.0.0.1"),
             "oid": subject.object_id,
             "sub": subject.object_id,
             "tid": subject.tenant,

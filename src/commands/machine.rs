@@ -1,20 +1,27 @@
-//! From what a person types to an Arc machine.
+//! From what a person types to a machine: of Azure Arc, or in Azure.
 
 use relight_engine::{Error, ErrorCode, Result};
 use relight_stdlib::azure::{Origin, ResourceId};
 use relight_stdlib::{Azure, Ref};
 
-/// Returns the resource id of a machine. Whether it is there shows when it is used, unless it must be looked for.
+/// Returns the resource id of a machine. Whether an id leads anywhere shows when it is used; a name is looked up.
 ///
 /// # Errors
 /// `Invalid` when it is neither a name nor an id, `NotFound` when it is nowhere.
 pub(super) async fn named(azure: &Azure, text: &str) -> Result<ResourceId> {
-    match (Ref::parse(text)?, &azure.subscription, &azure.group) {
-        (Ref::Id(id), ..) => Ok(id),
-        (Ref::Name(name), Some(subscription), Some(group)) => ResourceId::parse(&format!(
-            "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.HybridCompute/machines/{name}"
-        )),
-        (name, ..) => azure.locate_machine(&Origin::outside_runs(), &name).await,
+    match Ref::parse(text)? {
+        Ref::Id(id) => Ok(id),
+        name => match azure.locate(&Origin::outside_runs(), &name, None).await {
+            Ok(reached) => Ok(reached.id),
+            Err(error) => Err(elsewhere(error)),
+        },
+    }
+}
+
+fn elsewhere(missing: Error) -> Error {
+    match missing.error_code() == Some(&ErrorCode::NOT_FOUND) {
+        true => missing.hint("a machine elsewhere is named by its resource id, or by --group"),
+        false => missing,
     }
 }
 
@@ -23,10 +30,8 @@ pub(super) async fn advised(azure: &Azure, error: Error, machine: &ResourceId, p
     if error.error_code() != Some(&ErrorCode::NOT_FOUND) {
         return error;
     }
-    match azure.locate_machine(&Origin::outside_runs(), &Ref::Id(machine.clone())).await {
-        Err(missing) if missing.error_code() == Some(&ErrorCode::NOT_FOUND) => {
-            missing.hint("a machine elsewhere is named by its resource id, or by --group")
-        }
+    match azure.locate(&Origin::outside_runs(), &Ref::Id(machine.clone()), None).await {
+        Err(missing) if missing.error_code() == Some(&ErrorCode::NOT_FOUND) => elsewhere(missing),
         _ => {
             let here = azure.group.as_deref().zip(machine.group());
             let is_here = here.is_some_and(|(own, its)| own.eq_ignore_ascii_case(its));

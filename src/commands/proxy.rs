@@ -6,7 +6,8 @@ use clap::Args;
 use relight_engine::Error;
 use relight_engine::clock::SystemClock;
 use relight_stdlib::azure::Origin;
-use relight_stdlib::relay::{Target, Tunnel};
+use relight_stdlib::relay::Target;
+use relight_stdlib::road::Connection;
 use tokio::io::{AsyncWriteExt, copy};
 
 use super::machine::{advised, named};
@@ -54,7 +55,7 @@ impl Proxy {
             clock: &SystemClock,
         };
         let waiting = |why: &Error| tracing::info!("{why}; trying again");
-        let connected = azure.connect_through_arc(&to, waiting).await;
+        let connected = azure.connect_to(&to, waiting).await;
         let mut tunnel = match connected {
             Ok(tunnel) => tunnel,
             Err(error) => return Err(advised(&azure, error, &machine, &place).await.into()),
@@ -71,7 +72,7 @@ impl Proxy {
 }
 
 /// Carries bytes both ways, each as fast as it goes, until the machine has said its last word or nobody listens.
-async fn carry(tunnel: &mut Tunnel) {
+async fn carry(tunnel: &mut Connection) {
     let (mut received, mut sent) = tokio::io::split(tunnel);
     let there = async {
         let _ = copy(&mut tokio::io::stdin(), &mut sent).await;

@@ -4,20 +4,26 @@
 //! tests against the lab), and its code. [`azure`] is how all of them talk to Azure.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod agent;
 mod arc;
 mod arm;
 pub mod azure;
+mod compute;
+pub mod doctor;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod here;
 mod local;
+mod named;
 pub mod net;
+mod network;
 mod prelude;
 pub mod rdp;
 mod reconcile;
 mod reference;
 pub mod relay;
+pub mod road;
 mod schedule;
 pub mod ssh;
 mod vmconnect;
@@ -85,8 +91,12 @@ pub fn all(azure: &Azure) -> Vec<Registered> {
         net::all(azure),
         schedule::all(),
         arc::all(azure),
+        compute::all(azure),
+        network::all(azure),
+        road::all(azure),
         arm::all(azure),
         ssh::all(azure),
+        doctor::diagnose::all(azure),
     ];
     areas.into_iter().flatten().collect()
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use relight_stdlib::{Azure, Dialer, Ref};
 #[derive(Clone, Default)]
 struct Shelf {
     token: Arc<Mutex<Option<Secret>>>,
+    is_full: Arc<AtomicBool>,
     lock: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -32,6 +34,9 @@ impl SignIns for Shelf {
     }
 
     async fn keep(&self, _: &Account, token: &Secret) -> Result<()> {
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(Error::storage("no space left on device"));
+        }
         *self.token.lock().unwrap() = Some(token.clone());
         Ok(())
     }
@@ -96,10 +101,25 @@ impl Site {
     }
 }
 
+/// The lab takes each refresh token once: one that is lost is the end of the sign-in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_outlives_a_disk_that_is_full_for_a_while() {
+    let site = Site::with(&[]).await;
+    let (account, shelf) = site.person().await;
+    let process = || site.arm(Credential::Person(Person::new(account.clone(), Arc::new(shelf.clone()))));
+    let service = process();
+    shelf.is_full.store(true, Ordering::SeqCst);
+    service.sign_in().await.unwrap();
+    service.ssh_pass().await.unwrap();
+    shelf.is_full.store(false, Ordering::SeqCst);
+    service.vault_secret(&"kv-edge/app-password".parse().unwrap()).await.unwrap();
+    process().sign_in().await.unwrap();
+}
+
 /// Asks Azure for something, and returns its name.
 async fn found(azure: &Azure) -> String {
     let machine = Ref::parse("app-01").unwrap();
-    azure.locate_machine(&Origin::outside_runs(), &machine).await.unwrap().name().to_owned()
+    azure.locate(&Origin::outside_runs(), &machine, None).await.unwrap().id.name().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,7 +194,7 @@ async fn people_and_programs_get_certificates_and_machines_do_not() {
     let (origin, windows) = (Origin::outside_runs(), Ref::parse("db-01").unwrap());
     let mut elsewhere = azure.clone();
     elsewhere.group = Some(site.lab.descriptor().resource_group);
-    let error = elsewhere.locate_machine_for_entra(&origin, &windows).await.unwrap_err();
+    let error = elsewhere.locate(&origin, &windows, None).await.unwrap().for_entra().unwrap_err();
     assert_eq!(error.message(), "`db-01` runs Windows, which takes no SSH certificates of Entra ID");
 }
 
@@ -212,6 +232,19 @@ async fn a_key_vault_gives_out_what_one_may_read() {
         assert!(told.contains(says) && told.contains(next), "{name}: {told}");
     }
     assert_eq!(site.lab.violations(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_that_refuses_a_token_is_asked_with_another_one() {
+    let clock = SteppedClock::new(jiff::Timestamp::now());
+    let now = clock.clone();
+    let site = Site::at(Arc::new(move || now.now()), &[]).await;
+    let secret = "kv-edge/app-password".parse().unwrap();
+    let arm = site.arm(site.program());
+    arm.vault_secret(&secret).await.unwrap();
+    // What is cached here ends there, without a word.
+    clock.advance(std::time::Duration::from_secs(2 * 3600));
+    assert_eq!(arm.vault_secret(&secret).await.unwrap().expose(), GUEST_PASSWORD);
 }
 
 #[tokio::test]

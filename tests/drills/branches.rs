@@ -1,22 +1,14 @@
 //! The same drills for what does several things at once: a line of steps for each branch.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
-use jiff::Timestamp;
 use relight_engine::clock::Clock;
-use relight_engine::event::{Event, RunEnd, Signal};
-use relight_engine::journal::{Appended, Around, Journal, Sync, Tenure};
-use relight_engine::{Driven, Result, RunId};
 use serde_json::json;
 
-use super::{
-    DEATHS, Death, Drill, SPEED, cut_everywhere, fault_everywhere, ideal, kill_everywhere, stage, unleased,
-};
+use super::stops::stopped_at;
+use super::{DEATHS, Death, Drill, SPEED, cut_everywhere, fault_everywhere, ideal, kill_everywhere};
 use crate::support::stage::{Stage, ended};
-use crate::support::world::{World, minutes, open_ports, repeated, runbook};
+use crate::support::world::{World, open_ports, repeated, runbook};
 
 /// Two consoles behind one port, and a VM that is started meanwhile: the last one waits for its place.
 const SEVERAL: Drill = Drill {
@@ -73,72 +65,13 @@ async fn several_killed_at_every_point() {
     kill_everywhere(SEVERAL).await;
 }
 
-/// A journal beside which somebody stops a run when so many records are written.
-struct StopAt {
-    behind: Arc<dyn Journal>,
-    run: RunId,
-    left: AtomicU64,
-}
-
-#[async_trait]
-impl Around for StopAt {
-    fn behind(&self) -> &dyn Journal {
-        &*self.behind
-    }
-
-    async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended> {
-        let appended = self.behind.append(tenure, events, at, sync).await?;
-        let written = events.len() as u64;
-        let left = self.left.fetch_sub(written, Ordering::SeqCst);
-        if (1..=written).contains(&left) {
-            let stop = Signal::Stop { by: "ada".to_owned() };
-            // A run that is over hears nothing any more.
-            let _ = self.behind.signal(&self.run, &stop, at).await;
-        }
-        Ok(appended)
-    }
-}
-
-/// Stops the run after one of its records, or of its branches', and returns what is wrong.
-async fn stopped_at(record: u64) -> (bool, Vec<String>) {
-    let (world, request) = stage(&SEVERAL, &[]).await;
-    let run = world.engine().prepare(&request).await.expect("a run is written down");
-    let left = AtomicU64::new(record);
-    let engine =
-        world.engine_over(Arc::new(StopAt { behind: world.journal.clone(), run: run.clone(), left }));
-    let driven = world.passing(engine.run(&run)).await;
-    let mut wrong = repeated(&world.lab.ledger());
-    let was_stopped = match driven {
-        Ok(Driven::Ended(RunEnd::Stopped { .. })) => true,
-        Ok(Driven::Ended(RunEnd::Succeeded { .. })) => false,
-        driven => {
-            wrong.push(format!("{driven:?}"));
-            false
-        }
-    };
-    for branch in world.branches(&run).await {
-        if !branch.status.is_over() {
-            wrong.push(format!("branch {} is {}", branch.id, branch.status.as_str()));
-        }
-    }
-    let leases = world.leases().await;
-    wrong.extend(unleased(&world, &leases));
-    if let Some(deadline) = leases.iter().map(|lease| lease.deadline).max() {
-        world.keep_until(deadline + minutes(30)).await;
-    }
-    if !(world.leases().await.is_empty() && world.open_ports().is_empty()) {
-        wrong.push(format!("{:?} is open at {}", world.open_ports(), world.clock.now()));
-    }
-    (was_stopped, wrong)
-}
-
 #[tokio::test]
 async fn several_stopped_at_every_record() {
     let (_, records, ..) = ideal(&SEVERAL).await;
     let (mut stopped, mut offenders) = (0, Vec::new());
     // The first two are the run's own, before anybody drives it.
     for record in 1..records - 2 {
-        let (was_stopped, wrong) = stopped_at(record).await;
+        let (was_stopped, wrong) = stopped_at(&SEVERAL, record).await;
         stopped += u64::from(was_stopped);
         offenders.extend(wrong.into_iter().map(|wrong| format!("stopped after record {record}: {wrong}")));
     }

@@ -6,12 +6,13 @@ use relight_lab::Lab;
 use serde_json::Value;
 
 use super::branches::by_turns;
+use super::stops::stopped_everywhere;
 use super::{
     Drill, cut_everywhere, cut_in_every_way, fault_each, fault_everywhere, ideal, kill_everywhere, shipped,
 };
 
 /// A machine that lets SSH in and is known.
-const KNOWN: &str = r#"
+pub(super) const KNOWN: &str = r#"
     let app = arc::machine("app-01", #{ group: "rg-apps" });
     arm::register("Microsoft.HybridConnectivity");
     arc::endpoint_create(app);
@@ -79,6 +80,12 @@ const DESKTOP: Drill = Drill {
         ],
     )
 };
+/// What is in the way of SSH is mended, one thing after the other.
+const TROUBLESHOOT: Drill = shipped(
+    "troubleshoot",
+    "troubleshoot-ssh",
+    &[("machine", "app-01"), ("group", "rg-apps"), ("ask", "false")],
+);
 /// A command that must not run twice: what nobody can look up is asked.
 const EXEC: Drill = Drill {
     name: "exec",
@@ -185,6 +192,21 @@ async fn the_way_is_cut_at_every_record() {
 }
 
 #[tokio::test]
+async fn what_mends_is_cut_at_every_record() {
+    cut_everywhere(TROUBLESHOOT, by_turns).await;
+}
+
+#[tokio::test]
+async fn what_mends_is_faulted_on_its_way() {
+    fault_on_the_way(TROUBLESHOOT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn what_mends_is_killed_at_every_point() {
+    kill_everywhere(TROUBLESHOOT).await;
+}
+
+#[tokio::test]
 async fn files_are_cut_at_every_record() {
     cut_in_every_way(UPLOAD).await;
     cut_in_every_way(DOWNLOAD).await;
@@ -194,6 +216,24 @@ async fn files_are_cut_at_every_record() {
 async fn sessions_are_cut_at_every_record() {
     cut_in_every_way(EXEC).await;
     cut_in_every_way(REPEATABLE).await;
+}
+
+#[tokio::test]
+async fn the_way_is_stopped_at_every_record() {
+    stopped_everywhere(CONNECT).await;
+    stopped_everywhere(DESKTOP).await;
+}
+
+#[tokio::test]
+async fn files_are_stopped_at_every_record() {
+    stopped_everywhere(UPLOAD).await;
+    stopped_everywhere(DOWNLOAD).await;
+}
+
+#[tokio::test]
+async fn sessions_are_stopped_at_every_record() {
+    stopped_everywhere(EXEC).await;
+    stopped_everywhere(REPEATABLE).await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! milliseconds, and the lab reads the same clock. A world that was used must leave no complaint of the lab behind.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once};
@@ -20,6 +21,7 @@ use relight_engine::{
 };
 use relight_lab::{Descriptor, Lab, LabConfig, LedgerEntry};
 use relight_stdlib::azure::{Arm, Cloud, Credential};
+use relight_stdlib::net::Route;
 use relight_stdlib::ssh::KnownHosts;
 use relight_stdlib::{Azure, Dialer, Here};
 use serde_json::Value;
@@ -408,6 +410,18 @@ pub(crate) fn runbook(effects: &[&str], script: &str) -> String {
     format!("/*---\ntitle = \"A script\"\neffects = {effects:?}\n---*/\n{script}\n")
 }
 
+/// The private addresses of a lab's machines may be somebody else's where this runs.
+fn outside(low_ports: u16, host: &str, port: u16) -> Route {
+    match host.parse::<Ipv4Addr>() {
+        Ok(address) if address.is_private() => Route::Nowhere,
+        // Where this user may not open them they are elsewhere.
+        Ok(address) if address.is_loopback() && address != Ipv4Addr::LOCALHOST && port < 1024 => {
+            Route::Via((address, port + low_ports).into())
+        }
+        _ => Route::Direct,
+    }
+}
+
 /// How the standard library reaches a lab.
 pub(crate) fn azure(about: &Descriptor, clock: Arc<dyn Clock>, known_hosts: KnownHosts) -> Azure {
     let mut cloud = Cloud::public();
@@ -425,7 +439,10 @@ pub(crate) fn azure(about: &Descriptor, clock: Arc<dyn Clock>, known_hosts: Know
         arm: Arm::builder(cloud, credential).clock(clock).build().expect("a connection"),
         subscription: Some(about.subscription.clone()),
         group: Some(about.resource_group.clone()),
-        dial: Dialer::direct(),
+        dial: Dialer::routed({
+            let low_ports = about.low_ports;
+            move |host, port| outside(low_ports, host, port)
+        }),
         known_hosts,
         here: Here { proxy: Some("relight proxy".to_owned()), viewer: None },
     }
@@ -452,7 +469,13 @@ pub(crate) fn writes(ledger: &[LedgerEntry]) -> BTreeMap<String, usize> {
 /// is never sent again. Asking for credentials changes nothing, though it is a POST.
 pub(crate) fn repeated(ledger: &[LedgerEntry]) -> Vec<String> {
     let mut accepted: BTreeMap<String, usize> = BTreeMap::new();
-    let asks = |entry: &&LedgerEntry| entry.path.to_ascii_lowercase().ends_with("/listcredentials");
+    // Asked for with a request of that kind, although nothing changes.
+    const ASKS: [&str; 3] =
+        ["/listcredentials", "/effectivenetworksecuritygroups", "/retrievebootdiagnosticsdata"];
+    let asks = |entry: &&LedgerEntry| {
+        let path = entry.path.to_ascii_lowercase();
+        ASKS.iter().any(|end| path.ends_with(end))
+    };
     let counted = ledger.iter().filter(|entry| entry.effect || entry.status < 400 && !asks(entry));
     for entry in counted {
         *accepted.entry(request(entry)).or_default() += 1;
@@ -473,6 +496,10 @@ pub(crate) fn purposes(ledger: &[LedgerEntry]) -> Vec<String> {
                 if let Some((before, after)) = request.split_once(kind) {
                     return format!("{before}{kind}{}*{}", &after[..prefix], &after[prefix + digits..]);
                 }
+            }
+            // Its description says which run made it, and until when.
+            if let Some((before, _)) = request.split_once("/securityrules/relight-") {
+                return format!("{before}/securityrules/relight-*");
             }
             request
         })
@@ -569,11 +596,20 @@ pub(crate) fn differences(expected: &Value, got: &Value) -> Vec<String> {
     out
 }
 
+/// Leaves out what only the run knows of a name that it made.
+fn without_keys(text: &str) -> String {
+    let mut parts = text.split("/relight-");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + "/relight-*" + part.trim_start_matches(|c: char| c.is_ascii_hexdigit())
+    })
+}
+
 /// What a run came to, the same in every lab and at every time of day.
 pub(crate) fn plain_value(value: &Value) -> Value {
     const TIMES: [&str; 4] = ["closes_at", "due", "id", "run"];
     match value {
-        Value::String(text) => Value::String(without_times(&without_network(text))),
+        Value::String(text) => Value::String(without_keys(&without_times(&without_network(text)))),
         Value::Array(items) => items.iter().map(plain_value).collect(),
         Value::Object(map) => {
             let kept = map.iter().filter(|(name, _)| !TIMES.contains(&name.as_str()));

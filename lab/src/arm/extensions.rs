@@ -1,17 +1,15 @@
-//! Extensions of Arc machines: PUT and DELETE that take minutes, and what the agent says about them.
+//! Extensions of machines, of Azure Arc and in Azure: PUT and DELETE that take minutes, and what the agent says about them.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{Cx, address::Address, body::Fields, machines, operations, pages, tags};
+use super::{Cx, address::Address, body::Fields, host::Host, operations, pages, run_commands, tags};
 use crate::{
     arm_error::ArmError,
     faults::Work as Kind,
     http::Reply,
-    world::{Extension, Failure, Properties, Shape, Work},
+    world::{Extension, Failure, Properties, Work},
 };
-
-pub(super) const EXTENSIONS: &str = "Microsoft.HybridCompute/machines/extensions";
 
 /// `Retry-After` of everything about extensions.
 const PACE: &str = "15";
@@ -21,28 +19,26 @@ const QUEUED: SignedDuration = SignedDuration::from_hours(6);
 
 pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
     let (group, machine) = (at.group().to_owned(), at.name(0, 0).to_owned());
-    let Some(id) = machines::id_of(cx, &group, &machine) else {
-        let action = if cx.call.is_read() { "read" } else { "write" };
-        let id = format!("{}/providers/Microsoft.HybridCompute/machines/{machine}", cx.group_id(&group));
-        return Err(ArmError::parent_not_found(action, EXTENSIONS, &id));
-    };
+    let host = Host::of(at);
+    let id = host.owner(cx, &group, &machine, "extensions")?;
     if at.is_collection() {
         cx.read_only()?;
         cx.only_query(&["$expand", "$skiptoken"])?;
         let all = cx.world.extensions.iter().filter(|it| it.is_on(&group, &machine));
-        let all = all.map(|it| show(cx, &id, it)).collect();
+        let all = all.map(|it| show(cx, host, &id, it)).collect();
         return Ok(pages::page(cx, all, 100));
     }
-    cx.only_query(&[])?;
+    cx.only_query(if host == Host::Azure { &["$expand"] } else { &[] })?;
     let name = at.name(0, 1).to_owned();
     let found = cx.world.extensions.iter().find(|it| it.is(&group, &machine, &name)).cloned();
     match (cx.call.method.as_str(), found) {
-        ("GET" | "HEAD", Some(extension)) => Ok(Reply::json(200, show(cx, &id, &extension))),
+        ("GET" | "HEAD", Some(extension)) => Ok(Reply::json(200, show(cx, host, &id, &extension))),
         ("GET" | "HEAD", None) => {
-            Err(ArmError::resource_not_found(EXTENSIONS, &format!("{machine}/{name}"), &group))
+            let kind = host.part_type("extensions");
+            Err(ArmError::resource_not_found(&kind, &format!("{machine}/{name}"), &group))
         }
-        ("PUT", found) => put(cx, &id, [group, machine, name], found),
-        ("DELETE", Some(extension)) => delete(cx, &id, &extension),
+        ("PUT", found) => put(cx, host, &id, [group, machine, name], found),
+        ("DELETE", Some(extension)) => delete(cx, host, &id, &extension),
         ("DELETE", None) => {
             cx.no_body()?;
             Ok(Reply::empty(204))
@@ -54,12 +50,14 @@ pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
 /// Installs, or changes what is installed. An unchanged PUT is carried out again, as the agent does.
 fn put(
     cx: &mut Cx<'_>,
+    host: Host,
     id: &str,
     [group, machine, name]: [String; 3],
     found: Option<Extension>,
 ) -> Result<Reply, ArmError> {
     let body = cx.json_body()?;
     let (sent, tags) = desired(cx, &body)?;
+    host.check_takes_work(cx, &group, &machine, "extensions")?;
     if let Some(found) = &found {
         check_free(found)?;
         // Inferred from Azure VMs, whose extensions keep what they are.
@@ -82,8 +80,11 @@ fn put(
         return Err(ArmError::service(409, "PropertyChangeNotAllowed", message).at("type"));
     }
 
+    if host == Host::Azure && sent.kind.eq_ignore_ascii_case("VMAccessForLinux") {
+        let_in(cx, [&group, &machine], &body["properties"]["protectedSettings"]);
+    }
     let label = cx.world.next_label("extension");
-    let (duration, failure) = if machines::is_connected(cx, &group, &machine) {
+    let (duration, failure) = if host.is_in_touch(cx, &group, &machine) {
         let failure = cx.faults.fails_extensions().then(|| failed(&name));
         (cx.world.seed().seconds(&label, 100, 160), failure)
     } else {
@@ -107,15 +108,26 @@ fn put(
     };
     cx.world.extensions.retain(|it| !it.is(&group, &machine, &name));
     cx.world.extensions.push(extension);
-    Ok(accepted(cx, id, &name, timing.told, failure))
+    let shown = cx.world.extensions.last().filter(|_| host == Host::Azure).map(|it| show(cx, host, id, it));
+    let created = shown.map(|shown| (if word == "Creating" { 201 } else { 200 }, shown));
+    Ok(accepted(cx, host, &format!("{id}/extensions/{name}"), timing.told, failure, created))
 }
 
-fn delete(cx: &mut Cx<'_>, id: &str, extension: &Extension) -> Result<Reply, ArmError> {
+/// Does what VMAccess does with a user and a public key. It does its work at once; that it did is told when its time has come.
+fn let_in(cx: &mut Cx<'_>, machine: [&str; 2], wanted: &Value) {
+    let (Some(user), Some(key)) = (wanted["username"].as_str(), wanted["ssh_key"].as_str()) else { return };
+    let script = "cd /home/$USER\nmkdir -p .ssh\nprintf '%s\\n' \"$KEY\" >> .ssh/authorized_keys\nchmod 700 .ssh\n\
+                  chmod 600 .ssh/authorized_keys\nchown -R $USER .ssh";
+    let named = |place: &str, value: &str| (place.to_owned(), value.to_owned());
+    run_commands::run(cx, machine, None, script, &[named("USER", user), named("KEY", key.trim())], 60);
+}
+
+fn delete(cx: &mut Cx<'_>, host: Host, id: &str, extension: &Extension) -> Result<Reply, ArmError> {
     cx.no_body()?;
     check_free(extension)?;
     let Extension { group, machine, name, .. } = extension;
     let label = cx.world.next_label("extension");
-    let (duration, failure) = match machines::is_connected(cx, group, machine) {
+    let (duration, failure) = match host.is_in_touch(cx, group, machine) {
         true => (cx.world.seed().seconds(&label, 40, 80), None),
         false => (QUEUED, Some(queued_in_vain(machine))),
     };
@@ -124,21 +136,22 @@ fn delete(cx: &mut Cx<'_>, id: &str, extension: &Extension) -> Result<Reply, Arm
     if let Some(it) = cx.world.extensions.iter_mut().find(|it| it.is(group, machine, name)) {
         it.work = Some(work);
     }
-    Ok(accepted(cx, id, name, timing.told, failure))
+    Ok(accepted(cx, host, &format!("{id}/extensions/{name}"), timing.told, failure, None))
 }
 
-/// Answers as recorded: 202 without a body, with both addresses.
+/// Answers as recorded: 202 without a body, with both addresses. In Azure what is made is shown at once.
 fn accepted(
     cx: &mut Cx<'_>,
+    host: Host,
     id: &str,
-    name: &str,
     told: Option<jiff::Timestamp>,
     failure: Option<Failure>,
+    created: Option<(u16, Value)>,
 ) -> Reply {
     cx.effect = true;
-    let id = format!("{id}/extensions/{name}");
-    let operation = operations::start(cx, Shape::Extension, &id, "InProgress", told, failure);
-    Reply::empty(202)
+    let operation = operations::start(cx, host.shape(), id, "InProgress", told, failure);
+    let reply = created.map_or_else(|| Reply::empty(202), |(status, shown)| Reply::json(status, shown));
+    reply
         .with("Azure-AsyncOperation", operations::address(cx, &operation, false))
         .with("Location", operations::address(cx, &operation, true))
         .with("Retry-After", PACE)
@@ -169,6 +182,7 @@ fn desired(cx: &Cx<'_>, body: &Value) -> Result<(Properties, tags::Map), ArmErro
         "autoUpgradeMinorVersion",
         "enableAutomaticUpgrade",
         "forceUpdateTag",
+        "suppressFailures",
         "settings",
         "protectedSettings",
     ];
@@ -223,11 +237,11 @@ fn queued_in_vain(machine: &str) -> Failure {
 }
 
 /// Returns the resource. `protectedSettings` never come back.
-pub(super) fn show(cx: &Cx<'_>, machine_id: &str, it: &Extension) -> Value {
+pub(super) fn show(cx: &Cx<'_>, host: Host, machine_id: &str, it: &Extension) -> Value {
     let mut body = json!({
         "id": format!("{machine_id}/extensions/{}", it.name),
         "name": it.name,
-        "type": EXTENSIONS,
+        "type": host.part_type("extensions"),
         "location": cx.world.location,
         "tags": it.tags,
         "properties": {
@@ -249,17 +263,28 @@ pub(super) fn show(cx: &Cx<'_>, machine_id: &str, it: &Extension) -> Value {
         properties["forceUpdateTag"] = json!(tag);
     }
     // The agent speaks once it has done something; meanwhile the words are the old ones.
-    if it.installs > 0 || it.failure.is_some() {
+    let is_told = host == Host::Arc || cx.call.query("$expand").is_some();
+    if is_told && (it.installs > 0 || it.failure.is_some()) {
         let (code, level, message) = match &it.failure {
             Some(failure) => ("1603", "Error", failure.message.clone()),
             None => ("0", "Information", format!("Extension Message: {} is enabled", it.sent.kind)),
         };
-        properties["instanceView"] = json!({
-            "name": it.name,
-            "type": it.sent.kind,
-            "typeHandlerVersion": it.version(),
-            "status": {"code": code, "level": level, "message": message, "time": it.reported.to_string()},
-        });
+        let time = it.reported.to_string();
+        let said = match host {
+            Host::Arc => ("status", json!({"code": code, "level": level, "message": message, "time": time})),
+            Host::Azure => {
+                let word = if it.failure.is_some() { "failed/1603" } else { "succeeded" };
+                let level = if it.failure.is_some() { "Error" } else { "Info" };
+                let title =
+                    if it.failure.is_some() { "Provisioning failed" } else { "Provisioning succeeded" };
+                let code = format!("ProvisioningState/{word}");
+                (
+                    "statuses",
+                    json!([{"code": code, "level": level, "displayStatus": title, "message": message, "time": time}]),
+                )
+            }
+        };
+        properties["instanceView"] = json!({"name": it.name, "type": it.sent.kind, "typeHandlerVersion": it.version(), said.0: said.1});
     }
     body
 }

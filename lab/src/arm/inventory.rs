@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Cx, address::Address, clusters, machines, pages};
+use super::{Cx, address::Address, clusters, machines, names, pages};
 use crate::{arm_error::ArmError, http::Reply};
 
 /// Answers `/resources`. The second page is empty and still has a successor, as Azure's can be.
@@ -31,6 +31,16 @@ pub(super) fn list(cx: &mut Cx<'_>, group: Option<&str>) -> Result<Reply, ArmErr
     }
     for vm in cx.world.vms.iter().filter(|vm| wanted(&vm.group)) {
         all.push(brief(machines::vm_id(cx, vm), &vm.name, "Microsoft.HybridCompute/machines"));
+    }
+    for vm in cx.world.azure_vms.iter().filter(|vm| wanted(&vm.group)) {
+        all.push(brief(names::vm(cx, vm), &vm.name, names::VMS));
+    }
+    let networks = &cx.world.networks;
+    for nic in networks.nics.iter().filter(|nic| wanted(&nic.group)) {
+        all.push(brief(names::nic(cx, nic), &nic.name, names::NICS));
+    }
+    for group in networks.groups.iter().filter(|it| wanted(&it.group)) {
+        all.push(brief(names::security_group(cx, group), &group.name, names::GROUPS));
     }
     // The Azure CLI sends an empty filter when it has none.
     if let Some(filter) = cx.call.query("$filter").filter(|filter| !filter.is_empty()) {

@@ -7,21 +7,27 @@
 mod address;
 mod body;
 mod clusters;
+mod compute;
 mod endpoints;
 mod extensions;
 mod groups;
+mod host;
 mod instances;
 mod inventory;
 mod jobs;
 mod machines;
+mod names;
+mod network;
 mod operations;
 mod pages;
+mod permissions;
 mod polls;
 mod run_commands;
 mod subscriptions;
 mod tags;
 mod versions;
 
+pub(crate) use compute::{blob, path_of_blob};
 pub(crate) use machines::is_agent_connected;
 
 use jiff::Timestamp;
@@ -127,14 +133,16 @@ fn route(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
     {
         return polls::poll(cx, id, lower[place] == "operationresults");
     }
-    if cx.faults.lacks_role(cx.call) {
-        return Err(lacks_role(cx, &segments));
+    if let [.., "locations", _, "operations", id] = lower.as_slice() {
+        return polls::poll(cx, id, cx.call.query("monitor").is_some());
     }
+    permissions::check(cx, &segments)?;
     match lower.as_slice() {
         ["subscriptions", _, "resourcegroups"] => groups::list(cx),
         ["subscriptions", _, "resourcegroups", _] => groups::one(cx, &segments[3]),
         ["subscriptions", _, "resources"] => inventory::list(cx, None),
         ["subscriptions", _, "resourcegroups", _, "resources"] => inventory::list(cx, Some(&segments[3])),
+        [.., "providers", "microsoft.authorization", "permissions"] => permissions::list(cx, &segments),
         ["tenants"] => subscriptions::tenants(cx),
         ["subscriptions"] => subscriptions::list(cx),
         ["subscriptions", _] => subscriptions::one(cx),
@@ -184,8 +192,19 @@ fn resource(cx: &mut Cx<'_>, segments: &[String]) -> Result<Reply, ArmError> {
         "edgeDevices" => machines::edge_devices(cx, &address),
         "virtualMachineInstances" => instances::answer(cx, &address, action.as_deref()),
         "machines" => machines::answer(cx, &address),
-        "machines/extensions" => extensions::answer(cx, &address),
-        "machines/runCommands" => run_commands::answer(cx, &address),
+        "machines/extensions" | "virtualMachines/extensions" => extensions::answer(cx, &address),
+        "machines/runCommands" | "virtualMachines/runCommands" => run_commands::answer(cx, &address),
+        "virtualMachines" => compute::answer(cx, &address, action.as_deref()),
+        "virtualMachines/instanceView" => compute::instance_view(cx, &address),
+        "publicIPAddresses" => network::addresses(cx, &address),
+        "virtualNetworks" => network::networks(cx, &address),
+        "virtualNetworks/subnets" => network::subnets(cx, &address),
+        "networkSecurityGroups" => network::groups(cx, &address),
+        "networkSecurityGroups/securityRules" => network::rules(cx, &address),
+        "networkSecurityGroups/defaultSecurityRules" => network::default_rules(cx, &address),
+        "networkInterfaces" if namespace == "microsoft.network" => {
+            network::nics(cx, &address, action.as_deref())
+        }
         "endpoints" => endpoints::answer(cx, &address, action.as_deref()),
         "endpoints/serviceConfigurations" => endpoints::services(cx, &address),
         "logicalNetworks" | "networkInterfaces" | "virtualHardDisks" => {
@@ -225,25 +244,6 @@ impl Cx<'_> {
     pub(crate) fn group_id(&self, group: &str) -> String {
         format!("/subscriptions/{}/resourceGroups/{group}", self.world.subscription)
     }
-}
-
-fn lacks_role(cx: &Cx<'_>, segments: &[String]) -> ArmError {
-    let verb = match cx.call.method.as_str() {
-        "DELETE" => "delete",
-        "POST" => "action",
-        _ => "write",
-    };
-    let action = Address::parse(segments).and_then(|a| a.links.last().cloned()).map_or_else(
-        || format!("Microsoft.Resources/subscriptions/resourceGroups/{verb}"),
-        |link| format!("{}/{}/{verb}", link.namespace, link.types.join("/")),
-    );
-    let oid = &cx.world.object_id;
-    let message = format!(
-        "The client '{}' with object id '{oid}' does not have authorization to perform action '{action}' over scope \
-         '{}' or the scope is invalid. If access was recently granted, please refresh your credentials.",
-        cx.world.client_id, cx.call.path,
-    );
-    ArmError::gateway(403, "AuthorizationFailed", message)
 }
 
 fn out_of_budget(call: &Call, subscription: &str, seconds: u32) -> Reply {

@@ -24,13 +24,16 @@ pub(super) fn start(
     let label = cx.world.next_label("operation");
     let seed = cx.world.seed();
     let id = match shape {
-        Shape::Group | Shape::Extension => seed.uuid(&label),
+        Shape::Group | Shape::Extension | Shape::Compute | Shape::Network => seed.uuid(&label),
         // The part behind the star is the same for all operations of a tenant.
         _ => format!("{}*{}", seed.uuid(&label), seed.hex("operations")),
     };
     let retry_after = match shape {
         // Status answers of VM actions were recorded without a header.
         Shape::VmAction => None,
+        Shape::Compute => Some(10),
+        // Recorded without a header.
+        Shape::Network => None,
         _ => Some(15),
     };
     let mut operation = Operation {
@@ -42,6 +45,7 @@ pub(super) fn start(
         told,
         running: running.to_owned(),
         failure,
+        result: None,
         retry_after,
         next_poll: None,
         ends_told: 0,
@@ -70,6 +74,18 @@ pub(super) fn address(cx: &Cx<'_>, operation: &Operation, result: bool) -> Strin
                 "/subscriptions/{subscription}/providers/Microsoft.HybridCompute/locations/eastus/{word}/{id}"
             )
         }
+        // Both addresses are the same but for one parameter.
+        Shape::Compute => {
+            let subscription = &cx.world.subscription;
+            format!(
+                "/subscriptions/{subscription}/providers/Microsoft.Compute/locations/eastus/operations/{id}"
+            )
+        }
+        Shape::Network => {
+            let subscription = &cx.world.subscription;
+            let word = if result { "operationResults" } else { "operations" };
+            format!("/subscriptions/{subscription}/providers/Microsoft.Network/locations/eastus/{word}/{id}")
+        }
         Shape::ClusterStatus | Shape::ClusterResult => {
             // The region comes in capitals first and in small letters from the first poll on.
             let region = if is_poll_of(cx.call, id) { "eastus" } else { "EASTUS" };
@@ -81,8 +97,9 @@ pub(super) fn address(cx: &Cx<'_>, operation: &Operation, result: bool) -> Strin
     let certificate =
         if cx.faults.has_long_addresses() { "A".repeat(LONGEST - 500) } else { "lab".to_owned() };
     let signature = sign(cx, id, &ticks.to_string());
+    let monitor = if operation.shape == Shape::Compute && result { "&monitor=true" } else { "" };
     format!(
-        "{}{path}?api-version={api_version}&t={ticks}&c={certificate}&s={signature}&h={}",
+        "{}{path}?api-version={api_version}{monitor}&t={ticks}&c={certificate}&s={signature}&h={}",
         cx.base,
         &signature[..16]
     )
@@ -90,9 +107,13 @@ pub(super) fn address(cx: &Cx<'_>, operation: &Operation, result: bool) -> Strin
 
 /// Returns the signature of a status address, so that only addresses the lab gave out are good.
 pub(super) fn sign(cx: &Cx<'_>, id: &str, ticks: &str) -> String {
-    let digest =
-        Sha256::new().chain_update(&cx.world.client_secret).chain_update(id).chain_update(ticks).finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    sign_text(&cx.world.client_secret, &[id, ticks])
+}
+
+/// Returns a signature that only who knows the secret can make.
+pub(super) fn sign_text(secret: &str, parts: &[&str]) -> String {
+    let digest = parts.iter().fold(Sha256::new().chain_update(secret), |hash, part| hash.chain_update(part));
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_poll_of(call: &Call, id: &str) -> bool {

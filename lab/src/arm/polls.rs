@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Cx, extensions, machines,
+    Cx, extensions,
+    host::Host,
     operations::{address, sign},
     run_commands,
 };
@@ -42,12 +43,15 @@ pub(super) fn poll(cx: &mut Cx<'_>, id: &str, result: bool) -> Result<Reply, Arm
         let operation = &mut cx.world.operations[place];
         operation.ends_told += 1;
         // One repeat is forgiven: the client may have died before it wrote down what it was told.
-        if operation.ends_told > 2 {
+        // What is handed out beside the status is asked for in its turn.
+        let most = if operation.result.is_some() { 4 } else { 2 };
+        if operation.ends_told > most {
             cx.violations.push(format!("poll of {id} after its end had been told twice"));
         }
         let operation = operation.clone();
         return Ok(match operation.shape {
-            Shape::Extension => extension_ended(cx, &operation, result),
+            Shape::Extension => extension_ended(cx, Host::Arc, &operation, result),
+            Shape::Compute => extension_ended(cx, Host::Azure, &operation, result),
             _ => ended(&operation, result),
         });
     }
@@ -63,6 +67,8 @@ fn running(cx: &Cx<'_>, operation: &Operation, result: bool) -> Reply {
             body.with("Azure-AsyncOperation", again.clone()).with("Location", again)
         }
         Shape::VmAction if !result => Reply::json(200, status_body(operation, &operation.running, false)),
+        Shape::Network if !result => Reply::json(200, json!({"status": operation.running})),
+        Shape::Compute if !result => Reply::json(200, brief(operation, &operation.running)),
         Shape::Extension if !result => {
             let body = Reply::json(200, brief(operation, &operation.running));
             body.with("Azure-AsyncOperation", again.clone())
@@ -79,7 +85,17 @@ fn ended(operation: &Operation, result: bool) -> Reply {
     let word = if operation.failure.is_some() { "Failed" } else { "Succeeded" };
     match operation.shape {
         Shape::Group => Reply::empty(200),
-        Shape::ClusterResult | Shape::Extension => Reply::empty(204),
+        Shape::ClusterResult | Shape::Extension | Shape::Compute => Reply::empty(204),
+        Shape::Network if !result => match &operation.failure {
+            None => Reply::json(200, json!({"status": "Succeeded"})),
+            Some(failure) => {
+                let error = json!({"code": failure.code, "message": failure.message, "details": []});
+                Reply::json(200, json!({"status": "Failed", "error": error}))
+            }
+        },
+        Shape::Network => {
+            operation.result.clone().map_or_else(|| Reply::empty(204), |it| Reply::json(200, it))
+        }
         Shape::ClusterStatus => Reply::json(200, status_body(operation, word, true)),
         Shape::VmAction if !result => Reply::json(200, status_body(operation, word, true)),
         Shape::VmAction => match &operation.failure {
@@ -89,27 +105,39 @@ fn ended(operation: &Operation, result: bool) -> Reply {
     }
 }
 
-/// The end of work on an extension: its status has the whole resource, or nothing once that is gone.
-fn extension_ended(cx: &Cx<'_>, operation: &Operation, result: bool) -> Reply {
+/// The end of work on an extension: its status has the whole resource, or nothing once that is gone. So it is with all work on
+/// a VM in Azure.
+fn extension_ended(cx: &Cx<'_>, host: Host, operation: &Operation, result: bool) -> Reply {
     let mut parts = operation.resource.rsplitn(3, '/');
     let (name, _, machine) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
     let all = || cx.world.extensions.iter().filter(|it| Some(it.name.as_str()) == name);
     let shown = all().map(|it| {
-        let id = machines::id_of(cx, &it.group, &it.machine).unwrap_or_default();
-        (id.eq_ignore_ascii_case(machine)).then(|| extensions::show(cx, &id, it))
+        let id = host.id(cx, &it.group, &it.machine).unwrap_or_default();
+        (id.eq_ignore_ascii_case(machine)).then(|| extensions::show(cx, host, &id, it))
     });
     let commands = cx.world.run_commands.iter().filter(|it| Some(it.name.as_str()) == name);
     let mut ran = commands.filter(|_| operation.resource.contains("/runCommands/")).filter_map(|it| {
-        let id = machines::id_of(cx, &it.group, &it.machine).unwrap_or_default();
-        id.eq_ignore_ascii_case(machine).then(|| run_commands::show(cx, &id, it))
+        let id = host.id(cx, &it.group, &it.machine).unwrap_or_default();
+        id.eq_ignore_ascii_case(machine).then(|| run_commands::show(cx, host, &id, it))
     });
     let shown = match operation.resource.contains("/runCommands/") {
         true => ran.next(),
         false => shown.flatten().next(),
     };
+    if let Some(handed_out) = &operation.result {
+        return match result {
+            true => Reply::json(200, handed_out.clone()),
+            false => {
+                let mut body = brief(operation, "Succeeded");
+                body["properties"] = json!({"output": handed_out});
+                Reply::json(200, body)
+            }
+        };
+    }
     match (&operation.failure, shown, result) {
         (Some(failure), _, true) => failed_result(failure),
         (None, Some(shown), true) => Reply::json(200, shown),
+        (None, None, true) if host == Host::Azure => Reply::empty(200),
         (None, None, true) => Reply::empty(204),
         (Some(failure), _, false) => {
             let mut body = brief(operation, "Failed");
@@ -118,7 +146,7 @@ fn extension_ended(cx: &Cx<'_>, operation: &Operation, result: bool) -> Reply {
         }
         (None, shown, false) => {
             let mut body = brief(operation, "Succeeded");
-            if let Some(shown) = shown {
+            if let Some(shown) = shown.filter(|_| host == Host::Arc) {
                 body["properties"] = shown;
             }
             Reply::json(200, body)

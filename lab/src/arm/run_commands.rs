@@ -1,18 +1,16 @@
-//! Run commands on Arc machines: a script that the agent runs, and what it said.
+//! Run commands on machines, of Azure Arc and in Azure: a script that the agent runs, and what it said.
 
 use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
-use super::{Cx, address::Address, body::Fields, machines, operations, pages, tags};
+use super::{Cx, address::Address, body::Fields, host::Host, operations, pages, tags};
 use crate::{
     arm_error::ArmError,
     faults::Work,
     guest,
     http::Reply,
-    world::{Outcome, RunCommand, Shape},
+    world::{Outcome, RunCommand},
 };
-
-pub(super) const RUN_COMMANDS: &str = "Microsoft.HybridCompute/machines/runCommands";
 
 /// `Retry-After` of everything about run commands.
 const PACE: &str = "15";
@@ -28,31 +26,27 @@ const SECRET: [&str; 2] = ["protectedParameters", "runAsPassword"];
 
 pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
     let (group, machine) = (at.group().to_owned(), at.name(0, 0).to_owned());
-    let Some(id) = machines::id_of(cx, &group, &machine) else {
-        let action = if cx.call.is_read() { "read" } else { "write" };
-        let id = format!("{}/providers/Microsoft.HybridCompute/machines/{machine}", cx.group_id(&group));
-        return Err(ArmError::parent_not_found(action, RUN_COMMANDS, &id));
-    };
+    let host = Host::of(at);
+    let id = host.owner(cx, &group, &machine, "runCommands")?;
     cx.only_query(&["$expand", "$skiptoken"])?;
     if at.is_collection() {
         cx.read_only()?;
         let all = cx.world.run_commands.iter().filter(|it| it.is_on(&group, &machine));
-        let all = all.map(|it| show(cx, &id, it)).collect();
+        let all = all.map(|it| show(cx, host, &id, it)).collect();
         return Ok(pages::page(cx, all, 100));
     }
     let name = at.name(0, 1).to_owned();
+    let missing = || {
+        let kind = host.part_type("runCommands");
+        ArmError::resource_not_found(&kind, &format!("{machine}/{name}"), &group)
+    };
     let found = cx.world.run_commands.iter().find(|it| it.is(&group, &machine, &name)).cloned();
     match (cx.call.method.as_str(), found) {
-        ("GET" | "HEAD", Some(command)) => Ok(Reply::json(200, show(cx, &id, &command))),
-        ("GET" | "HEAD", None) => {
-            Err(ArmError::resource_not_found(RUN_COMMANDS, &format!("{machine}/{name}"), &group))
-        }
-        ("PUT", found) => put(cx, &id, [group, machine, name], found),
-        ("PATCH", Some(command)) => patch(cx, &id, &command),
-        ("PATCH", None) => {
-            Err(ArmError::resource_not_found(RUN_COMMANDS, &format!("{machine}/{name}"), &group))
-        }
-        ("DELETE", Some(command)) => delete(cx, &id, &command),
+        ("GET" | "HEAD", Some(command)) => Ok(Reply::json(200, show(cx, host, &id, &command))),
+        ("GET" | "HEAD" | "PATCH", None) => Err(missing()),
+        ("PUT", found) => put(cx, host, &id, [group.clone(), machine.clone(), name.clone()], found),
+        ("PATCH", Some(command)) => patch(cx, host, &id, &command),
+        ("DELETE", Some(command)) => delete(cx, host, &id, &command),
         ("DELETE", None) => {
             cx.no_body()?;
             Ok(Reply::empty(204))
@@ -76,6 +70,7 @@ struct Asked {
 /// Runs a script. One that is sent again under the same name runs again.
 fn put(
     cx: &mut Cx<'_>,
+    host: Host,
     id: &str,
     [group, machine, name]: [String; 3],
     found: Option<RunCommand>,
@@ -83,6 +78,7 @@ fn put(
     check_name(&name)?;
     let body = cx.json_body()?;
     let (asked, tags) = desired(cx, &body)?;
+    host.check_takes_work(cx, &group, &machine, "runCommands")?;
     if let Some(found) = &found
         && (found.state(cx.now) != "Succeeded" || found.execution(cx.now) == "Running")
     {
@@ -105,9 +101,10 @@ fn put(
         runs: before,
     };
     let mut told = None;
-    if machines::is_connected(cx, &group, &machine) {
+    if host.is_in_touch(cx, &group, &machine) {
         // The script does its work at once; that it did is told when its time has come.
-        let (outcome, took) = run(cx, &group, &machine, &asked);
+        let Asked { user, script, parameters, patience, .. } = &asked;
+        let (outcome, took) = run(cx, [&group, &machine], user.as_deref(), script, parameters, *patience);
         let pickup = seed.seconds(&format!("{label} begins"), 5, 15);
         let took =
             seed.seconds(&format!("{label} ends"), 2, 6) + SignedDuration::from_secs(took.cast_signed());
@@ -121,12 +118,12 @@ fn put(
         (command.settled, told) = (settled.done, settled.told);
         command.runs += 1;
     }
-    let shown = show(cx, id, &command);
+    let shown = show(cx, host, id, &command);
     cx.world.run_commands.retain(|it| !it.is(&group, &machine, &name));
     cx.world.run_commands.push(command);
     cx.effect = true;
     let operation =
-        operations::start(cx, Shape::Extension, &format!("{id}/runCommands/{name}"), "Creating", told, None);
+        operations::start(cx, host.shape(), &format!("{id}/runCommands/{name}"), "Creating", told, None);
     let status = if found.is_some() { 200 } else { 201 };
     Ok(Reply::json(status, shown)
         .with("Azure-AsyncOperation", operations::address(cx, &operation, false))
@@ -135,33 +132,44 @@ fn put(
 }
 
 /// Runs the script and returns what it did, and how many seconds of the lab it took.
-fn run(cx: &mut Cx<'_>, group: &str, machine: &str, asked: &Asked) -> (Outcome, u64) {
+pub(super) fn run(
+    cx: &mut Cx<'_>,
+    [group, machine]: [&str; 2],
+    user: Option<&str>,
+    script: &str,
+    parameters: &[(String, String)],
+    patience: u64,
+) -> (Outcome, u64) {
+    if cx.faults.fails_scripts() {
+        let error = "the shell could not be started\n".to_owned();
+        return (Outcome { status: 1, error, ..Outcome::default() }, 1);
+    }
     let now = cx.now;
     let Some(computer) =
         guest::Computer::of(cx.world, cx.faults, std::sync::Arc::new(move || now), group, machine)
     else {
         return (Outcome::default(), 0);
     };
-    let ran = guest::run_script(computer, asked.user.as_deref(), &asked.script, &asked.parameters);
-    let is_late = ran.seconds >= asked.patience;
+    let ran = guest::run_script(computer, user, script, parameters);
+    let is_late = ran.seconds >= patience;
     let end = |text: String| {
         let start = text.len().saturating_sub(KEPT);
         let start = (start..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(start);
         text[start..].to_owned()
     };
-    let (status, took) = if is_late { (1, asked.patience) } else { (ran.status, ran.seconds) };
+    let (status, took) = if is_late { (1, patience) } else { (ran.status, ran.seconds) };
     (Outcome { status, output: end(ran.output), error: end(ran.error), is_late }, took)
 }
 
 /// Changes the tags; a script is sent with PUT.
-fn patch(cx: &mut Cx<'_>, id: &str, command: &RunCommand) -> Result<Reply, ArmError> {
+fn patch(cx: &mut Cx<'_>, host: Host, id: &str, command: &RunCommand) -> Result<Reply, ArmError> {
     let body = cx.json_body()?;
     let outer = Fields::of(&body, "", &["tags"])?;
     let mut changed = command.clone();
     if let Some(tags) = tags::read(&outer)? {
         changed.tags = tags;
     }
-    let shown = show(cx, id, &changed);
+    let shown = show(cx, host, id, &changed);
     if let Some(it) =
         cx.world.run_commands.iter_mut().find(|it| it.is(&command.group, &command.machine, &command.name))
     {
@@ -171,7 +179,7 @@ fn patch(cx: &mut Cx<'_>, id: &str, command: &RunCommand) -> Result<Reply, ArmEr
     Ok(Reply::json(200, shown))
 }
 
-fn delete(cx: &mut Cx<'_>, id: &str, command: &RunCommand) -> Result<Reply, ArmError> {
+fn delete(cx: &mut Cx<'_>, host: Host, id: &str, command: &RunCommand) -> Result<Reply, ArmError> {
     cx.no_body()?;
     if command.gone.is_some() {
         return Err(busy(command));
@@ -186,7 +194,7 @@ fn delete(cx: &mut Cx<'_>, id: &str, command: &RunCommand) -> Result<Reply, ArmE
     }
     cx.effect = true;
     let resource = format!("{id}/runCommands/{}", command.name);
-    let operation = operations::start(cx, Shape::Extension, &resource, "Deleting", timing.told, None);
+    let operation = operations::start(cx, host.shape(), &resource, "Deleting", timing.told, None);
     Ok(Reply::empty(202)
         .with("Azure-AsyncOperation", operations::address(cx, &operation, false))
         .with("Location", operations::address(cx, &operation, true))
@@ -223,6 +231,7 @@ fn desired(cx: &Cx<'_>, body: &Value) -> Result<(Asked, tags::Map), ArmError> {
         "timeoutInSeconds",
         "outputBlobUri",
         "errorBlobUri",
+        "treatFailureAsDeploymentFailure",
     ];
     let fields = Fields::of(properties, "properties", &known)?;
     // There is no storage in the lab.
@@ -255,7 +264,7 @@ fn desired(cx: &Cx<'_>, body: &Value) -> Result<(Asked, tags::Map), ArmError> {
     Ok((asked, tags::read(&outer)?.unwrap_or_default()))
 }
 
-fn parameters(fields: &Fields<'_>, name: &str) -> Result<Vec<(String, String)>, ArmError> {
+pub(super) fn parameters(fields: &Fields<'_>, name: &str) -> Result<Vec<(String, String)>, ArmError> {
     let list = match fields.value(name) {
         None => return Ok(Vec::new()),
         Some(Value::Array(list)) => list,
@@ -269,7 +278,7 @@ fn parameters(fields: &Fields<'_>, name: &str) -> Result<Vec<(String, String)>, 
 }
 
 /// Returns the resource. Secrets never come back.
-pub(super) fn show(cx: &Cx<'_>, machine_id: &str, it: &RunCommand) -> Value {
+pub(super) fn show(cx: &Cx<'_>, host: Host, machine_id: &str, it: &RunCommand) -> Value {
     let mut properties: Map<String, Value> = it.sent.as_object().cloned().unwrap_or_default();
     let execution = it.execution(cx.now);
     let mut view = json!({"executionState": execution});
@@ -287,11 +296,15 @@ pub(super) fn show(cx: &Cx<'_>, machine_id: &str, it: &RunCommand) -> Value {
         view["executionMessage"] = json!("The script took longer than timeoutInSeconds and was ended.");
     }
     properties.insert("provisioningState".to_owned(), json!(it.state(cx.now)));
-    properties.insert("instanceView".to_owned(), view);
+    // In Azure only who asks for it is told how the script does.
+    if host == Host::Arc || cx.call.query("$expand").is_some_and(|it| it.eq_ignore_ascii_case("instanceView"))
+    {
+        properties.insert("instanceView".to_owned(), view);
+    }
     json!({
         "id": format!("{machine_id}/runCommands/{}", it.name),
         "name": it.name,
-        "type": RUN_COMMANDS,
+        "type": host.part_type("runCommands"),
         "location": cx.world.location,
         "tags": it.tags,
         "properties": properties,

@@ -106,6 +106,46 @@ const RESOURCES: &[&str] = &[
 /// The same paths and bodies in all of them.
 const CONNECTIVITY: &[&str] = &["2027-01-01", "2024-12-01", "2023-03-15"];
 
+/// Of virtual machines in Azure and all that is a part of them.
+const COMPUTE: &[&str] = &[
+    "2026-04-01",
+    "2025-11-01",
+    "2025-04-01",
+    "2024-11-01",
+    "2024-07-01",
+    "2024-03-01",
+    "2023-09-01",
+    "2023-07-01",
+    "2022-11-01",
+    "2022-08-01",
+    "2022-03-01",
+    "2021-11-01",
+    "2021-07-01",
+    "2020-12-01",
+    "2020-06-01",
+];
+
+const NETWORK: &[&str] = &[
+    "2026-03-01",
+    "2025-05-01",
+    "2025-03-01",
+    "2025-01-01",
+    "2024-10-01",
+    "2024-07-01",
+    "2024-05-01",
+    "2024-03-01",
+    "2024-01-01",
+    "2023-11-01",
+    "2023-09-01",
+    "2022-11-01",
+    "2022-01-01",
+    "2021-08-01",
+    "2021-02-01",
+    "2018-11-01",
+    "2017-10-01",
+    "2015-06-15",
+];
+
 const AZURE_LOCAL: &str = "Microsoft.AzureStackHCI";
 const HYBRID_CONNECTIVITY: &str = "Microsoft.HybridConnectivity";
 
@@ -132,6 +172,25 @@ pub(crate) const TYPES: &[ResourceType] = &[
         namespace: HYBRID_CONNECTIVITY,
         name: "endpoints/serviceConfigurations",
         versions: CONNECTIVITY,
+    },
+    ResourceType { namespace: "Microsoft.Compute", name: "virtualMachines", versions: COMPUTE },
+    ResourceType { namespace: "Microsoft.Compute", name: "virtualMachines/instanceView", versions: COMPUTE },
+    ResourceType { namespace: "Microsoft.Compute", name: "virtualMachines/extensions", versions: COMPUTE },
+    ResourceType { namespace: "Microsoft.Compute", name: "virtualMachines/runCommands", versions: COMPUTE },
+    ResourceType { namespace: "Microsoft.Network", name: "networkInterfaces", versions: NETWORK },
+    ResourceType { namespace: "Microsoft.Network", name: "publicIPAddresses", versions: NETWORK },
+    ResourceType { namespace: "Microsoft.Network", name: "virtualNetworks", versions: NETWORK },
+    ResourceType { namespace: "Microsoft.Network", name: "virtualNetworks/subnets", versions: NETWORK },
+    ResourceType { namespace: "Microsoft.Network", name: "networkSecurityGroups", versions: NETWORK },
+    ResourceType {
+        namespace: "Microsoft.Network",
+        name: "networkSecurityGroups/securityRules",
+        versions: NETWORK,
+    },
+    ResourceType {
+        namespace: "Microsoft.Network",
+        name: "networkSecurityGroups/defaultSecurityRules",
+        versions: NETWORK,
     },
     ResourceType { namespace: "Microsoft.Resources", name: "resourceGroups", versions: RESOURCES },
     ResourceType { namespace: "Microsoft.Resources", name: "subscriptions", versions: RESOURCES },

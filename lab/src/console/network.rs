@@ -8,6 +8,9 @@ use std::{
 use crate::seed::Seed;
 use crate::world::CONSOLE_PORT;
 
+/// By how much ports below 1024 are moved where not everybody may open them.
+const LOW_PORTS_MOVED: u16 = 10_000;
+
 /// Counts the labs of this process.
 static LABS: AtomicU64 = AtomicU64::new(0);
 
@@ -28,6 +31,14 @@ pub(crate) fn claim_network(seed: u64, saved: Option<[u8; 2]>) -> (Option<[u8; 2
         }
     }
     (None, None)
+}
+
+/// Returns by how much the ports below 1024 are moved on a lab's network: by nothing, unless this user may not open them.
+pub(crate) fn moves_low_ports(network: Option<[u8; 2]>, port: u16) -> u16 {
+    let Some([x, y]) = network else { return 0 };
+    let tried = TcpListener::bind((Ipv4Addr::new(127, x, y, 1), port));
+    let is_denied = tried.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+    if is_denied { LOW_PORTS_MOVED } else { 0 }
 }
 
 #[cfg(test)]

@@ -98,14 +98,20 @@ impl Faults {
         self.active.iter_mut().find_map(|active| active.instead(call, subscription, now))
     }
 
-    /// Returns whether the principal lacks the role for this write.
-    pub(crate) fn lacks_role(&self, call: &Call) -> bool {
-        let path = call.path.to_ascii_lowercase();
-        !call.is_read()
-            && self.active.iter().any(|active| match &active.fault {
-                Fault::RoleMissing(part) => path.contains(&part.to_ascii_lowercase()),
-                _ => false,
-            })
+    /// Returns the parts of paths below which the caller may write nothing; an empty one is all.
+    pub(crate) fn read_only(&self) -> impl Iterator<Item = &str> {
+        self.active.iter().filter_map(|active| match &active.fault {
+            Fault::RoleMissing(part) => Some(part.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Returns the actions that the caller lacks, each with the part of a path below which.
+    pub(crate) fn denied(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.active.iter().filter_map(|active| match &active.fault {
+            Fault::Denied { action, scope } => Some((action.as_str(), scope.as_str())),
+            _ => None,
+        })
     }
 
     /// Returns the only api-versions for which `clusters/jobs` is registered, when there is such a limit.
@@ -156,9 +162,9 @@ impl Faults {
 
     /// Returns whether the Arc agent of a node has lost its connection.
     pub(crate) fn is_offline(&self, node: &str) -> bool {
-        self.active.iter().any(|active| match &active.fault {
-            Fault::AgentOffline(machine) => machine.is_empty() || machine.eq_ignore_ascii_case(node),
-            _ => false,
+        self.is_on(node, |fault| match fault {
+            Fault::AgentOffline(named) => Some(named),
+            _ => None,
         })
     }
 
@@ -193,11 +199,19 @@ impl Faults {
         })
     }
 
+    /// Returns how many bytes a second a connection through the relay carries, if not as many as there are.
+    pub(crate) fn relay_pace(&self) -> Option<u64> {
+        self.active.iter().find_map(|active| match active.fault {
+            Fault::RelaySlow(kilobytes) => Some(1000 * u64::from(kilobytes)),
+            _ => None,
+        })
+    }
+
     /// Returns how much later than usual an agent registers at the relay.
     pub(crate) fn listener_delay(&self, machine: &str) -> SignedDuration {
-        let is_late = self.active.iter().any(|active| match &active.fault {
-            Fault::ListenerLate(named) => named.is_empty() || named.eq_ignore_ascii_case(machine),
-            _ => false,
+        let is_late = self.is_on(machine, |fault| match fault {
+            Fault::ListenerLate(named) => Some(named),
+            _ => None,
         });
         if is_late { LATE } else { SignedDuration::ZERO }
     }
@@ -216,10 +230,45 @@ impl Faults {
 
     /// Returns whether a machine shows other host keys.
     pub(crate) fn changes_host_key(&self, machine: &str) -> bool {
-        self.active.iter().any(|active| match &active.fault {
-            Fault::HostKeyChanged(named) => named.is_empty() || named.eq_ignore_ascii_case(machine),
-            _ => false,
+        self.is_on(machine, |fault| match fault {
+            Fault::HostKeyChanged(named) => Some(named),
+            _ => None,
         })
+    }
+
+    /// Returns whether nobody gets through to a VM, whatever its own rules say.
+    pub(crate) fn blocks_port(&self, vm: &str) -> bool {
+        self.is_on(vm, |fault| match fault {
+            Fault::PortBlocked(named) => Some(named),
+            _ => None,
+        })
+    }
+
+    /// Returns whether the SSH server of a VM does not run.
+    pub(crate) fn stops_sshd(&self, vm: &str) -> bool {
+        self.is_on(vm, |fault| match fault {
+            Fault::SshdDown(named) => Some(named),
+            _ => None,
+        })
+    }
+
+    /// Returns whether a VM's diagnostics are not there yet.
+    pub(crate) fn lacks_diagnostics(&self, vm: &str) -> bool {
+        self.is_on(vm, |fault| match fault {
+            Fault::NoDiagnostics(named) => Some(named),
+            _ => None,
+        })
+    }
+
+    /// Returns whether scripts fail before they do anything.
+    pub(crate) fn fails_scripts(&self) -> bool {
+        self.has(&Fault::ScriptFails)
+    }
+
+    /// Returns whether a fault that may be about one machine is about this one.
+    fn is_on(&self, machine: &str, of: impl Fn(&Fault) -> Option<&String>) -> bool {
+        let is_it = |named: &String| named.is_empty() || named.eq_ignore_ascii_case(machine);
+        self.active.iter().filter_map(|active| of(&active.fault)).any(is_it)
     }
 
     /// Returns whether status addresses are as long as Azure's longest.

@@ -59,6 +59,14 @@ pub enum Fault {
     OldApi(Vec<String>),
     /// `role-missing[=path part]`: writes (to such paths) are refused with `AuthorizationFailed`.
     RoleMissing(String),
+    /// `denied=ACTION[@path part]`: whoever calls lacks this action of Azure RBAC, such as
+    /// `Microsoft.HybridCompute/machines/read` or `Microsoft.HybridConnectivity/*` (below such paths).
+    Denied {
+        /// The action, with `*` for anything.
+        action: String,
+        /// What the path of a request contains; anything, when empty.
+        scope: String,
+    },
     /// `job-fails`: jobs that open a port end as Failed.
     JobFails,
     /// `extension-fails`: what installs an extension ends as Failed.
@@ -88,6 +96,8 @@ pub enum Fault {
         /// When a connection is cut.
         after: Carried,
     },
+    /// `relay-slow[=kB]`: a connection through the relay carries so many kB a second (1000).
+    RelaySlow(u32),
     /// `listener-late[=machine]`: the agent of any machine (or of this one) registers at the relay a minute later than it
     /// should.
     ListenerLate(String),
@@ -101,6 +111,19 @@ pub enum Fault {
     },
     /// `host-key-changed[=machine]`: any machine (or this one) shows other SSH host keys than before.
     HostKeyChanged(String),
+    /// `port-blocked[=vm]`: whoever manages all networks lets nobody through to any VM in Azure (or to this one), whatever its
+    /// own security groups say.
+    PortBlocked(String),
+    /// `sshd-down[=vm]`: nothing listens on the SSH port of any VM in Azure (or of this one).
+    SshdDown(String),
+    /// `vm-off[=vm]`: every VM in Azure (or this one) is deallocated at that moment.
+    VmOff(String),
+    /// `address-changes[=vm]`: every VM in Azure (or this one) has another public address after each start.
+    AddressChanges(String),
+    /// `script-fails`: scripts that an agent runs end with exit code 1 and do nothing.
+    ScriptFails,
+    /// `no-diagnostics[=vm]`: what the screen and the serial port of any VM in Azure (or of this one) show is not there yet.
+    NoDiagnostics(String),
 }
 
 /// How far a connection through the relay gets under [`Fault::RelayDrops`].
@@ -154,6 +177,8 @@ impl fmt::Display for Fault {
             Fault::OldApi(versions) => write!(f, "old-api={}", versions.join(",")),
             Fault::RoleMissing(part) if part.is_empty() => f.write_str("role-missing"),
             Fault::RoleMissing(part) => write!(f, "role-missing={part}"),
+            Fault::Denied { action, scope } if scope.is_empty() => write!(f, "denied={action}"),
+            Fault::Denied { action, scope } => write!(f, "denied={action}@{scope}"),
             Fault::JobFails => f.write_str("job-fails"),
             Fault::ExtensionFails => f.write_str("extension-fails"),
             Fault::Garbage { nth, kind } => {
@@ -168,8 +193,7 @@ impl fmt::Display for Fault {
             Fault::Conflict(seconds) => write!(f, "conflict={seconds}"),
             Fault::LocationOnly => f.write_str("location-only"),
             Fault::AsyncOnly => f.write_str("async-only"),
-            Fault::AgentOffline(machine) if machine.is_empty() => f.write_str("agent-offline"),
-            Fault::AgentOffline(machine) => write!(f, "agent-offline={machine}"),
+            Fault::AgentOffline(machine) => on(f, "agent-offline", machine),
             Fault::RelayDrops { machine, after } => {
                 let comma = if machine.is_empty() { "" } else { "," };
                 match after {
@@ -177,15 +201,26 @@ impl fmt::Display for Fault {
                     Carried::Seconds(count) => write!(f, "relay-drops={machine}{comma}{count}s"),
                 }
             }
-            Fault::ListenerLate(machine) if machine.is_empty() => f.write_str("listener-late"),
-            Fault::ListenerLate(machine) => write!(f, "listener-late={machine}"),
+            Fault::RelaySlow(kilobytes) => write!(f, "relay-slow={kilobytes}"),
+            Fault::ListenerLate(machine) => on(f, "listener-late", machine),
             Fault::CredentialsExpire { times, open } => {
                 write!(f, "credentials-expire={times}{}", if *open { ",open" } else { "" })
             }
-            Fault::HostKeyChanged(machine) if machine.is_empty() => f.write_str("host-key-changed"),
-            Fault::HostKeyChanged(machine) => write!(f, "host-key-changed={machine}"),
+            Fault::HostKeyChanged(machine) => on(f, "host-key-changed", machine),
+            Fault::PortBlocked(vm) => on(f, "port-blocked", vm),
+            Fault::SshdDown(vm) => on(f, "sshd-down", vm),
+            Fault::VmOff(vm) => on(f, "vm-off", vm),
+            Fault::AddressChanges(vm) => on(f, "address-changes", vm),
+            Fault::ScriptFails => f.write_str("script-fails"),
+            Fault::NoDiagnostics(vm) => on(f, "no-diagnostics", vm),
         }
     }
+}
+
+/// Writes a fault that may be about one machine.
+fn on(f: &mut fmt::Formatter<'_>, name: &str, machine: &str) -> fmt::Result {
+    f.write_str(name)?;
+    if machine.is_empty() { Ok(()) } else { write!(f, "={machine}") }
 }
 
 /// A fault name or argument that the lab does not know.
@@ -216,6 +251,7 @@ impl FromStr for Fault {
             fault: name.to_owned(),
             argument: argument.unwrap_or_default().to_owned(),
         };
+        let machine = || argument.unwrap_or_default().to_owned();
         let number = |default: u32| match argument {
             Some(text) => text.parse().ok().filter(|n| *n > 0).ok_or_else(refused),
             None => Ok(default),
@@ -260,6 +296,13 @@ impl FromStr for Fault {
                 None => OLD_VERSIONS.map(str::to_owned).to_vec(),
             })),
             "role-missing" => Ok(Fault::RoleMissing(argument.unwrap_or_default().to_owned())),
+            "denied" => {
+                let (action, scope) = argument.map_or(("*", ""), |it| it.split_once('@').unwrap_or((it, "")));
+                if action.is_empty() {
+                    return Err(refused());
+                }
+                Ok(Fault::Denied { action: action.to_owned(), scope: scope.to_owned() })
+            }
             "job-fails" => alone(Fault::JobFails),
             "extension-fails" => alone(Fault::ExtensionFails),
             "garbage" => {
@@ -278,7 +321,7 @@ impl FromStr for Fault {
             "conflict" => Ok(Fault::Conflict(number(60)?)),
             "location-only" => alone(Fault::LocationOnly),
             "async-only" => alone(Fault::AsyncOnly),
-            "agent-offline" => Ok(Fault::AgentOffline(argument.unwrap_or_default().to_owned())),
+            "agent-offline" => Ok(Fault::AgentOffline(machine())),
             "relay-drops" => {
                 let (mut machine, mut after) = (String::new(), Carried::Bytes(1 << 20));
                 for word in words() {
@@ -293,7 +336,8 @@ impl FromStr for Fault {
                 }
                 Ok(Fault::RelayDrops { machine, after })
             }
-            "listener-late" => Ok(Fault::ListenerLate(argument.unwrap_or_default().to_owned())),
+            "relay-slow" => Ok(Fault::RelaySlow(number(1000)?)),
+            "listener-late" => Ok(Fault::ListenerLate(machine())),
             "credentials-expire" => {
                 let (mut times, mut open) = (1, false);
                 for word in words() {
@@ -305,7 +349,13 @@ impl FromStr for Fault {
                 }
                 Ok(Fault::CredentialsExpire { times, open })
             }
-            "host-key-changed" => Ok(Fault::HostKeyChanged(argument.unwrap_or_default().to_owned())),
+            "host-key-changed" => Ok(Fault::HostKeyChanged(machine())),
+            "port-blocked" => Ok(Fault::PortBlocked(machine())),
+            "sshd-down" => Ok(Fault::SshdDown(machine())),
+            "vm-off" => Ok(Fault::VmOff(machine())),
+            "address-changes" => Ok(Fault::AddressChanges(machine())),
+            "script-fails" => alone(Fault::ScriptFails),
+            "no-diagnostics" => Ok(Fault::NoDiagnostics(machine())),
             _ => Err(FaultParseError::Name(name.to_owned())),
         }
     }
@@ -327,7 +377,7 @@ impl From<Fault> for String {
 
 impl Fault {
     /// The name of every fault, for help texts and completion.
-    pub const NAMES: [&'static str; 29] = [
+    pub const NAMES: [&'static str; 37] = [
         "reply-lost",
         "reset-before",
         "throttled",
@@ -345,6 +395,7 @@ impl Fault {
         "cae-challenge",
         "old-api",
         "role-missing",
+        "denied",
         "job-fails",
         "extension-fails",
         "garbage",
@@ -354,9 +405,16 @@ impl Fault {
         "async-only",
         "agent-offline",
         "relay-drops",
+        "relay-slow",
         "listener-late",
         "credentials-expire",
         "host-key-changed",
+        "port-blocked",
+        "sshd-down",
+        "vm-off",
+        "address-changes",
+        "script-fails",
+        "no-diagnostics",
     ];
 }
 

@@ -21,6 +21,7 @@ mod terminal;
 
 use jiff::Timestamp;
 
+pub(crate) use rdp::answer as desktop;
 pub(crate) use script::run as run_script;
 pub(crate) use server::serve;
 
@@ -34,7 +35,7 @@ use crate::{
 /// The port of the SSH server.
 pub(crate) const SSH: u16 = 22;
 /// The port on which Windows lets people see its desktop.
-const RDP: u16 = 3389;
+pub(crate) const RDP: u16 = 3389;
 
 /// A machine as somebody on it sees it.
 #[derive(Clone)]

@@ -16,7 +16,7 @@ pub const GUEST_USER: &str = "azureuser";
 pub const GUEST_PASSWORD: &str = "lab-password";
 
 /// An operating system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) enum Os {
     Linux,
     Windows,

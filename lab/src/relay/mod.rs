@@ -286,6 +286,14 @@ impl Way {
         is_far && faults.cuts_relay(&self.machine)
     }
 
+    /// Waits as long as so many bytes take on a slow line.
+    async fn pace(&self, count: usize) {
+        let pace = self.site.state().faults.relay_pace();
+        if let Some(pace) = pace {
+            sleep(Duration::from_micros(1_000_000 * count as u64 / pace)).await;
+        }
+    }
+
     /// Returns whether a fault has the connection outlive its credentials.
     fn is_over(&self) -> bool {
         self.site.state().faults.expires_credentials(true)
@@ -306,6 +314,7 @@ async fn carry(upgraded: Upgraded, guest: Box<dyn Stream>, way: &Way) {
     let there = async {
         while let Some(Ok(message)) = received.next().await {
             alive(message.len());
+            way.pace(message.len()).await;
             if way.is_cut(began, &carried) {
                 return;
             }
@@ -324,6 +333,7 @@ async fn carry(upgraded: Upgraded, guest: Box<dyn Stream>, way: &Way) {
         let mut bytes = vec![0; FRAME];
         while let Ok(count @ 1..) = said.read(&mut bytes).await {
             alive(count);
+            way.pace(count).await;
             if way.is_cut(began, &carried) {
                 return;
             }

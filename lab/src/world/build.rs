@@ -1,7 +1,14 @@
 //! The worlds a lab can start with, as data.
 
-use super::{Cluster, Extension, Group, Node, Power, Properties, Registration, Tags, Vm, World};
-use crate::{Scope, WorldName, seed::Seed};
+use std::net::Ipv4Addr;
+
+use jiff::Timestamp;
+
+use super::{
+    AzurePower, AzureVm, Cluster, Extension, Group, Networks, Nic, Node, Power, Properties, PublicAddress,
+    Registration, Rule, RuleProperties, SecurityGroup, Subnet, Tags, Vm, World,
+};
+use crate::{Scope, WorldName, machine::Os, seed::Seed};
 
 /// What is said about a VM when building a world; the ids follow from the seed.
 struct VmSpec<'a> {
@@ -48,6 +55,8 @@ impl World {
             groups: Vec::new(),
             clusters: Vec::new(),
             vms: Vec::new(),
+            azure_vms: Vec::new(),
+            networks: Networks::default(),
             extensions: Vec::new(),
             endpoints: Vec::new(),
             registrations: Vec::new(),
@@ -112,6 +121,153 @@ impl World {
     }
 }
 
+/// What is said about a VM in Azure when building a world.
+struct AzureSpec<'a> {
+    name: &'a str,
+    os: Os,
+    power: AzurePower,
+    /// Whether it has a public address, and whether another one after each start.
+    public: Option<bool>,
+    /// The name of the network interface's own security group.
+    rules: Option<&'a str>,
+    has_diagnostics: bool,
+}
+
+impl World {
+    fn add_azure_vm(&mut self, group: &str, spec: &AzureSpec<'_>) {
+        let AzureSpec { name, os, power, public, rules, has_diagnostics } = spec;
+        let index = self.azure_vms.len() as u8;
+        self.azure_vms.push(AzureVm {
+            name: (*name).to_owned(),
+            group: group.to_owned(),
+            size: "Standard_B2s".to_owned(),
+            os: *os,
+            power: *power,
+            change: None,
+            starts: 0,
+            redeploys: 0,
+            has_diagnostics: *has_diagnostics,
+            has_identity: false,
+            id: self.seed().uuid(&format!("azure vm {group} {name}")),
+            tags: Tags::new(),
+        });
+        self.networks.addresses.extend(public.map(|is_dynamic| PublicAddress {
+            name: format!("{name}-ip"),
+            group: group.to_owned(),
+            index,
+            is_dynamic,
+        }));
+        self.networks.nics.push(Nic {
+            name: format!("{name}-nic"),
+            group: group.to_owned(),
+            vm: (*name).to_owned(),
+            private: Ipv4Addr::new(10, 1, 0, 4 + index),
+            public: public.map(|_| format!("{name}-ip")),
+            subnet: "default".to_owned(),
+            rules: rules.map(str::to_owned),
+        });
+    }
+
+    fn add_security_group(&mut self, group: &str, name: &str, rules: &[(&str, u32, bool, &str, &str)]) {
+        let rule = |(name, priority, allows, source, port): &(&str, u32, bool, &str, &str)| Rule {
+            name: (*name).to_owned(),
+            is: RuleProperties {
+                description: None,
+                protocol: "Tcp".to_owned(),
+                allows: *allows,
+                inbound: true,
+                priority: *priority,
+                sources: vec![(*source).to_owned()],
+                source_ports: vec!["*".to_owned()],
+                destinations: vec!["*".to_owned()],
+                ports: vec![(*port).to_owned()],
+                is_list: [false; 4],
+            },
+            holds: Some(Timestamp::UNIX_EPOCH),
+            gone: None,
+            writes: 1,
+        };
+        self.networks.groups.push(SecurityGroup {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            rules: rules.iter().map(rule).collect(),
+            busy: None,
+            edits: 0,
+            tags: Tags::new(),
+        });
+    }
+}
+
+/// Virtual machines in Azure: one with SSH open, one whose port is shut, one that is off, one without a public address.
+fn add_cloud(world: &mut World) {
+    const GROUP: &str = "rg-cloud";
+    world.add_group(GROUP);
+    world.networks.subnets.push(Subnet {
+        network: "cloud-vnet".to_owned(),
+        name: "default".to_owned(),
+        group: GROUP.to_owned(),
+        prefix: "10.1.0.0/24".to_owned(),
+        rules: Some("subnet-nsg".to_owned()),
+    });
+    world.add_security_group(
+        GROUP,
+        "subnet-nsg",
+        &[("allow-admin", 200, true, "Internet", "22"), ("allow-desktop", 210, true, "Internet", "3389")],
+    );
+    world.add_security_group(GROUP, "open-nsg", &[("allow-ssh", 300, true, "*", "22")]);
+    world.add_security_group(
+        GROUP,
+        "shut-nsg",
+        &[("allow-web", 100, true, "Internet", "443"), ("deny-admin", 1000, false, "*", "0-1023")],
+    );
+    world.add_security_group(GROUP, "desktop-nsg", &[("allow-rdp", 300, true, "*", "3389")]);
+    use AzurePower::{Deallocated, Running};
+    for spec in [
+        AzureSpec {
+            name: "jump-01",
+            os: Os::Linux,
+            power: Running,
+            public: Some(false),
+            rules: Some("open-nsg"),
+            has_diagnostics: true,
+        },
+        AzureSpec {
+            name: "api-01",
+            os: Os::Linux,
+            power: Running,
+            public: Some(false),
+            rules: Some("shut-nsg"),
+            has_diagnostics: true,
+        },
+        AzureSpec {
+            name: "batch-01",
+            os: Os::Linux,
+            power: Deallocated,
+            public: Some(true),
+            rules: Some("open-nsg"),
+            has_diagnostics: false,
+        },
+        AzureSpec {
+            name: "sql-01",
+            os: Os::Windows,
+            power: Running,
+            public: Some(false),
+            rules: Some("desktop-nsg"),
+            has_diagnostics: true,
+        },
+        AzureSpec {
+            name: "inner-01",
+            os: Os::Linux,
+            power: Running,
+            public: None,
+            rules: None,
+            has_diagnostics: true,
+        },
+    ] {
+        world.add_azure_vm(GROUP, &spec);
+    }
+}
+
 fn edge(seed: u64) -> World {
     let mut world = World::empty(seed);
     world.add_group("rg-edge");
@@ -132,6 +288,7 @@ fn edge(seed: u64) -> World {
     ] {
         world.add_vm(&VmSpec { name, group, cluster, node, power, boots, os });
     }
+    add_cloud(&mut world);
     // Nobody has come in through Arc yet.
     world
         .registrations

@@ -3,10 +3,12 @@
 //! Owns resources and their transitions. Does not own HTTP, faults or tokens. Nothing here reads a clock: callers first
 //! `advance` the world to *now*, then look at it or start something.
 
+mod azure_vm;
 mod build;
 mod endpoint;
 mod extension;
 mod job;
+mod network;
 mod operation;
 mod registration;
 mod run_command;
@@ -18,9 +20,11 @@ use std::net::Ipv4Addr;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use azure_vm::{AzureChange, AzurePower, AzureVm};
 pub(crate) use endpoint::{Endpoint, Service};
 pub(crate) use extension::{Extension, Properties, Work};
 pub(crate) use job::{Failure, Job, JobKind, Mode, Target};
+pub(crate) use network::{Networks, Nic, PublicAddress, Rule, RuleProperties, SecurityGroup, Subnet};
 pub(crate) use operation::{Operation, Shape};
 pub(crate) use registration::Registration;
 pub(crate) use run_command::{Outcome, RunCommand};
@@ -53,6 +57,10 @@ pub(crate) struct World {
     pub(crate) groups: Vec<Group>,
     pub(crate) clusters: Vec<Cluster>,
     pub(crate) vms: Vec<Vm>,
+    #[serde(default)]
+    pub(crate) azure_vms: Vec<AzureVm>,
+    #[serde(default)]
+    pub(crate) networks: Networks,
     #[serde(default)]
     pub(crate) extensions: Vec<Extension>,
     #[serde(default)]
@@ -124,6 +132,8 @@ enum Due {
     JobGone { cluster: usize, job: usize },
     PortCloses { cluster: usize, node: usize },
     VmSettles { vm: usize },
+    AzureVmSettles { vm: usize },
+    RuleGone { group: usize, rule: usize },
     ExtensionSettles { extension: usize },
     RunCommandGone { command: usize },
     GroupGone { group: usize },
@@ -169,6 +179,14 @@ impl World {
         for (v, vm) in self.vms.iter().enumerate() {
             offer(vm.change.as_ref().and_then(|change| change.at), Due::VmSettles { vm: v });
         }
+        for (v, vm) in self.azure_vms.iter().enumerate() {
+            offer(vm.change.as_ref().and_then(|change| change.at), Due::AzureVmSettles { vm: v });
+        }
+        for (g, group) in self.networks.groups.iter().enumerate() {
+            for (r, rule) in group.rules.iter().enumerate() {
+                offer(rule.gone, Due::RuleGone { group: g, rule: r });
+            }
+        }
         for (e, it) in self.extensions.iter().enumerate() {
             offer(it.work.as_ref().and_then(|work| work.ends), Due::ExtensionSettles { extension: e });
         }
@@ -188,6 +206,8 @@ impl World {
             Due::JobGone { cluster, job } => drop(self.clusters[cluster].jobs.remove(job)),
             Due::PortCloses { cluster, node } => self.clusters[cluster].nodes[node].port = None,
             Due::VmSettles { vm } => self.vms[vm].settle(),
+            Due::AzureVmSettles { vm } => self.azure_vms[vm].settle(),
+            Due::RuleGone { group, rule } => drop(self.networks.groups[group].rules.remove(rule)),
             Due::ExtensionSettles { extension } => {
                 if !self.extensions[extension].settle(at) {
                     self.extensions.remove(extension);
@@ -272,10 +292,21 @@ impl World {
             .find_map(|cluster| Some((cluster, cluster.node(name)?)))
     }
 
-    /// Returns the operating system of the Arc machine of this name: a node's or a VM's.
+    /// Returns the virtual machine in Azure of this name.
+    pub(crate) fn azure_vm(&self, group: &str, name: &str) -> Option<&AzureVm> {
+        self.azure_vms.iter().find(|vm| vm.is(group, name))
+    }
+
+    pub(crate) fn azure_vm_mut(&mut self, group: &str, name: &str) -> Option<&mut AzureVm> {
+        self.azure_vms.iter_mut().find(|vm| vm.is(group, name))
+    }
+
+    /// Returns the operating system of the machine of this name: a node's, or a VM's here or in Azure. In one resource group
+    /// no two have the same.
     pub(crate) fn os(&self, group: &str, name: &str) -> Option<Os> {
         let of = |vm: &Vm| if vm.os.eq_ignore_ascii_case("linux") { Os::Linux } else { Os::Windows };
-        self.node(group, name).map(|_| Os::Windows).or_else(|| self.vm(group, name).map(of))
+        let local = self.node(group, name).map(|_| Os::Windows).or_else(|| self.vm(group, name).map(of));
+        local.or_else(|| self.azure_vm(group, name).map(|vm| vm.os))
     }
 
     /// Returns whether the machine has an SSH server: Linux has, Windows gets one with an extension.
@@ -337,7 +368,8 @@ impl World {
         let clusters =
             self.clusters.iter().filter(|c| c.group.eq_ignore_ascii_case(group)).map(|c| c.name.clone());
         let vms = self.vms.iter().filter(|vm| vm.group.eq_ignore_ascii_case(group)).map(|vm| vm.name.clone());
-        clusters.chain(vms).collect()
+        let azure = self.azure_vms.iter().filter(|vm| vm.group.eq_ignore_ascii_case(group));
+        clusters.chain(vms).chain(azure.map(|vm| vm.name.clone())).collect()
     }
 }
 

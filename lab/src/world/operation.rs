@@ -16,6 +16,10 @@ pub(crate) enum Shape {
     VmAction,
     /// Work on an extension of an Arc machine: status 200 with a brief body, result 202 empty, then 200 or 204.
     Extension,
+    /// Work on a virtual machine in Azure: status 200 with a brief body, result 202 empty, then 200.
+    Compute,
+    /// Work on a network: status 200 with one word, result 202 empty, then 200 or 204.
+    Network,
     /// Resource group deletion: 202 empty with `Location` each time, then 200 empty.
     Group,
 }
@@ -35,6 +39,9 @@ pub(crate) struct Operation {
     /// The word while running.
     pub(crate) running: String,
     pub(crate) failure: Option<Failure>,
+    /// What its result address hands out at the end, where that is more than the resource.
+    #[serde(default)]
+    pub(crate) result: Option<serde_json::Value>,
     /// `Retry-After` of the first answer and of each poll.
     pub(crate) retry_after: Option<u32>,
     /// The earliest moment at which a poll is polite.

@@ -13,6 +13,22 @@ impl World {
             json!({"name": vm.name, "group": vm.group, "cluster": vm.cluster, "node": vm.node,
                 "power": vm.power_word(), "starts": vm.starts, "tags": vm.tags})
         });
+        let azure_vms = self.azure_vms.iter().map(|vm| {
+            json!({"name": vm.name, "group": vm.group, "power": vm.power_word(), "starts": vm.starts,
+                "redeploys": vm.redeploys, "has_diagnostics": vm.has_diagnostics, "tags": vm.tags})
+        });
+        let rules = self.networks.groups.iter().map(|it| {
+            // When it was made does not matter, nor in which order.
+            let mut rules: Vec<Value> = (it.rules.iter())
+                // Names and descriptions may differ between two runs.
+                .map(|rule| {
+                    let is = crate::world::RuleProperties { description: None, ..rule.is.clone() };
+                    json!({"is": is, "writes": rule.writes, "deleting": rule.gone.is_some()})
+                })
+                .collect();
+            rules.sort_by_key(Value::to_string);
+            json!({"name": it.name, "group": it.group, "rules": rules})
+        });
         let clusters = self.clusters.iter().map(|cluster| {
             let nodes = cluster.nodes.iter().map(|n| json!({"name": n.name, "port_open": n.port.is_some(), "tags": n.tags}));
             let mut jobs: Vec<Value> = cluster
@@ -69,6 +85,8 @@ impl World {
             "groups": groups.collect::<Vec<_>>(),
             "clusters": clusters.collect::<Vec<_>>(),
             "vms": vms.collect::<Vec<_>>(),
+            "azure_vms": azure_vms.collect::<Vec<_>>(),
+            "security_groups": rules.collect::<Vec<_>>(),
             "extensions": extensions,
             "endpoints": endpoints,
             "run_commands": run_commands,

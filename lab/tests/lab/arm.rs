@@ -58,7 +58,7 @@ async fn resources_come_in_pages_with_an_empty_one_between() {
             None => break,
         }
     }
-    assert_eq!(sizes, [4, 0, 8]);
+    assert_eq!(sizes, [4, 0, 22]);
     let filter = "%24filter=resourceType%20eq%20%27Microsoft.AzureStackHCI%2Fclusters%27";
     let clusters = site.get(&format!("{{s}}/resources?api-version=2021-04-01&{filter}")).await;
     assert_eq!(clusters.body["value"][1]["name"], "branch");

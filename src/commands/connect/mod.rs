@@ -14,7 +14,8 @@ use clap::Args;
 use relight_engine::clock::SystemClock;
 use relight_engine::{Error, ErrorKind, Result as EngineResult};
 use relight_stdlib::azure::{Origin, ResourceId};
-use relight_stdlib::relay::{Target, Tunnel};
+use relight_stdlib::relay::Target;
+use relight_stdlib::road::Connection;
 use relight_stdlib::ssh::{By, Ended, HOST_KEY_UNKNOWN, HostName, Line, Session, Trust, fingerprint};
 use relight_stdlib::{Azure, Ref};
 
@@ -118,7 +119,7 @@ impl Connect {
             _ => (None, self.machine.as_str()),
         };
         let machine = match self.entra {
-            true => there.locate_machine_for_entra(&Origin::outside_runs(), &Ref::parse(machine)?).await?,
+            true => there.locate(&Origin::outside_runs(), &Ref::parse(machine)?, None).await?.for_entra()?,
             false => named(&there, machine).await?,
         };
         if self.print_config {
@@ -223,7 +224,7 @@ impl Way {
         }
     }
 
-    async fn tunnel(&self) -> EngineResult<Tunnel> {
+    async fn tunnel(&self) -> EngineResult<Connection> {
         let to = Target {
             origin: &Origin::outside_runs(),
             machine: &self.machine,
@@ -232,7 +233,7 @@ impl Way {
             clock: &SystemClock,
         };
         let waiting = |why: &Error| screen::say(format!("{}; trying again", why.message()));
-        let connected = self.azure.connect_through_arc(&to, waiting).await;
+        let connected = self.azure.connect_to(&to, waiting).await;
         match connected {
             Ok(tunnel) => Ok(tunnel),
             Err(error) => Err(advised(&self.azure, error, &self.machine, &self.place).await),

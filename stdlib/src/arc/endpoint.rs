@@ -1,5 +1,6 @@
 //! How the agent of an Arc machine lets others in: its endpoint, and the services that may be reached through it.
 
+use crate::azure::Origin;
 use crate::prelude::*;
 use crate::relay;
 
@@ -32,24 +33,28 @@ pub(crate) struct Service {
 }
 
 /// Returns the endpoint of a machine.
-pub(super) fn endpoint_of(machine: &ResourceId) -> Result<ResourceId> {
+pub(crate) fn endpoint_of(machine: &ResourceId) -> Result<ResourceId> {
     ResourceId::parse(&format!("{machine}/providers/Microsoft.HybridConnectivity/endpoints/default"))
 }
 
 /// Returns the configuration of a service of a machine.
-pub(super) fn service_of(machine: &ResourceId, service: &str) -> Result<ResourceId> {
+pub(crate) fn service_of(machine: &ResourceId, service: &str) -> Result<ResourceId> {
     endpoint_of(machine)?.child("serviceConfigurations", service)
 }
 
 impl Azure {
     /// Returns whether an endpoint is there.
-    pub(super) async fn has_endpoint(&self, cx: &Cx, id: &ResourceId) -> Result<bool> {
-        Ok(self.arm.find(cx, id.as_str(), relay::ENDPOINTS).await?.is_some())
+    pub(crate) async fn has_endpoint(&self, on: impl Into<Origin>, id: &ResourceId) -> Result<bool> {
+        Ok(self.arm.find_as(&on.into(), id.as_str(), relay::ENDPOINTS).await?.is_some())
     }
 
     /// Returns the port that is let in for a service, if there is one.
-    pub(super) async fn port_of_service(&self, cx: &Cx, id: &ResourceId) -> Result<Option<u16>> {
-        let body = self.arm.find(cx, id.as_str(), SERVICES).await?;
+    pub(crate) async fn port_of_service(
+        &self,
+        on: impl Into<Origin>,
+        id: &ResourceId,
+    ) -> Result<Option<u16>> {
+        let body = self.arm.find_as(&on.into(), id.as_str(), SERVICES).await?;
         let port = body.as_ref().and_then(|body| body.pointer("/properties/port")?.as_u64());
         Ok(port.and_then(|port| u16::try_from(port).ok()))
     }

@@ -54,47 +54,39 @@ impl Machine {
 }
 
 impl Machine {
-    /// Returns the id of a machine on which Entra ID's SSH certificates can be good.
+    /// Makes sure that its agent has a connection to Azure.
     ///
     /// # Errors
-    /// `Denied` when they cannot.
-    pub(crate) fn for_entra(self) -> Result<ResourceId> {
-        if self.os.as_deref() != Some("windows") {
-            return Ok(self.id);
+    /// `OutOfTouch` when it has none.
+    pub(crate) fn check_in_touch(&self) -> Result<()> {
+        if self.status.eq_ignore_ascii_case("Connected") {
+            return Ok(());
         }
-        let message = format!("`{}` runs Windows, which takes no SSH certificates of Entra ID", self.name);
-        Err(Error::new(ErrorKind::Denied, message)
-            .hint("sign in as a user of the machine: by a password or a key"))
+        let since =
+            self.last_status_change.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+        Err(Error::rejected(format!("the agent of `{}` is {}{since}", self.name, self.status))
+            .code(ErrorCode::OUT_OF_TOUCH)
+            .hint("on the machine: azcmagent show"))
     }
 }
 
 impl Azure {
     /// Finds and reads an Arc machine.
     pub(crate) async fn find_machine(&self, cx: &Cx, machine: &Ref, group: Option<&str>) -> Result<Machine> {
-        self.read_machine(&cx.into(), machine, group).await
+        self.read_arc_machine(&cx.into(), machine, group).await
     }
 
-    /// Finds an Arc machine for a command that belongs to no run, and makes sure that it is there.
-    ///
-    /// # Errors
-    /// `NotFound`, with what was perhaps meant, and whatever Azure says.
-    pub async fn locate_machine(&self, origin: &Origin, machine: &Ref) -> Result<ResourceId> {
-        Ok(self.read_machine(origin, machine, None).await?.id)
-    }
-
-    /// As [`locate_machine`](Self::locate_machine), for somebody who wants to sign in with an SSH certificate of Entra ID.
-    ///
-    /// # Errors
-    /// `Denied` when nobody can: Confirmed that there is no such sign-in on Windows (the `ssh` extension of the Azure CLI).
-    pub async fn locate_machine_for_entra(&self, origin: &Origin, machine: &Ref) -> Result<ResourceId> {
-        self.read_machine(origin, machine, None).await?.for_entra()
-    }
-
-    async fn read_machine(&self, origin: &Origin, machine: &Ref, group: Option<&str>) -> Result<Machine> {
-        let id = self.named_machine(origin, ARC_MACHINE, machine, group).await?;
+    /// The same, for whoever belongs to no run.
+    pub(crate) async fn read_arc_machine(
+        &self,
+        origin: &Origin,
+        machine: &Ref,
+        group: Option<&str>,
+    ) -> Result<Machine> {
+        let id = self.named(origin, ARC_MACHINE, machine, group).await?;
         match self.arm.find_as(origin, id.as_str(), api::MACHINES).await? {
             Some(body) => Ok(Machine::read(id, &body)),
-            None => Err(self.no_such_machine(origin, ARC_MACHINE, &id).await),
+            None => Err(self.no_such(origin, ARC_MACHINE, &id).await),
         }
     }
 
@@ -102,14 +94,7 @@ impl Azure {
     ///
     /// # Errors
     /// `OutOfTouch` when it does not: Azure would keep the work for it, for up to six hours.
-    pub(super) async fn check_in_touch(&self, cx: &Cx, machine: &ResourceId) -> Result<()> {
-        let machine = self.find_machine(cx, &Ref::Id(machine.clone()), None).await?;
-        if machine.status.eq_ignore_ascii_case("Connected") {
-            return Ok(());
-        }
-        let since = machine.last_status_change.map(|since| format!(" since {since}")).unwrap_or_default();
-        Err(Error::rejected(format!("the agent of `{}` is {}{since}", machine.name, machine.status))
-            .code(ErrorCode::OUT_OF_TOUCH)
-            .hint("on the machine: azcmagent show"))
+    pub(crate) async fn check_in_touch(&self, cx: &Cx, machine: &ResourceId) -> Result<()> {
+        self.find_machine(cx, &Ref::Id(machine.clone()), None).await?.check_in_touch()
     }
 }

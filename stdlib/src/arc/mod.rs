@@ -2,32 +2,29 @@
 
 mod endpoint;
 mod endpoint_create;
-mod extension;
-mod extension_install;
-mod extension_remove;
-mod extension_status;
 mod find;
+mod host;
 mod machine;
-mod removed;
-mod run_command;
 mod service_configure;
 mod service_remove;
 
 use relight_engine::Registered;
 
-use crate::Azure;
+pub(crate) use endpoint::{endpoint_of, service_of};
+pub(crate) use find::Machine;
+pub(crate) use host::ArcHost;
+
 use crate::reconcile::register;
+use crate::{Azure, agent};
 
 /// Returns the operations of this area.
 pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
-    vec![
+    let mut all = vec![
         Registered::new(machine::ReadMachine(azure.clone())),
-        Registered::new(extension_status::ExtensionStatus(azure.clone())),
-        register(extension_install::ExtensionInstall(azure.clone())),
-        register(extension_remove::ExtensionRemove(azure.clone())),
-        Registered::new(run_command::RunCommand(azure.clone())),
         register(endpoint_create::EndpointCreate(azure.clone())),
         register(service_configure::ServiceConfigure(azure.clone())),
         register(service_remove::ServiceRemove(azure.clone())),
-    ]
+    ];
+    all.extend(agent::all::<ArcHost>(azure));
+    all
 }

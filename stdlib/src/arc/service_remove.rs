@@ -1,8 +1,8 @@
 //! `arc::service_remove`: lets a service of an Arc machine in no more.
 
 use super::endpoint::{about_service, service_of};
-use super::removed::Removed;
 use crate::prelude::*;
+use crate::reconcile::Removed;
 use crate::reconcile::{DesiredState, Known, Look, Request, ResourceOperation};
 use crate::relay::SSH;
 

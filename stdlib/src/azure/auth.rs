@@ -77,15 +77,19 @@ impl Tokens {
         self.renew(&mut current, scope, None).await
     }
 
-    /// Returns another token than `dead`, which Azure refused.
-    pub(super) async fn instead_of(&self, dead: &Token, claims: Option<Claims>) -> Result<Token> {
-        let scope = self.cloud.scope();
+    /// Returns another token for the same as `dead`, which was refused.
+    pub(super) async fn instead_of(
+        &self,
+        scope: &str,
+        dead: &Token,
+        claims: Option<Claims>,
+    ) -> Result<Token> {
         let mut current = self.current.lock().await;
         // Somebody else may have met the same refusal and renewed it already.
-        if let Some(token) = current.get(&scope).filter(|token| token.serial > dead.serial) {
+        if let Some(token) = current.get(scope).filter(|token| token.serial > dead.serial) {
             return Ok(token.clone());
         }
-        self.renew(&mut current, &scope, claims).await
+        self.renew(&mut current, scope, claims).await
     }
 
     /// Returns a key with a certificate that is good for the next minutes.
@@ -361,9 +365,10 @@ mod tests {
         let (credential, tokens) = tokens(&clock);
         let dead = tokens.token().await.unwrap();
         let claims = Some(Claims("{}".into()));
-        let fresh = tokens.instead_of(&dead, claims.clone()).await.unwrap();
+        let scope = tokens.cloud.scope();
+        let fresh = tokens.instead_of(&scope, &dead, claims.clone()).await.unwrap();
         assert_eq!(fresh.secret.expose(), "token 2 {}");
-        assert_eq!(tokens.instead_of(&dead, claims).await.unwrap().secret.expose(), "token 2 {}");
+        assert_eq!(tokens.instead_of(&scope, &dead, claims).await.unwrap().secret.expose(), "token 2 {}");
         assert_eq!(credential.asked.load(Ordering::SeqCst), 2);
         assert!(!format!("{fresh:?}").contains("token 2"));
     }

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use relight_engine::clock::{Clock, SystemClock};
 use relight_engine::event::digest;
-use relight_engine::{Cx, Error, ErrorCode, ErrorKind, Result, Secret};
+use relight_engine::{Cx, Error, ErrorCode, ErrorKind, Result};
 use reqwest::Url;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::auth::{Tokens, challenge_claims};
+use super::auth::{Token, Tokens, challenge_claims};
 use super::cloud::{Cloud, require_https};
 use super::credential::{Chosen, Credential};
 use super::entra::SshPass;
@@ -80,6 +80,12 @@ pub struct Origin {
 impl From<&Cx> for Origin {
     fn from(cx: &Cx) -> Self {
         Origin { run: cx.run().to_string(), key: cx.key(64), attempt: cx.attempt(), step: Some(cx.clone()) }
+    }
+}
+
+impl From<&Origin> for Origin {
+    fn from(origin: &Origin) -> Self {
+        origin.clone()
     }
 }
 
@@ -236,13 +242,34 @@ impl Arm {
         Ok(Identity::read(self.0.tokens.token().await?.secret.expose()))
     }
 
-    /// Returns a token for something else than Azure Resource Manager.
-    pub(super) async fn token_for(&self, scope: &str) -> Result<Secret> {
-        self.0.tokens.token_for(scope).await.map(|token| token.secret)
+    /// Asks something else than Azure Resource Manager, with a token for `scope`; once more with another one when that is
+    /// refused, because it was revoked or a challenge demands more of it.
+    ///
+    /// # Errors
+    /// As [`sign_in`](Self::sign_in), and when there is no answer.
+    pub(super) async fn read_elsewhere(&self, url: &Url, scope: &str) -> Result<Response> {
+        let http = self.0.http.client()?;
+        let ask = |token: &Token| http.get(url.clone()).bearer_auth(token.secret.expose());
+        let token = self.0.tokens.token_for(scope).await?;
+        let answer = receive(ask(&token), Method::Get, url).await?;
+        if answer.status != 401 {
+            return Ok(answer);
+        }
+        let claims = answer.header("www-authenticate").and_then(challenge_claims);
+        let other = self.0.tokens.instead_of(scope, &token, claims).await?;
+        receive(ask(&other), Method::Get, url).await
     }
 
-    pub(super) fn http(&self) -> &Http {
-        &self.0.http
+    /// Downloads what lies behind a signed address, such as a blob's: no token goes there. Nothing is returned when nothing is
+    /// there yet.
+    ///
+    /// # Errors
+    /// `Rejected` when the address is none or what lies there is larger than `most`, `Transient` when there is no answer.
+    pub(crate) async fn download(&self, address: &str, most: usize) -> Result<Option<Vec<u8>>> {
+        let url: Url =
+            address.parse().map_err(|e| Error::rejected("Azure named an address that is none").because(e))?;
+        require_https(&url)?;
+        super::http::download(self.0.http.client()?, &url, most).await
     }
 
     /// Returns a key with an SSH certificate of whoever signs in, good for the next minutes at least.
@@ -258,7 +285,11 @@ impl Arm {
     /// # Errors
     /// `Rejected` when there is none, and whatever else Azure says.
     pub async fn get(&self, cx: &Cx, path: &str, api: Api<'_>) -> Result<Value> {
-        let (url, response) = self.exchange(&cx.into(), Method::Get, path, api, None).await?;
+        self.get_as(&cx.into(), path, api).await
+    }
+
+    pub(crate) async fn get_as(&self, origin: &Origin, path: &str, api: Api<'_>) -> Result<Value> {
+        let (url, response) = self.exchange(origin, Method::Get, path, api, None).await?;
         resource(&url, response)
     }
 
@@ -321,11 +352,17 @@ impl Arm {
     ///
     /// # Errors
     /// Whatever Azure says.
-    pub(crate) async fn ask(&self, origin: &Origin, path: &str, api: Api<'_>, body: &Value) -> Result<Value> {
-        let payload = Payload { shown: body, sent: body.clone() };
+    pub(crate) async fn ask(
+        &self,
+        origin: &Origin,
+        path: &str,
+        api: Api<'_>,
+        body: Option<&Value>,
+    ) -> Result<Value> {
+        let payload = body.map(|body| Payload { shown: body, sent: body.clone() });
         // What changes nothing may be asked at any time, also for a step that is over and holds something open.
         let origin = Origin { step: None, ..origin.clone() };
-        let (url, response) = self.exchange(&origin, Method::Post, path, api, Some(&payload)).await?;
+        let (url, response) = self.exchange(&origin, Method::Post, path, api, payload.as_ref()).await?;
         resource(&url, response)
     }
 
@@ -474,7 +511,7 @@ impl Arm {
         if response.status == 401 {
             let claims = response.header("www-authenticate").and_then(challenge_claims);
             let is_challenge = claims.is_some();
-            let fresh = self.0.tokens.instead_of(&token, claims).await?;
+            let fresh = self.0.tokens.instead_of(&self.0.cloud.scope(), &token, claims).await?;
             response = self.try_once(origin, method, url, body, &id, fresh.secret.expose()).await?;
             if response.status == 401 {
                 let error = error::refused(method, url, &response);

@@ -156,6 +156,36 @@ pub(super) async fn receive(request: reqwest::RequestBuilder, method: Method, ur
     Ok(Response::new(answer.status().as_u16(), headers, &body))
 }
 
+/// Downloads what lies behind a signed address, of which nothing is shown but the host. Nothing is there yet when it is not found.
+pub(super) async fn download(client: &reqwest::Client, url: &Url, most: usize) -> Result<Option<Vec<u8>>> {
+    let host = url.host_str().unwrap_or_default();
+    let lost = |e: reqwest::Error| {
+        Error::new(relight_engine::ErrorKind::Transient, format!("{host} does not answer"))
+            .because(e.without_url())
+    };
+    let mut answer = client.get(url.clone()).send().await.map_err(lost)?;
+    let status = answer.status().as_u16();
+    match status {
+        200 => {}
+        404 => return Ok(None),
+        429 | 500.. => {
+            return Err(Error::new(
+                relight_engine::ErrorKind::Transient,
+                format!("{host} answered with {status}"),
+            ));
+        }
+        _ => return Err(Error::rejected(format!("{host} refused a signed address with {status}"))),
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(lost)? {
+        if body.len() + chunk.len() > most {
+            return Err(Error::rejected(format!("what {host} has is larger than {most} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
+}
+
 /// Returns whether an address is on this machine.
 pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);

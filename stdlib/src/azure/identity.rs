@@ -16,19 +16,22 @@ pub struct Identity {
     pub object_id: Option<String>,
     /// The id of the application.
     pub application: Option<String>,
+    /// The address from which Entra ID saw the sign-in come. Inferred: tokens for people have it, those for programs have not.
+    pub address: Option<std::net::IpAddr>,
 }
 
 impl Identity {
     /// Reads a token. One that nobody can look into says nothing.
-    pub(super) fn read(token: &str) -> Self {
+    pub(in crate::azure) fn read(token: &str) -> Self {
         let payload = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
         let claims: Value = payload.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
         let claim = |name: &str| claims[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         Identity {
-            name: claim("upn").or_else(|| claim("unique_name")).or_else(|| claim("preferred_username")),
+            name: ["upn", "unique_name", "preferred_username", "name"].into_iter().find_map(claim),
             tenant: claim("tid"),
             object_id: claim("oid"),
             application: claim("appid").or_else(|| claim("azp")),
+            address: claim("ipaddr").and_then(|address| address.parse().ok()),
         }
     }
 }

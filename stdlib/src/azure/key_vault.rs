@@ -14,8 +14,7 @@ use relight_engine::{Error, ErrorKind, Result, Secret};
 use reqwest::Url;
 
 use super::client::Arm;
-use super::http::receive;
-use super::wire::{Method, shortened};
+use super::wire::shortened;
 
 /// The api-version, which every cloud offers.
 const API_VERSION: &str = "7.4";
@@ -71,11 +70,13 @@ impl Arm {
             format!("https://{vault}.{}/secrets/{name}{version}?api-version={API_VERSION}", cloud.vault_dns);
         let url: Url =
             address.parse().map_err(|e| Error::invalid(format!("`{address}` is no address")).because(e))?;
-        let token = self.token_for(&cloud.vault_scope()).await?;
-        let request = self.http().client()?.get(url.clone()).bearer_auth(token.expose());
-        let answer = receive(request, Method::Get, &url).await.map_err(|error| {
-            error.hint(format!("is there a vault `{vault}`, and does its firewall let this machine in?"))
-        })?;
+        let answer =
+            self.read_elsewhere(&url, &cloud.vault_scope()).await.map_err(|error| match error.kind() {
+                // Nobody signed in.
+                ErrorKind::Denied => error,
+                _ => error
+                    .hint(format!("is there a vault `{vault}`, and does its firewall let this machine in?")),
+            })?;
         if answer.is_success()
             && let Some(value) = answer.json().get("value").and_then(|value| value.as_str())
         {

@@ -2,6 +2,7 @@
 
 use super::api::{self, CLUSTER};
 use super::vm::Vm;
+use crate::azure::Origin;
 use crate::prelude::*;
 use crate::reference::near;
 
@@ -119,17 +120,18 @@ impl Azure {
     ///
     /// Inferred: the node lists of the instances name the host; where that does not decide, the Arc machine of the
     /// host's name says which instance it belongs to.
-    pub(crate) async fn cluster_of(&self, cx: &Cx, vm: &Vm) -> Result<Cluster> {
+    pub(crate) async fn cluster_of(&self, on: impl Into<Origin>, vm: &Vm) -> Result<Cluster> {
+        let on = &on.into();
         let host = vm.host.as_deref().ok_or_else(|| {
             Error::rejected(format!("Azure does not say on which host `{}` runs", vm.name))
                 .hint("name the Azure Local instance: #{ cluster: \"..\" }")
         })?;
-        let mut clusters = self.list_clusters(cx).await?;
+        let mut clusters = self.list_clusters(on).await?;
         clusters.retain(|cluster| cluster.node(host).is_some());
         if clusters.len() == 1 {
             return Ok(clusters.remove(0));
         }
-        let machines = self.list_machines(&cx.into(), None).await?;
+        let machines = self.list_of(on, api::MACHINES, None).await?;
         let mut parents: Vec<ResourceId> = machines
             .iter()
             .filter(|machine| text(machine, "/name").is_some_and(|name| same_host(name, host)))
@@ -139,7 +141,7 @@ impl Azure {
             .collect();
         parents.dedup();
         if let [one] = parents.as_slice() {
-            return self.read_cluster(cx, one).await;
+            return self.read_cluster(on, one).await;
         }
         let found = clusters.len().max(parents.len());
         let how = if found == 0 {
@@ -154,13 +156,13 @@ impl Azure {
     }
 
     /// Reads an Azure Local instance that exists.
-    pub(crate) async fn read_cluster(&self, cx: &Cx, id: &ResourceId) -> Result<Cluster> {
-        Ok(Cluster::read(id, &self.arm.get(cx, id.as_str(), api::CLUSTERS).await?))
+    pub(crate) async fn read_cluster(&self, on: impl Into<Origin>, id: &ResourceId) -> Result<Cluster> {
+        Ok(Cluster::read(id, &self.arm.get_as(&on.into(), id.as_str(), api::CLUSTERS).await?))
     }
 
-    pub(crate) async fn list_clusters(&self, cx: &Cx) -> Result<Vec<Cluster>> {
+    pub(crate) async fn list_clusters(&self, on: impl Into<Origin>) -> Result<Vec<Cluster>> {
         let path = format!("/subscriptions/{}/providers/{CLUSTER}", self.subscription()?);
-        let all = self.arm.list(cx, &path, api::CLUSTERS).await?;
+        let all = self.arm.list_as(&on.into(), &path, api::CLUSTERS).await?;
         Ok(all
             .iter()
             .filter_map(|body| Some(Cluster::read(&ResourceId::parse(text(body, "/id")?).ok()?, body)))

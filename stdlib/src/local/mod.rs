@@ -16,6 +16,7 @@ mod vms;
 use relight_engine::Registered;
 
 pub(crate) use cluster::Cluster;
+pub(crate) use nodes::Node;
 use power::Power;
 pub(crate) use vm::Vm;
 

@@ -6,6 +6,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::api::{self, EDGE_DEVICE, MACHINE};
 use super::cluster::{Cluster, same_host};
+use crate::azure::Origin;
 use crate::prelude::*;
 
 /// How many nodes are read at the same time.
@@ -29,17 +30,23 @@ impl Azure {
     ///
     /// Inferred: the instance's Arc settings name the Arc machine of each node; without them it is the machine of the
     /// node's name in the instance's resource group.
-    pub(crate) async fn read_node(&self, cx: &Cx, cluster: &Cluster, name: &str) -> Result<Node> {
-        let settings = self.arc_settings(cx, cluster).await?;
-        self.node_of(cx, cluster, &settings, name).await
+    pub(crate) async fn read_node(
+        &self,
+        on: impl Into<Origin>,
+        cluster: &Cluster,
+        name: &str,
+    ) -> Result<Node> {
+        let on = &on.into();
+        let settings = self.arc_settings(on, cluster).await?;
+        self.node_of(on, cluster, &settings, name).await
     }
 
-    async fn arc_settings(&self, cx: &Cx, cluster: &Cluster) -> Result<Value> {
+    async fn arc_settings(&self, on: &Origin, cluster: &Cluster) -> Result<Value> {
         let path = format!("{}/arcSettings/default", cluster.id);
-        Ok(self.arm.find(cx, &path, api::ARC_SETTINGS).await?.unwrap_or_default())
+        Ok(self.arm.find_as(on, &path, api::ARC_SETTINGS).await?.unwrap_or_default())
     }
 
-    async fn node_of(&self, cx: &Cx, cluster: &Cluster, settings: &Value, name: &str) -> Result<Node> {
+    async fn node_of(&self, on: &Origin, cluster: &Cluster, settings: &Value, name: &str) -> Result<Node> {
         let details = items(settings, "/properties/perNodeDetails");
         let named = details
             .filter(|node| text(node, "/name").is_some_and(|n| same_host(n, name)))
@@ -51,8 +58,8 @@ impl Azure {
                 return Err(Error::rejected(format!("`{}` is in no resource group", cluster.id)));
             }
         };
-        let device =
-            self.arm.find(cx, &format!("{id}/providers/{EDGE_DEVICE}/default"), api::EDGE_DEVICES).await?;
+        let path = format!("{id}/providers/{EDGE_DEVICE}/default");
+        let device = self.arm.find_as(on, &path, api::EDGE_DEVICES).await?;
         let device = device.unwrap_or_default();
         Ok(Node {
             name: name.to_owned(),
@@ -133,13 +140,14 @@ impl Operation for ListNodes {
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Vec<Node>>> {
         let group = args.group.as_deref().filter(|group| !group.is_empty());
         let cluster = self.0.find_cluster(cx, &args.cluster, group.as_slice()).await?;
-        let settings = self.0.arc_settings(cx, &cluster).await?;
+        let on = &Origin::from(cx);
+        let settings = self.0.arc_settings(on, &cluster).await?;
         let (azure, cluster, settings) = (&self.0, &cluster, &settings);
         let reads = cluster
             .nodes
             .clone()
             .into_iter()
-            .map(|name| async move { azure.node_of(cx, cluster, settings, &name).await });
+            .map(|name| async move { azure.node_of(on, cluster, settings, &name).await });
         let nodes = futures::stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
         Ok(Outcome::done(nodes))
     }

@@ -10,6 +10,7 @@
 
 mod adapter;
 mod change;
+mod removed;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use adapter::register;
 pub(crate) use change::{Advanced, Change};
+pub(crate) use removed::Removed;
 
 use crate::prelude::*;
 
@@ -153,6 +155,11 @@ impl<'a> Request<'a> {
     /// Sets the body.
     pub(crate) fn body(self, body: impl Into<Option<Value>>) -> Self {
         Request { body: body.into(), ..self }
+    }
+
+    /// Says where the result of the request lies, when that is what is wanted of it.
+    pub(crate) fn finish(self, finish: FinalState) -> Self {
+        Request { finish, ..self }
     }
 
     async fn send(&self, azure: &Azure, cx: &Cx) -> Result<Started> {

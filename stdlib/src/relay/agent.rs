@@ -33,11 +33,7 @@ impl Agent {
 
     /// Returns whether it is too old to do as Azure says.
     fn is_old(&self) -> bool {
-        let version = self.version.as_deref().unwrap_or_default();
-        let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
-        // All of it counts: 2.0 is not older than 1.31.
-        matches!((parts.next(), parts.next()), (Some(Some(major)), Some(Some(minor)))
-            if (major, minor) < TAKES_CONNECTIONS)
+        self.version.as_deref().is_some_and(is_old)
     }
 
     /// Adds what is known to an error.
@@ -57,6 +53,14 @@ impl Agent {
         }
         error
     }
+}
+
+/// Returns whether an agent of a version is too old to do as Azure says.
+pub(crate) fn is_old(version: &str) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
+    // All of it counts: 2.0 is not older than 1.31.
+    matches!((parts.next(), parts.next()), (Some(Some(major)), Some(Some(minor)))
+        if (major, minor) < TAKES_CONNECTIONS)
 }
 
 #[cfg(test)]

@@ -28,7 +28,8 @@ use crate::Azure;
 use crate::azure::{Origin, ResourceId};
 use crate::local::api::MACHINES;
 use agent::Agent;
-use refusal::Refusal;
+pub(crate) use agent::is_old;
+pub(crate) use refusal::Refusal;
 
 /// The service by which SSH is let in.
 pub const SSH: &str = "SSH";
@@ -96,6 +97,14 @@ impl Azure {
         }
     }
 
+    /// Asks once for a connection with credentials that were asked for before.
+    ///
+    /// # Errors
+    /// How the relay, or the agent behind it, refuses.
+    pub(crate) async fn try_relay(&self, access: &Access, port: u16) -> std::result::Result<Tunnel, Refusal> {
+        upgrade::upgrade(&self.arm, access, port).await.map(Tunnel::over)
+    }
+
     /// Reads what Azure knows about the agent of a machine: nothing, when that cannot be read.
     async fn agent(&self, to: &Target<'_>) -> Agent {
         let body = self.arm.find_as(to.origin, to.machine.as_str(), MACHINES).await.ok().flatten();
@@ -109,7 +118,7 @@ impl Azure {
     pub async fn relay_access(&self, origin: &Origin, machine: &ResourceId, service: &str) -> Result<Access> {
         let path = format!("{machine}/{}?expiresin={}", access::CREDENTIALS, access::LIFE.as_secs());
         let body = serde_json::json!({ "serviceName": service });
-        match self.arm.ask(origin, &path, access::ENDPOINTS, &body).await {
+        match self.arm.ask(origin, &path, access::ENDPOINTS, Some(&body)).await {
             Ok(body) => Access::read(&body),
             Err(error) => Err(refused(machine, service, error)),
         }

@@ -5,7 +5,7 @@ use relight_engine::{Error, ErrorCode, ErrorKind};
 
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// Nobody listens for the machine: not yet, or its agent has no connection.
     NobodyListens(String),
     /// The agent listens, and nothing listens on the machine.
@@ -50,7 +50,7 @@ impl Refusal {
     }
 
     /// Returns the error, with what to do about it.
-    pub(super) fn error(&self, machine: &str, port: u16) -> Error {
+    pub(crate) fn error(&self, machine: &str, port: u16) -> Error {
         let (error, said) = match self {
             Refusal::NobodyListens(said) => (
                 Error::rejected(format!("nobody listens for `{machine}` at the relay"))

@@ -148,7 +148,7 @@ impl Operation for WriteConfig {
             Error::rejected("no program is named by which OpenSSH comes to a machine")
                 .hint("the program that drives the run has to say it")
         })?;
-        let id = self.0.find_machine(cx, &args.machine, args.group.as_deref()).await?.id;
+        let id = self.0.locate(&cx.into(), &args.machine, args.group.as_deref()).await?.id;
         let name = args.name.as_deref().unwrap_or(id.name());
         let entry = ConfigEntry {
             name,

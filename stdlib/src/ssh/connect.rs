@@ -112,7 +112,7 @@ impl Attached for Connect {
     async fn open(&self, cx: &Cx, args: &Args, again: Option<&Connected>) -> Result<(Connected, Line)> {
         let id = match again {
             Some(recipe) => recipe.id.clone(),
-            None => self.0.find_machine(cx, &args.machine, args.group.as_deref()).await?.id,
+            None => self.0.locate(&cx.into(), &args.machine, args.group.as_deref()).await?.id,
         };
         let port = args.port.unwrap_or(PORT);
         let trust = self.0.trust(&id, port, args.host_keys.as_deref())?;

@@ -5,10 +5,8 @@ use relight_engine::event::Stream;
 
 use super::line::Line;
 use super::session::{Ended, Running, Said, Session};
+use crate::agent::COMMAND_FAILED;
 use crate::prelude::*;
-
-/// The command came to an end, and says that it failed.
-pub const COMMAND_FAILED: ErrorCode = ErrorCode::new("CommandFailed");
 
 /// How much of what a command says becomes part of its value: the end of it. The rest is kept beside the run.
 const KEPT: usize = 64 * 1024;

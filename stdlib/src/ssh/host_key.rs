@@ -64,10 +64,10 @@ impl Operation for ReadHostKey {
     }
 
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<HostKey>> {
-        let id = self.0.find_machine(cx, &args.machine, args.group.as_deref()).await?.id;
+        let id = self.0.locate(&cx.into(), &args.machine, args.group.as_deref()).await?.id;
         let port = args.port.unwrap_or(PORT);
         let (known, host) = (&self.0.known_hosts, HostName::of(&id, port));
-        let tunnel = self.0.ssh_tunnel(cx, &id, port, args.within).await?;
+        let tunnel = self.0.ssh_connection(cx, &id, port, args.within).await?;
         let key = Session::look_at_host_key(tunnel, id.name(), &known.keys(&host)?).await?;
         let standing = match known.check(&host, &key)? {
             Standing::Known => "known",

@@ -29,8 +29,8 @@ mod way;
 
 use relight_engine::Registered;
 
+pub use crate::agent::COMMAND_FAILED;
 pub use config::{ConfigEntry, config_value};
-pub use exec::COMMAND_FAILED;
 pub use forward::Behind;
 pub use known_hosts::{HostName, KnownHosts, Standing, fingerprint};
 pub use line::Line;

@@ -15,7 +15,8 @@ use tokio_tungstenite::tungstenite::Bytes;
 use super::known_hosts::{Standing, fingerprint};
 use super::login::Login;
 use super::peer::{Peer, Seen, Trust};
-use crate::relay::{Lost, Tunnel};
+use crate::relay::Lost;
+use crate::road::Connection;
 
 /// The host key of a machine is not known, and nobody answers for it.
 pub const HOST_KEY_UNKNOWN: ErrorCode = ErrorCode::new("HostKeyUnknown");
@@ -46,7 +47,7 @@ impl Session {
     /// # Errors
     /// [`HOST_KEY_UNKNOWN`] and [`HOST_KEY_CHANGED`], before anything about the user was sent. `Denied` when the user
     /// is not let in. `Unsent` when the connection broke off.
-    pub async fn open(tunnel: Tunnel, machine: &str, login: &Login, trust: Trust) -> Result<Session> {
+    pub async fn open(tunnel: Connection, machine: &str, login: &Login, trust: Trust) -> Result<Session> {
         let lost = tunnel.lost_later();
         let silent = || {
             let seconds = HANDSHAKE.as_secs();
@@ -66,7 +67,11 @@ impl Session {
     ///
     /// # Errors
     /// `Unsent` when there is none because the connection broke off.
-    pub async fn look_at_host_key(tunnel: Tunnel, machine: &str, first: &[PublicKey]) -> Result<PublicKey> {
+    pub async fn look_at_host_key(
+        tunnel: Connection,
+        machine: &str,
+        first: &[PublicKey],
+    ) -> Result<PublicKey> {
         let lost = tunnel.lost_later();
         let seen = Seen::default();
         let peer = Peer { trust: Trust::LookOnly, seen: seen.clone() };
@@ -219,7 +224,7 @@ impl Session {
     }
 }
 
-async fn handshake(tunnel: Tunnel, machine: &str, lost: &Lost, trust: Trust) -> Result<Handle<Peer>> {
+async fn handshake(tunnel: Connection, machine: &str, lost: &Lost, trust: Trust) -> Result<Handle<Peer>> {
     let first = trust.keys()?;
     let seen = Seen::default();
     let peer = Peer { trust, seen: seen.clone() };

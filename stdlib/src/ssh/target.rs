@@ -1,7 +1,8 @@
 //! From what a script names to a stream to the SSH server of a machine.
 
 use crate::prelude::*;
-use crate::relay::{Target, Tunnel};
+use crate::relay::Target;
+use crate::road::Connection;
 
 /// The port of an SSH server, unless another one is named.
 pub(super) const PORT: u16 = 22;
@@ -10,13 +11,13 @@ pub(super) const WITHIN: Duration = Duration::from_secs(120);
 
 impl Azure {
     /// Connects to a port of a machine on behalf of a step, and says why that takes its time.
-    pub(super) async fn ssh_tunnel(
+    pub(super) async fn ssh_connection(
         &self,
         cx: &Cx,
         machine: &ResourceId,
         port: u16,
         within: Option<Span>,
-    ) -> Result<Tunnel> {
+    ) -> Result<Connection> {
         let to = Target {
             origin: &cx.into(),
             machine,
@@ -26,7 +27,7 @@ impl Azure {
         };
         let waiting = |why: &Error| cx.progress(why.message(), None);
         tokio::select! {
-            tunnel = self.connect_through_arc(&to, waiting) => tunnel,
+            connected = self.connect_to(&to, waiting) => connected,
             () = cx.cancelled() => Err(Error::new(ErrorKind::Unsent, "given up before the machine answered")),
         }
     }

@@ -12,10 +12,11 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::{Login, Proof, Session, Trust};
 use crate::relay::Tunnel;
+use crate::road::Connection;
 
 /// A server, and the way to it. The server ends with this.
 pub(super) struct Served {
-    pub(super) tunnel: Tunnel,
+    pub(super) tunnel: Connection,
     pub(super) trust: Trust,
     pub(super) serving: Serving,
 }
@@ -42,7 +43,7 @@ pub(super) async fn connect<H: Handler<Error = russh::Error> + Send + 'static>(h
             let _ = session.await;
         }
     }));
-    Served { tunnel, trust, serving }
+    Served { tunnel: Connection::through(tunnel), trust, serving }
 }
 
 impl Served {

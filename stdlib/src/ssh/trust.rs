@@ -71,7 +71,7 @@ impl Operation for TrustHostKey {
         if keys.is_empty() {
             return Err(Error::invalid("a machine cannot be known by no key"));
         }
-        let id = self.0.find_machine(cx, &args.machine, args.group.as_deref()).await?.id;
+        let id = self.0.locate(&cx.into(), &args.machine, args.group.as_deref()).await?.id;
         self.0.known_hosts.trust(&HostName::of(&id, args.port.unwrap_or(PORT)), &keys)?;
         Ok(Outcome::done(Trusted { id, fingerprints: keys.iter().map(fingerprint).collect() }))
     }

@@ -32,7 +32,7 @@ impl Way {
 
     async fn sign_in(&self) -> Result<Session> {
         let login = self.by.login(&self.azure.arm).await?;
-        let tunnel = self.azure.ssh_tunnel(&self.cx, &self.id, self.port, self.within).await?;
+        let tunnel = self.azure.ssh_connection(&self.cx, &self.id, self.port, self.within).await?;
         Session::open(tunnel, self.id.name(), &login, self.trust.clone()).await
     }
 }

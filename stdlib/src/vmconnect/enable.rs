@@ -9,9 +9,9 @@
 //! ```
 
 use super::job::{Job, JobRun, Kind, Order, State, advance, jobs_of};
-use super::{OPEN_FOR, PORT, ROLE, check_cluster, endpoint};
+use super::{OPEN, OPEN_FOR, PORT, ROLE, check_cluster, endpoint};
 use crate::local::find::machine_id;
-use crate::local::{Cluster, Vm, api};
+use crate::local::{Cluster, Node, Vm, api};
 use crate::prelude::*;
 use crate::reconcile::Advanced;
 
@@ -19,6 +19,9 @@ use crate::reconcile::Advanced;
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// How often somebody else's job is looked at.
 const LOOK: Duration = Duration::from_secs(15);
+/// What it means that no version of the service is there for it.
+pub(crate) const NOT_OFFERED: &str =
+    "VM Connect is a preview: the region of the instance may not offer it yet";
 /// How often a VM may move while its console is being opened.
 const MOST_MOVES: u32 = 3;
 
@@ -150,16 +153,7 @@ impl Operation for Enable {
         check_cluster(&cluster)?;
         let (vm_id, node) = (hyperv_id(&vm)?, node_of(&vm, &cluster)?);
         let host = self.0.read_node(cx, &cluster, &node).await?;
-        if host.state.eq_ignore_ascii_case("Disconnected") {
-            return Err(Error::rejected(format!(
-                "`{node}`, which runs `{}`, is out of touch with Azure",
-                vm.name
-            ))
-            .code(ErrorCode::OUT_OF_TOUCH)
-            .hint(
-                "check the Arc agent of the node (azcmagent check), or open the console on the host itself",
-            ));
-        }
+        check_node(&vm, &host)?;
         let opening = Opening {
             vm: machine_id(&vm.id)?,
             vm_id,
@@ -379,11 +373,11 @@ impl Opening {
     fn explain(&self, error: Error) -> Error {
         match error.kind() {
             ErrorKind::Denied => error.hint(format!(
-                "VM Connect needs the role \"{ROLE}\" on the instance {} and on the VM (Microsoft.AzureStackHCI/clusters/jobs/write)",
+                "VM Connect needs the role \"{ROLE}\" on the instance {} and on the VM ({OPEN})",
                 self.cluster
             )),
             ErrorKind::Rejected if error.service_code() == Some("NoRegisteredProviderFound") => {
-                error.hint("VM Connect is a preview: the region of the instance may not offer it yet")
+                error.hint(NOT_OFFERED)
             }
             ErrorKind::Rejected if self.is_across_groups() => error.hint(format!(
                 "the VM is in `{}` and the instance in `{}`: older instances open consoles only within their own resource group",
@@ -401,7 +395,7 @@ impl Opening {
 }
 
 /// Says why a VM has no console to open, if it has none.
-fn check_vm(vm: &Vm) -> Result<()> {
+pub(crate) fn check_vm(vm: &Vm) -> Result<()> {
     let is_off =
         ["Stopped", "Stopping", "Saved", "Deallocated", "Deallocating"].iter().any(|state| vm.is(state));
     if is_off {
@@ -416,6 +410,19 @@ fn check_vm(vm: &Vm) -> Result<()> {
     Ok(())
 }
 
+/// Says why a node opens no console, if it opens none.
+pub(crate) fn check_node(vm: &Vm, node: &Node) -> Result<()> {
+    if node.state.eq_ignore_ascii_case("Disconnected") {
+        return Err(Error::rejected(format!(
+            "`{}`, which runs `{}`, is out of touch with Azure",
+            node.name, vm.name
+        ))
+        .code(ErrorCode::OUT_OF_TOUCH)
+        .hint("check the Arc agent of the node (azcmagent check), or open the console on the host itself"));
+    }
+    Ok(())
+}
+
 fn hyperv_id(vm: &Vm) -> Result<String> {
     vm.hyperv_id.clone().ok_or_else(|| {
         Error::rejected(format!("Azure does not say by which id Hyper-V knows `{}`", vm.name))
@@ -424,7 +431,7 @@ fn hyperv_id(vm: &Vm) -> Result<String> {
 }
 
 /// Returns the node that runs a VM, in the cluster's own spelling.
-fn node_of(vm: &Vm, cluster: &Cluster) -> Result<String> {
+pub(crate) fn node_of(vm: &Vm, cluster: &Cluster) -> Result<String> {
     let host = vm.host.as_deref().ok_or_else(|| {
         Error::rejected(format!("Azure does not say on which host `{}` runs", vm.name))
             .hint("it may be moving: try again in a minute")

@@ -10,6 +10,8 @@ mod status;
 
 use relight_engine::Registered;
 
+pub(crate) use enable::{NOT_OFFERED, check_node, check_vm, node_of};
+
 use crate::azure::ResourceId;
 use crate::local::Cluster;
 use crate::prelude::*;
@@ -21,7 +23,10 @@ const OPEN_FOR: Duration = Duration::from_secs(8 * 3600);
 /// The first release with VM Connect.
 const FIRST_RELEASE: u32 = 2601;
 /// The role that holds all the actions.
-const ROLE: &str = "Azure Stack HCI Administrator";
+pub(crate) const ROLE: &str = "Azure Stack HCI Administrator";
+
+/// What it takes to open a console.
+pub(crate) const OPEN: &str = "Microsoft.AzureStackHCI/clusters/jobs/write";
 
 /// Returns the operations of this area.
 pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
@@ -44,7 +49,7 @@ fn parse_endpoint(endpoint: &str) -> Option<(ResourceId, &str)> {
 }
 
 /// Says why an instance cannot open consoles, if it cannot.
-fn check_cluster(cluster: &Cluster) -> Result<()> {
+pub(crate) fn check_cluster(cluster: &Cluster) -> Result<()> {
     if let Some(release) = cluster.release().filter(|release| *release < FIRST_RELEASE) {
         return Err(Error::rejected(format!(
             "`{}` runs release {release} of Azure Local ({}); VM Connect came with {FIRST_RELEASE}",

@@ -28,6 +28,7 @@ pub(super) async fn call(
         ":" | "true" => Ok(0),
         "false" => Ok(1),
         "set" => settings(call.shell, arguments),
+        "trap" => at_the_end(call.shell, arguments),
         "export" | "readonly" | "unset" => variables(call.shell, name, arguments),
         "umask" => mask(&mut call).await,
         "cd" => cd(&mut call).await,
@@ -75,7 +76,7 @@ pub(super) async fn call(
     Ok(done.unwrap_or_else(|Failed(status)| status))
 }
 
-const NAMES: [&str; 45] = [
+const NAMES: [&str; 46] = [
     "basename",
     "bash",
     "cat",
@@ -116,6 +117,7 @@ const NAMES: [&str; 45] = [
     "tee",
     "test",
     "touch",
+    "trap",
     "true",
     "umask",
     "uname",
@@ -188,6 +190,17 @@ fn settings(shell: &mut Shell, arguments: &[String]) -> Done {
         }
     }
     Ok(0)
+}
+
+/// `trap '..' EXIT`: the only signal there is here is the end of the script.
+fn at_the_end(shell: &mut Shell, arguments: &[String]) -> Done {
+    match arguments {
+        [what, when] if when == "EXIT" || when == "0" => {
+            shell.trap = Some(what.clone()).filter(|what| what != "-");
+            Ok(0)
+        }
+        _ => Ok(1),
+    }
 }
 
 fn variables(shell: &mut Shell, name: &str, arguments: &[String]) -> Done {

@@ -45,6 +45,8 @@ pub(crate) struct Shell {
     /// Whether a failure ends the script: `set -e`.
     is_strict: bool,
     fuel: u32,
+    /// What is run at the end of the script: `trap '..' EXIT`.
+    trap: Option<String>,
     /// Where the milliseconds of `sleep` are counted, if it does not really wait.
     slept: Option<Arc<AtomicU64>>,
 }
@@ -84,6 +86,7 @@ impl Shell {
             mask: 0o022,
             is_strict: false,
             fuel: FUEL,
+            trap: None,
             slept: None,
         }
     }
@@ -97,8 +100,15 @@ impl Shell {
 
     /// Runs a script and returns its status.
     pub(crate) async fn run(&mut self, script: &str, streams: &Streams) -> u32 {
-        match self.part(script, streams).await {
+        let status = match self.part(script, streams).await {
             Ok(status) | Err(Ended(status)) => status,
+        };
+        let Some(last) = self.trap.take() else { return status };
+        self.status = status;
+        match self.part(&last, streams).await {
+            // Only a trap that says so changes how the script ended.
+            Err(Ended(other)) => other,
+            Ok(_) => status,
         }
     }
 

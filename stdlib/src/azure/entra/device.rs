@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use relight_engine::{Error, ErrorKind, Result, Secret};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -11,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::person::Account;
 use super::{CLIENT, Entra, Refusal};
 use crate::azure::cloud::Cloud;
+use crate::azure::identity::Identity;
 
 /// How much longer to wait from now on when the service finds us too fast (RFC 8628, section 3.5).
 const SLOWER: Duration = Duration::from_secs(5);
@@ -115,19 +114,15 @@ impl DeviceLogin {
 
 /// Reads who an ID token is about. It came from the service itself over TLS, so nobody else can have made it up.
 fn account(authority: &str, token: &str) -> Option<Account> {
-    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    let claims: Value = serde_json::from_slice(&claims).ok()?;
-    let claim = |name: &str| claims[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    Some(Account {
-        authority: authority.to_owned(),
-        tenant: claim("tid")?,
-        object_id: claim("oid")?,
-        user: claim("preferred_username").or_else(|| claim("upn")).or_else(|| claim("name"))?,
-    })
+    let Identity { name, tenant, object_id, .. } = Identity::read(token);
+    Some(Account { authority: authority.to_owned(), tenant: tenant?, object_id: object_id?, user: name? })
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     #[test]

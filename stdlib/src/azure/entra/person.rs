@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use relight_engine::{NextStep, Result, Secret};
@@ -51,6 +51,8 @@ pub trait SignIns: Send + Sync + 'static {
 pub struct Person {
     account: Account,
     sign_ins: Arc<dyn SignIns>,
+    /// The refresh token that could not be kept, on a full disk for one: the only one that is good then.
+    unkept: Arc<Mutex<Option<Secret>>>,
 }
 
 impl fmt::Debug for Person {
@@ -62,7 +64,7 @@ impl fmt::Debug for Person {
 impl Person {
     /// Makes a credential of an account.
     pub fn new(account: Account, sign_ins: Arc<dyn SignIns>) -> Self {
-        Person { account, sign_ins }
+        Person { account, sign_ins, unkept: Arc::default() }
     }
 
     /// Returns who it is.
@@ -72,21 +74,38 @@ impl Person {
 
     /// Asks for a token with the refresh token, and keeps the next one.
     pub(in crate::azure) async fn grant(&self, entra: &Entra, wanted: &Wanted<'_>) -> Result<Granted> {
-        let Person { account, sign_ins } = self;
+        let Person { account, sign_ins, .. } = self;
         let _alone = sign_ins.lock().await?;
-        let token = sign_ins.refresh_token(account).await?;
+        let unkept = self.unkept().clone();
+        let token = match unkept {
+            Some(token) => token,
+            None => sign_ins.refresh_token(account).await?,
+        };
         let granted = entra.grant(&account.tenant, &Grant::Refresh { token: &token }, wanted).await;
         let granted = granted.map_err(|refusal| {
             let ended = matches!(&refusal, Refusal::No { error, .. } if error == "invalid_grant" || error == "interaction_required");
             let error = refusal.into_error(&format!("failed to sign in as {}", account.user));
-            if ended { error.hint(NextStep::SignIn) } else { error }
+            if !ended {
+                return error;
+            }
+            // Whoever signs in again leaves another one.
+            *self.unkept() = None;
+            error.hint(NextStep::SignIn)
         })?;
-        if let Some(next) = &granted.refresh
-            && let Err(error) = sign_ins.keep(account, next).await
-        {
-            // The token in hand is good all the same; where the old one is not taken any more, that is said then.
-            tracing::warn!("the sign-in of {} could not be kept: {error}", account.user);
+        if let Some(next) = &granted.refresh {
+            let kept = sign_ins.keep(account, next).await;
+            if let Err(error) = &kept {
+                tracing::warn!(
+                    "the sign-in of {} could not be kept, and is tried again: {error}",
+                    account.user
+                );
+            }
+            *self.unkept() = kept.err().map(|_| next.clone());
         }
         Ok(granted)
+    }
+
+    fn unkept(&self) -> MutexGuard<'_, Option<Secret>> {
+        self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

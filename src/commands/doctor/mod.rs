@@ -1,6 +1,9 @@
-//! `relight doctor`: what is missing before something can run, and what to do about it.
+//! `relight doctor`: what is missing before something can run, or before a machine can be reached, and what to do about it.
 
-use std::io::{self, Write};
+mod machine;
+mod told;
+
+use std::io;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,17 +16,31 @@ use crate::format::{brief, moment, when};
 use crate::report::Audience;
 use crate::serving::is_served;
 use crate::setup::{self, Home};
-use crate::terminal;
 use crate::{next_step, platform};
+use machine::Machine;
+use told::Layout;
 
 /// How long signing in and reaching the cloud may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How wide the words and the names of what is here are.
+const HERE: Layout = Layout { word: 5, what: 10, next: 17 };
+
+const EXIT: &str = "\
+Ends with 0 when nothing is in the way, and with 1 when something is: with MACHINE, when a road into it is blocked. What could \
+not be looked at is said, and does not count as blocked";
+
 /// Check that everything is in place, and say what to do where it is not
 ///
-/// Looks at the state folder, the journal, what is open, the library, the identity and the cloud. Changes nothing in Azure.
+/// Looks at the state folder, the journal, what is open, the library, the identity and the cloud. With MACHINE it walks every road
+/// into a VM of Azure Local, an Arc machine or a VM in Azure: which work now, what blocks the others, and the command that mends it. Changes
+/// nothing in Azure.
 #[derive(Args, Debug)]
-pub(crate) struct Doctor {}
+#[command(after_long_help = EXIT)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    machine: Machine,
+}
 
 /// What looking at one thing found.
 enum Found {
@@ -34,6 +51,9 @@ enum Found {
 
 impl Doctor {
     pub(crate) async fn run(self, global: &Global) -> Result {
+        if let Some(named) = &self.machine.name {
+            return self.machine.look(&Home::find(global)?, named).await;
+        }
         let mut sick = false;
         let mut tell = |what: &str, found: Found| -> Result<()> {
             let (word, said, next) = match found {
@@ -44,11 +64,7 @@ impl Doctor {
                     ("fail", line(&error), error.hints().iter().map(next_step::told).collect())
                 }
             };
-            let mut out = terminal::out();
-            writeln!(out, "{word:<5} {what:<10} {said}")?;
-            for next in next {
-                writeln!(out, "                 -> {next}")?;
-            }
+            HERE.tell(word, what, &said, &next)?;
             Ok(())
         };
         let home = match Home::find(global) {

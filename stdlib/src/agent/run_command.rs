@@ -1,24 +1,13 @@
-//! `arc::run_command`: runs a script on an Arc machine, through its agent.
+//! `run_command`: runs a script on a machine, through its agent.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 
 use relight_engine::SecretRef;
 
+use super::{COMMAND_FAILED, Host};
 use crate::prelude::*;
 use crate::reconcile::{Advanced, Change, DesiredState, Known, Look, Request};
-use crate::ssh::COMMAND_FAILED;
-
-/// Known versions. For years there were previews alone; the stable version of 2024-07-10 does not know the type.
-const RUN_COMMANDS: Api<'static> = Api {
-    kind: "Microsoft.HybridCompute/machines/runCommands",
-    versions: &[
-        "2026-07-15",
-        "2024-09-10-preview",
-        "2024-07-31-preview",
-        "2024-03-31-preview",
-        "2023-10-03-preview",
-    ],
-};
 
 /// How long a script may run, when nothing is said.
 const TIMEOUT: Duration = Duration::from_secs(10 * 60);
@@ -73,8 +62,14 @@ pub(crate) struct Ran {
     error: String,
 }
 
-/// `arc::run_command`.
-pub(crate) struct RunCommand(pub(crate) Azure);
+/// `run_command`.
+pub(super) struct RunCommand<H>(Azure, PhantomData<H>);
+
+impl<H> RunCommand<H> {
+    pub(super) fn new(azure: &Azure) -> Self {
+        RunCommand(azure.clone(), PhantomData)
+    }
+}
 
 /// A run command that was or will be made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -103,7 +98,7 @@ struct Ended {
     until: Timestamp,
 }
 
-impl DesiredState for RunCommand {
+impl<H: Host> DesiredState for RunCommand<H> {
     type Args = Args;
     type Target = Target;
     type Value = Ran;
@@ -113,7 +108,8 @@ impl DesiredState for RunCommand {
     }
 
     async fn look(&self, cx: &Cx, _: &Args, at: &Target, known: Known) -> Result<Look<Ran>> {
-        let Some(body) = self.0.arm.find(cx, at.id.as_str(), RUN_COMMANDS).await? else {
+        let Some(body) = self.0.arm.find(cx, &format!("{}{}", at.id, H::WITH_VIEW), H::RUN_COMMANDS).await?
+        else {
             return match known.is_concluded() {
                 // Sent again, it would run again.
                 true => Err(Error::rejected(format!(
@@ -121,7 +117,7 @@ impl DesiredState for RunCommand {
                     at.id.name()
                 ))),
                 false if known.sent => Ok(Look::Away),
-                false => self.0.check_in_touch(cx, &at.machine).await.map(|()| Look::Away),
+                false => H::check_takes_work(&self.0, cx, &at.machine).await.map(|()| Look::Away),
             };
         };
         let owned = |name: &str| {
@@ -172,13 +168,13 @@ impl DesiredState for RunCommand {
                 pairs(args.secrets.iter().map(|(k, v)| (k, json!(v))).collect());
         }
         let body = json!({ "location": at.location, "properties": properties });
-        Request::new(Method::Put, at.id.to_string(), RUN_COMMANDS).body(body)
+        Request::new(Method::Put, at.id.to_string(), H::RUN_COMMANDS).body(body)
     }
 }
 
-impl RunCommand {
+impl<H: Host> RunCommand<H> {
     async fn target(&self, cx: &Cx, args: &Args) -> Result<Target> {
-        let machine = self.0.find_machine(cx, &args.machine, args.group.as_deref()).await?;
+        let machine = H::find(&self.0, cx, &args.machine, args.group.as_deref()).await?;
         let id = machine.id.child("runCommands", &format!("relight-{}", cx.key(16)))?;
         Ok(Target { id, machine: machine.id, location: machine.location })
     }
@@ -203,7 +199,7 @@ impl RunCommand {
     async fn remove(&self, cx: &Cx, args: &Args, at: Ended) -> Result<Outcome<Ran>> {
         let Ended { removal, ran, until } = at;
         let id = removal.target().clone();
-        match removal.advance(&Removal(self.0.clone()), cx, args).await {
+        match removal.advance(&Removal::<H>(self.0.clone(), PhantomData), cx, args).await {
             Ok(Advanced::Reached(())) => {}
             Ok(Advanced::Wait { change: removal, wait, said, percent }) if cx.now() < until => {
                 let state = State::Ended(Box::new(Ended { removal, ran, until }));
@@ -221,9 +217,9 @@ impl RunCommand {
 }
 
 /// The removal of a run command that has ended.
-struct Removal(Azure);
+struct Removal<H>(Azure, PhantomData<H>);
 
-impl DesiredState for Removal {
+impl<H: Host> DesiredState for Removal<H> {
     type Args = Args;
     type Target = ResourceId;
     type Value = ();
@@ -233,7 +229,7 @@ impl DesiredState for Removal {
     }
 
     async fn look(&self, cx: &Cx, _: &Args, id: &ResourceId, _: Known) -> Result<Look<()>> {
-        Ok(match self.0.arm.find(cx, id.as_str(), RUN_COMMANDS).await? {
+        Ok(match self.0.arm.find(cx, id.as_str(), H::RUN_COMMANDS).await? {
             None => Look::Reached(()),
             Some(body) => match text(&body, "/properties/provisioningState") {
                 Some("Deleting") => Look::Moving("removing it from Azure".to_owned(), None),
@@ -247,7 +243,7 @@ impl DesiredState for Removal {
     }
 
     fn request<'a>(&self, _: &'a Args, id: &'a ResourceId) -> Request<'a> {
-        Request::new(Method::Delete, id.to_string(), RUN_COMMANDS)
+        Request::new(Method::Delete, id.to_string(), H::RUN_COMMANDS)
     }
 }
 
@@ -264,23 +260,18 @@ fn failed(ran: &Ran) -> Error {
     }
 }
 
-impl Operation for RunCommand {
+impl<H: Host> Operation for RunCommand<H> {
     type Args = Args;
     type Output = Ran;
 
-    const NAME: &'static str = "arc::run_command";
-    const SUMMARY: &'static str = "Runs a script on an Arc machine as its administrator, through its agent.";
+    const NAME: &'static str = H::RUN.name;
+    const SUMMARY: &'static str = H::RUN.summary;
     const EFFECTS: &'static [Effect] = &[Effect::AzureRead, Effect::AzureWrite];
     const REDO: Redo = Redo::Probe;
-    const CODES: &'static [ErrorCode] =
-        &[ErrorCode::NOT_FOUND, ErrorCode::BUSY, ErrorCode::OUT_OF_TOUCH, COMMAND_FAILED];
+    const CODES: &'static [ErrorCode] = H::RUN_CODES;
 
     fn examples() -> Vec<Example> {
-        let script = r#"
-            let app = arc::machine("app-01", #{ group: "rg-apps" });
-            arc::run_command(app, "hostname").output
-        "#;
-        vec![Example::new("Ask a machine for its name.", script).on("edge").gives(json!("app-01\n"))]
+        H::RUN.examples()
     }
 
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Ran>> {
@@ -297,7 +288,7 @@ impl Operation for RunCommand {
 
     async fn probe(&self, cx: &Cx, args: &Args) -> Result<Probe<Ran>> {
         let target = self.target(cx, args).await?;
-        match self.0.arm.find(cx, target.id.as_str(), RUN_COMMANDS).await? {
+        match self.0.arm.find(cx, target.id.as_str(), H::RUN_COMMANDS).await? {
             None => Ok(Probe::Absent),
             Some(_) => self.advance(cx, args, Change::intended(target)).await.map(Probe::Found),
         }

@@ -6,7 +6,7 @@ use crate::prelude::*;
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Removed {
     /// Resource id that it had.
-    pub(super) id: ResourceId,
+    pub(crate) id: ResourceId,
     /// Whether a request was sent. False when it was gone already.
-    pub(super) changed: bool,
+    pub(crate) changed: bool,
 }

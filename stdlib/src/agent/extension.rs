@@ -1,18 +1,16 @@
-//! One extension of an Arc machine: where it is, and what Azure says about it.
+//! One extension of a machine: where it is, and what Azure says about it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use super::find::Machine;
+use relight_engine::SecretRef;
+
+use super::{Host, Located};
+use crate::azure::Origin;
 use crate::azure::wire::shortened;
 use crate::prelude::*;
 
-/// Known versions; all have extensions in the shape of the oldest.
-pub(super) const EXTENSIONS: Api<'static> = Api {
-    kind: "Microsoft.HybridCompute/machines/extensions",
-    versions: &["2026-07-15", "2025-06-01", "2025-01-13", "2024-07-10"],
-};
-
-/// An extension of an Arc machine.
+/// An extension of a machine.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Extension {
     /// Resource id.
@@ -32,13 +30,18 @@ pub(crate) struct Extension {
     pub(crate) message: String,
     /// Its public settings.
     pub(crate) settings: Value,
+    /// What was said last time to have it run again although nothing else changed.
+    #[serde(skip)]
+    pub(crate) tag: Option<String>,
 }
 
 impl Extension {
     /// Reads the answer of Azure.
     pub(super) fn read(id: ResourceId, body: &Value) -> Self {
         let owned = |pointer| text(body, pointer).unwrap_or_default().to_owned();
-        let message = text(body, "/properties/instanceView/status/message").unwrap_or_default();
+        // An Arc machine has one status, a VM in Azure a list of them.
+        let said = ["/properties/instanceView/status/message", "/properties/instanceView/statuses/0/message"];
+        let message = said.iter().find_map(|at| text(body, at)).unwrap_or_default();
         Extension {
             name: id.name().to_owned(),
             id,
@@ -48,11 +51,12 @@ impl Extension {
             state: owned("/properties/provisioningState"),
             message: shortened(message, 500),
             settings: body.pointer("/properties/settings").cloned().unwrap_or_else(|| json!({})),
+            tag: text(body, "/properties/forceUpdateTag").map(str::to_owned),
         }
     }
 
     /// Returns whether its state is this word.
-    pub(super) fn is(&self, state: &str) -> bool {
+    pub(crate) fn is(&self, state: &str) -> bool {
         self.state.eq_ignore_ascii_case(state)
     }
 
@@ -68,13 +72,13 @@ impl Extension {
             && self.kind.eq_ignore_ascii_case(desired.kind)
             && desired.version.is_none_or(version)
             && desired.settings.is_none_or(|settings| *settings == self.settings)
+            && desired.tag.is_none_or(|tag| self.tag.as_deref() == Some(tag))
     }
 
     /// Returns the error of work that failed.
-    pub(super) fn failure(&self) -> Error {
+    pub(super) fn failure<H: Host>(&self) -> Error {
         let said = if self.message.is_empty() { "it does not say why" } else { &self.message };
-        Error::rejected(format!("extension `{}` is {}: {said}", self.name, self.state))
-            .hint("on the machine: `azcmagent logs` collects what the extension wrote")
+        Error::rejected(format!("extension `{}` is {}: {said}", self.name, self.state)).hint(H::LOGS)
     }
 }
 
@@ -94,6 +98,10 @@ pub(super) struct Desired<'a> {
     pub(super) version: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) settings: Option<&'a Value>,
+    #[serde(rename = "protectedSettings", skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) secrets: &'a BTreeMap<String, SecretRef>,
+    #[serde(rename = "forceUpdateTag", skip_serializing_if = "Option::is_none")]
+    pub(super) tag: Option<&'a str>,
 }
 
 /// Where an extension is, or shall be.
@@ -103,19 +111,52 @@ pub(crate) struct OnMachine {
     pub(super) machine: ResourceId,
     /// The machine's own, which an extension must name.
     pub(super) location: String,
+    /// What has it run again although nothing else changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tag: Option<String>,
 }
 
-impl Machine {
+impl Located {
     /// Returns where the extension of this name is, or would be.
     pub(super) fn extension(self, name: &str) -> Result<OnMachine> {
-        Ok(OnMachine { id: self.id.child("extensions", name)?, machine: self.id, location: self.location })
+        let id = self.id.child("extensions", name)?;
+        Ok(OnMachine { id, machine: self.id, location: self.location, tag: None })
     }
 }
 
 impl Azure {
+    /// Lists the extensions of a machine.
+    pub(crate) async fn extensions<H: Host>(
+        &self,
+        origin: &Origin,
+        machine: &ResourceId,
+    ) -> Result<Vec<Extension>> {
+        let all = self.arm.list_as(origin, &format!("{machine}/extensions"), H::EXTENSIONS).await?;
+        let read = |body: &Value| Some(Extension::read(ResourceId::parse(text(body, "/id")?).ok()?, body));
+        Ok(all.iter().filter_map(read).collect())
+    }
+
     /// Reads an extension that may not be there.
-    pub(super) async fn find_extension(&self, cx: &Cx, id: &ResourceId) -> Result<Option<Extension>> {
-        let body = self.arm.find(cx, id.as_str(), EXTENSIONS).await?;
+    pub(crate) async fn find_extension<H: Host>(
+        &self,
+        cx: &Cx,
+        id: &ResourceId,
+    ) -> Result<Option<Extension>> {
+        let body = self.arm.find(cx, &format!("{id}{}", H::WITH_VIEW), H::EXTENSIONS).await?;
         Ok(body.map(|body| Extension::read(id.clone(), &body)))
+    }
+
+    /// Reads the extension of a type, of which a machine has one at most, whatever that is called.
+    pub(crate) async fn extension_of_type<H: Host>(
+        &self,
+        cx: &Cx,
+        machine: &ResourceId,
+        [publisher, kind]: [&str; 2],
+    ) -> Result<Option<Extension>> {
+        let all = self.extensions::<H>(&cx.into(), machine).await?;
+        let is_it = |it: &Extension| {
+            it.publisher.eq_ignore_ascii_case(publisher) && it.kind.eq_ignore_ascii_case(kind)
+        };
+        Ok(all.into_iter().find(is_it))
     }
 }

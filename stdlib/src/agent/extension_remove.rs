@@ -1,11 +1,12 @@
-//! `arc::extension_remove`: removes an extension from an Arc machine.
+//! `extension_remove`: removes an extension from a machine.
 
-use super::extension::EXTENSIONS;
-use super::removed::Removed;
+use std::marker::PhantomData;
+
+use super::Host;
 use crate::prelude::*;
-use crate::reconcile::{DesiredState, Known, Look, Request, ResourceOperation};
+use crate::reconcile::{DesiredState, Known, Look, Removed, Request, ResourceOperation};
 
-/// Removes an extension from an Arc machine and waits until it is gone. One that is gone already counts as removed, and one
+/// Removes an extension from a machine and waits until it is gone. One that is gone already counts as removed, and one
 /// on which something else is being done is waited for first.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -19,10 +20,16 @@ pub(crate) struct Args {
     group: Option<String>,
 }
 
-/// `arc::extension_remove`.
-pub(crate) struct ExtensionRemove(pub(crate) Azure);
+/// `extension_remove`.
+pub(super) struct ExtensionRemove<H>(Azure, PhantomData<H>);
 
-impl DesiredState for ExtensionRemove {
+impl<H> ExtensionRemove<H> {
+    pub(super) fn new(azure: &Azure) -> Self {
+        ExtensionRemove(azure.clone(), PhantomData)
+    }
+}
+
+impl<H: Host> DesiredState for ExtensionRemove<H> {
     type Args = Args;
     type Target = ResourceId;
     type Value = Removed;
@@ -32,10 +39,10 @@ impl DesiredState for ExtensionRemove {
     }
 
     async fn look(&self, cx: &Cx, _args: &Args, id: &ResourceId, known: Known) -> Result<Look<Removed>> {
-        Ok(match self.0.find_extension(cx, id).await? {
+        Ok(match self.0.find_extension::<H>(cx, id).await? {
             None => Look::Reached(Removed { id: id.clone(), changed: known.sent }),
             Some(found) if found.is_changing() => Look::Moving(found.to_string(), None),
-            Some(found) if found.is("Failed") && known.is_concluded() => return Err(found.failure()),
+            Some(found) if found.is("Failed") && known.is_concluded() => return Err(found.failure::<H>()),
             Some(_) => Look::Away,
         })
     }
@@ -45,22 +52,21 @@ impl DesiredState for ExtensionRemove {
     }
 
     fn request<'a>(&self, _args: &'a Args, id: &'a ResourceId) -> Request<'a> {
-        Request::new(Method::Delete, id.to_string(), EXTENSIONS)
+        Request::new(Method::Delete, id.to_string(), H::EXTENSIONS)
     }
 }
 
-impl ResourceOperation for ExtensionRemove {
-    const NAME: &'static str = "arc::extension_remove";
-    const SUMMARY: &'static str = "Removes an extension from an Arc machine and waits until it is gone.";
+impl<H: Host> ResourceOperation for ExtensionRemove<H> {
+    const NAME: &'static str = H::REMOVE.name;
+    const SUMMARY: &'static str = H::REMOVE.summary;
     const WITHIN: Duration = Duration::from_secs(30 * 60);
 
     fn examples() -> Vec<Example> {
-        let script = r#"arc::extension_remove("db-01", "AzureMonitorWindowsAgent").changed"#;
-        vec![Example::new("Remove an extension.", script).on("edge").gives(json!(true))]
+        H::REMOVE.examples()
     }
 
     async fn target(&self, cx: &Cx, args: &Args) -> Result<ResourceId> {
-        let machine = self.0.find_machine(cx, &args.machine, args.group.as_deref()).await?;
+        let machine = H::find(&self.0, cx, &args.machine, args.group.as_deref()).await?;
         Ok(machine.extension(&args.name)?.id)
     }
 }

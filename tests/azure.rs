@@ -1,0 +1,156 @@
+//! Virtual machines in Azure: a port that is let open for a while, whoever else edits the rules, and the way in.
+
+use relight_engine::ErrorCode;
+use relight_engine::event::Lease;
+use serde_json::{Value, json};
+
+use crate::support::sealed::Sealed;
+use crate::support::world::{World, minutes, told};
+
+/// A VM whose port 22 a rule of its network interface keeps shut.
+const API: &str = r#"let vm = compute::vm("api-01", #{ group: "rg-cloud" });"#;
+
+async fn script(world: &World, text: &str) -> Value {
+    let ran = world.run_script(&["azure:write", "net:probe"], &format!("{API} {text}")).await;
+    ran.value().clone()
+}
+
+async fn is_open(world: &World, source: &str) -> bool {
+    script(world, &format!(r#"network::port_check(vm, #{{ source: "{source}" }}).open"#)).await == json!(true)
+}
+
+/// The priorities of the rules of a security group, as the lab has them.
+fn priorities(world: &World, group: &str) -> Vec<u64> {
+    let snapshot = world.lab.snapshot();
+    let groups = snapshot["security_groups"].as_array().expect("groups").clone();
+    let group = groups.iter().find(|it| it["name"] == group).expect("the group");
+    let rules = group["rules"].as_array().expect("rules").iter();
+    let mut all: Vec<u64> = rules.filter_map(|rule| rule["is"]["priority"].as_u64()).collect();
+    all.sort_unstable();
+    all
+}
+
+async fn lease(world: &World) -> Lease {
+    world.leases().await.remove(0)
+}
+
+#[tokio::test]
+async fn an_open_port_is_shut_when_it_was_promised() {
+    let world = World::new().await;
+    let before = priorities(&world, "shut-nsg");
+    let door = script(&world, r#"network::open_port(vm, #{ source: "203.0.113.7", open_for: "30m" })"#).await;
+    assert_eq!(door["changed"], json!(true));
+    assert!(is_open(&world, "203.0.113.7").await);
+    assert!(!is_open(&world, "203.0.113.8").await, "only one address was let through");
+    assert_eq!(priorities(&world, "shut-nsg"), [vec![100, 999], vec![1000]].concat());
+
+    world.keep_until(lease(&world).await.deadline + minutes(10)).await;
+    assert_eq!((world.leases().await, priorities(&world, "shut-nsg")), (vec![], before));
+    assert!(!is_open(&world, "203.0.113.7").await);
+}
+
+/// Two who open the same port each have a rule of their own, and each goes at its own time.
+#[tokio::test]
+async fn two_owners_do_not_shut_the_port_of_each_other() {
+    let world = World::new().await;
+    script(&world, r#"network::open_port(vm, #{ source: "203.0.113.7", open_for: "30m" })"#).await;
+    script(&world, r#"network::open_port(vm, #{ source: "203.0.113.8", open_for: "2h" })"#).await;
+    let first = lease(&world).await;
+    assert_eq!(priorities(&world, "shut-nsg"), [100, 998, 999, 1000]);
+    world.keep_until(first.deadline + minutes(10)).await;
+    assert_eq!(world.leases().await.len(), 1);
+    assert!(!is_open(&world, "203.0.113.7").await && is_open(&world, "203.0.113.8").await);
+}
+
+/// Somebody takes the priority that was free, edits our rule, or removes it: none of that is ours to undo.
+#[tokio::test]
+async fn what_others_write_meanwhile_stays() {
+    const PUT: &str = r#"
+        let door = network::open_port(vm, #{ source: "203.0.113.7" });
+        let put = |id, priority, description| arm::put(id, "2024-03-01", #{ properties: #{ protocol: "Tcp",
+            access: "Allow", direction: "Inbound", priority: priority, description: description,
+            sourceAddressPrefix: "198.51.100.1", sourcePortRange: "*",
+            destinationAddressPrefix: "*", destinationPortRange: "8080" } });"#;
+    let world = World::new().await;
+    let edited = format!("{PUT} put.call(door.rules[0], 700, \"ours now\"); network::close_port(door)");
+    let closed = script(&world, &edited).await;
+    assert_eq!((&closed["closed"], closed["kept"].as_array().map(Vec::len)), (&json!(false), Some(1)));
+    assert_eq!((world.leases().await.len(), priorities(&world, "shut-nsg")), (0, vec![100, 700, 1000]));
+
+    let world = World::new().await;
+    let removed =
+        format!("{PUT} arm::delete(door.rules[0], \"2024-03-01\"); network::close_port(door).closed");
+    assert_eq!(script(&world, &removed).await, json!(false));
+    assert_eq!((world.leases().await.len(), priorities(&world, "shut-nsg")), (0, vec![100, 1000]));
+
+    let world = World::new().await;
+    let beside = r#"
+        let group = vm.id.split("/providers/")[0] + "/providers/Microsoft.Network/networkSecurityGroups/shut-nsg";
+        let rule = #{ properties: #{ protocol: "Tcp", access: "Deny", direction: "Inbound", priority: 999,
+            sourceAddressPrefix: "198.51.100.1", sourcePortRange: "*", destinationAddressPrefix: "*",
+            destinationPortRange: "8080" } };
+        arm::put(group + "/securityRules/theirs", "2024-03-01", rule);
+        network::open_port(vm, #{ source: "203.0.113.7" }).changed"#;
+    assert_eq!(script(&world, beside).await, json!(true));
+    assert_eq!(priorities(&world, "shut-nsg"), [100, 998, 999, 1000]);
+}
+
+/// What whoever manages all networks denies, no rule of a group opens; and that is said.
+#[tokio::test]
+async fn what_is_denied_above_is_not_called_open() {
+    let world = World::with(&["port-blocked=jump-01"]).await;
+    let params = [("vm", "jump-01"), ("group", "rg-cloud"), ("source", "203.0.113.7")];
+    let ran = world.run("open-ssh-port", &params).await;
+    let failure = ran.failure();
+    assert!(failure.message.contains("deny-from-outside"), "{}", failure.message);
+    assert!(world.leases().await.is_empty());
+}
+
+/// The address is lent: after each start it is another one, and what is read afterwards is what counts.
+#[tokio::test]
+async fn an_address_that_changes_is_read_anew() {
+    let world = World::with(&["address-changes=jump-01", "vm-off=jump-01"]).await;
+    let text = r#"
+        let vm = compute::vm("jump-01", #{ group: "rg-cloud" });
+        let seen = [compute::addresses(vm).len()];
+        for n in 0..2 {
+            compute::start(vm);
+            seen.push(compute::addresses(vm)[0].address);
+            compute::deallocate(vm);
+        }
+        [seen[0], seen[1] != seen[2]]"#;
+    assert_eq!(script(&world, text).await, json!([1, true]));
+}
+
+#[tokio::test]
+async fn why_a_vm_does_not_answer_is_told_apart() {
+    for (faults, vm, code, words) in [
+        (&[][..], "api-01", "OutOfTouch", "deny-admin"),
+        (&[][..], "inner-01", "OutOfTouch", "no public address"),
+        (&[][..], "batch-01", "Off", "is deallocated"),
+        (&["sshd-down=jump-01"][..], "jump-01", "Off", "nothing listens"),
+        (&["port-blocked=jump-01"][..], "jump-01", "OutOfTouch", "see what else stands in the way"),
+    ] {
+        let world = World::with(faults).await;
+        let text = format!(r#"ssh::host_key("{vm}", #{{ group: "rg-cloud", within: "1s" }})"#);
+        let ran = world.run_script(&["azure:read", "net:probe"], &text).await;
+        let failure = ran.failure();
+        let said = told(failure);
+        assert_eq!(failure.code.as_ref().map(ErrorCode::as_str), Some(code), "{vm} {faults:?}: {said}");
+        assert!(said.contains(words), "{vm} {faults:?}: {said}");
+    }
+}
+
+/// As somebody types it: from a VM that is off to a session, with a key that was made on the way.
+#[test]
+fn the_first_way_in_leads_there() {
+    let world = Sealed::new();
+    let key = world.path("first_key");
+    let param = format!("key={}", key.display());
+    let said = world
+        .in_lab(["run", "first-linux-vm", "vm=batch-01", "group=rg-cloud", "source=127.0.0.1", &param])
+        .run()
+        .succeeds();
+    assert!(said.contains(r#""hostname": "batch-01""#), "{said}");
+    assert!(key.is_file() && key.with_extension("pub").is_file());
+}
