@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,15 @@ use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::{JoinHandle, JoinSet};
+use uuid::Uuid;
 
 use super::counted::{Counted, Counts};
+
+/// Where a port is looked for when nobody names one. A run that goes on elsewhere opens the same port again, so it is
+/// none of those that an operating system gives to whoever asks for any: from 32768 on Linux, from 49152 elsewhere.
+const OURS: RangeInclusive<u16> = 20_000..=32_767;
+/// How many of them are tried before the operating system is asked for one.
+const TRIES: usize = 64;
 
 /// Where connections lead.
 pub trait Far: Send + Sync + 'static {
@@ -54,7 +62,7 @@ impl Carrier {
         let taken = |e: io::Error| {
             Error::rejected(format!("port {port} of this machine cannot be opened")).because(e)
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(taken)?;
+        let listener = bind(port).await.map_err(taken)?;
         let at = listener.local_addr().map_err(taken)?;
         let stop = Arc::new(Notify::new());
         let all = Arc::new(All { far, say: Box::new(say), counts: Counts::default() });
@@ -73,6 +81,22 @@ impl Carrier {
         // A task that was aborted has nothing more to say.
         let _ = (&mut *self.task.lock().await).await;
     }
+}
+
+async fn bind(port: u16) -> io::Result<TcpListener> {
+    if port == 0 {
+        for _ in 0..TRIES {
+            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, any_of_ours())).await {
+                return Ok(listener);
+            }
+        }
+    }
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
+}
+
+fn any_of_ours() -> u16 {
+    let [low, high, ..] = *Uuid::new_v4().as_bytes();
+    OURS.start() + u16::from_le_bytes([low, high]) % (OURS.end() - OURS.start() + 1)
 }
 
 /// Opens a port for the rest of a step's run.
@@ -148,5 +172,38 @@ struct Connection<'a, F> {
 impl<F> Drop for Connection<'_, F> {
     fn drop(&mut self) {
         self.all.counts.add(&self.counts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nowhere;
+
+    impl Far for Nowhere {
+        type Stream = TcpStream;
+
+        fn name(&self) -> String {
+            "nowhere".into()
+        }
+
+        async fn dial(&self) -> Result<TcpStream> {
+            Err(Error::rejected("nothing is there"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_nobody_named_is_never_given_to_another_by_chance() {
+        let mut first = None;
+        for _ in 0..20 {
+            let carrier = Carrier::open(0, Nowhere, |_| ()).await.unwrap();
+            assert!(OURS.contains(&carrier.at().port()), "{}", carrier.at());
+            carrier.close().await;
+            first.get_or_insert(carrier.at());
+        }
+        // Where the run goes on, the same port is opened by its number.
+        let again = Carrier::open(first.unwrap().port(), Nowhere, |_| ()).await.unwrap();
+        assert_eq!(Some(again.at()), first);
     }
 }
