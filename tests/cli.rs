@@ -82,6 +82,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     assert_snapshot!(world.relight(["list"]).run(), @r"
     add-ssh-key            Let an SSH key in on a machine
     broken                 (broken: the front matter is not right in `broken`)
+    collect-diagnostics    Collect what a machine can tell
     connect-azure-vm       Connect to an Azure VM by SSH
     connect-over-arc       Connect to a machine over Arc
     copy-files             Copy files to or from a machine
@@ -93,6 +94,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     open-ssh-port          Open a port of an Azure VM for a while
     rdp-over-ssh           Open a machine's desktop over SSH
     recover-unbootable-vm  Recover a VM that does not boot
+    rescue                 Get back into a VM of Azure Local
     reset-access           Get back in on a Linux VM in Azure
     restart-vm             Restart a VM
     run-on-machine         Run a script on a machine
@@ -110,6 +112,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     assert_snapshot!(world.relight(["list", "--names"]).run().succeeds(), @r"
     add-ssh-key
     broken
+    collect-diagnostics
     connect-azure-vm
     connect-over-arc
     copy-files
@@ -121,6 +124,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     open-ssh-port
     rdp-over-ssh
     recover-unbootable-vm
+    rescue
     reset-access
     restart-vm
     run-on-machine
@@ -187,7 +191,7 @@ fn an_unknown_runbook_has_neighbours() {
 #[test]
 fn what_ships_passes_the_check() {
     let world = Sealed::new();
-    assert_snapshot!(world.relight(["check"]).run(), @"19 runbooks checked, nothing found.");
+    assert_snapshot!(world.relight(["check"]).run(), @"21 runbooks checked, nothing found.");
 }
 
 #[test]
@@ -1340,7 +1344,7 @@ fn doctor_says_what_is_missing_and_what_to_do() {
     ok    state      [dir]/state
     ok    journal    [dir]/state/relight.db
     ok    leases     nothing is open
-    ok    library    19 runbooks, all of them shipped; `relight new NAME` makes your own
+    ok    library    21 runbooks, all of them shipped; `relight new NAME` makes your own
     ok    cloud      AzureCloud at https://management.azure.com/
     fail  sign-in    AZURE_CLIENT_SECRET is set and AZURE_TENANT_ID and AZURE_CLIENT_ID are not
                      -> set AZURE_TENANT_ID and AZURE_CLIENT_ID, or unset AZURE_CLIENT_SECRET to sign in another way

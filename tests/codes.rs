@@ -281,6 +281,7 @@ const CASES: &[Case] = &[
     case("ssh::config", NOT_FOUND, &[], r#"ssh::config("x", "nope", "me")"#),
     case("ssh::config", BUSY, THROTTLED, r#"ssh::config("x", "db-01", "me", RETRY)"#),
     case("ssh::key_pair", BUSY, &[], r#"ssh::key_pair("id"); ssh::key_pair("id")"#),
+    case("file::checksums", NOT_FOUND, &[], r#"file::checksums("nope")"#),
     case("rdp::read", NOT_FOUND, &[], r#"rdp::read("nope.rdp")"#),
     case("rdp::set_address", NOT_FOUND, &[], r#"rdp::set_address("nope.rdp", "192.0.2.1")"#),
     case("run", ErrorCode::FAILED, &[], r#"run("child")"#),

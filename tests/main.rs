@@ -21,6 +21,7 @@ mod live;
 mod plan;
 mod race;
 mod registry;
+mod rescue;
 #[path = "../src/runbooks.rs"]
 mod runbooks;
 mod service;

@@ -17,6 +17,7 @@ mod server;
 mod session;
 mod sftp;
 mod shell;
+mod status;
 mod terminal;
 
 use jiff::Timestamp;
