@@ -390,10 +390,6 @@ impl Ran {
     pub(crate) fn succeeded(&self) -> bool {
         matches!(self.driven, Driven::Ended(RunEnd::Succeeded { .. }))
     }
-
-    pub(crate) fn is_undecided(&self) -> bool {
-        matches!(self.driven, Driven::Parked(Park::Undecided { .. }, _))
-    }
 }
 
 /// Everything that an error tells: message, causes and hints, one per line.
