@@ -611,53 +611,6 @@ fn a_state_that_cannot_be_used_is_a_storage_error() {
     ");
 }
 
-// ---- schedules ------------------------------------------------------------------------------------------------
-
-#[test]
-fn a_schedule_is_added_listed_and_removed() {
-    let world = Sealed::new();
-    let args =
-        ["schedule", "add", "site-report", "group=rg-edge", "--cron", "30 6 * * MON-FRI in Europe/Berlin"];
-    let id = world.relight(args).run().succeeds().trim().to_owned();
-    let listed = world.relight(["schedule", "--json"]).run();
-    assert!(listed.succeeds().contains("MON-FRI in Europe/Berlin"));
-    world.relight(["schedule", "remove", &id]).run().succeeds();
-    assert!(world.relight(["schedule"]).run().succeeds().is_empty());
-}
-
-#[test]
-fn a_schedule_is_checked_when_it_is_made() {
-    let world = Sealed::new();
-    assert_snapshot!(world.relight(["schedule", "add", "restart-vm", "--after", "2h"]).run(), @r"
-    --- stderr
-    invalid
-
-      x `restart-vm` needs the parameter `vm`
-      help: vm: Azure Local VM: its name or its resource id
-            write vm=...
-    --- exit 2
-    ");
-    let args = ["schedule", "add", "site-report", "group=rg", "--cron", "30 6 * * MON-FRI in Europe/Bärlin"];
-    assert_snapshot!(world.relight(args).run(), @r"
-    --- stderr
-    invalid
-
-      x `30 6 * * MON-FRI in Europe/Bärlin` is no schedule: there is no time zone `Europe/Bärlin`
-      help: write for example `30 6 * * MON-FRI in Europe/Berlin`
-    --- exit 2
-    ");
-    assert_snapshot!(world.relight(["schedule", "add", "site-report"]).run(), @r"
-    --- stderr
-    error: the following required arguments were not provided:
-      <--at <TIME>|--after <DURATION>|--cron <CRON>>
-
-    Usage: relight schedule add <--at <TIME>|--after <DURATION>|--cron <CRON>> <RUNBOOK> [NAME=VALUE]...
-
-    For more information, try '--help'.
-    --- exit 2
-    ");
-}
-
 // ---- the lab ----------------------------------------------------------------------------------------------------
 
 #[test]

@@ -24,6 +24,7 @@ mod registry;
 mod rescue;
 #[path = "../src/runbooks.rs"]
 mod runbooks;
+mod schedules;
 mod service;
 mod simulation;
 mod specs;
