@@ -30,6 +30,7 @@ mod runbooks;
 mod secrets;
 mod serving;
 mod setup;
+mod supervisor;
 mod terminal;
 mod visible;
 

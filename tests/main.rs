@@ -13,6 +13,7 @@ mod doctor;
 mod drills;
 mod examples;
 mod faults;
+mod installed;
 mod journals;
 mod large;
 mod layers;

@@ -1,5 +1,7 @@
 //! `relight serve`: schedules, leases and parked runs, as long as it runs.
 
+mod install;
+
 use clap::Args;
 use relight_engine::worker::Worker;
 
@@ -9,18 +11,40 @@ use crate::interrupt::{Interrupts, Means};
 use crate::report::Audience;
 use crate::serving::{Serving, watch_leases};
 use crate::setup::Home;
+use crate::supervisor;
+use install::Supervisor;
 
 /// Keep runs, schedules and leases going
 ///
 /// Drives runs that were detached or parked for a time, starts what is scheduled, and closes leases at their
 /// deadline. Listens to nobody. Writes what it does to standard error. Ctrl-C lets everything park and ends.
+///
+/// With --install the operating system runs it: the description of the service is written where systemd, launchd or the Task Scheduler
+/// look for it, and what is left to be typed is said.
 #[derive(Args, Debug)]
-pub(crate) struct Serve {}
+pub(crate) struct Serve {
+    /// Describe the service to the operating system, and start nothing
+    #[arg(long)]
+    install: bool,
+
+    /// Print that description instead of writing it
+    #[arg(long, requires = "install")]
+    print: bool,
+
+    /// Whose service it is; this system's when left out
+    #[arg(long = "for", value_name = "WHO", requires = "install")]
+    supervisor: Option<Supervisor>,
+}
 
 impl Serve {
     pub(crate) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
         let state = home.state()?;
+        if self.install {
+            let supervisor = self.supervisor.unwrap_or_else(Supervisor::of_this_system);
+            supervisor.install(&state, global, self.print)?;
+            return Ok(Exit::Done);
+        }
         let session = home.connect(Audience::Log).await?;
         let _interrupts = Interrupts::watch(
             &session.engine,
@@ -34,7 +58,9 @@ impl Serve {
             let engine = session.engine.clone();
             async move { watch_leases(&engine).await }
         });
-        let mut worker = Worker::new(&session.engine, |what, error| tracing::warn!("{what}: {error:?}"));
+        let mut worker = Worker::new(&session.engine, |what, error| tracing::warn!("{what}: {error:?}"))
+            .on_pulse(supervisor::alive);
+        supervisor::ready();
         worker.run().await;
         watching.abort();
         let _ = watching.await;
