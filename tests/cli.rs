@@ -638,7 +638,8 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
     VM Connect closes at [time] UTC.
     disable-vm-connect runs [time] UTC (in 2h)
     VM Connect to web-01 on hq-node2 stays open until [time] UTC (in 2h)
-    Requires `relight serve --lab`; overdue actions run when it starts.
+    Nobody sees to it: no `relight serve --lab` runs here. Have it done by one of these:
+      relight serve --lab --until-closed    # stays here until nothing is open
     Close it now: relight leases close [id1]-3 --lab
     "#);
     assert!(holds(&world.work(), "web-01.rdp"));
@@ -700,7 +701,8 @@ fn ctrl_c_parks_and_resume_goes_on_where_it_stood() {
     run [id1] is parked; nothing is lost. Go on with:
       relight runs resume [id1] --lab
     VM Connect to web-01 on hq-node2 stays open until [time] UTC (in 2h)
-    Requires `relight serve --lab`; overdue actions run when it starts.
+    Nobody sees to it: no `relight serve --lab` runs here. Have it done by one of these:
+      relight serve --lab --until-closed    # stays here until nothing is open
     Close it now: relight leases close [id1]-3 --lab
     --- exit 3
     ");
@@ -726,7 +728,8 @@ fn ctrl_c_parks_and_resume_goes_on_where_it_stood() {
     VM Connect closes at [time] UTC.
     disable-vm-connect runs [time] UTC (in 2h)
     VM Connect to web-01 on hq-node2 stays open until [time] UTC (in 2h)
-    Requires `relight serve --lab`; overdue actions run when it starts.
+    Nobody sees to it: no `relight serve --lab` runs here. Have it done by one of these:
+      relight serve --lab --until-closed    # stays here until nothing is open
     Close it now: relight leases close [id1]-3 --lab
     "#);
 

@@ -81,3 +81,21 @@ fn the_supervisor_hears_that_the_service_is_ready_alive_and_ends() {
     }
     service.end().succeeds();
 }
+
+/// Whoever stays for one door only leaves when it is shut; whatever the system would do is offered as a command.
+#[test]
+fn somebody_stays_until_what_is_open_is_closed() {
+    let world = Sealed::new();
+    let ran = world.in_lab(["run", "rescue", "vm=web-01", "--yes", "within=1m", "disable_after=5m"]);
+    let said = ran.run().to_string();
+    // What a child left open is told, too.
+    for line in [
+        "VM Connect to web-01 on hq-node2 stays open until",
+        "Nobody sees to it: no `relight serve --lab` runs here. Have it done by one of these:",
+        "  relight serve --lab --until-closed    # stays here until nothing is open",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    world.in_lab(["serve", "--until-closed"]).run().succeeds();
+    assert!(world.in_lab(["leases"]).run().to_string().contains("Nothing is open."));
+}

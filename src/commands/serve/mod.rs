@@ -2,8 +2,12 @@
 
 mod install;
 
+use std::time::Duration;
+
 use clap::Args;
+use relight_engine::journal::RunFilter;
 use relight_engine::worker::Worker;
+use relight_engine::{Engine, Error};
 
 use crate::args::Global;
 use crate::exit::{Exit, Result};
@@ -14,6 +18,9 @@ use crate::setup::Home;
 use crate::supervisor;
 use install::Supervisor;
 
+/// How often it is looked whether anything is open.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// Keep runs, schedules and leases going
 ///
 /// Drives runs that were detached or parked for a time, starts what is scheduled, and closes leases at their
@@ -23,6 +30,10 @@ use install::Supervisor;
 /// look for it, and what is left to be typed is said.
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
+    /// End when nothing is open any more
+    #[arg(long, conflicts_with = "install")]
+    until_closed: bool,
+
     /// Describe the service to the operating system, and start nothing
     #[arg(long)]
     install: bool,
@@ -58,10 +69,20 @@ impl Serve {
             let engine = session.engine.clone();
             async move { watch_leases(&engine).await }
         });
+        let closed = tokio::spawn({
+            let (engine, ends) = (session.engine.clone(), self.until_closed);
+            async move {
+                if ends {
+                    all_is_closed(&engine).await;
+                    engine.hand_back();
+                }
+            }
+        });
         let mut worker = Worker::new(&session.engine, |what, error| tracing::warn!("{what}: {error:?}"))
             .on_pulse(supervisor::alive);
         supervisor::ready();
         worker.run().await;
+        closed.abort();
         watching.abort();
         let _ = watching.await;
         drop(worker);
@@ -75,5 +96,23 @@ impl Serve {
             return Ok(Exit::Parked);
         }
         Ok(Exit::Done)
+    }
+}
+
+/// Waits until nothing is open, and no run is under way that could open something or is still closing it.
+async fn all_is_closed(engine: &Engine) {
+    loop {
+        let open = async {
+            let journal = engine.journal();
+            let under_way = journal.runs(&RunFilter::open()).await?;
+            let is_driven = under_way.iter().any(|run| run.park.is_none() || run.wake.is_some());
+            Ok::<_, Error>(is_driven || !journal.leases().await?.is_empty())
+        };
+        match open.await {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(error) => tracing::warn!("what is open cannot be read: {error}"),
+        }
+        engine.clock().sleep(LOOK).await;
     }
 }
