@@ -20,6 +20,7 @@ mod leases;
 mod live;
 mod plan;
 mod race;
+mod recordings;
 mod registry;
 #[path = "../src/runbooks.rs"]
 mod runbooks;

@@ -193,7 +193,7 @@ async fn cloud(home: &Home) -> Found {
 }
 
 async fn sign_in(home: &Home) -> Found {
-    let reached = async { azure::reach(home.config(), &home.accounts()?).await };
+    let reached = async { azure::reach(home.config(), &home.accounts()?, home.record()).await };
     let arm = match reached.await {
         Ok(azure) => azure.arm,
         Err(error) => return Found::Fail(error),
@@ -212,7 +212,7 @@ async fn sign_in(home: &Home) -> Found {
 /// Asks Azure something that everybody may ask.
 async fn ask_azure(home: &Home) -> Found {
     let asked = async {
-        let chosen = azure::reach(home.config(), &home.accounts()?).await?;
+        let chosen = azure::reach(home.config(), &home.accounts()?, home.record()).await?;
         let all = azure::subscriptions(&chosen).await?;
         Ok(match (chosen.subscription, all.as_slice()) {
             (Some(chosen), all) if all.contains(&chosen) => Found::Ok(format!("subscription {chosen}")),
