@@ -65,6 +65,13 @@ impl Home {
         Ok(Home { record, ..self })
     }
 
+    /// Says what became of a recording, if there is one.
+    pub(crate) fn tell_recorded(&self) {
+        if let Some(record) = &self.record {
+            record.tell();
+        }
+    }
+
     /// Returns what is written down, if anything is.
     pub(crate) fn record(&self) -> Option<&Record> {
         self.record.as_ref()
@@ -305,7 +312,7 @@ impl Home {
             .observer(reporter.observer())
             .build()?;
         reporter.learn(&engine);
-        Ok(Session { engine, reporter, home: self, lab: own })
+        Ok(Session { engine, reporter, home: self, azure, lab: own })
     }
 
     /// Returns the file of a lab that others use too, unless something about it was to be different.
@@ -353,6 +360,8 @@ pub(crate) struct Session {
     pub(crate) reporter: Reporter,
     /// Where things are.
     pub(crate) home: Home,
+    /// What the operations work with.
+    pub(crate) azure: Azure,
     lab: Option<OwnLab>,
 }
 
@@ -361,9 +370,7 @@ impl Session {
     pub(crate) async fn close(self) {
         self.reporter.clear();
         drop(self.engine);
-        if let Some(record) = self.home.record() {
-            record.tell();
-        }
+        self.home.tell_recorded();
         if let Some(lab) = self.lab {
             lab.stop().await;
         }

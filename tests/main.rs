@@ -30,3 +30,4 @@ mod specs;
 mod storage;
 mod support;
 mod terminal;
+mod wire;

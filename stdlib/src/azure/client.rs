@@ -313,6 +313,25 @@ impl Arm {
         resource(&url, response)
     }
 
+    /// Asks as [`ask`](Self::ask), for what is refused: returns the refusal, and nothing of what is granted.
+    ///
+    /// # Errors
+    /// Whatever keeps Azure from answering.
+    pub(crate) async fn refusal(
+        &self,
+        origin: &Origin,
+        path: &str,
+        api: Api<'_>,
+        body: Option<&Value>,
+    ) -> Result<Option<Error>> {
+        let payload = body.map(|body| Payload { shown: body, sent: body.clone() });
+        match self.exchange(&origin.only_asking(), Method::Post, path, api, payload.as_ref()).await {
+            Ok(_) => Ok(None),
+            Err(error) if error.status().is_some() && !error.kind().is_retryable() => Ok(Some(error)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns a client for upgrades to other protocols.
     pub(crate) fn upgrading(&self) -> Result<&reqwest::Client> {
         self.0.upgrading.client()

@@ -125,7 +125,8 @@ fn replay(exchanges: &[Recorded], at: usize, tally: &mut Replayed) -> Result<(),
     // Recordings end where their test ended. A client that asked elsewhere instead knew better than we do.
     let asked_for = lro.next_request().url;
     let was_asked = later.iter().any(|e| e.reads(&asked_for));
-    let elsewhere = later[followed..].iter().filter_map(|e| e.url().ok()).find(|url| is_status(url, &asked_for));
+    let elsewhere =
+        later[followed..].iter().filter_map(|e| e.url().ok()).find(|url| is_status(url, &asked_for));
     if let Some(other) = elsewhere.filter(|_| !was_asked) {
         return Err(format!(
             "waits for {}, where the recorded client asked for {}",
