@@ -118,6 +118,22 @@ async fn a_process_that_dies_leaves_a_whole_recording() {
     });
 }
 
+/// What happens to the recording is no reason to leave a port open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_run_goes_on_when_its_recording_cannot() {
+    let stage = Stage::new(SPEED).await;
+    let folder = stage.sealed.work().join("gone");
+    std::fs::create_dir(&folder).unwrap();
+    let taken = folder.clone();
+    stage.lab.on_write(move |_| drop(std::fs::remove_dir_all(&taken)));
+    tokio::task::block_in_place(|| {
+        let ran = stage.relight(&["run", "recover-unbootable-vm", "vm=db-01", "--record", "gone/x.json"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.err.contains("x.json ends after "), "{ran:?}");
+        assert!(!folder.exists());
+    });
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn only_its_owner_can_read_a_recording() {

@@ -92,7 +92,7 @@ async fn checked(azure: &Azure) -> Vec<CheckedFact> {
     azure.check_wire(None, None, WITHIN).await.expect("a look")
 }
 
-fn ids<'a>(facts: &'a [CheckedFact], is: fn(&Standing) -> bool) -> BTreeSet<&'a str> {
+fn ids(facts: &[CheckedFact], is: fn(&Standing) -> bool) -> BTreeSet<&str> {
     facts.iter().filter(|fact| is(&fact.standing)).map(|fact| fact.id).collect()
 }
 

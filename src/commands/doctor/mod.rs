@@ -254,6 +254,7 @@ async fn ask_azure(home: &Home) -> Found {
 
 async fn lab(home: Home) -> Found {
     if home.is_lab_in_use() {
+        home.tell_recorded();
         return Found::Ok("another process runs it".to_owned());
     }
     match home.connect(Audience::Log).await {

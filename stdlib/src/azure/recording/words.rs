@@ -118,7 +118,9 @@ pub(super) fn is_common(name: &str) -> bool {
 
 /// Returns whether a text can be the name of a field that Azure chose.
 pub(super) fn is_field(name: &str) -> bool {
-    let letters = name.replace("@odata.", "").replace("ipv4", "").replace("ipv6", "").replace("win32", "");
+    let letters = ["@odata.", "ipv4", "ipv6", "ip4", "ip6", "win32"]
+        .iter()
+        .fold(name.to_ascii_lowercase(), |name, known| name.replace(known, ""));
     (1..=40).contains(&letters.len())
         && letters.bytes().all(|b| b.is_ascii_alphabetic() || b"$_".contains(&b))
 }
