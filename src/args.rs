@@ -36,7 +36,7 @@ pub(crate) struct Global {
 /// Whether what a command says to Azure is written down.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Recorded {
-    /// Write what is said to Azure into a new FILE, without secrets and with other names, to be handed on
+    /// Write what is said to Azure into a new FILE that can be handed on: no secrets, and other names
     ///
     /// The file is whole after each exchange, whatever ends the command. Only its owner can read it.
     #[arg(long = "record", value_name = "FILE")]

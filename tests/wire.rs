@@ -216,12 +216,12 @@ async fn the_command_tells_what_differs_first() {
         assert_eq!(looked.code, Some(1), "{looked:?}");
         let lines: Vec<&str> = looked.out.lines().take(2).collect();
         assert!(
-            lines[0].starts_with("different     machine-words ") && lines[0].ends_with(": Online"),
+            lines[0].starts_with("different     machine-words ") && lines[0].ends_with("; here: Online"),
             "{}",
             looked.out
         );
         assert!(
-            lines[1].starts_with("different     vm-view ") && lines[1].ends_with(": Power/on"),
+            lines[1].starts_with("different     vm-view ") && lines[1].ends_with("; here: Power/on"),
             "{}",
             looked.out
         );

@@ -39,21 +39,24 @@ fn tell(facts: &[CheckedFact]) -> Result<()> {
     for (word, facts) in &counts {
         for fact in facts {
             let (_, said, next) = told(&fact.standing);
-            FACTS.tell(word, fact.id, &format!("{}: {said}", fact.says), next.as_slice())?;
+            FACTS.tell(word, fact.id, &format!("{}{said}", fact.says), next.as_slice())?;
         }
     }
     let counts = counts.map(|(word, facts)| format!("{} {word}", facts.len()));
-    writeln!(terminal::out(), "\n{}. Names, ids and addresses above stand for others.", counts.join(", "))?;
+    writeln!(terminal::out(), "\n{}; names, ids and addresses stand for others.", counts.join(", "))?;
+    if !counts[0].starts_with('0') {
+        writeln!(terminal::out(), "What is different is our mistake: docs/wire.md says how to correct us.")?;
+    }
     Ok(())
 }
 
-/// Returns the word for how a fact stands, what was seen, and what would show it.
+/// Returns the word for how a fact stands, how its sentence goes on, and what would show it.
 fn told(standing: &Standing) -> (&'static str, String, Option<String>) {
     match standing {
-        Standing::Confirmed { seen } => ("confirmed", seen.clone(), None),
-        Standing::Different { seen } => ("different", seen.clone(), None),
+        Standing::Confirmed { seen } => ("confirmed", format!("; here: {seen}"), None),
+        Standing::Different { seen } => ("different", format!("; here: {seen}"), None),
         Standing::NotReachable { why, shown_by } => {
-            ("not reachable", why.clone(), shown_by.as_ref().map(|it| format!("shown by {it}")))
+            ("not reachable", format!(": {why}"), shown_by.as_ref().map(|it| format!("shown by {it}")))
         }
     }
 }

@@ -68,10 +68,10 @@ struct Answer {
 /// Everything that was answered.
 pub(super) struct Answers {
     all: Vec<Answer>,
-    /// The names of all Arc machines that could be listed.
-    pub(super) machines: Vec<String>,
-    /// Where the machines and instances are.
-    pub(super) regions: Vec<String>,
+    /// The names of all Arc machines of the subscription, where they could be listed.
+    pub(super) machines: Option<Vec<String>>,
+    /// Where something of a namespace is.
+    regions: Vec<(&'static str, String)>,
 }
 
 impl Answers {
@@ -89,31 +89,35 @@ impl Answers {
         if let (Fact::Refused(error), Fact::Refused(_), Fact::Refused(_)) = (&arc, &cloud, &clusters) {
             return Err(error.clone());
         }
+        let machines = arc
+            .known()
+            .filter(|_| group.is_none())
+            .map(|all| all.iter().filter_map(|it| text(it, "/name")).map(str::to_owned).collect());
         let listed = |fact: &Fact<Vec<Value>>| fact.known().cloned().unwrap_or_default();
         let (mut arc, cloud, clusters) = (listed(&arc), listed(&cloud), listed(&clusters));
         // VMs of Azure Local have more to tell than the nodes that carry them.
         arc.sort_by_key(|it| !text(it, "/kind").is_some_and(|kind| kind.eq_ignore_ascii_case("HCI")));
-        let both = arc.iter().chain(&cloud).chain(&clusters);
-        let mut regions: Vec<String> = both.filter_map(|it| text(it, "/location")).map(region).collect();
-        regions.sort();
-        regions.dedup();
-        let machines = arc.iter().filter_map(|it| text(it, "/name")).map(str::to_owned).collect();
+        let regions = [
+            ("Microsoft.AzureStackHCI", &clusters),
+            ("Microsoft.HybridCompute", &arc),
+            ("Microsoft.HybridConnectivity", &arc),
+            ("Microsoft.Compute", &cloud),
+            ("Microsoft.Network", &cloud),
+        ];
+        let namespaces = regions.map(|(namespace, _)| namespace);
+        let regions = regions.into_iter().flat_map(|(namespace, all)| {
+            all.iter().filter_map(|it| text(it, "/location")).map(move |it| (namespace, region(it)))
+        });
+        let regions = regions.collect();
         let ids = |all: &[Value]| -> Vec<ResourceId> { all.iter().filter_map(id_of).take(SOME).collect() };
         let (arc, cloud) = match machine {
             Some(named) => asking.kind_of(named, group).await?,
             None => (ids(&arc), ids(&cloud)),
         };
         let clusters = ids(&clusters);
-        let providers = [
-            "Microsoft.AzureStackHCI",
-            "Microsoft.HybridCompute",
-            "Microsoft.HybridConnectivity",
-            "Microsoft.Compute",
-            "Microsoft.Network",
-        ];
         let subscription = asking.azure.subscription()?.to_owned();
         let (one, two, three, four) = tokio::join!(
-            join_all(providers.map(|namespace| asking.whole_provider(&subscription, namespace))),
+            join_all(namespaces.map(|namespace| asking.whole_provider(&subscription, namespace))),
             join_all(arc.iter().map(|id| asking.arc_answers(id))),
             join_all(cloud.iter().map(|id| asking.cloud_answers(id))),
             join_all(clusters.iter().map(|id| asking.cluster_answers(id))),
@@ -130,6 +134,11 @@ impl Answers {
                 one => std::slice::from_ref(one),
             },
         )
+    }
+
+    /// Returns where something of a namespace is.
+    pub(super) fn regions(&self, namespace: &str) -> impl Iterator<Item = &str> {
+        self.regions.iter().filter(move |(of, _)| *of == namespace).map(|(_, region)| region.as_str())
     }
 
     /// Returns why a question has no answer, if it was asked.
@@ -284,8 +293,8 @@ impl Asking<'_> {
 
     /// Asks for boot diagnostics where they are off: where they are on that makes addresses with signatures.
     async fn without_diagnostics(&self, vm: &ResourceId, body: &Value) -> Option<Answer> {
-        let is_on = body.pointer("/properties/diagnosticsProfile/bootDiagnostics/enabled")?.as_bool()?;
-        if is_on {
+        let enabled = body.pointer("/properties/diagnosticsProfile/bootDiagnostics/enabled");
+        if enabled.and_then(Value::as_bool).unwrap_or_default() {
             return None;
         }
         let path = format!("{vm}/retrieveBootDiagnosticsData");

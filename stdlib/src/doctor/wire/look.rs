@@ -51,7 +51,7 @@ fn word(body: &Value, pointer: &str, words: &[&str]) -> Result<String, String> {
 fn versions(answers: &Answers, provider: &Value, types: &[Api<'_>]) -> Seen {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for api in types {
-        let name = api.kind.split_once('/').map_or(api.kind, |(_, name)| name);
+        let (namespace, name) = api.kind.split_once('/').unwrap_or(("", api.kind));
         let is_it =
             |it: &&Value| text(it, "/resourceType").is_some_and(|kind| kind.eq_ignore_ascii_case(name));
         let Some(offered) = items(provider, "/resourceTypes").find(is_it) else {
@@ -62,7 +62,8 @@ fn versions(answers: &Answers, provider: &Value, types: &[Api<'_>]) -> Seen {
         let common = api.versions.iter().find(|known| all.iter().any(|it| it.eq_ignore_ascii_case(known)));
         let places: Vec<String> =
             items(offered, "/locations").filter_map(Value::as_str).map(region).collect();
-        let elsewhere = answers.regions.iter().find(|here| !places.is_empty() && !places.contains(here));
+        let elsewhere = answers.regions(namespace).find(|here| !places.iter().any(|place| place == here));
+        let elsewhere = elsewhere.filter(|_| !places.is_empty());
         match (common, elsewhere) {
             (Some(version), None) => found.push(format!("{name} {version}")),
             (Some(_), Some(here)) => missing.push(format!("{name} is not offered in {here}")),
@@ -107,10 +108,10 @@ pub(super) fn job_words(_: &Answers, job: &Value) -> Seen {
 pub(super) fn job_vm_name(answers: &Answers, job: &Value) -> Seen {
     let lists = ["/properties/vmConnectProvisionJobDetails", "/properties/vmConnectRemoveJobDetails"];
     let mut named = lists.iter().flat_map(|list| items(job, list)).filter_map(|it| text(it, "/vmName"));
-    let name = named.next()?;
-    Some(match answers.machines.iter().any(|machine| machine.eq_ignore_ascii_case(name)) {
+    let (name, machines) = (named.next()?, answers.machines.as_ref()?);
+    Some(match machines.iter().any(|machine| machine.eq_ignore_ascii_case(name)) {
         true => Ok("the name of an Arc machine".to_owned()),
-        false => Err("a name that no Arc machine here has".to_owned()),
+        false => Err("a name that no Arc machine has, or has any more".to_owned()),
     })
 }
 
@@ -121,8 +122,8 @@ pub(super) fn host_address(answers: &Answers, instance: &Value) -> Seen {
     let reported: Vec<&str> = devices.filter_map(|nic| text(nic, "/ip4Address")).collect();
     match reported.contains(&host) {
         _ if reported.is_empty() => None,
-        true => Some(Ok(format!("{host}, one of {}", reported.len()))),
-        false => Some(Err(format!("{host}, and the nodes report others"))),
+        true => Some(Ok(format!("one of {} that are reported", reported.len()))),
+        false => Some(Err(format!("none of {} that are reported", reported.len()))),
     }
 }
 
