@@ -25,6 +25,7 @@ mod logging;
 mod memory;
 mod next_step;
 mod platform;
+mod record;
 mod report;
 mod runbooks;
 mod secrets;

@@ -21,6 +21,7 @@ mod leases;
 mod live;
 mod plan;
 mod race;
+mod recordings;
 mod registry;
 mod rescue;
 #[path = "../src/runbooks.rs"]
@@ -32,3 +33,4 @@ mod specs;
 mod storage;
 mod support;
 mod terminal;
+mod wire;
