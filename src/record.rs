@@ -14,7 +14,7 @@ use relight_stdlib::azure::recording::Recorder;
 use crate::{platform, terminal};
 
 /// The largest file: it is written anew with each exchange, and more than this nobody reads.
-const LARGEST: usize = 32 * 1024 * 1024;
+const LARGEST: usize = 8 * 1024 * 1024;
 
 /// A recording under way. Cheap to clone; the last one that is dropped takes away a file in which nothing is.
 #[derive(Clone)]
