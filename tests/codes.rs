@@ -280,6 +280,7 @@ const CASES: &[Case] = &[
     case("ssh::forward", OFF, &[], r#"SESSION ssh::forward(session, 1)"#),
     case("ssh::config", NOT_FOUND, &[], r#"ssh::config("x", "nope", "me")"#),
     case("ssh::config", BUSY, THROTTLED, r#"ssh::config("x", "db-01", "me", RETRY)"#),
+    case("ssh::public_key", NOT_FOUND, &[], r#"ssh::public_key("nope")"#),
     case("ssh::key_pair", BUSY, &[], r#"ssh::key_pair("id"); ssh::key_pair("id")"#),
     case("file::checksums", NOT_FOUND, &[], r#"file::checksums("nope")"#),
     case("rdp::read", NOT_FOUND, &[], r#"rdp::read("nope.rdp")"#),

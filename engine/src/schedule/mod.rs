@@ -31,7 +31,7 @@ pub enum Rule {
     Every(Interval),
     /// At the times that a cron expression names.
     #[cfg(feature = "cron")]
-    Cron(CronRule),
+    Cron(Box<CronRule>),
     /// On a day of the month.
     Monthly(Monthly),
 }
@@ -47,7 +47,7 @@ impl Rule {
             text if text.starts_with("every ") => Interval::parse(&text["every ".len()..]).map(Rule::Every),
             text if Monthly::is_meant(text) => Monthly::parse(text).map(Rule::Monthly),
             #[cfg(feature = "cron")]
-            text => CronRule::parse(text).map(Rule::Cron),
+            text => CronRule::parse(text).map(|cron| Rule::Cron(Box::new(cron))),
             #[cfg(not(feature = "cron"))]
             _ => Err("this program was built without the engine's feature `cron`".to_owned()),
         };

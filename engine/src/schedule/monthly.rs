@@ -120,7 +120,7 @@ impl Monthly {
         match self.which {
             Which::Number(day) => days().find(|date| date.day() == day),
             Which::Nth(n, fitting) => days().filter(|date| fitting.fits(*date)).nth(n),
-            Which::Last(fitting) => days().filter(|date| fitting.fits(*date)).last(),
+            Which::Last(fitting) => days().rfind(|date| fitting.fits(*date)),
         }
     }
 
