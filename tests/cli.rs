@@ -1097,7 +1097,7 @@ fn an_unknown_fault_is_refused() {
     invalid
 
       x unknown fault `gremlins`
-      help: the faults are reply-lost, reset-before, throttled, slow, flaps, stuck, never-ends, status-gone, succeeded-but-updating, other-spelling, host-moves, wrong-address, host-unreachable, token-expires, cae-challenge, old-api, role-missing, denied, job-fails, extension-fails, garbage, long-poll-url, conflict, location-only, async-only, agent-offline, relay-drops, relay-slow, listener-late, credentials-expire, host-key-changed, port-blocked, sshd-down, vm-off, address-changes, script-fails, no-diagnostics
+      help: the faults are reply-lost, reset-before, throttled, slow, flaps, stuck, never-ends, status-gone, succeeded-but-updating, other-spelling, host-moves, wrong-address, host-unreachable, token-expires, cae-challenge, old-api, role-missing, denied, job-fails, extension-fails, garbage, long-poll-url, conflict, location-only, async-only, agent-offline, old-agent, relay-drops, relay-slow, listener-late, credentials-expire, host-key-changed, port-blocked, sshd-down, vm-off, address-changes, script-fails, no-diagnostics
     --- exit 2
     ");
 }

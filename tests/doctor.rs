@@ -142,6 +142,13 @@ const WORLDS: &[Broken] = &[
         ..APP
     },
     Broken {
+        name: "an agent with a list of its own",
+        before: KNOWN,
+        faults: &["old-agent=app-01"],
+        causes: &[("relay", ByOthers)],
+        ..APP
+    },
+    Broken {
         name: "credentials that are over",
         before: KNOWN,
         faults: &["credentials-expire=1000"],
@@ -664,6 +671,7 @@ async fn the_cause_is_named_first_and_what_is_said_mends_it() {
     host key unknown: host key [relight run verify-host-keys], ok
     host key changed: host key [relight run verify-host-keys], ok
     agent offline: agent [others], ok
+    an agent with a list of its own: relay [others], ok
     credentials that are over: relay [others], ok
     no right to connect: right to connect [Virtual Machine Local User Login], ok
     nothing listens on the machine: SSH server [stays], blocked
