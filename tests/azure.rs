@@ -1,6 +1,7 @@
 //! Virtual machines in Azure: a port that is let open for a while, whoever else edits the rules, and the way in.
 
 use relight_engine::ErrorCode;
+use relight_engine::clock::Clock;
 use relight_engine::event::Lease;
 use serde_json::{Value, json};
 
@@ -95,6 +96,69 @@ async fn what_others_write_meanwhile_stays() {
     assert_eq!(priorities(&world, "shut-nsg"), [100, 998, 999, 1000]);
 }
 
+/// A group that goes takes its rules along: nothing is left to close, and the lease ends and says so.
+#[tokio::test]
+async fn a_group_that_is_deleted_takes_its_rules_along() {
+    let world = World::new().await;
+    let door = script(&world, r#"network::open_port(vm, #{ source: "203.0.113.7", open_for: "30m" })"#).await;
+    assert!(world.lab.remove_security_group("rg-cloud", "shut-nsg"));
+    let closed = script(&world, "network::close_port(vm)").await;
+    assert_eq!(closed, json!({"closed": false, "rules": [], "kept": [], "gone": door["rules"]}));
+    assert!(world.leases().await.is_empty());
+
+    // At its deadline, without anybody who asks.
+    let world = World::new().await;
+    script(&world, r#"network::open_port(vm, #{ source: "203.0.113.7", open_for: "30m" })"#).await;
+    assert!(world.lab.remove_security_group("rg-cloud", "shut-nsg"));
+    let troubles = world.keep_until(lease(&world).await.deadline + minutes(10)).await;
+    assert_eq!((troubles, world.leases().await), (vec![], vec![]));
+}
+
+/// A group that goes while the port is being opened: the step fails, and what it had made elsewhere is removed.
+#[tokio::test]
+async fn a_group_that_is_deleted_meanwhile_leaves_nothing_open() {
+    let world = World::new().await;
+    // Nobody is let through to this port, neither by the group of the subnet nor by that of the interface.
+    let text = format!(r#"{API} network::open_port(vm, #{{ port: 8080, source: "203.0.113.7" }})"#);
+    let request = world.script(&["azure:write"], &text);
+    let removing = async {
+        while !world.lab.ledger().iter().any(|entry| entry.path.contains("subnet-nsg/securityRules")) {
+            tokio::task::yield_now().await;
+        }
+        assert!(world.lab.remove_security_group("rg-cloud", "shut-nsg"));
+    };
+    let (ran, ()) = tokio::join!(world.carry(&request), removing);
+    let failure = ran.failure();
+    assert_eq!(failure.code.as_ref().map(ErrorCode::as_str), Some("NotFound"), "{failure:?}");
+    assert!(told(failure).contains("`shut-nsg` was removed while port 8080 was being opened"), "{failure:?}");
+    assert_eq!(priorities(&world, "subnet-nsg").len(), 3, "the first one was made");
+    let troubles = world.keep_until(world.clock.now() + minutes(10)).await;
+    assert_eq!((troubles, world.leases().await), (vec![], vec![]));
+    assert_eq!(priorities(&world, "subnet-nsg"), [200, 210]);
+}
+
+/// Two who look at the same time find the same priority free. Whoever comes second is refused and takes another one.
+#[tokio::test]
+async fn a_priority_that_is_taken_meanwhile_is_not_insisted_on() {
+    let world = World::of_several("edge").await;
+    let both = r#"
+        let vm = "api-01";
+        all(["203.0.113.7", "203.0.113.8"], |source|
+            network::open_port("api-01", #{ group: "rg-cloud", source: source }).changed)"#;
+    let ran = world.run_script(&["azure:write"], both).await;
+    assert_eq!(*ran.value(), json!([true, true]));
+    let conflicts = world.lab.ledger().iter().filter(|entry| entry.status == 400).count();
+    assert_eq!(conflicts, 1, "nobody came second");
+    assert_eq!(priorities(&world, "shut-nsg"), [100, 998, 999, 1000]);
+    assert!(is_open(&world, "203.0.113.7").await && is_open(&world, "203.0.113.8").await);
+    // The rule of whoever came first is as it was made.
+    let snapshot = world.lab.snapshot();
+    let groups = snapshot["security_groups"].as_array().expect("groups");
+    let rules = groups.iter().find(|it| it["name"] == "shut-nsg").expect("the group")["rules"].clone();
+    let writes: Vec<&Value> = rules.as_array().expect("rules").iter().map(|rule| &rule["writes"]).collect();
+    assert_eq!(writes, [1, 1, 1, 1]);
+}
+
 /// What whoever manages all networks denies, no rule of a group opens; and that is said.
 #[tokio::test]
 async fn what_is_denied_above_is_not_called_open() {
@@ -139,6 +203,24 @@ async fn why_a_vm_does_not_answer_is_told_apart() {
         assert_eq!(failure.code.as_ref().map(ErrorCode::as_str), Some(code), "{vm} {faults:?}: {said}");
         assert!(said.contains(words), "{vm} {faults:?}: {said}");
     }
+}
+
+/// The agent of a VM may never come up. It is waited for as long as was said, and not longer.
+#[tokio::test]
+async fn an_agent_that_is_never_ready_is_waited_for_until_the_deadline() {
+    let world = World::with(&["agent-offline=batch-01"]).await;
+    let began = world.clock.now();
+    let params = [("vm", "batch-01"), ("group", "rg-cloud"), ("within", "20m")];
+    let ran = world.run("start-and-wait", &params).await;
+    let took = world.clock.now().duration_since(began);
+    let said = told(ran.failure());
+    assert!(took >= minutes(20).try_into().expect("a time") && took.as_mins() < 23, "{took:#}: {said}");
+    assert!(said.contains("batch-01 was started, and its agent was Not Ready for 20m"), "{said}");
+    assert!(said.contains("az vm boot-diagnostics enable") && said.contains("compute::redeploy"), "{said}");
+    // It is not started twice.
+    let vms = world.lab.snapshot()["azure_vms"].clone();
+    let batch = vms.as_array().expect("VMs").iter().find(|vm| vm["name"] == "batch-01").cloned();
+    assert_eq!(batch.map(|vm| (vm["power"].clone(), vm["starts"].clone())), Some((json!("running"), json!(1))));
 }
 
 /// As somebody types it: from a VM that is off to a session, with a key that was made on the way.
