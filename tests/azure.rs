@@ -220,7 +220,10 @@ async fn an_agent_that_is_never_ready_is_waited_for_until_the_deadline() {
     // It is not started twice.
     let vms = world.lab.snapshot()["azure_vms"].clone();
     let batch = vms.as_array().expect("VMs").iter().find(|vm| vm["name"] == "batch-01").cloned();
-    assert_eq!(batch.map(|vm| (vm["power"].clone(), vm["starts"].clone())), Some((json!("running"), json!(1))));
+    assert_eq!(
+        batch.map(|vm| (vm["power"].clone(), vm["starts"].clone())),
+        Some((json!("running"), json!(1)))
+    );
 }
 
 /// As somebody types it: from a VM that is off to a session, with a key that was made on the way.

@@ -1,6 +1,10 @@
 //! The same drills for virtual machines in Azure.
 
-use super::{Drill, cut_in_every_way, fault_everywhere, kill_everywhere, shipped};
+use super::branches::by_turns;
+use super::stops::stopped_everywhere;
+use super::{
+    Drill, cut_everywhere, cut_in_every_way, fault_everywhere, ideal, keys, kill_everywhere, shipped,
+};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
 
@@ -34,6 +38,16 @@ const RESET: Drill = shipped(
         ("ask", "false"),
     ],
 );
+/// From a VM that is off and whose port is shut to a session. It makes one key, whatever happens.
+const FIRST: Drill = Drill {
+    before: r#"compute::deallocate("api-01", #{ group: "rg-cloud" })"#,
+    ..shipped(
+        "first way in",
+        "first-linux-vm",
+        &[("vm", "api-01"), ("group", "rg-cloud"), ("source", "127.0.0.1"), ("key", keys::FILE)],
+    )
+};
+
 #[tokio::test]
 async fn ports_are_cut_at_every_record() {
     cut_in_every_way(OPEN).await;
@@ -71,4 +85,27 @@ async fn ways_in_are_killed_at_every_point() {
     kill_everywhere(START).await;
     kill_everywhere(CONNECT).await;
     kill_everywhere(RESET).await;
+}
+
+#[tokio::test]
+async fn the_first_way_in_is_cut_at_every_record() {
+    let owned = |(name, text): (&str, &str)| (name.to_owned(), text.to_owned());
+    let left = [(keys::FILE, "private"), ("made_key.pub", "KEY\n"), ("api-01", "KEY")].map(owned);
+    assert_eq!(ideal(&FIRST).await.0.files, left, "one key, which is let in once");
+    cut_everywhere(FIRST, by_turns).await;
+}
+
+#[tokio::test]
+async fn the_first_way_in_is_stopped_at_every_record() {
+    stopped_everywhere(FIRST).await;
+}
+
+#[tokio::test]
+async fn the_first_way_in_is_faulted_at_every_request() {
+    fault_everywhere(FIRST, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn the_first_way_in_is_killed_at_every_point() {
+    kill_everywhere(FIRST).await;
 }

@@ -60,13 +60,16 @@ pub(crate) struct Ran {
     pub(crate) driven: Driven,
 }
 
-/// Secrets that a test hands out.
-struct Pocket(BTreeMap<String, String>);
+/// Secrets that a test hands out, and those in files of a folder.
+struct Pocket(BTreeMap<String, String>, PathBuf);
 
 #[async_trait::async_trait]
 impl SecretSource for Pocket {
     async fn reveal(&self, name: &str) -> Result<Secret> {
         let missing = || Error::new(ErrorKind::Denied, format!("there is no secret `{name}`"));
+        if let Some(file) = name.strip_prefix("file:") {
+            return std::fs::read_to_string(self.1.join(file)).map(Secret::new).map_err(|_| missing());
+        }
         self.0.get(name).map(Secret::new).ok_or_else(missing)
     }
 }
@@ -154,7 +157,7 @@ impl World {
 
     /// Returns the secrets that are handed out.
     pub(crate) fn pocket(&self) -> Arc<dyn SecretSource> {
-        Arc::new(Pocket(self.secrets.clone()))
+        Arc::new(Pocket(self.secrets.clone(), self.folder.path().to_owned()))
     }
 
     /// The host keys that every process over the same journal knows.

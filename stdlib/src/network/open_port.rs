@@ -229,9 +229,12 @@ impl OpenPort {
 fn gone(plan: &Plan) -> Error {
     let group = plan.id.parent();
     let name = group.as_ref().map_or("", ResourceId::name);
-    Error::rejected(format!("the security group `{name}` was removed while port {} was being opened", plan.port))
-        .code(ErrorCode::NOT_FOUND)
-        .hint("run it again: it looks anew which rules are in the way")
+    Error::rejected(format!(
+        "the security group `{name}` was removed while port {} was being opened",
+        plan.port
+    ))
+    .code(ErrorCode::NOT_FOUND)
+    .hint("run it again: it looks anew which rules are in the way")
 }
 
 impl Opening {
