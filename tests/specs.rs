@@ -59,7 +59,19 @@ const RUNS: &[&[Run]] = &[
                 ("group", "rg-cloud"),
                 ("user", "azureuser"),
                 ("ask", "false"),
+                ("by", "run_command"),
                 ("key", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti"),
+            ],
+        ),
+        (
+            "reset-access",
+            &[
+                ("vm", "jump-01"),
+                ("group", "rg-cloud"),
+                ("user", "azureuser"),
+                ("ask", "false"),
+                ("reset_sshd", "true"),
+                ("password", "env:APP_PASSWORD"),
             ],
         ),
         ("troubleshoot-ssh", &[("machine", "app-01"), ("group", "rg-apps"), ("ask", "false")]),
@@ -86,7 +98,7 @@ const RUNS: &[&[Run]] = &[
                 ("password", "env:APP_PASSWORD"),
                 ("direction", "download"),
                 ("local", "etc"),
-                ("remote", "/etc"),
+                ("remote", "/etc/ssh"),
             ],
         ),
         (

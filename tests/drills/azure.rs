@@ -27,6 +27,20 @@ const START: Drill =
 const CONNECT: Drill =
     shipped("connect to an Azure VM", "connect-azure-vm", &[("vm", "jump-01"), ("group", "rg-cloud")]);
 const RESET: Drill = shipped(
+    "reset access by a script",
+    "reset-access",
+    &[
+        ("vm", "jump-01"),
+        ("group", "rg-cloud"),
+        ("user", "azureuser"),
+        ("key", KEY),
+        ("reset_sshd", "true"),
+        ("by", "run_command"),
+        ("ask", "false"),
+    ],
+);
+/// The extension for it, which is given a password and must do it once.
+const RESET_BY_VMACCESS: Drill = shipped(
     "reset access",
     "reset-access",
     &[
@@ -34,6 +48,7 @@ const RESET: Drill = shipped(
         ("group", "rg-cloud"),
         ("user", "azureuser"),
         ("key", KEY),
+        ("password", "env:APP_PASSWORD"),
         ("reset_sshd", "true"),
         ("ask", "false"),
     ],
@@ -71,6 +86,7 @@ async fn ways_in_are_cut_at_every_record() {
     cut_in_every_way(START).await;
     cut_in_every_way(CONNECT).await;
     cut_in_every_way(RESET).await;
+    cut_in_every_way(RESET_BY_VMACCESS).await;
 }
 
 #[tokio::test]
@@ -78,6 +94,7 @@ async fn ways_in_are_faulted_at_every_request() {
     fault_everywhere(START, 2).await;
     fault_everywhere(CONNECT, 1).await;
     fault_everywhere(RESET, 1).await;
+    fault_everywhere(RESET_BY_VMACCESS, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
@@ -85,6 +102,7 @@ async fn ways_in_are_killed_at_every_point() {
     kill_everywhere(START).await;
     kill_everywhere(CONNECT).await;
     kill_everywhere(RESET).await;
+    kill_everywhere(RESET_BY_VMACCESS).await;
 }
 
 #[tokio::test]

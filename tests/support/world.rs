@@ -500,6 +500,11 @@ pub(crate) fn purposes(ledger: &[LedgerEntry]) -> Vec<String> {
                     return format!("{before}{kind}{}*{}", &after[..prefix], &after[prefix + digits..]);
                 }
             }
+            // What has an extension run again is made up as well.
+            if let Some(tag) = entry.body["properties"]["forceUpdateTag"].as_str() {
+                let body = entry.body.to_string().replace(tag, "*");
+                return format!("{} {} {body}", entry.method, entry.path.to_ascii_lowercase());
+            }
             // Its description says which run made it, and until when.
             if let Some((before, _)) = request.split_once("/securityrules/relight-") {
                 return format!("{before}/securityrules/relight-*");

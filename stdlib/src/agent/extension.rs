@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use relight_engine::SecretRef;
+use serde_json::Map;
 
 use super::{Host, Located};
 use crate::azure::Origin;
@@ -98,10 +99,27 @@ pub(super) struct Desired<'a> {
     pub(super) version: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) settings: Option<&'a Value>,
-    #[serde(rename = "protectedSettings", skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) secrets: &'a BTreeMap<String, SecretRef>,
+    #[serde(rename = "autoUpgradeMinorVersion", skip_serializing_if = "Option::is_none")]
+    pub(super) upgrades: Option<bool>,
+    #[serde(rename = "protectedSettings", skip_serializing_if = "Unseen::is_empty")]
+    pub(super) unseen: Unseen<'a>,
     #[serde(rename = "forceUpdateTag", skip_serializing_if = "Option::is_none")]
     pub(super) tag: Option<&'a str>,
+}
+
+/// What Azure shows to nobody: what is secret, and what stands beside it.
+#[derive(Debug, Serialize)]
+pub(super) struct Unseen<'a> {
+    #[serde(flatten)]
+    pub(super) plain: &'a Map<String, Value>,
+    #[serde(flatten)]
+    pub(super) secrets: &'a BTreeMap<String, SecretRef>,
+}
+
+impl Unseen<'_> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.secrets.is_empty()
+    }
 }
 
 /// Where an extension is, or shall be.
@@ -114,13 +132,16 @@ pub(crate) struct OnMachine {
     /// What has it run again although nothing else changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) tag: Option<String>,
+    /// The version that is asked for although nobody named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) version: Option<String>,
 }
 
 impl Located {
     /// Returns where the extension of this name is, or would be.
     pub(super) fn extension(self, name: &str) -> Result<OnMachine> {
         let id = self.id.child("extensions", name)?;
-        Ok(OnMachine { id, machine: self.id, location: self.location, tag: None })
+        Ok(OnMachine { id, machine: self.id, location: self.location, tag: None, version: None })
     }
 }
 

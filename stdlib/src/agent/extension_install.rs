@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use relight_engine::SecretRef;
+use serde_json::Map;
 
-use super::Host;
-use super::extension::{Desired, Extension, OnMachine};
+use super::extension::{Desired, Extension, OnMachine, Unseen};
+use super::{Host, Wanted};
 use crate::prelude::*;
 use crate::reconcile::{DesiredState, Known, Look, Request, ResourceOperation};
 
 /// Installs an extension on a machine, or changes the one of that type, and waits until it works. Nothing is sent when
-/// it is there with this version and these settings, unless it shall run again or is given secrets, which nobody can read back. Inferred:
-/// 3.0.1.0 is the version asked for when that is 3.0, and settings are read back as they were sent.
+/// it is there with this version and these settings, unless it shall run again or is given what nobody can read back. Inferred:
+/// 3.0.1.0 is the version asked for when that is 3.0, and settings are read back as they were sent. A virtual machine in Azure is told the
+/// first two parts of a version (confirmed): of the newest one when none is named and none is there.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Args {
@@ -31,6 +33,9 @@ pub(crate) struct Args {
     /// Settings that Azure shows to nobody. With them it runs again in any case.
     #[serde(default)]
     secrets: BTreeMap<String, SecretRef>,
+    /// What stands beside them and is no secret, such as a user's name. With it, too, it runs again in any case.
+    #[serde(default)]
+    protected_settings: Map<String, Value>,
     /// Whether it runs again where it is as wished already; no when left out.
     #[serde(default)]
     again: bool,
@@ -87,23 +92,33 @@ impl<H: Host> ResourceOperation for ExtensionInstall<H> {
     }
 
     async fn target(&self, cx: &Cx, args: &Args) -> Result<OnMachine> {
+        let Args { publisher, r#type: kind, secrets, protected_settings: protected, .. } = args;
+        if let Some(name) = protected.keys().find(|name| secrets.contains_key(*name)) {
+            return Err(Error::invalid(format!("`{name}` stands among the secrets and beside them")));
+        }
         let machine = H::find(&self.0, cx, &args.machine, args.group.as_deref()).await?;
-        let Args { publisher, r#type, .. } = args;
-        let name = match &args.name {
-            Some(name) => name.clone(),
-            None => {
-                let found = self.0.extension_of_type::<H>(cx, &machine.id, [publisher, r#type]).await?;
-                found.map_or_else(|| r#type.clone(), |found| found.name)
-            }
+        let found = self.0.extension_of_type::<H>(cx, &machine.id, [publisher, kind]).await?;
+        let wanted = Wanted { publisher, kind, version: args.version.as_deref(), found: found.as_ref() };
+        let version = H::version(&self.0, cx, &machine, &wanted).await?;
+        let name = match (&args.name, found) {
+            (Some(name), _) => name.clone(),
+            (None, found) => found.map_or_else(|| kind.clone(), |found| found.name),
         };
         // The same in every process that carries this step on.
-        let tag = (args.again || !args.secrets.is_empty()).then(|| cx.key(16));
-        Ok(OnMachine { tag, ..machine.extension(&name)? })
+        let runs_again = args.again || !(secrets.is_empty() && protected.is_empty());
+        Ok(OnMachine { tag: runs_again.then(|| cx.key(16)), version, ..machine.extension(&name)? })
     }
 }
 
 fn desired<'a>(args: &'a Args, at: &'a OnMachine) -> Desired<'a> {
-    let Args { publisher, r#type, version, settings, secrets, .. } = args;
-    let (version, settings, tag) = (version.as_deref(), settings.as_ref(), at.tag.as_deref());
-    Desired { publisher, kind: r#type, version, settings, secrets, tag }
+    let Args { publisher, r#type, version, settings, secrets, protected_settings: protected, .. } = args;
+    Desired {
+        publisher,
+        kind: r#type,
+        version: at.version.as_deref().or(version.as_deref()),
+        upgrades: at.version.is_some().then_some(true),
+        settings: settings.as_ref(),
+        unseen: Unseen { plain: protected, secrets },
+        tag: at.tag.as_deref(),
+    }
 }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod diagnostics;
+mod extensions;
 mod find;
 mod host;
 mod power;
