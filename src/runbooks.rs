@@ -3,7 +3,7 @@
 use relight_engine::Library;
 
 /// Each with the name under which it is run.
-pub(crate) const SHIPPED: [(&str, &str); 19] = [
+pub(crate) const SHIPPED: [(&str, &str); 20] = [
     ("add-ssh-key", include_str!("../runbooks/add-ssh-key.rhai")),
     ("connect-azure-vm", include_str!("../runbooks/connect-azure-vm.rhai")),
     ("connect-over-arc", include_str!("../runbooks/connect-over-arc.rhai")),
@@ -12,6 +12,7 @@ pub(crate) const SHIPPED: [(&str, &str); 19] = [
     ("disable-vm-connect", include_str!("../runbooks/disable-vm-connect.rhai")),
     ("enable-arc-ssh", include_str!("../runbooks/enable-arc-ssh.rhai")),
     ("enable-entra-ssh", include_str!("../runbooks/enable-entra-ssh.rhai")),
+    ("enable-openssh", include_str!("../runbooks/enable-openssh.rhai")),
     ("first-linux-vm", include_str!("../runbooks/first-linux-vm.rhai")),
     ("open-ssh-port", include_str!("../runbooks/open-ssh-port.rhai")),
     ("rdp-over-ssh", include_str!("../runbooks/rdp-over-ssh.rhai")),

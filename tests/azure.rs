@@ -137,26 +137,45 @@ async fn a_group_that_is_deleted_meanwhile_leaves_nothing_open() {
     assert_eq!(priorities(&world, "subnet-nsg"), [200, 210]);
 }
 
-/// Two who look at the same time find the same priority free. Whoever comes second is refused and takes another one.
+/// Somebody takes the priority after we looked and before our request. Theirs stays as it is, and another one is found.
 #[tokio::test]
 async fn a_priority_that_is_taken_meanwhile_is_not_insisted_on() {
-    let world = World::of_several("edge").await;
-    let both = r#"
-        let vm = "api-01";
-        all(["203.0.113.7", "203.0.113.8"], |source|
-            network::open_port("api-01", #{ group: "rg-cloud", source: source }).changed)"#;
-    let ran = world.run_script(&["azure:write"], both).await;
-    assert_eq!(*ran.value(), json!([true, true]));
-    let conflicts = world.lab.ledger().iter().filter(|entry| entry.status == 400).count();
-    assert_eq!(conflicts, 1, "nobody came second");
-    assert_eq!(priorities(&world, "shut-nsg"), [100, 998, 999, 1000]);
-    assert!(is_open(&world, "203.0.113.7").await && is_open(&world, "203.0.113.8").await);
-    // The rule of whoever came first is as it was made.
+    let world = World::new().await;
+    // Nobody is let through to this port by either group: the second rule waits until the first one is made, and that until theirs is.
+    let (made, mut first) = tokio::sync::mpsc::unbounded_channel();
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(Some(wait));
+    world.lab.on_write(move |_| {
+        let wait = wait.lock().expect("no panic while it is held").take();
+        if let Some(wait) = wait {
+            made.send(()).expect("somebody waits");
+            let _ = wait.recv();
+        }
+    });
+    let theirs = async {
+        first.recv().await.expect("a rule is made");
+        let put = r#"
+            let group = vm.id.split("/providers/")[0] + "/providers/Microsoft.Network/networkSecurityGroups/shut-nsg";
+            let rule = #{ properties: #{ protocol: "Tcp", access: "Allow", direction: "Inbound", priority: 4096,
+                sourceAddressPrefix: "198.51.100.1", sourcePortRange: "*", destinationAddressPrefix: "*",
+                destinationPortRange: "9090" } };
+            arm::put(group + "/securityRules/theirs", "2024-03-01", rule).name"#;
+        assert_eq!(script(&world, put).await, json!("theirs"));
+        drop(release);
+    };
+    let ours =
+        script(&world, r#"network::open_port(vm, #{ port: 8080, source: "203.0.113.7" }).rules.len()"#);
+    assert_eq!(tokio::join!(ours, theirs).0, json!(2));
+
+    let refused = world.lab.requests().iter().filter(|request| request.status == 400).count();
+    assert_eq!(refused, 1, "nobody was in the way");
+    assert_eq!(priorities(&world, "shut-nsg"), [100, 1000, 4095, 4096]);
     let snapshot = world.lab.snapshot();
     let groups = snapshot["security_groups"].as_array().expect("groups");
     let rules = groups.iter().find(|it| it["name"] == "shut-nsg").expect("the group")["rules"].clone();
-    let writes: Vec<&Value> = rules.as_array().expect("rules").iter().map(|rule| &rule["writes"]).collect();
-    assert_eq!(writes, [1, 1, 1, 1]);
+    let theirs = rules.as_array().expect("rules").iter().find(|rule| rule["is"]["priority"] == 4096).cloned();
+    let theirs = theirs.map(|rule| (rule["is"]["ports"].clone(), rule["writes"].clone()));
+    assert_eq!(theirs, Some((json!(["9090"]), json!(1))));
 }
 
 /// What whoever manages all networks denies, no rule of a group opens; and that is said.
@@ -223,6 +242,63 @@ async fn an_agent_that_is_never_ready_is_waited_for_until_the_deadline() {
     assert_eq!(
         batch.map(|vm| (vm["power"].clone(), vm["starts"].clone())),
         Some((json!("running"), json!(1)))
+    );
+}
+
+#[tokio::test]
+async fn entra_id_asks_for_an_identity_and_for_linux() {
+    for (machine, options, words) in [
+        ("api-01", &[][..], "identity=true gives it one"),
+        ("sql-01", &[][..], "takes no SSH certificates of Entra ID"),
+        ("sql-01", &[][..], "For its desktop: desktop=true"),
+        ("jump-01", &[("desktop", "true")][..], "is no Windows VM"),
+    ] {
+        let world = World::new().await;
+        let params = [&[("machine", machine), ("group", "rg-cloud")], options].concat();
+        let ran = world.run("enable-entra-ssh", &params).await;
+        assert!(told(ran.failure()).contains(words), "{machine}: {}", told(ran.failure()));
+        assert!(world.lab.ledger().is_empty(), "{machine}");
+    }
+    // By itself the operation looks before it sends anything, too.
+    for (vm, kind, words) in [
+        ("api-01", "AADSSHLoginForLinux", "az vm identity assign"),
+        ("sql-01", "AADSSHLoginForLinux", "AADLoginForWindows lets people in at its desktop"),
+        ("jump-01", "AADLoginForWindows", "AADSSHLoginForLinux lets people in by SSH"),
+    ] {
+        let world = World::new().await;
+        let text = format!(
+            r#"compute::extension_install("{vm}", "Microsoft.Azure.ActiveDirectory", "{kind}", #{{ group: "rg-cloud" }})"#
+        );
+        let ran = world.run_script(&["azure:write"], &text).await;
+        assert!(told(ran.failure()).contains(words), "{vm} {kind}: {}", told(ran.failure()));
+        assert!(world.lab.ledger().is_empty(), "{vm} {kind}");
+    }
+}
+
+#[tokio::test]
+async fn people_come_in_as_they_are_signed_in_to_azure() {
+    let world = World::new().await;
+    // With rules that let this machine in, as the other VM's do.
+    script(&world, r#"network::open_port(vm, #{ source: "127.0.0.1" }).changed"#).await;
+    let params = [("machine", "api-01"), ("group", "rg-cloud"), ("identity", "true")];
+    assert!(world.run("enable-entra-ssh", &params).await.succeeded());
+    let text = r#"
+        ssh::trust(vm, [ssh::host_key(vm).key]);
+        let session = ssh::connect_entra(vm);
+        ssh::exec(session, "hostname", #{ repeatable: true }).stdout"#;
+    let ran = world.run_script(&["azure:read", "net:probe", "ssh"], &format!("{API} {text}")).await;
+    assert_eq!(*ran.value(), json!("api-01\n"));
+
+    // It is there already: nothing more is sent.
+    let sent = world.lab.ledger().len();
+    assert!(world.run("enable-entra-ssh", &params).await.succeeded());
+    assert_eq!(world.lab.ledger().len(), sent);
+
+    let desktop = [("machine", "sql-01"), ("group", "rg-cloud"), ("desktop", "true")];
+    let ran = world.run("enable-entra-ssh", &desktop).await;
+    assert_eq!(
+        (&ran.value()["extension"], &ran.value()["version"]),
+        (&json!("AADLoginForWindows"), &json!("2.2.1.0"))
     );
 }
 

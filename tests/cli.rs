@@ -88,12 +88,13 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     disable-arc-ssh        Let SSH in through Azure Arc no more
     disable-vm-connect     Disable VM Connect
     enable-arc-ssh         Let SSH in through Azure Arc
-    enable-entra-ssh       Let people in by SSH as they are signed in to Azure
+    enable-entra-ssh       Let people in as they are signed in to Azure
+    enable-openssh         Give a Windows machine an SSH server
     first-linux-vm         Sign in on a Linux VM in Azure for the first time
     open-ssh-port          Open a port of an Azure VM for a while
     rdp-over-ssh           Open a machine's desktop over SSH
     recover-unbootable-vm  Recover a VM that does not boot
-    reset-access           Get back in on a Linux VM in Azure
+    reset-access           Get back in on a VM in Azure
     restart-vm             Restart a VM
     run-on-machine         Run a script on a machine
     site-report            Report on a site
@@ -117,6 +118,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     disable-vm-connect
     enable-arc-ssh
     enable-entra-ssh
+    enable-openssh
     first-linux-vm
     open-ssh-port
     rdp-over-ssh
@@ -187,7 +189,7 @@ fn an_unknown_runbook_has_neighbours() {
 #[test]
 fn what_ships_passes_the_check() {
     let world = Sealed::new();
-    assert_snapshot!(world.relight(["check"]).run(), @"19 runbooks checked, nothing found.");
+    assert_snapshot!(world.relight(["check"]).run(), @"20 runbooks checked, nothing found.");
 }
 
 #[test]
@@ -1340,7 +1342,7 @@ fn doctor_says_what_is_missing_and_what_to_do() {
     ok    state      [dir]/state
     ok    journal    [dir]/state/relight.db
     ok    leases     nothing is open
-    ok    library    19 runbooks, all of them shipped; `relight new NAME` makes your own
+    ok    library    20 runbooks, all of them shipped; `relight new NAME` makes your own
     ok    cloud      AzureCloud at https://management.azure.com/
     fail  sign-in    AZURE_CLIENT_SECRET is set and AZURE_TENANT_ID and AZURE_CLIENT_ID are not
                      -> set AZURE_TENANT_ID and AZURE_CLIENT_ID, or unset AZURE_CLIENT_SECRET to sign in another way

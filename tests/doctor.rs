@@ -348,6 +348,12 @@ const WORLDS: &[Broken] = &[
         ..CLOUD
     },
     Broken {
+        name: "no SSH server on Windows in Azure",
+        machine: "sql-01",
+        causes: &[("rules", Pasted), ("SSH server", Pasted), ("host key", Pasted)],
+        ..CLOUD
+    },
+    Broken {
         name: "whoever manages all networks says no",
         faults: &["port-blocked=jump-01"],
         causes: &[("port", ByOthers), ("host key", Pasted)],
@@ -705,6 +711,7 @@ async fn the_cause_is_named_first_and_what_is_said_mends_it() {
     a VM in Azure that is off: power [relight run start-and-wait], host key [relight run verify-host-keys], ok
     no public address: port [stays], blocked
     an SSH server in Azure that is down: SSH server [others], host key [relight run verify-host-keys], ok
+    no SSH server on Windows in Azure: rules [relight run open-ssh-port], SSH server [relight run enable-openssh], host key [relight run verify-host-keys], ok
     whoever manages all networks says no: port [others], host key [relight run verify-host-keys], ok
     addresses that may not be read: unknown (address)
     no right to run on a VM in Azure: right to run commands [Virtual Machine Contributor], ok

@@ -290,8 +290,8 @@ async fn reading_a_runbook_sends_nothing() {
             "open-ssh-port" | "start-and-wait" | "connect-azure-vm" => &[("vm", "jump-01")],
             "first-linux-vm" => &[("vm", "jump-01"), ("key", "first_key")],
             "reset-access" => &[("vm", "jump-01"), ("user", "me"), ("key", "ssh-ed25519 AAAA")],
-            "enable-arc-ssh" | "enable-entra-ssh" | "disable-arc-ssh" | "verify-host-keys"
-            | "troubleshoot-ssh" => &[("machine", "web-01")],
+            "enable-arc-ssh" | "enable-entra-ssh" | "enable-openssh" | "disable-arc-ssh"
+            | "verify-host-keys" | "troubleshoot-ssh" => &[("machine", "web-01")],
             "run-on-machine" => &[("machine", "web-01"), ("script", "hostname")],
             "connect-over-arc" => &[("machine", "web-01")],
             "rdp-over-ssh" => &[("machine", "web-01"), ("user", "me")],

@@ -78,6 +78,9 @@ const RUNS: &[&[Run]] = &[
         ("connect-over-arc", &[("machine", "app-01"), ("group", "rg-apps")]),
         ("enable-arc-ssh", &[("machine", "app-01"), ("group", "rg-apps")]),
         ("enable-entra-ssh", &[("machine", "app-01"), ("group", "rg-apps")]),
+        ("enable-entra-ssh", &[("machine", "api-01"), ("group", "rg-cloud"), ("identity", "true")]),
+        ("enable-entra-ssh", &[("machine", "sql-01"), ("group", "rg-cloud"), ("desktop", "true")]),
+        ("enable-openssh", &[("machine", "sql-01"), ("group", "rg-cloud")]),
         ("verify-host-keys", &[("machine", "app-01"), ("group", "rg-apps")]),
         ("run-on-machine", &[("machine", "app-01"), ("group", "rg-apps"), ("script", "hostname")]),
         (

@@ -53,6 +53,15 @@ const RESET_BY_VMACCESS: Drill = shipped(
         ("ask", "false"),
     ],
 );
+/// One that has no identity of its own yet.
+const ENTRA: Drill = shipped(
+    "enable entra ssh in Azure",
+    "enable-entra-ssh",
+    &[("machine", "api-01"), ("group", "rg-cloud"), ("identity", "true")],
+);
+const OPENSSH: Drill =
+    shipped("enable openssh", "enable-openssh", &[("machine", "sql-01"), ("group", "rg-cloud")]);
+
 /// From a VM that is off and whose port is shut to a session. It makes one key, whatever happens.
 const FIRST: Drill = Drill {
     before: r#"compute::deallocate("api-01", #{ group: "rg-cloud" })"#,
@@ -126,4 +135,22 @@ async fn the_first_way_in_is_faulted_at_every_request() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn the_first_way_in_is_killed_at_every_point() {
     kill_everywhere(FIRST).await;
+}
+
+#[tokio::test]
+async fn extensions_are_cut_at_every_record() {
+    cut_in_every_way(ENTRA).await;
+    cut_in_every_way(OPENSSH).await;
+}
+
+#[tokio::test]
+async fn extensions_are_faulted_at_every_request() {
+    fault_everywhere(ENTRA, 1).await;
+    fault_everywhere(OPENSSH, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn extensions_are_killed_at_every_point() {
+    kill_everywhere(ENTRA).await;
+    kill_everywhere(OPENSSH).await;
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use relight_engine::SecretRef;
 use serde_json::Map;
 
-use super::{Host, Located};
+use super::{Host, Located, Wanted};
 use crate::azure::Origin;
 use crate::azure::wire::shortened;
 use crate::prelude::*;
@@ -116,7 +116,21 @@ pub(super) struct Unseen<'a> {
     pub(super) secrets: &'a BTreeMap<String, SecretRef>,
 }
 
-impl Unseen<'_> {
+impl<'a> Unseen<'a> {
+    /// Puts them side by side.
+    ///
+    /// # Errors
+    /// `Invalid` when one name stands on both sides.
+    pub(super) fn of(
+        plain: &'a Map<String, Value>,
+        secrets: &'a BTreeMap<String, SecretRef>,
+    ) -> Result<Self> {
+        match plain.keys().find(|name| secrets.contains_key(*name)) {
+            Some(name) => Err(Error::invalid(format!("`{name}` stands among the secrets and beside them"))),
+            None => Ok(Unseen { plain, secrets }),
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.plain.is_empty() && self.secrets.is_empty()
     }
@@ -137,6 +151,14 @@ pub(crate) struct OnMachine {
     pub(super) version: Option<String>,
 }
 
+impl OnMachine {
+    /// Returns whether a newer one within the version is taken by itself, where that is to be said.
+    pub(super) fn upgrades(&self) -> Option<bool> {
+        // Two parts of a version say nothing else.
+        self.version.is_some().then_some(true)
+    }
+}
+
 impl Located {
     /// Returns where the extension of this name is, or would be.
     pub(super) fn extension(self, name: &str) -> Result<OnMachine> {
@@ -155,6 +177,21 @@ impl Azure {
         let all = self.arm.list_as(origin, &format!("{machine}/extensions"), H::EXTENSIONS).await?;
         let read = |body: &Value| Some(Extension::read(ResourceId::parse(text(body, "/id")?).ok()?, body));
         Ok(all.iter().filter_map(read).collect())
+    }
+
+    /// Returns where an extension is, or would be: under its name, or else under that of the one of its type that is there.
+    pub(super) async fn place_of<H: Host>(
+        &self,
+        cx: &Cx,
+        machine: Located,
+        name: Option<&str>,
+        wanted: &Wanted<'_>,
+    ) -> Result<OnMachine> {
+        let of_type = [wanted.publisher, wanted.kind];
+        let found = self.extension_of_type::<H>(cx, &machine.id, of_type).await?;
+        let version = H::version(self, cx, &machine, wanted, found.as_ref()).await?;
+        let name = name.or(found.as_ref().map(|found| found.name.as_str())).unwrap_or(wanted.kind);
+        Ok(OnMachine { version, ..machine.extension(name)? })
     }
 
     /// Reads an extension that may not be there.

@@ -12,9 +12,8 @@ use crate::prelude::*;
 use crate::reconcile::{DesiredState, Known, Look, Request, ResourceOperation};
 
 /// Installs an extension on a machine, or changes the one of that type, and waits until it works. Nothing is sent when
-/// it is there with this version and these settings, unless it shall run again or is given what nobody can read back. Inferred:
-/// 3.0.1.0 is the version asked for when that is 3.0, and settings are read back as they were sent. A virtual machine in Azure is told the
-/// first two parts of a version (confirmed): of the newest one when none is named and none is there.
+/// it is there with this version and these settings, unless it shall run again or is given what nobody can read back. Inferred: 3.0.1.0 is the
+/// version asked for when that is 3.0, and settings are read back as sent. A VM in Azure is told two parts, of the newest when none is named.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Args {
@@ -92,33 +91,20 @@ impl<H: Host> ResourceOperation for ExtensionInstall<H> {
     }
 
     async fn target(&self, cx: &Cx, args: &Args) -> Result<OnMachine> {
-        let Args { publisher, r#type: kind, secrets, protected_settings: protected, .. } = args;
-        if let Some(name) = protected.keys().find(|name| secrets.contains_key(*name)) {
-            return Err(Error::invalid(format!("`{name}` stands among the secrets and beside them")));
-        }
+        let Args { publisher, r#type: kind, secrets, protected_settings, .. } = args;
+        let unseen = Unseen::of(protected_settings, secrets)?;
         let machine = H::find(&self.0, cx, &args.machine, args.group.as_deref()).await?;
-        let found = self.0.extension_of_type::<H>(cx, &machine.id, [publisher, kind]).await?;
-        let wanted = Wanted { publisher, kind, version: args.version.as_deref(), found: found.as_ref() };
-        let version = H::version(&self.0, cx, &machine, &wanted).await?;
-        let name = match (&args.name, found) {
-            (Some(name), _) => name.clone(),
-            (None, found) => found.map_or_else(|| kind.clone(), |found| found.name),
-        };
+        let wanted = Wanted { publisher, kind, version: args.version.as_deref() };
+        let at = self.0.place_of::<H>(cx, machine, args.name.as_deref(), &wanted).await?;
         // The same in every process that carries this step on.
-        let runs_again = args.again || !(secrets.is_empty() && protected.is_empty());
-        Ok(OnMachine { tag: runs_again.then(|| cx.key(16)), version, ..machine.extension(&name)? })
+        let tag = (args.again || !unseen.is_empty()).then(|| cx.key(16));
+        Ok(OnMachine { tag, ..at })
     }
 }
 
 fn desired<'a>(args: &'a Args, at: &'a OnMachine) -> Desired<'a> {
-    let Args { publisher, r#type, version, settings, secrets, protected_settings: protected, .. } = args;
-    Desired {
-        publisher,
-        kind: r#type,
-        version: at.version.as_deref().or(version.as_deref()),
-        upgrades: at.version.is_some().then_some(true),
-        settings: settings.as_ref(),
-        unseen: Unseen { plain: protected, secrets },
-        tag: at.tag.as_deref(),
-    }
+    let Args { publisher, r#type: kind, settings, secrets, protected_settings: plain, .. } = args;
+    let (version, upgrades) = (at.version.as_deref().or(args.version.as_deref()), at.upgrades());
+    let (settings, unseen, tag) = (settings.as_ref(), Unseen { plain, secrets }, at.tag.as_deref());
+    Desired { publisher, kind, version, upgrades, settings, unseen, tag }
 }

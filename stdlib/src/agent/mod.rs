@@ -49,8 +49,8 @@ pub(crate) trait Host: Send + Sync + 'static {
         group: Option<&str>,
     ) -> impl Future<Output = Result<Located>> + Send;
 
-    /// Returns the version that a machine of this kind is told where that is not simply the one that was asked for, and refuses what
-    /// cannot work there.
+    /// Returns the version that a machine of this kind is told where that is not simply the one that was asked for, knowing the one of that
+    /// type that is there, and refuses what cannot work.
     ///
     /// # Errors
     /// `Invalid` for a version that is none, `Rejected` for what the machine lacks, and whatever Azure says.
@@ -59,6 +59,7 @@ pub(crate) trait Host: Send + Sync + 'static {
         _cx: &Cx,
         _on: &Located,
         _wanted: &Wanted<'_>,
+        _found: Option<&Extension>,
     ) -> impl Future<Output = Result<Option<String>>> + Send {
         async { Ok(None) }
     }
@@ -107,8 +108,6 @@ pub(crate) struct Wanted<'a> {
     pub(crate) publisher: &'a str,
     pub(crate) kind: &'a str,
     pub(crate) version: Option<&'a str>,
-    /// The one of its type that is there.
-    pub(crate) found: Option<&'a Extension>,
 }
 
 /// Returns the operations of a kind of machine.

@@ -1,6 +1,6 @@
 //! Extensions of virtual machines in Azure: in which version they are asked for, and what they ask of a VM.
 
-use crate::agent::{Located, Wanted};
+use crate::agent::{Extension, Located, Wanted};
 use crate::azure::Origin;
 use crate::prelude::*;
 
@@ -15,7 +15,13 @@ const ENTRA_ON_LINUX: &str = "AADSSHLoginForLinux";
 const ENTRA_ON_WINDOWS: &str = "AADLoginForWindows";
 
 /// Returns the version that a VM in Azure is told, and refuses what cannot work there.
-pub(super) async fn version(azure: &Azure, cx: &Cx, on: &Located, wanted: &Wanted<'_>) -> Result<String> {
+pub(super) async fn version(
+    azure: &Azure,
+    cx: &Cx,
+    on: &Located,
+    wanted: &Wanted<'_>,
+    found: Option<&Extension>,
+) -> Result<String> {
     fits(on, wanted.kind)?;
     if let Some(version) = wanted.version {
         return match parts(version).as_deref() {
@@ -25,7 +31,7 @@ pub(super) async fn version(azure: &Azure, cx: &Cx, on: &Located, wanted: &Wante
         };
     }
     // The one that is there goes on within the version that somebody chose.
-    if let Some(known) = wanted.found.and_then(|found| parts(&found.version)) {
+    if let Some(known) = found.and_then(|found| parts(&found.version)) {
         return Ok(first_two(&known));
     }
     azure.newest_extension(&cx.into(), on, wanted).await

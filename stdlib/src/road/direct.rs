@@ -96,9 +96,13 @@ impl Azure {
 
 fn nothing_listens(vm: &Vm, port: u16, said: &[(String, io::Error)]) -> Error {
     let error = Error::new(ErrorKind::Rejected, format!("nothing listens on port {port} of `{}`", vm.name));
-    error.code(ErrorCode::OFF).because(told(said)).hint(
-        "its SSH server may not run, or listen elsewhere: compute::run_command(vm, \"systemctl status ssh\")",
-    )
+    error.code(ErrorCode::OFF).because(told(said)).hint(match vm.os.as_deref() {
+        Some("windows") => {
+            "Windows has an SSH server once there is the extension: \
+             compute::extension_install(vm, \"Microsoft.Azure.OpenSSH\", \"WindowsOpenSSH\")"
+        }
+        _ => "its SSH server may not run, or listen elsewhere: compute::run_command(vm, \"systemctl status ssh\")",
+    })
 }
 
 fn told(said: &[(String, io::Error)]) -> String {
