@@ -135,6 +135,8 @@ const CASES: &[Case] = &[
         &["agent-offline=jump-01"],
         r#"compute::extension_install("jump-01", "Microsoft.OSTCExtensions", "VMAccessForLinux", CLOUD)"#,
     ),
+    case("compute::identity_assign", NOT_FOUND, &[], r#"compute::identity_assign("nope")"#),
+    case("compute::identity_assign", BUSY, THROTTLED, r#"compute::identity_assign("api-01", RETRY)"#),
     case("compute::extension_remove", NOT_FOUND, &[], r#"compute::extension_remove("nope", "T")"#),
     case("compute::extension_remove", BUSY, THROTTLED, r#"compute::extension_remove("jump-01", "T", RETRY)"#),
     case("compute::run_command", NOT_FOUND, &[], r#"compute::run_command("nope", "true")"#),

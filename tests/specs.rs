@@ -132,9 +132,13 @@ fn is_resource_manager(path: &str) -> bool {
     matches!(what, "" | "register") || below == "microsoft.authorization/permissions"
 }
 
-/// Of Azure's networks only these descriptions are in the folder: interfaces, public addresses and security groups.
-fn is_subnet(path: &str) -> bool {
-    path.to_ascii_lowercase().contains("/providers/microsoft.network/virtualnetworks/")
+/// What is described, but not in the folder: of Azure's networks it has interfaces, public addresses and security groups, and of its
+/// virtual machines all but the images of extensions.
+fn is_elsewhere(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    ["/providers/microsoft.network/virtualnetworks/", "/artifacttypes/vmextension/"]
+        .iter()
+        .any(|part| path.contains(part))
 }
 
 /// What the descriptions of Compute take from a file that is not in the folder.
@@ -504,7 +508,7 @@ impl Report {
                 self.problems.extend(problems.into_iter().map(|p| format!("{name}: {p}")));
             }
             Verdict::Undescribed | Verdict::Unknown(_)
-                if is_resource_manager(&request.path) || is_subnet(&request.path) =>
+                if is_resource_manager(&request.path) || is_elsewhere(&request.path) =>
             {
                 *self.undescribed.entry(name).or_default() += 1;
             }

@@ -265,11 +265,16 @@ impl CloudFacts {
                 ),
                 Next::you("connect from its network, such as over a VPN or from another VM there"),
             ),
+            // Reading the rules in effect takes Azure longer than a doctor has.
             (Fact::Known(Sight::Silent), _) => Verdict::blocked(
                 format!(
-                    "no answer on port {port}, though the rules let it through: something else stands in the way, such as a firewall on the VM or between"
+                    "no answer on port {port}, though the rules of the security groups let it through: something else stands in the way, such as a rule \
+                     of a network manager, or a firewall on the VM or between"
                 ),
-                Next::you("look at the VM itself: by a run command, or its serial log"),
+                self.vm
+                    .known()
+                    .and_then(|vm| vm.network_interfaces.first())
+                    .and_then(|nic| Next::you(format!("az network nic list-effective-nsg --ids {nic}"))),
             ),
             (fact, _) => self.on.unseen(fact, "its port", "Reader", &self.on.id),
         }
