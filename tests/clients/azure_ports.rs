@@ -30,7 +30,7 @@ impl Machine {
     /// Runs a shipped runbook for a VM in Azure.
     fn run_in_azure(&self, words: &[&str]) -> String {
         let output =
-            self.relight(&[&["run", &self.place(), "group=rg-cloud"], words].concat()).output().unwrap();
+            self.relight(&[&["run", &self.place()], words, &["group=rg-cloud"]].concat()).output().unwrap();
         let (code, _, err) = said(&output);
         assert_eq!(code, Some(0), "{err}");
         err

@@ -57,22 +57,25 @@ seen["exit_code"] = view.exit_code
 commands.begin_delete(GROUP, "jump-01", "by-sdk").result()
 
 # VMAccess lets a key in; what is protected does not come back.
-access = compute.VirtualMachineExtension(
-    location=vm.location,
-    publisher="Microsoft.OSTCExtensions",
-    type_properties_type="VMAccessForLinux",
-    type_handler_version="1.5",
-    auto_upgrade_minor_version=True,
-    protected_settings={"username": "azureuser", "ssh_key": key},
-)
+def access(version):
+    properties = compute.VirtualMachineExtensionProperties(
+        publisher="Microsoft.OSTCExtensions",
+        type="VMAccessForLinux",
+        type_handler_version=version,
+        auto_upgrade_minor_version=True,
+        protected_settings={"username": "azureuser", "ssh_key": key},
+    )
+    return compute.VirtualMachineExtension(location=vm.location, properties=properties)
+
 extensions = computers.virtual_machine_extensions
-made = extensions.begin_create_or_update(GROUP, "jump-01", "VMAccessForLinux", access).result()
-seen["extension"] = [made.provisioning_state, made.protected_settings]
-versions = computers.virtual_machine_extension_images.list_versions(vm.location, access.publisher, "VMAccessForLinux")
+made = extensions.begin_create_or_update(GROUP, "jump-01", "VMAccessForLinux", access("1.5")).result()
+seen["extension"] = [made.properties.provisioning_state, made.properties.protected_settings]
+versions = computers.virtual_machine_extension_images.list_versions(
+    vm.location, "Microsoft.OSTCExtensions", "VMAccessForLinux"
+)
 seen["versions"] = [it.name for it in versions]
-access.type_handler_version = "1.5.20.1"
 try:
-    extensions.begin_create_or_update(GROUP, "jump-01", "VMAccessForLinux", access).result()
+    extensions.begin_create_or_update(GROUP, "jump-01", "VMAccessForLinux", access("1.5.20.1")).result()
 except HttpResponseError as error:
     seen["refused"] = error.error.code
 
