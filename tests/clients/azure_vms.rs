@@ -27,14 +27,37 @@ const OURS: &str = r#"
     [ran.output, more.exit_code, door.rules.len(), other.rules.len()]
 "#;
 
-/// Returns a site on which our operations did that.
-async fn by_us() -> Site {
+/// What is done with the CLI below, with our operations.
+const AS_AZ: &str = r#"
+    let jump = compute::vm("jump-01", #{ group: "rg-cloud" });
+    compute::invoke_command(jump, "echo once >> /tmp/ran; cat /tmp/ran");
+    compute::extension_install(jump, "Microsoft.Azure.ActiveDirectory", "AADSSHLoginForLinux");
+    let access = |settings| compute::extension_install(jump, "Microsoft.OSTCExtensions", "VMAccessForLinux", #{
+        name: "enablevmaccess", settings: #{}, protected_settings: settings,
+    });
+    access.call(#{ username: "azureuser", ssh_key: KEY });
+    access.call(#{ reset_ssh: true });
+    compute::identity_assign("api-01", #{ group: "rg-cloud" });
+    network::open_port("api-01", #{ group: "rg-cloud", source: "203.0.113.9" });
+    compute::start("batch-01", #{ group: "rg-cloud" });
+"#;
+
+/// Returns a site on which a script of ours has run.
+async fn on_a_site(script: &str) -> Site {
     let site = Site::start(240).await;
-    let script = OURS.replace("KEY", &format!("{KEY:?}"));
+    let script = script.replace("KEY", &format!("{KEY:?}"));
     let whole = format!("/*---\ntitle = \"ours\"\neffects = [\"azure:write\"]\n---*/\n{script}");
     let file = site.sealed.write("work/ours.rhai", &whole).display().to_string();
     let place = format!("--lab={}", site.card.display());
     let said = site.sealed.relight(["run", &file, &place]).run().succeeds();
+    site.sealed.write("said", &said);
+    site
+}
+
+/// Returns a site on which our operations did what the SDKs do.
+async fn by_us() -> Site {
+    let site = on_a_site(OURS).await;
+    let said = std::fs::read_to_string(site.sealed.path("said")).unwrap();
     let value: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(value, json!(["once\n", 3, 1, 2]));
     site
@@ -126,28 +149,25 @@ async fn the_azure_cli_works_on_virtual_machines() {
     let ran = of("vm run-command invoke --name jump-01", &script);
     assert_eq!(ran["value"][0]["message"], "Enable succeeded: \n[stdout]\nonce\n\n[stderr]\n");
 
+    // Without a version it asks for the newest, as we do.
     let publisher = ["--publisher", "Microsoft.Azure.ActiveDirectory"];
-    let extension =
-        of("vm extension set --vm-name jump-01 --name AADSSHLoginForLinux --version 1.0", &publisher);
+    let extension = of("vm extension set --vm-name jump-01 --name AADSSHLoginForLinux", &publisher);
     assert_eq!(extension["provisioningState"], "Succeeded");
 
     of("vm user update --name jump-01 --username azureuser", &["--ssh-key-value", KEY]);
     let keys = site.lab.guest_file("jump-01", "/home/azureuser/.ssh/authorized_keys").unwrap_or_default();
     assert!(String::from_utf8_lossy(&keys).contains(KEY), "VMAccess let nobody in");
+    of("vm user reset-ssh --name jump-01", &[]);
+    of("vm identity assign --name api-01", &[]);
 
     let rule = [
-        "--priority",
-        "500",
-        "--source-address-prefixes",
-        "203.0.113.9",
-        "--destination-port-ranges",
-        "22",
-        "--access",
-        "Allow",
-        "--protocol",
-        "Tcp",
+        ["--priority", "999"],
+        ["--source-address-prefixes", "203.0.113.9/32"],
+        ["--destination-port-ranges", "22"],
+        ["--access", "Allow"],
+        ["--protocol", "Tcp"],
     ];
-    let made = of("network nsg rule create --nsg-name shut-nsg --name by-az", &rule);
+    let made = of("network nsg rule create --nsg-name shut-nsg --name by-az", rule.as_flattened());
     assert_eq!(made["provisioningState"], "Succeeded", "{made}");
     let effective = of("network nic list-effective-nsg --name api-01-nic", &[]).to_string();
     assert!(effective.contains("securityRules/by-az") && effective.contains("DenyAllInBound"), "{effective}");
@@ -161,6 +181,8 @@ async fn the_azure_cli_works_on_virtual_machines() {
         batch.map(|vm| (vm["power"].clone(), vm["starts"].clone())),
         Some((json!("running"), json!(1)))
     );
+    let ours = on_a_site(AS_AZ).await;
+    assert_eq!(differences(&ours.lab.snapshot(), &site.lab.snapshot()), Vec::<String>::new());
     // Azure's own client does not wait before its first look.
     let is_early = |it: &String| it.starts_with("poll of ") && it.contains("before the Retry-After");
     let complaints = site.lab.violations().into_iter().filter(|it| !is_early(it));

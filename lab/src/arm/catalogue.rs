@@ -1,5 +1,7 @@
 //! The extensions that Azure has for its virtual machines: who publishes them, for which system, and in which versions.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::{Cx, address::Address};
@@ -46,22 +48,34 @@ fn find(publisher: &str, kind: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|it| it.publisher.eq_ignore_ascii_case(publisher) && it.kind.eq_ignore_ascii_case(kind))
 }
 
-/// Lists the versions of an extension, as a bare list.
-pub(super) fn versions(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
+/// Lists publishers, the extensions of one, or the versions of one extension: each as a bare list.
+pub(super) fn answer(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmError> {
     cx.read_only()?;
     cx.only_query(&["$filter", "$top", "$orderby"])?;
     let [location, publisher, artifact, kind] = [0, 1, 2, 3].map(|nth| at.name(0, nth));
     let missing = || ArmError::service(404, "NotFound", "Artifact: VMExtension was not found.");
-    if artifact != "vmextension" || !location.eq_ignore_ascii_case(&cx.world.location) {
+    let is_known = artifact.is_empty() || artifact.eq_ignore_ascii_case("vmextension");
+    if !(is_known && at.is_collection() && location.eq_ignore_ascii_case(&cx.world.location)) {
         return Err(missing());
     }
-    let found = find(publisher, kind).ok_or_else(missing)?;
-    let id = format!(
-        "/Subscriptions/{}/Providers/Microsoft.Compute/Locations/{location}/Publishers/{}/ArtifactTypes/VMExtension/Types/{}/Versions",
-        cx.world.subscription, found.publisher, found.kind
+    let mut path = format!(
+        "/Subscriptions/{}/Providers/Microsoft.Compute/Locations/{location}/Publishers",
+        cx.world.subscription
     );
-    let show = |name: &&str| json!({"id": format!("{id}/{name}"), "location": location, "name": name});
-    Ok(Reply::json(200, found.versions.iter().map(show).collect()))
+    let names: Vec<&str> = if publisher.is_empty() {
+        KNOWN.iter().map(|it| it.publisher).collect::<BTreeSet<_>>().into_iter().collect()
+    } else if kind.is_empty() {
+        path.push_str(&format!("/{publisher}/ArtifactTypes/VMExtension/Types"));
+        let of_them = KNOWN.iter().filter(|it| it.publisher.eq_ignore_ascii_case(publisher));
+        of_them.map(|it| it.kind).collect()
+    } else {
+        let found = find(publisher, kind).ok_or_else(missing)?;
+        let Known { publisher, kind, .. } = found;
+        path.push_str(&format!("/{publisher}/ArtifactTypes/VMExtension/Types/{kind}/Versions"));
+        found.versions.to_vec()
+    };
+    let show = |name: &&str| json!({"id": format!("{path}/{name}"), "location": location, "name": name});
+    Ok(Reply::json(200, names.iter().map(show).collect()))
 }
 
 /// Refuses what no VM in Azure can be given. Returns what is known about the rest.

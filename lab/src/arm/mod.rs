@@ -196,7 +196,9 @@ fn resource(cx: &mut Cx<'_>, segments: &[String]) -> Result<Reply, ArmError> {
         "machines/extensions" | "virtualMachines/extensions" => extensions::answer(cx, &address),
         "machines/runCommands" | "virtualMachines/runCommands" => run_commands::answer(cx, &address),
         "virtualMachines" => compute::answer(cx, &address, action.as_deref()),
-        "locations/publishers/artifacttypes/types/versions" => catalogue::versions(cx, &address),
+        "locations/publishers"
+        | "locations/publishers/artifacttypes/types"
+        | "locations/publishers/artifacttypes/types/versions" => catalogue::answer(cx, &address),
         "virtualMachines/instanceView" => compute::instance_view(cx, &address),
         "publicIPAddresses" => network::addresses(cx, &address),
         "virtualNetworks" => network::networks(cx, &address),

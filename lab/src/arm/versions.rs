@@ -174,6 +174,12 @@ pub(crate) const TYPES: &[ResourceType] = &[
         versions: CONNECTIVITY,
     },
     ResourceType { namespace: "Microsoft.Compute", name: "virtualMachines", versions: COMPUTE },
+    ResourceType { namespace: "Microsoft.Compute", name: "locations/publishers", versions: COMPUTE },
+    ResourceType {
+        namespace: "Microsoft.Compute",
+        name: "locations/publishers/artifacttypes/types",
+        versions: COMPUTE,
+    },
     ResourceType {
         namespace: "Microsoft.Compute",
         name: "locations/publishers/artifacttypes/types/versions",
