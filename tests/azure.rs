@@ -1,12 +1,17 @@
 //! Virtual machines in Azure: a port that is let open for a while, whoever else edits the rules, and the way in.
 
+use std::sync::{Arc, Mutex};
+
 use relight_engine::ErrorCode;
 use relight_engine::clock::Clock;
 use relight_engine::event::Lease;
+use relight_stdlib::Dialer;
+use relight_stdlib::net::Route;
+use relight_stdlib::ssh::KnownHosts;
 use serde_json::{Value, json};
 
 use crate::support::sealed::Sealed;
-use crate::support::world::{World, minutes, told};
+use crate::support::world::{Ran, World, azure, minutes, told};
 
 /// A VM whose port 22 a rule of its network interface keeps shut.
 const API: &str = r#"let vm = compute::vm("api-01", #{ group: "rg-cloud" });"#;
@@ -300,6 +305,47 @@ async fn people_come_in_as_they_are_signed_in_to_azure() {
         (&ran.value()["extension"], &ran.value()["version"]),
         (&json!("AADLoginForWindows"), &json!("2.2.1.0"))
     );
+}
+
+/// As over a VPN: the private address is reached, and the public one is left alone.
+#[tokio::test]
+async fn a_private_address_is_taken_on_request() {
+    let world = World::new().await;
+    let public = script(&world, r#"compute::addresses("jump-01", #{ group: "rg-cloud" })[0].address"#).await;
+    let public = public.as_str().expect("an address").to_owned();
+    let about = world.lab.descriptor();
+    let dialled = Arc::new(Mutex::new(Vec::new()));
+    let (seen, port) = (dialled.clone(), 22 + about.low_ports);
+    let mut azure = azure(&about, Arc::new(world.clock.clone()), KnownHosts::in_memory());
+    azure.dial = Dialer::routed(move |host, _| {
+        seen.lock().expect("no panic while dialling").push(host.to_owned());
+        let at = format!("{public}:{port}").parse().expect("an address");
+        if host == "10.1.0.4" { Route::Via(at) } else { Route::Nowhere }
+    });
+    let engine = world.builder_with(&azure).journal(world.journal.clone()).build().expect("an engine");
+    for (text, expected) in [
+        (
+            r#"ssh::host_key("jump-01", #{ group: "rg-cloud", private_address: true }).standing"#,
+            Ok("unknown"),
+        ),
+        (
+            r#"ssh::host_key("inner-01", #{ group: "rg-cloud", private_address: true })"#,
+            Err("such as over a VPN"),
+        ),
+        (
+            r#"ssh::host_key("db-01", #{ private_address: true })"#,
+            Err("through Azure Arc, and not by an address"),
+        ),
+    ] {
+        let run = engine.prepare(&world.script(&["azure:read", "net:probe"], text)).await.expect("a run");
+        let driven = world.passing(engine.run(&run)).await.expect("it is driven");
+        let ran = Ran { run, driven };
+        match expected {
+            Ok(word) => assert_eq!(*ran.value(), json!(word)),
+            Err(words) => assert!(format!("{:?}", ran.driven).contains(words), "{ran:?}"),
+        }
+    }
+    assert_eq!(*dialled.lock().expect("no panic while dialling"), ["10.1.0.4", "10.1.0.8"]);
 }
 
 /// As somebody types it: from a VM that is off to a session, with a key that was made on the way.

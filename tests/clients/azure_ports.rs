@@ -85,7 +85,7 @@ async fn a_port_lets_openssh_through_while_the_rules_do() {
     let (code, out, err) = said(&ended);
     assert_eq!((code, out.as_str()), (Some(255), ""), "{err}");
     assert!(err.contains("shut by the rule deny-admin (priority 1000)"), "{err}");
-    assert!(err.contains("network::open_port(vm"), "{err}");
+    assert!(err.contains("relight run open-ssh-port vm=/subscriptions/"), "{err}");
     assert!(!machine.ssh_straight("api-01", "echo there").output().unwrap().status.success());
 
     let noted = machine.run_in_azure(&["open-ssh-port", "vm=api-01", "source=127.0.0.1"]);

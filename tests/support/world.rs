@@ -181,10 +181,16 @@ impl World {
     }
 
     pub(crate) fn builder(&self) -> EngineBuilder {
+        let clock = Arc::new(self.clock.clone());
+        self.builder_with(&azure(&self.lab.descriptor(), clock, self.known_hosts()))
+    }
+
+    /// A builder of a process that reaches Azure in a way of its own.
+    pub(crate) fn builder_with(&self, azure: &Azure) -> EngineBuilder {
         let about = self.lab.descriptor();
         let (group, notices) = (about.resource_group.clone(), self.notices.clone());
         Engine::builder()
-            .operations(relight_stdlib::all(&azure(&about, Arc::new(self.clock.clone()), self.known_hosts())))
+            .operations(relight_stdlib::all(azure))
             .library(shipped())
             .clock(Arc::new(self.clock.clone()))
             .secrets(self.pocket())
