@@ -95,7 +95,7 @@ pub(crate) fn on_windows(computer: &Computer, settings: &Value, given: &Value) -
             computer.keep_password(user, &hashed(user, password));
             Ok(())
         }
-        // Inferred: one of another name takes the place of the administrator.
+        // Inferred: in Azure the administrator takes on another name. Whoever misspells theirs is told here.
         (Some(user), Some(_)) => Err(format!("there is no user {user}")),
         (None, None) => Ok(()),
         _ => Err("a user name and a password belong together".to_owned()),
