@@ -3,7 +3,7 @@
 use relight_engine::Library;
 
 /// Each with the name under which it is run.
-pub(crate) const SHIPPED: [(&str, &str); 21] = [
+pub(crate) const SHIPPED: [(&str, &str); 22] = [
     ("add-ssh-key", include_str!("../runbooks/add-ssh-key.rhai")),
     ("collect-diagnostics", include_str!("../runbooks/collect-diagnostics.rhai")),
     ("connect-azure-vm", include_str!("../runbooks/connect-azure-vm.rhai")),
@@ -13,6 +13,7 @@ pub(crate) const SHIPPED: [(&str, &str); 21] = [
     ("disable-vm-connect", include_str!("../runbooks/disable-vm-connect.rhai")),
     ("enable-arc-ssh", include_str!("../runbooks/enable-arc-ssh.rhai")),
     ("enable-entra-ssh", include_str!("../runbooks/enable-entra-ssh.rhai")),
+    ("enable-openssh", include_str!("../runbooks/enable-openssh.rhai")),
     ("first-linux-vm", include_str!("../runbooks/first-linux-vm.rhai")),
     ("open-ssh-port", include_str!("../runbooks/open-ssh-port.rhai")),
     ("rdp-over-ssh", include_str!("../runbooks/rdp-over-ssh.rhai")),

@@ -224,6 +224,49 @@ async fn no_secret_is_left_by_a_crash() {
     });
 }
 
+/// A password that is set on a VM is in the request alone, also when the extension fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_password_that_is_set_is_left_anywhere() {
+    let stage = Stage::new(SPEED).await;
+    tokio::task::block_in_place(|| {
+        let mut hay = Haystack::new();
+        let mut logged = |args: &[&str], code: i32| {
+            let mut command = stage.command(args);
+            let ran = ended(
+                command.env("RELIGHT_LOG", "trace").env("CANARY", CANARY).spawn().expect("relight starts"),
+            );
+            assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.out);
+            hay.said(&args.join(" "), &ran);
+        };
+        let reset = |vm| {
+            [
+                "run",
+                "reset-access",
+                "group=rg-cloud",
+                "ask=false",
+                vm,
+                "user=azureuser",
+                "password=env:CANARY",
+            ]
+        };
+        logged(&reset("vm=jump-01"), 0);
+        logged(&reset("vm=sql-01"), 0);
+        logged(&[&reset("vm=jump-01")[..], &["--plan"]].concat(), 0);
+        stage.lab.inject("extension-fails".parse().expect("a fault"));
+        logged(&reset("vm=jump-01"), 1);
+        let id = stage.newest("reset-access").expect("the run")["id"].as_str().expect("an id").to_owned();
+        logged(&["runs", "show", &id, "--json"], 0);
+        logged(&["runs", "export", &id], 0);
+        let sent = stage.lab.ledger().iter().filter(|entry| entry.body.to_string().contains(CANARY)).count();
+        assert_eq!(sent, 3, "the password was to be in a request of each");
+        hay.files(files_below(&stage.sealed.path("state")));
+        hay.files(files_below(&stage.sealed.work()));
+        let found: Vec<String> =
+            needles(&stage).iter().flat_map(|(what, needle)| hay.find(what, needle)).collect();
+        assert!(found.is_empty(), "{} found:\n{}", found.len(), found.join("\n"));
+    });
+}
+
 /// A tag that looks like a secret: whoever can write tags would choose what the runner gives away.
 #[tokio::test]
 async fn a_tag_that_looks_like_a_secret_is_written_back_as_it_was() {

@@ -89,13 +89,14 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     disable-arc-ssh        Let SSH in through Azure Arc no more
     disable-vm-connect     Disable VM Connect
     enable-arc-ssh         Let SSH in through Azure Arc
-    enable-entra-ssh       Let people in by SSH as they are signed in to Azure
+    enable-entra-ssh       Let people in as they are signed in to Azure
+    enable-openssh         Give a Windows machine an SSH server
     first-linux-vm         Sign in on a Linux VM in Azure for the first time
     open-ssh-port          Open a port of an Azure VM for a while
     rdp-over-ssh           Open a machine's desktop over SSH
     recover-unbootable-vm  Recover a VM that does not boot
     rescue                 Get back into a VM of Azure Local
-    reset-access           Get back in on a Linux VM in Azure
+    reset-access           Get back in on a VM in Azure
     restart-vm             Restart a VM
     run-on-machine         Run a script on a machine
     site-report            Report on a site
@@ -120,6 +121,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     disable-vm-connect
     enable-arc-ssh
     enable-entra-ssh
+    enable-openssh
     first-linux-vm
     open-ssh-port
     rdp-over-ssh
@@ -191,7 +193,7 @@ fn an_unknown_runbook_has_neighbours() {
 #[test]
 fn what_ships_passes_the_check() {
     let world = Sealed::new();
-    assert_snapshot!(world.relight(["check"]).run(), @"21 runbooks checked, nothing found.");
+    assert_snapshot!(world.relight(["check"]).run(), @"22 runbooks checked, nothing found.");
 }
 
 #[test]
@@ -1057,7 +1059,7 @@ fn an_unknown_fault_is_refused() {
     invalid
 
       x unknown fault `gremlins`
-      help: the faults are reply-lost, reset-before, throttled, slow, flaps, stuck, never-ends, status-gone, succeeded-but-updating, other-spelling, host-moves, wrong-address, host-unreachable, token-expires, cae-challenge, old-api, role-missing, denied, job-fails, extension-fails, garbage, long-poll-url, conflict, location-only, async-only, agent-offline, relay-drops, relay-slow, listener-late, credentials-expire, host-key-changed, port-blocked, sshd-down, vm-off, address-changes, script-fails, no-diagnostics, wire-differs
+      help: the faults are reply-lost, reset-before, throttled, slow, flaps, stuck, never-ends, status-gone, succeeded-but-updating, other-spelling, host-moves, wrong-address, host-unreachable, token-expires, cae-challenge, old-api, role-missing, denied, job-fails, extension-fails, garbage, long-poll-url, conflict, location-only, async-only, agent-offline, old-agent, relay-drops, relay-slow, listener-late, credentials-expire, host-key-changed, port-blocked, sshd-down, vm-off, address-changes, script-fails, no-diagnostics, wire-differs
     --- exit 2
     ");
 }
@@ -1300,7 +1302,7 @@ fn doctor_says_what_is_missing_and_what_to_do() {
     ok    state      [dir]/state
     ok    journal    [dir]/state/relight.db
     ok    leases     nothing is open
-    ok    library    21 runbooks, all of them shipped; `relight new NAME` makes your own
+    ok    library    22 runbooks, all of them shipped; `relight new NAME` makes your own
     ok    cloud      AzureCloud at https://management.azure.com/
     fail  sign-in    AZURE_CLIENT_SECRET is set and AZURE_TENANT_ID and AZURE_CLIENT_ID are not
                      -> set AZURE_TENANT_ID and AZURE_CLIENT_ID, or unset AZURE_CLIENT_SECRET to sign in another way

@@ -8,6 +8,8 @@
 
 #[cfg(unix)]
 mod ansible;
+#[cfg(target_os = "linux")]
+mod azure_ports;
 mod azure_vms;
 mod desktop;
 #[cfg(target_os = "linux")]

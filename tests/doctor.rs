@@ -142,6 +142,13 @@ const WORLDS: &[Broken] = &[
         ..APP
     },
     Broken {
+        name: "an agent with a list of its own",
+        before: KNOWN,
+        faults: &["old-agent=app-01"],
+        causes: &[("relay", ByOthers)],
+        ..APP
+    },
+    Broken {
         name: "credentials that are over",
         before: KNOWN,
         faults: &["credentials-expire=1000"],
@@ -338,6 +345,12 @@ const WORLDS: &[Broken] = &[
         name: "an SSH server in Azure that is down",
         faults: &["sshd-down=jump-01"],
         causes: &[("SSH server", ByOthers), ("host key", Pasted)],
+        ..CLOUD
+    },
+    Broken {
+        name: "no SSH server on Windows in Azure",
+        machine: "sql-01",
+        causes: &[("rules", Pasted), ("SSH server", Pasted), ("host key", Pasted)],
         ..CLOUD
     },
     Broken {
@@ -664,6 +677,7 @@ async fn the_cause_is_named_first_and_what_is_said_mends_it() {
     host key unknown: host key [relight run verify-host-keys], ok
     host key changed: host key [relight run verify-host-keys], ok
     agent offline: agent [others], ok
+    an agent with a list of its own: relay [others], ok
     credentials that are over: relay [others], ok
     no right to connect: right to connect [Virtual Machine Local User Login], ok
     nothing listens on the machine: SSH server [stays], blocked
@@ -697,6 +711,7 @@ async fn the_cause_is_named_first_and_what_is_said_mends_it() {
     a VM in Azure that is off: power [relight run start-and-wait], host key [relight run verify-host-keys], ok
     no public address: port [stays], blocked
     an SSH server in Azure that is down: SSH server [others], host key [relight run verify-host-keys], ok
+    no SSH server on Windows in Azure: rules [relight run open-ssh-port], SSH server [relight run enable-openssh], host key [relight run verify-host-keys], ok
     whoever manages all networks says no: port [others], host key [relight run verify-host-keys], ok
     addresses that may not be read: unknown (address)
     no right to run on a VM in Azure: right to run commands [Virtual Machine Contributor], ok

@@ -3,6 +3,7 @@
 
 mod azure;
 mod branches;
+mod keys;
 mod rescue;
 mod ssh;
 mod stops;
@@ -158,15 +159,16 @@ async fn stage(drill: &Drill, faults: &[&str]) -> (World, RunRequest) {
 
 /// The files that a run leaves behind: consoles' and carried ones here, and those on the machine.
 fn files(lab: &Lab, folder: &Path) -> Vec<(String, String)> {
-    [rdp_files(folder), ssh::carried(folder), ssh::on_machine(lab)].concat()
+    [rdp_files(folder), ssh::carried(folder), ssh::on_machine(lab), keys::traces(lab, folder)].concat()
 }
 
 fn traces(world: &World, value: &Value) -> Traces {
+    let (lab, folder) = (&world.lab, world.folder.path());
     Traces {
-        world: world.lab.snapshot(),
-        files: files(&world.lab, world.folder.path()),
-        requests: purposes(&world.lab.ledger()),
-        value: plain_value(&ssh::without_ports(value.clone())),
+        world: keys::without_key(lab.snapshot(), lab, folder),
+        files: files(lab, folder),
+        requests: purposes(&keys::without_key_sent(lab.ledger(), folder)),
+        value: plain_value(&ssh::without_ports(keys::without_fingerprint(value.clone(), folder))),
     }
 }
 
@@ -593,16 +595,16 @@ async fn play(drill: Drill, kill: Kill) -> Point {
         wrong.extend(
             stage.complaints().into_iter().map(|complaint| format!("the lab complains: {complaint}")),
         );
-        let ledger = stage.lab.ledger();
+        let (ledger, folder) = (stage.lab.ledger(), stage.sealed.work());
         Point {
             was_killed,
             records: stage.written() - records_before,
             writes: (ledger.iter().filter(|entry| entry.effect).count() - before) as u64,
             asked,
             traces: Traces {
-                world: stage.lab.snapshot(),
-                files: files(&stage.lab, &stage.sealed.work()),
-                requests: purposes(&ledger),
+                world: keys::without_key(stage.lab.snapshot(), &stage.lab, &folder),
+                files: files(&stage.lab, &folder),
+                requests: purposes(&keys::without_key_sent(ledger.clone(), &folder)),
                 value: Value::Null,
             },
             wrong: wrong

@@ -1,6 +1,7 @@
 //! Everything together: the one test binary over engine, operations, lab and command.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod access;
 mod accounts;
 mod api;
 mod azure;

@@ -123,7 +123,7 @@ async fn positional_arguments_come_first() {
 /// A verb that changes something says so, one that looks does not, and nothing writes without being able to be refused.
 #[tokio::test]
 async fn effects_fit_the_verb() {
-    const CHANGES: [(&str, Effect); 48] = [
+    const CHANGES: [(&str, Effect); 49] = [
         ("local::start", Effect::AzureWrite),
         ("local::stop", Effect::AzureWrite),
         ("local::restart", Effect::AzureWrite),
@@ -142,6 +142,7 @@ async fn effects_fit_the_verb() {
         ("compute::power_off", Effect::AzureWrite),
         ("compute::deallocate", Effect::AzureWrite),
         ("compute::extension_install", Effect::AzureWrite),
+        ("compute::identity_assign", Effect::AzureWrite),
         ("compute::extension_remove", Effect::AzureWrite),
         ("compute::run_command", Effect::AzureWrite),
         ("compute::invoke_command", Effect::AzureWrite),
@@ -295,6 +296,7 @@ async fn reading_a_runbook_sends_nothing() {
             "reset-access" => &[("vm", "jump-01"), ("user", "me"), ("key", "ssh-ed25519 AAAA")],
             "enable-arc-ssh"
             | "enable-entra-ssh"
+            | "enable-openssh"
             | "disable-arc-ssh"
             | "verify-host-keys"
             | "troubleshoot-ssh"

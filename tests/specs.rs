@@ -59,13 +59,28 @@ const RUNS: &[&[Run]] = &[
                 ("group", "rg-cloud"),
                 ("user", "azureuser"),
                 ("ask", "false"),
+                ("by", "run_command"),
                 ("key", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti"),
+            ],
+        ),
+        (
+            "reset-access",
+            &[
+                ("vm", "jump-01"),
+                ("group", "rg-cloud"),
+                ("user", "azureuser"),
+                ("ask", "false"),
+                ("reset_sshd", "true"),
+                ("password", "env:APP_PASSWORD"),
             ],
         ),
         ("troubleshoot-ssh", &[("machine", "app-01"), ("group", "rg-apps"), ("ask", "false")]),
         ("connect-over-arc", &[("machine", "app-01"), ("group", "rg-apps")]),
         ("enable-arc-ssh", &[("machine", "app-01"), ("group", "rg-apps")]),
         ("enable-entra-ssh", &[("machine", "app-01"), ("group", "rg-apps")]),
+        ("enable-entra-ssh", &[("machine", "api-01"), ("group", "rg-cloud"), ("identity", "true")]),
+        ("enable-entra-ssh", &[("machine", "sql-01"), ("group", "rg-cloud"), ("desktop", "true")]),
+        ("enable-openssh", &[("machine", "sql-01"), ("group", "rg-cloud")]),
         ("verify-host-keys", &[("machine", "app-01"), ("group", "rg-apps")]),
         ("run-on-machine", &[("machine", "app-01"), ("group", "rg-apps"), ("script", "hostname")]),
         (
@@ -86,7 +101,7 @@ const RUNS: &[&[Run]] = &[
                 ("password", "env:APP_PASSWORD"),
                 ("direction", "download"),
                 ("local", "etc"),
-                ("remote", "/etc"),
+                ("remote", "/etc/ssh"),
             ],
         ),
         (
@@ -122,9 +137,13 @@ fn is_resource_manager(path: &str) -> bool {
     matches!(what, "" | "register") || below == "microsoft.authorization/permissions"
 }
 
-/// Of Azure's networks only these descriptions are in the folder: interfaces, public addresses and security groups.
-fn is_subnet(path: &str) -> bool {
-    path.to_ascii_lowercase().contains("/providers/microsoft.network/virtualnetworks/")
+/// What is described, but not in the folder: of Azure's networks it has interfaces, public addresses and security groups, and of its
+/// virtual machines all but the images of extensions.
+fn is_elsewhere(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    ["/providers/microsoft.network/virtualnetworks/", "/artifacttypes/vmextension/"]
+        .iter()
+        .any(|part| path.contains(part))
 }
 
 /// What the descriptions of Compute take from a file that is not in the folder.
@@ -494,7 +513,7 @@ impl Report {
                 self.problems.extend(problems.into_iter().map(|p| format!("{name}: {p}")));
             }
             Verdict::Undescribed | Verdict::Unknown(_)
-                if is_resource_manager(&request.path) || is_subnet(&request.path) =>
+                if is_resource_manager(&request.path) || is_elsewhere(&request.path) =>
             {
                 *self.undescribed.entry(name).or_default() += 1;
             }

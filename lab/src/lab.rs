@@ -235,6 +235,14 @@ impl Lab {
         self.shared.state().world.move_vm(group, vm, node)
     }
 
+    /// Removes a security group together with its rules, as somebody does who has taken it away from its subnets and network
+    /// interfaces first, and returns whether it was there.
+    ///
+    /// A saved lab saves that with the next write.
+    pub fn remove_security_group(&self, group: &str, name: &str) -> bool {
+        self.shared.state().world.remove_security_group(group, name)
+    }
+
     /// Returns who connected to a console port. A bare TCP probe is a visit that said nothing.
     pub fn consoles(&self) -> Vec<ConsoleVisit> {
         self.shared.state().visits.clone()

@@ -37,6 +37,10 @@ pub(crate) struct Proxy {
     #[arg(default_value_t = 22)]
     port: u16,
 
+    /// Reach a virtual machine in Azure at its private addresses alone, such as over a VPN
+    #[arg(long)]
+    private: bool,
+
     /// How long to wait for the machine's agent to listen, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     wait: u64,
@@ -52,6 +56,7 @@ impl Proxy {
             machine: &machine,
             port: self.port,
             within: Duration::from_secs(self.wait),
+            private: self.private,
             clock: &SystemClock,
         };
         let waiting = |why: &Error| tracing::info!("{why}; trying again");

@@ -12,14 +12,14 @@ use super::session::said;
 use super::{LOOK, PATIENCE, Running, Screen, program};
 
 /// A server of desktops, without what would start a session in it: the handshake is what is looked at.
-struct Xrdp {
-    at: SocketAddr,
+pub(super) struct Xrdp {
+    pub(super) at: SocketAddr,
     log: std::path::PathBuf,
     _server: Running,
 }
 
 impl Xrdp {
-    fn start(xrdp: &Path, folder: &Path) -> Self {
+    pub(super) fn start(xrdp: &Path, folder: &Path) -> Self {
         let place = folder.join("xrdp");
         let copied = Command::new("cp").args(["-rL", "/etc/xrdp"]).arg(&place).status().unwrap();
         assert!(copied.success());
@@ -74,7 +74,7 @@ impl Xrdp {
     }
 
     /// Waits until it has written a text into its log.
-    fn wait_for(&self, text: &str) {
+    pub(super) fn wait_for(&self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let log = fs::read_to_string(&self.log).unwrap_or_default();
@@ -89,7 +89,7 @@ impl Xrdp {
 }
 
 /// What xrdp says once the handshake, TLS and the sequence of the connection are over, and it wants to begin a session.
-const WANTS_A_SESSION: &str = "sesman";
+pub(super) const WANTS_A_SESSION: &str = "sesman";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn freerdp_comes_to_a_desktop_through_ssh_and_the_relay() {

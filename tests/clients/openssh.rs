@@ -104,6 +104,11 @@ impl Machine {
         fs::write(self.folder.join("config"), config).unwrap();
     }
 
+    /// Puts the same server behind the port of another machine.
+    pub(super) fn behind(&self, machine: &str) {
+        self.site.lab.serve_guest(Guest { machine: machine.to_owned(), port: 22, at: self.sshd.at });
+    }
+
     pub(super) fn enable(&self) {
         let place = format!("--lab={}", self.site.card.display());
         self.site.sealed.relight(["run", "enable-arc-ssh", "machine=db-01", &place]).run().succeeds();

@@ -60,13 +60,16 @@ pub(crate) struct Ran {
     pub(crate) driven: Driven,
 }
 
-/// Secrets that a test hands out.
-struct Pocket(BTreeMap<String, String>);
+/// Secrets that a test hands out, and those in files of a folder.
+struct Pocket(BTreeMap<String, String>, PathBuf);
 
 #[async_trait::async_trait]
 impl SecretSource for Pocket {
     async fn reveal(&self, name: &str) -> Result<Secret> {
         let missing = || Error::new(ErrorKind::Denied, format!("there is no secret `{name}`"));
+        if let Some(file) = name.strip_prefix("file:") {
+            return std::fs::read_to_string(self.1.join(file)).map(Secret::new).map_err(|_| missing());
+        }
         self.0.get(name).map(Secret::new).ok_or_else(missing)
     }
 }
@@ -154,7 +157,7 @@ impl World {
 
     /// Returns the secrets that are handed out.
     pub(crate) fn pocket(&self) -> Arc<dyn SecretSource> {
-        Arc::new(Pocket(self.secrets.clone()))
+        Arc::new(Pocket(self.secrets.clone(), self.folder.path().to_owned()))
     }
 
     /// The host keys that every process over the same journal knows.
@@ -178,10 +181,16 @@ impl World {
     }
 
     pub(crate) fn builder(&self) -> EngineBuilder {
+        let clock = Arc::new(self.clock.clone());
+        self.builder_with(&azure(&self.lab.descriptor(), clock, self.known_hosts()))
+    }
+
+    /// A builder of a process that reaches Azure in a way of its own.
+    pub(crate) fn builder_with(&self, azure: &Azure) -> EngineBuilder {
         let about = self.lab.descriptor();
         let (group, notices) = (about.resource_group.clone(), self.notices.clone());
         Engine::builder()
-            .operations(relight_stdlib::all(&azure(&about, Arc::new(self.clock.clone()), self.known_hosts())))
+            .operations(relight_stdlib::all(azure))
             .library(shipped())
             .clock(Arc::new(self.clock.clone()))
             .secrets(self.pocket())
@@ -494,6 +503,11 @@ pub(crate) fn purposes(ledger: &[LedgerEntry]) -> Vec<String> {
                 if let Some((before, after)) = request.split_once(kind) {
                     return format!("{before}{kind}{}*{}", &after[..prefix], &after[prefix + digits..]);
                 }
+            }
+            // What has an extension run again is made up as well.
+            if let Some(tag) = entry.body["properties"]["forceUpdateTag"].as_str() {
+                let body = entry.body.to_string().replace(tag, "*");
+                return format!("{} {} {body}", entry.method, entry.path.to_ascii_lowercase());
             }
             // Its description says which run made it, and until when.
             if let Some((before, _)) = request.split_once("/securityrules/relight-") {

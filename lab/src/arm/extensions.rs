@@ -3,10 +3,11 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{Cx, address::Address, body::Fields, host::Host, operations, pages, run_commands, tags};
+use super::{Cx, address::Address, body::Fields, catalogue, host::Host, operations, pages, tags};
 use crate::{
     arm_error::ArmError,
     faults::Work as Kind,
+    guest,
     http::Reply,
     world::{Extension, Failure, Properties, Work},
 };
@@ -57,6 +58,9 @@ fn put(
 ) -> Result<Reply, ArmError> {
     let body = cx.json_body()?;
     let (sent, tags) = desired(cx, &body)?;
+    if let Some(vm) = cx.world.azure_vm(&group, &machine).filter(|_| host == Host::Azure) {
+        catalogue::check(&sent, vm.os)?;
+    }
     host.check_takes_work(cx, &group, &machine, "extensions")?;
     if let Some(found) = &found {
         check_free(found)?;
@@ -80,12 +84,12 @@ fn put(
         return Err(ArmError::service(409, "PropertyChangeNotAllowed", message).at("type"));
     }
 
-    if host == Host::Azure && sent.kind.eq_ignore_ascii_case("VMAccessForLinux") {
-        let_in(cx, [&group, &machine], &body["properties"]["protectedSettings"]);
-    }
     let label = cx.world.next_label("extension");
     let (duration, failure) = if host.is_in_touch(cx, &group, &machine) {
-        let failure = cx.faults.fails_extensions().then(|| failed(&name));
+        let failure = match cx.faults.fails_extensions() {
+            true => Some(failed(&name, "Install command of the extension exited with code 1603.")),
+            false => install(cx, host, [&group, &machine], &sent, &body).err().map(|why| failed(&name, &why)),
+        };
         (cx.world.seed().seconds(&label, 100, 160), failure)
     } else {
         (QUEUED, Some(queued_in_vain(&machine)))
@@ -113,13 +117,33 @@ fn put(
     Ok(accepted(cx, host, &format!("{id}/extensions/{name}"), timing.told, failure, created))
 }
 
-/// Does what VMAccess does with a user and a public key. It does its work at once; that it did is told when its time has come.
-fn let_in(cx: &mut Cx<'_>, machine: [&str; 2], wanted: &Value) {
-    let (Some(user), Some(key)) = (wanted["username"].as_str(), wanted["ssh_key"].as_str()) else { return };
-    let script = "cd /home/$USER\nmkdir -p .ssh\nprintf '%s\\n' \"$KEY\" >> .ssh/authorized_keys\nchmod 700 .ssh\n\
-                  chmod 600 .ssh/authorized_keys\nchown -R $USER .ssh";
-    let named = |place: &str, value: &str| (place.to_owned(), value.to_owned());
-    run_commands::run(cx, machine, None, script, &[named("USER", user), named("KEY", key.trim())], 60);
+/// Does what an installer does on the machine, as far as the lab knows it. It does its work at once; that it did is told when its time
+/// has come.
+fn install(
+    cx: &mut Cx<'_>,
+    host: Host,
+    [group, machine]: [&str; 2],
+    sent: &Properties,
+    body: &Value,
+) -> Result<(), String> {
+    let Some(vm) = cx.world.azure_vm(group, machine).filter(|_| host == Host::Azure) else { return Ok(()) };
+    let failure = catalogue::check(sent, vm.os).ok().and_then(|known| known.failure(vm.has_identity));
+    if let Some(why) = failure {
+        return Err(why.to_owned());
+    }
+    let now = cx.now;
+    let clock = std::sync::Arc::new(move || now);
+    let Some(computer) = guest::Computer::of(cx.world, cx.faults, clock, group, machine) else {
+        return Ok(());
+    };
+    let given = &body["properties"]["protectedSettings"];
+    match sent.kind.to_ascii_lowercase().as_str() {
+        "vmaccessforlinux" => {
+            guest::vm_access_on_linux(&computer, given).map_err(|why| format!("Enable failed: {why}"))
+        }
+        "vmaccessagent" => guest::vm_access_on_windows(&computer, &body["properties"]["settings"], given),
+        _ => Ok(()),
+    }
 }
 
 fn delete(cx: &mut Cx<'_>, host: Host, id: &str, extension: &Extension) -> Result<Reply, ArmError> {
@@ -214,12 +238,11 @@ fn desired(cx: &Cx<'_>, body: &Value) -> Result<(Properties, tags::Map), ArmErro
 }
 
 /// What an installer says that did not get on. The code of the operation is inferred; the words of Azure VMs are recorded.
-fn failed(name: &str) -> Failure {
+fn failed(name: &str, why: &str) -> Failure {
     Failure {
         code: "VMExtensionProvisioningError".to_owned(),
         message: format!(
-            "Machine has reported a failure when processing extension '{name}'. Error message: \"Install command of \
-             the extension exited with code 1603.\""
+            "Machine has reported a failure when processing extension '{name}'. Error message: \"{why}\""
         ),
         advice: String::new(),
         in_validation: false,

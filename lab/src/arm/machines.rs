@@ -138,7 +138,7 @@ fn show_vm(cx: &Cx<'_>, vm: &Vm) -> Value {
             "osName": vm.os.to_ascii_lowercase(),
             "vmId": vm.guest_id,
             "vmUuid": vm.smbios_id,
-            "agentVersion": "1.57.03197.2747",
+            "agentVersion": if cx.faults.ages_agent(&vm.name) { "1.30.02313.1007" } else { "1.57.03197.2747" },
         },
     })
 }

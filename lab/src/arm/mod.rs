@@ -6,6 +6,7 @@
 
 mod address;
 mod body;
+mod catalogue;
 mod clusters;
 mod compute;
 mod endpoints;
@@ -196,6 +197,9 @@ fn resource(cx: &mut Cx<'_>, segments: &[String]) -> Result<Reply, ArmError> {
         "machines/extensions" | "virtualMachines/extensions" => extensions::answer(cx, &address),
         "machines/runCommands" | "virtualMachines/runCommands" => run_commands::answer(cx, &address),
         "virtualMachines" => compute::answer(cx, &address, action.as_deref()),
+        "locations/publishers"
+        | "locations/publishers/artifacttypes/types"
+        | "locations/publishers/artifacttypes/types/versions" => catalogue::answer(cx, &address),
         "virtualMachines/instanceView" => compute::instance_view(cx, &address),
         "publicIPAddresses" => network::addresses(cx, &address),
         "virtualNetworks" => network::networks(cx, &address),

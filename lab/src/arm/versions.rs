@@ -174,6 +174,17 @@ pub(crate) const TYPES: &[ResourceType] = &[
         versions: CONNECTIVITY,
     },
     ResourceType { namespace: "Microsoft.Compute", name: "virtualMachines", versions: COMPUTE },
+    ResourceType { namespace: "Microsoft.Compute", name: "locations/publishers", versions: COMPUTE },
+    ResourceType {
+        namespace: "Microsoft.Compute",
+        name: "locations/publishers/artifacttypes/types",
+        versions: COMPUTE,
+    },
+    ResourceType {
+        namespace: "Microsoft.Compute",
+        name: "locations/publishers/artifacttypes/types/versions",
+        versions: COMPUTE,
+    },
     ResourceType { namespace: "Microsoft.Compute", name: "virtualMachines/instanceView", versions: COMPUTE },
     ResourceType { namespace: "Microsoft.Compute", name: "virtualMachines/extensions", versions: COMPUTE },
     ResourceType { namespace: "Microsoft.Compute", name: "virtualMachines/runCommands", versions: COMPUTE },

@@ -176,6 +176,14 @@ impl Faults {
         })
     }
 
+    /// Returns whether the agent of a machine is too old to do as Azure says.
+    pub(crate) fn ages_agent(&self, machine: &str) -> bool {
+        self.is_on(machine, |fault| match fault {
+            Fault::OldAgent(named) => Some(named),
+            _ => None,
+        })
+    }
+
     /// Returns how far a new connection through the relay gets, if not to its end.
     pub(crate) fn relay_carries(&self, machine: &str) -> Option<Carried> {
         self.active.iter().find_map(|active| match &active.fault {

@@ -89,6 +89,9 @@ pub enum Fault {
     AsyncOnly,
     /// `agent-offline[=machine]`: the Arc agent of every node (or of this machine) has lost its connection.
     AgentOffline(String),
+    /// `old-agent[=machine]`: the Arc agent of any machine (or of this one) is older than 1.31, and has a list of ports of its own
+    /// with nothing on it.
+    OldAgent(String),
     /// `relay-drops[=machine][,bytes|,Ns]`: connections through the relay are cut once they have carried so many bytes
     /// (1 MiB), or after so many seconds. With a machine only the first one to it that gets so far.
     RelayDrops {
@@ -198,6 +201,7 @@ impl fmt::Display for Fault {
             Fault::LocationOnly => f.write_str("location-only"),
             Fault::AsyncOnly => f.write_str("async-only"),
             Fault::AgentOffline(machine) => on(f, "agent-offline", machine),
+            Fault::OldAgent(machine) => on(f, "old-agent", machine),
             Fault::RelayDrops { machine, after } => {
                 let comma = if machine.is_empty() { "" } else { "," };
                 match after {
@@ -328,6 +332,7 @@ impl FromStr for Fault {
             "location-only" => alone(Fault::LocationOnly),
             "async-only" => alone(Fault::AsyncOnly),
             "agent-offline" => Ok(Fault::AgentOffline(machine())),
+            "old-agent" => Ok(Fault::OldAgent(machine())),
             "relay-drops" => {
                 let (mut machine, mut after) = (String::new(), Carried::Bytes(1 << 20));
                 for word in words() {
@@ -393,7 +398,7 @@ impl From<Fault> for String {
 
 impl Fault {
     /// The name of every fault, for help texts and completion.
-    pub const NAMES: [&'static str; 38] = [
+    pub const NAMES: [&'static str; 39] = [
         "reply-lost",
         "reset-before",
         "throttled",
@@ -420,6 +425,7 @@ impl Fault {
         "location-only",
         "async-only",
         "agent-offline",
+        "old-agent",
         "relay-drops",
         "relay-slow",
         "listener-late",

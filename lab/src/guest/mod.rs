@@ -7,6 +7,7 @@
 //!
 //! Owns what one sees of a machine from inside. Nothing listens on a port, and nothing runs on the real machine.
 
+mod accounts;
 mod cmd;
 mod keys;
 mod place;
@@ -19,12 +20,14 @@ mod sftp;
 mod shell;
 mod status;
 mod terminal;
+mod vm_access;
 
 use jiff::Timestamp;
 
 pub(crate) use rdp::answer as desktop;
 pub(crate) use script::run as run_script;
 pub(crate) use server::serve;
+pub(crate) use vm_access::{on_linux as vm_access_on_linux, on_windows as vm_access_on_windows};
 
 use crate::{
     Now,

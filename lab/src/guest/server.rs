@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{Computer, RDP, SSH, keys, place::Place, rdp, session, sftp};
 use crate::{
-    machine::{GUEST_PASSWORD, GUEST_USER, User},
+    machine::User,
     state::{Site, State},
 };
 
@@ -115,7 +115,9 @@ impl Visitor {
 
     /// Returns whether a key is one of those that a user may come in with.
     fn has_key(&self, user: &str, key: &PublicKey) -> bool {
-        if !self.is_known(user) {
+        let computer = &self.place.computer;
+        if !(self.is_known(user) && computer.sshd_takes(user) && computer.sshd_allows("PubkeyAuthentication"))
+        {
             return false;
         }
         let known = self.place.computer.authorized_keys(&User::new(user));
@@ -141,7 +143,10 @@ impl Handler for Visitor {
     type Error = russh::Error;
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Self::Error> {
-        Ok(self.admit(user, user == GUEST_USER && password == GUEST_PASSWORD))
+        let computer = &self.place.computer;
+        let is_taken = computer.sshd_takes(user) && computer.sshd_allows("PasswordAuthentication");
+        let is_good = is_taken && computer.takes_password(user, password);
+        Ok(self.admit(user, is_good))
     }
 
     async fn auth_publickey_offered(

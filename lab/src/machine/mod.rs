@@ -4,11 +4,13 @@
 
 mod files;
 mod image;
+mod passwords;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use files::{Disk, Files, Node, Trouble, join, parent};
 pub(crate) use image::refresh;
+pub(crate) use passwords::{hashed, kept_password, passwords};
 
 /// The user that every machine has, good for nothing but a lab.
 pub const GUEST_USER: &str = "azureuser";

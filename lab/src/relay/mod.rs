@@ -202,6 +202,9 @@ fn target(state: &mut State, call: &Call) -> Result<Target, Refusal> {
     let Some(port) = port.filter(|port| *port == allowed) else {
         return Err(say(403, &format!("The connection to {wanted} is not allowed: the port is {allowed}.")));
     };
+    if state.faults.ages_agent(&endpoint.machine) {
+        return Err(say(403, &format!("The connection to {wanted} is not allowed.")));
+    }
     let guest =
         state.guests.iter().find(|it| it.machine.eq_ignore_ascii_case(&endpoint.machine) && it.port == port);
     let (group, machine) = (endpoint.group.clone(), endpoint.machine.clone());

@@ -131,11 +131,13 @@ struct AzureSpec<'a> {
     /// The name of the network interface's own security group.
     rules: Option<&'a str>,
     has_diagnostics: bool,
+    /// Whether it can sign in to Azure by itself.
+    has_identity: bool,
 }
 
 impl World {
     fn add_azure_vm(&mut self, group: &str, spec: &AzureSpec<'_>) {
-        let AzureSpec { name, os, power, public, rules, has_diagnostics } = spec;
+        let AzureSpec { name, os, power, public, rules, has_diagnostics, has_identity } = spec;
         let index = self.azure_vms.len() as u8;
         self.azure_vms.push(AzureVm {
             name: (*name).to_owned(),
@@ -147,7 +149,7 @@ impl World {
             starts: 0,
             redeploys: 0,
             has_diagnostics: *has_diagnostics,
-            has_identity: false,
+            has_identity: *has_identity,
             id: self.seed().uuid(&format!("azure vm {group} {name}")),
             tags: Tags::new(),
         });
@@ -230,6 +232,7 @@ fn add_cloud(world: &mut World) {
             public: Some(false),
             rules: Some("open-nsg"),
             has_diagnostics: true,
+            has_identity: true,
         },
         AzureSpec {
             name: "api-01",
@@ -238,6 +241,7 @@ fn add_cloud(world: &mut World) {
             public: Some(false),
             rules: Some("shut-nsg"),
             has_diagnostics: true,
+            has_identity: false,
         },
         AzureSpec {
             name: "batch-01",
@@ -246,6 +250,7 @@ fn add_cloud(world: &mut World) {
             public: Some(true),
             rules: Some("open-nsg"),
             has_diagnostics: false,
+            has_identity: false,
         },
         AzureSpec {
             name: "sql-01",
@@ -254,6 +259,7 @@ fn add_cloud(world: &mut World) {
             public: Some(false),
             rules: Some("desktop-nsg"),
             has_diagnostics: true,
+            has_identity: true,
         },
         AzureSpec {
             name: "inner-01",
@@ -262,6 +268,7 @@ fn add_cloud(world: &mut World) {
             public: None,
             rules: None,
             has_diagnostics: true,
+            has_identity: false,
         },
     ] {
         world.add_azure_vm(GROUP, &spec);

@@ -176,6 +176,19 @@ impl World {
         self.networks.groups.iter().find(|it| it.is(group, name))
     }
 
+    /// Removes a security group from before everything that it stands before, and then itself. Returns whether it was there.
+    pub(crate) fn remove_security_group(&mut self, group: &str, name: &str) -> bool {
+        let networks = &mut self.networks;
+        let is_it = |rules: &Option<String>, of: &str| {
+            of.eq_ignore_ascii_case(group) && rules.as_ref().is_some_and(|it| it.eq_ignore_ascii_case(name))
+        };
+        networks.nics.iter_mut().filter(|it| is_it(&it.rules, &it.group)).for_each(|it| it.rules = None);
+        networks.subnets.iter_mut().filter(|it| is_it(&it.rules, &it.group)).for_each(|it| it.rules = None);
+        let before = networks.groups.len();
+        networks.groups.retain(|it| !it.is(group, name));
+        networks.groups.len() < before
+    }
+
     /// Returns the security groups in the way to a network interface: its subnet's, and its own.
     pub(crate) fn rules_before(&self, nic: &Nic) -> Vec<&SecurityGroup> {
         let subnet = self.networks.subnets.iter().find(|it| it.name == nic.subnet && it.group == nic.group);

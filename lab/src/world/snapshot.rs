@@ -15,7 +15,8 @@ impl World {
         });
         let azure_vms = self.azure_vms.iter().map(|vm| {
             json!({"name": vm.name, "group": vm.group, "power": vm.power_word(), "starts": vm.starts,
-                "redeploys": vm.redeploys, "has_diagnostics": vm.has_diagnostics, "tags": vm.tags})
+                "redeploys": vm.redeploys, "has_diagnostics": vm.has_diagnostics, "has_identity": vm.has_identity,
+                "tags": vm.tags})
         });
         let rules = self.networks.groups.iter().map(|it| {
             // When it was made does not matter, nor in which order.

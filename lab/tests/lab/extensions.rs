@@ -123,3 +123,46 @@ async fn one_piece_of_work_at_a_time_and_one_extension_of_a_type() {
     assert!(put("/ssh", another).await.is(409, "PropertyChangeNotAllowed"));
     assert_eq!(put("/ssh", ssh()).await.status, 202, "an unchanged request is carried out again");
 }
+
+fn in_azure(vm: &str, name: &str) -> String {
+    format!(
+        "{{s}}/resourceGroups/rg-cloud/providers/Microsoft.Compute/virtualMachines/{vm}/extensions/{name}?api-version=2024-07-01"
+    )
+}
+
+fn wanted(publisher: &str, kind: &str, version: Option<&str>) -> Value {
+    let mut body = json!({"location": "eastus", "properties": {"publisher": publisher, "type": kind}});
+    if let Some(version) = version {
+        body["properties"]["typeHandlerVersion"] = json!(version);
+    }
+    body
+}
+
+#[tokio::test]
+async fn a_vm_in_azure_takes_what_the_region_has() {
+    const ENTRA: &str = "Microsoft.Azure.ActiveDirectory";
+    let site = Site::new().await;
+    for (vm, body, status, code) in [
+        ("jump-01", wanted(ENTRA, "AADSSHLogin", Some("1.0")), 404, "ArtifactNotFound"),
+        ("jump-01", wanted("Contoso", "AADSSHLoginForLinux", Some("1.0")), 404, "ArtifactNotFound"),
+        ("jump-01", wanted(ENTRA, "AADSSHLoginForLinux", Some("7.0")), 404, "ArtifactNotFound"),
+        ("jump-01", wanted(ENTRA, "AADSSHLoginForLinux", Some("1.0.0")), 400, "InvalidParameter"),
+        ("jump-01", wanted(ENTRA, "AADSSHLoginForLinux", None), 400, "InvalidParameter"),
+        ("sql-01", wanted(ENTRA, "AADSSHLoginForLinux", Some("1.0")), 409, "OperationNotAllowed"),
+        ("batch-01", wanted(ENTRA, "AADSSHLoginForLinux", Some("1.0")), 409, "OperationNotAllowed"),
+    ] {
+        let answer = site.send(Method::PUT, &in_azure(vm, "it"), Some(body.clone())).await;
+        assert!(answer.is(status, code), "{vm} {body}: {} {}", answer.status, answer.text);
+    }
+    let list = "{s}/providers/Microsoft.Compute/locations/eastus/publishers/Microsoft.Azure.ActiveDirectory/artifacttypes/vmextension/types/AADLoginForWindows/versions?api-version=2024-07-01";
+    let versions = site.get(list).await.body;
+    assert_eq!(versions[2]["name"], "2.2.0.0", "{versions}");
+    assert_eq!(site.get(&list.replace("AADLoginForWindows", "None")).await.status, 404);
+
+    // Without an identity the installer fails, once the agent has tried.
+    let body = wanted(ENTRA, "AADSSHLoginForLinux", Some("1.0"));
+    let started = site.send(Method::PUT, &in_azure("api-01", "it"), Some(body)).await;
+    assert_eq!(started.status, 201);
+    let ended = site.follow(&started).await.body;
+    assert!(ended["error"]["message"].as_str().is_some_and(|it| it.contains("exit status 22")), "{ended}");
+}

@@ -18,6 +18,8 @@ pub(super) struct Entry<'a> {
     pub(super) azure: &'a Azure,
     pub(super) machine: &'a ResourceId,
     pub(super) port: u16,
+    /// Whether a virtual machine in Azure is reached at its private addresses alone.
+    pub(super) private: bool,
     pub(super) home: &'a Home,
 }
 
@@ -51,8 +53,10 @@ impl Entry<'_> {
         let Entry { azure, machine, port, .. } = *self;
         let proxy = azure.here.proxy.as_deref();
         let proxy = proxy.ok_or_else(|| Error::invalid("this command does not know its own name"))?;
+        let proxy = if self.private { format!("{proxy} --private") } else { proxy.to_owned() };
         let known_hosts = azure.known_hosts.file();
-        let entry = ConfigEntry { name: machine.name(), machine, user, port, key: None, known_hosts, proxy };
+        let entry =
+            ConfigEntry { name: machine.name(), machine, user, port, key: None, known_hosts, proxy: &proxy };
         Ok(entry.to_string())
     }
 }

@@ -75,6 +75,10 @@ pub(crate) struct Connect {
     #[arg(short, long, default_value_t = 22)]
     port: u16,
 
+    /// Reach a virtual machine in Azure at its private addresses alone, such as over a VPN
+    #[arg(long)]
+    private: bool,
+
     /// Open a port of this machine that leads to one that the machine can reach, as in OpenSSH
     #[arg(short = 'L', long, value_name = "[PORT:]HOST:PORT")]
     forward: Vec<Forward>,
@@ -123,7 +127,13 @@ impl Connect {
             false => named(&there, machine).await?,
         };
         if self.print_config {
-            let entry = config::Entry { azure: &azure, machine: &machine, port: self.port, home: &home };
+            let entry = config::Entry {
+                azure: &azure,
+                machine: &machine,
+                port: self.port,
+                private: self.private,
+                home: &home,
+            };
             return match self.entra {
                 true => entry.print_for_entra(user).await,
                 false => entry.print(&user.unwrap_or_else(platform::user)),
@@ -230,6 +240,7 @@ impl Way {
             machine: &self.machine,
             port: self.connect.port,
             within: Duration::from_secs(self.connect.wait),
+            private: self.connect.private,
             clock: &SystemClock,
         };
         let waiting = |why: &Error| screen::say(format!("{}; trying again", why.message()));

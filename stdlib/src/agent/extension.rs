@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use relight_engine::SecretRef;
+use serde_json::Map;
 
-use super::{Host, Located};
+use super::{Host, Located, Wanted};
 use crate::azure::Origin;
 use crate::azure::wire::shortened;
 use crate::prelude::*;
@@ -98,10 +99,41 @@ pub(super) struct Desired<'a> {
     pub(super) version: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) settings: Option<&'a Value>,
-    #[serde(rename = "protectedSettings", skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) secrets: &'a BTreeMap<String, SecretRef>,
+    #[serde(rename = "autoUpgradeMinorVersion", skip_serializing_if = "Option::is_none")]
+    pub(super) upgrades: Option<bool>,
+    #[serde(rename = "protectedSettings", skip_serializing_if = "Unseen::is_empty")]
+    pub(super) unseen: Unseen<'a>,
     #[serde(rename = "forceUpdateTag", skip_serializing_if = "Option::is_none")]
     pub(super) tag: Option<&'a str>,
+}
+
+/// What Azure shows to nobody: what is secret, and what stands beside it.
+#[derive(Debug, Serialize)]
+pub(super) struct Unseen<'a> {
+    #[serde(flatten)]
+    pub(super) plain: &'a Map<String, Value>,
+    #[serde(flatten)]
+    pub(super) secrets: &'a BTreeMap<String, SecretRef>,
+}
+
+impl<'a> Unseen<'a> {
+    /// Puts them side by side.
+    ///
+    /// # Errors
+    /// `Invalid` when one name stands on both sides.
+    pub(super) fn of(
+        plain: &'a Map<String, Value>,
+        secrets: &'a BTreeMap<String, SecretRef>,
+    ) -> Result<Self> {
+        match plain.keys().find(|name| secrets.contains_key(*name)) {
+            Some(name) => Err(Error::invalid(format!("`{name}` stands among the secrets and beside them"))),
+            None => Ok(Unseen { plain, secrets }),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.secrets.is_empty()
+    }
 }
 
 /// Where an extension is, or shall be.
@@ -114,13 +146,24 @@ pub(crate) struct OnMachine {
     /// What has it run again although nothing else changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) tag: Option<String>,
+    /// The version that is asked for although nobody named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) version: Option<String>,
+}
+
+impl OnMachine {
+    /// Returns whether a newer one within the version is taken by itself, where that is to be said.
+    pub(super) fn upgrades(&self) -> Option<bool> {
+        // Two parts of a version say nothing else.
+        self.version.is_some().then_some(true)
+    }
 }
 
 impl Located {
     /// Returns where the extension of this name is, or would be.
     pub(super) fn extension(self, name: &str) -> Result<OnMachine> {
         let id = self.id.child("extensions", name)?;
-        Ok(OnMachine { id, machine: self.id, location: self.location, tag: None })
+        Ok(OnMachine { id, machine: self.id, location: self.location, tag: None, version: None })
     }
 }
 
@@ -134,6 +177,21 @@ impl Azure {
         let all = self.arm.list_as(origin, &format!("{machine}/extensions"), H::EXTENSIONS).await?;
         let read = |body: &Value| Some(Extension::read(ResourceId::parse(text(body, "/id")?).ok()?, body));
         Ok(all.iter().filter_map(read).collect())
+    }
+
+    /// Returns where an extension is, or would be: under its name, or else under that of the one of its type that is there.
+    pub(super) async fn place_of<H: Host>(
+        &self,
+        cx: &Cx,
+        machine: Located,
+        name: Option<&str>,
+        wanted: &Wanted<'_>,
+    ) -> Result<OnMachine> {
+        let of_type = [wanted.publisher, wanted.kind];
+        let found = self.extension_of_type::<H>(cx, &machine.id, of_type).await?;
+        let version = H::version(self, cx, &machine, wanted, found.as_ref()).await?;
+        let name = name.or(found.as_ref().map(|found| found.name.as_str())).unwrap_or(wanted.kind);
+        Ok(OnMachine { version, ..machine.extension(name)? })
     }
 
     /// Reads an extension that may not be there.

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use relight_engine::SecretRef;
+use serde_json::Map;
 
-use super::Host;
-use super::extension::{Desired, Extension, OnMachine};
+use super::extension::{Desired, Extension, OnMachine, Unseen};
+use super::{Host, Wanted};
 use crate::prelude::*;
 use crate::reconcile::{DesiredState, Known, Look, Request, ResourceOperation};
 
 /// Installs an extension on a machine, or changes the one of that type, and waits until it works. Nothing is sent when
-/// it is there with this version and these settings, unless it shall run again or is given secrets, which nobody can read back. Inferred:
-/// 3.0.1.0 is the version asked for when that is 3.0, and settings are read back as they were sent.
+/// it is there with this version and these settings, unless it shall run again or is given what nobody can read back. Inferred: 3.0.1.0 is the
+/// version asked for when that is 3.0, and settings are read back as sent. A VM in Azure is told two parts, of the newest when none is named.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Args {
@@ -31,6 +32,9 @@ pub(crate) struct Args {
     /// Settings that Azure shows to nobody. With them it runs again in any case.
     #[serde(default)]
     secrets: BTreeMap<String, SecretRef>,
+    /// What stands beside them and is no secret, such as a user's name. With it, too, it runs again in any case.
+    #[serde(default)]
+    protected_settings: Map<String, Value>,
     /// Whether it runs again where it is as wished already; no when left out.
     #[serde(default)]
     again: bool,
@@ -87,23 +91,20 @@ impl<H: Host> ResourceOperation for ExtensionInstall<H> {
     }
 
     async fn target(&self, cx: &Cx, args: &Args) -> Result<OnMachine> {
+        let Args { publisher, r#type: kind, secrets, protected_settings, .. } = args;
+        let unseen = Unseen::of(protected_settings, secrets)?;
         let machine = H::find(&self.0, cx, &args.machine, args.group.as_deref()).await?;
-        let Args { publisher, r#type, .. } = args;
-        let name = match &args.name {
-            Some(name) => name.clone(),
-            None => {
-                let found = self.0.extension_of_type::<H>(cx, &machine.id, [publisher, r#type]).await?;
-                found.map_or_else(|| r#type.clone(), |found| found.name)
-            }
-        };
+        let wanted = Wanted { publisher, kind, version: args.version.as_deref() };
+        let at = self.0.place_of::<H>(cx, machine, args.name.as_deref(), &wanted).await?;
         // The same in every process that carries this step on.
-        let tag = (args.again || !args.secrets.is_empty()).then(|| cx.key(16));
-        Ok(OnMachine { tag, ..machine.extension(&name)? })
+        let tag = (args.again || !unseen.is_empty()).then(|| cx.key(16));
+        Ok(OnMachine { tag, ..at })
     }
 }
 
 fn desired<'a>(args: &'a Args, at: &'a OnMachine) -> Desired<'a> {
-    let Args { publisher, r#type, version, settings, secrets, .. } = args;
-    let (version, settings, tag) = (version.as_deref(), settings.as_ref(), at.tag.as_deref());
-    Desired { publisher, kind: r#type, version, settings, secrets, tag }
+    let Args { publisher, r#type: kind, settings, secrets, protected_settings: plain, .. } = args;
+    let (version, upgrades) = (at.version.as_deref().or(args.version.as_deref()), at.upgrades());
+    let (settings, unseen, tag) = (settings.as_ref(), Unseen { plain, secrets }, at.tag.as_deref());
+    Desired { publisher, kind, version, upgrades, settings, unseen, tag }
 }

@@ -49,6 +49,21 @@ pub(crate) trait Host: Send + Sync + 'static {
         group: Option<&str>,
     ) -> impl Future<Output = Result<Located>> + Send;
 
+    /// Returns the version that a machine of this kind is told where that is not simply the one that was asked for, knowing the one of that
+    /// type that is there, and refuses what cannot work.
+    ///
+    /// # Errors
+    /// `Invalid` for a version that is none, `Rejected` for what the machine lacks, and whatever Azure says.
+    fn version(
+        _azure: &Azure,
+        _cx: &Cx,
+        _on: &Located,
+        _wanted: &Wanted<'_>,
+        _found: Option<&Extension>,
+    ) -> impl Future<Output = Result<Option<String>>> + Send {
+        async { Ok(None) }
+    }
+
     /// Makes sure that the agent takes up what it is told.
     ///
     /// # Errors
@@ -82,6 +97,17 @@ impl About {
 pub(crate) struct Located {
     pub(crate) id: ResourceId,
     pub(crate) location: String,
+    /// The kind of operating system, windows or linux, where Azure knows it.
+    pub(crate) os: Option<String>,
+    /// Whether it can sign in to Azure by itself.
+    pub(crate) has_identity: bool,
+}
+
+/// An extension that is asked for.
+pub(crate) struct Wanted<'a> {
+    pub(crate) publisher: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) version: Option<&'a str>,
 }
 
 /// Returns the operations of a kind of machine.

@@ -74,7 +74,7 @@ impl Host for ArcHost {
 
     async fn find(azure: &Azure, cx: &Cx, machine: &Ref, group: Option<&str>) -> Result<Located> {
         let machine = azure.find_machine(cx, machine, group).await?;
-        Ok(Located { id: machine.id, location: machine.location })
+        Ok(Located { id: machine.id, location: machine.location, os: machine.os, has_identity: true })
     }
 
     async fn check_takes_work(azure: &Azure, cx: &Cx, machine: &ResourceId) -> Result<()> {

@@ -1,7 +1,7 @@
 //! A virtual machine in Azure as one whose agent installs extensions and runs scripts.
 
-use crate::agent::COMMAND_FAILED;
-use crate::agent::{About, Host, Located};
+use super::extensions;
+use crate::agent::{About, COMMAND_FAILED, Extension, Host, Located, Wanted};
 use crate::prelude::*;
 
 /// A virtual machine in Azure.
@@ -67,7 +67,17 @@ impl Host for AzureHost {
 
     async fn find(azure: &Azure, cx: &Cx, machine: &Ref, group: Option<&str>) -> Result<Located> {
         let vm = azure.find_azure_vm(cx, machine, group).await?;
-        Ok(Located { id: vm.id, location: vm.location })
+        Ok(Located { id: vm.id, location: vm.location, os: vm.os, has_identity: vm.has_identity })
+    }
+
+    async fn version(
+        azure: &Azure,
+        cx: &Cx,
+        on: &Located,
+        wanted: &Wanted<'_>,
+        found: Option<&Extension>,
+    ) -> Result<Option<String>> {
+        extensions::version(azure, cx, on, wanted, found).await.map(Some)
     }
 
     /// Confirmed that the agent must be ready, and the VM run (documentation of run commands and extensions).

@@ -2,8 +2,10 @@
 
 mod addresses;
 mod diagnostics;
+mod extensions;
 mod find;
 mod host;
+mod identity_assign;
 mod power;
 mod power_actions;
 mod run_script;
@@ -33,6 +35,7 @@ pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
         register(power::Power(azure.clone(), PowerOff)),
         register(power::Power(azure.clone(), Deallocate)),
         run_script::operation(azure),
+        register(identity_assign::IdentityAssign(azure.clone())),
         Registered::new(diagnostics::BootDiagnostics(azure.clone())),
     ];
     all.extend(agent::all::<AzureHost>(azure));

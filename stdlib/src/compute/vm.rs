@@ -29,6 +29,8 @@ pub(crate) struct Vm {
     pub(crate) has_boot_diagnostics: bool,
     /// Whether it can sign in to Azure by itself, which the sign-in with Entra ID asks for.
     pub(crate) has_identity: bool,
+    /// Azure's words for the identities that it has, such as SystemAssigned; none when it has none.
+    pub(crate) identity: Option<String>,
     /// Resource ids of its network interfaces, the primary one first.
     pub(crate) network_interfaces: Vec<ResourceId>,
 }
@@ -50,6 +52,7 @@ impl Vm {
         let is_primary =
             |nic: &&Value| nic.pointer("/properties/primary").and_then(Value::as_bool) == Some(true);
         interfaces.sort_by_key(|nic| !is_primary(nic));
+        let identity = owned("/identity/type").filter(|kind| !kind.eq_ignore_ascii_case("None"));
         Vm {
             name: id.name().to_owned(),
             group: id.group().unwrap_or_default().to_owned(),
@@ -66,7 +69,10 @@ impl Vm {
                 .pointer("/properties/diagnosticsProfile/bootDiagnostics/enabled")
                 .and_then(Value::as_bool)
                 .unwrap_or_default(),
-            has_identity: text(body, "/identity/type").is_some_and(|kind| kind.contains("SystemAssigned")),
+            has_identity: identity
+                .as_ref()
+                .is_some_and(|kind| kind.to_ascii_lowercase().contains("systemassigned")),
+            identity,
             network_interfaces: interfaces
                 .into_iter()
                 .filter_map(|nic| ResourceId::parse(text(nic, "/id")?).ok())

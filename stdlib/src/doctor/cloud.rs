@@ -13,8 +13,9 @@ use super::rights::Rights;
 use super::subject::{Subject, other_port};
 use super::{Plan, WAY_IN, run};
 use crate::Azure;
+use crate::agent::Extension;
 use crate::azure::ResourceId;
-use crate::compute::{AddressKind, Vm, VmAddress};
+use crate::compute::{AddressKind, AzureHost, Vm, VmAddress};
 use crate::network::{Checked, Layer, Source};
 use crate::road::Connection;
 use crate::ssh::{HostName, Session};
@@ -27,6 +28,8 @@ const RUN: [&str; 3] = [
 ];
 /// What it takes to see what its serial port wrote.
 const LOG: &str = "Microsoft.Compute/virtualMachines/retrieveBootDiagnosticsData/action";
+/// The extension that gives Windows an SSH server.
+const OPENSSH: &str = "WindowsOpenSSH";
 /// What stands for the address of whoever asks, where a sign-in does not tell it.
 const ADDRESS: &str = "ADDRESS";
 /// The role that holds all of that.
@@ -92,6 +95,8 @@ pub(super) struct CloudFacts {
     port: u16,
     sight: Fact<Sight>,
     key: Fact<PublicKey>,
+    /// Those of a VM with Windows.
+    extensions: Fact<Vec<Extension>>,
 }
 
 /// What is seen of its port from here.
@@ -113,6 +118,7 @@ impl CloudFacts {
             port: port.unwrap_or(22),
             sight: Fact::NotAsked,
             key: Fact::NotAsked,
+            extensions: Fact::NotAsked,
         }
     }
 
@@ -124,7 +130,7 @@ impl CloudFacts {
         let mut facts = CloudFacts { vm, rights, ..CloudFacts::unknown(on, port) };
         // One that is off has no dynamic address, and nobody answers there.
         let Some(vm) = facts.vm.known().filter(|vm| !vm.is_off()) else { return facts };
-        let nics = vm.network_interfaces.clone();
+        let (nics, is_windows) = (vm.network_interfaces.clone(), vm.os.as_deref() == Some("windows"));
         let layers = async {
             match nics.first() {
                 Some(nic) => asking.ask(|| azure.layers_before(origin, nic)).await,
@@ -140,7 +146,14 @@ impl CloudFacts {
             };
             (addresses, sight, key)
         };
-        (facts.layers, (facts.addresses, facts.sight, facts.key)) = tokio::join!(layers, seen);
+        let extensions = async {
+            match is_windows {
+                true => asking.ask(|| azure.extensions::<AzureHost>(origin, &id)).await,
+                false => Fact::NotAsked,
+            }
+        };
+        (facts.layers, (facts.addresses, facts.sight, facts.key), facts.extensions) =
+            tokio::join!(layers, seen, extensions);
         facts
     }
 
@@ -252,11 +265,16 @@ impl CloudFacts {
                 ),
                 Next::you("connect from its network, such as over a VPN or from another VM there"),
             ),
+            // Reading the rules in effect takes Azure longer than a doctor has.
             (Fact::Known(Sight::Silent), _) => Verdict::blocked(
                 format!(
-                    "no answer on port {port}, though the rules let it through: something else stands in the way, such as a firewall on the VM or between"
+                    "no answer on port {port}, though the rules of the security groups let it through: something else stands in the way, such as a rule \
+                     of a network manager, or a firewall on the VM or between"
                 ),
-                Next::you("look at the VM itself: by a run command, or its serial log"),
+                self.vm
+                    .known()
+                    .and_then(|vm| vm.network_interfaces.first())
+                    .and_then(|nic| Next::you(format!("az network nic list-effective-nsg --ids {nic}"))),
             ),
             (fact, _) => self.on.unseen(fact, "its port", "Reader", &self.on.id),
         }
@@ -265,6 +283,10 @@ impl CloudFacts {
     fn server(&self, azure: &Azure) -> Verdict {
         match (&self.sight, &self.key) {
             (_, Fact::Known(_)) => Verdict::ok(format!("it answers on port {}", self.port)),
+            (Fact::Known(Sight::Refused(address)), _) if self.lacks_server() => Verdict::blocked(
+                format!("`{}` has no SSH server ({address}): {OPENSSH} is not installed", self.on.id.name()),
+                Next::you(run(azure, "enable-openssh", ("machine", &self.on.id), &[])),
+            ),
             (Fact::Known(Sight::Refused(address)), _) => {
                 let script = match self.is_windows() {
                     true => "Start-Service sshd",
@@ -325,6 +347,12 @@ impl CloudFacts {
             },
             fact => self.on.unseen(fact, "what you may do", "Reader", &self.on.id),
         }
+    }
+
+    /// Returns whether nobody gave a VM with Windows an SSH server, as far as that shows.
+    fn lacks_server(&self) -> bool {
+        let is_it = |it: &Extension| it.kind.eq_ignore_ascii_case(OPENSSH) && it.is("Succeeded");
+        self.extensions.known().is_some_and(|all| !all.iter().any(is_it))
     }
 
     fn is_windows(&self) -> bool {

@@ -30,7 +30,7 @@ pub(crate) struct Args {
 }
 
 /// What became of the rules.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Closed {
     /// Whether a rule was removed.
     closed: bool,
@@ -38,6 +38,9 @@ pub(crate) struct Closed {
     rules: Vec<ResourceId>,
     /// Resource ids of those that somebody else has written since, and that were left alone.
     kept: Vec<ResourceId>,
+    /// Resource ids of those that were gone already: removed by somebody, or with their security group.
+    #[serde(default)]
+    gone: Vec<ResourceId>,
 }
 
 /// What is stored while rules are removed.
@@ -47,6 +50,8 @@ struct Closing {
     leases: Vec<String>,
     removed: Vec<ResourceId>,
     kept: Vec<ResourceId>,
+    #[serde(default)]
+    gone: Vec<ResourceId>,
 }
 
 /// What is stored while the leases' own runs do it.
@@ -84,7 +89,6 @@ impl Operation for ClosePort {
         // A lease can be closed for a VM that no longer exists: its id is enough.
         let vm = self.0.named(&cx.into(), crate::compute::AZURE_VM, &args.vm, args.group.as_deref()).await?;
         let leases = leases(cx, &vm, port).await?;
-        let nothing = Closed { closed: false, rules: Vec::new(), kept: Vec::new() };
         match (cx.closes(), leases.first()) {
             (Some(own), _) => {
                 // Somebody may have closed or forgotten it since.
@@ -93,7 +97,7 @@ impl Operation for ClosePort {
                 let leases = lease.map(|lease| lease.id.clone()).into_iter().collect();
                 self.close(cx, rules, leases).await
             }
-            (None, Some(lease)) => Waiting { vm, port, closed: nothing }.hand_over(lease),
+            (None, Some(lease)) => Waiting { vm, port, closed: Closed::default() }.hand_over(lease),
             (None, None) => self.close(cx, args.rules.clone(), Vec::new()).await,
         }
     }
@@ -123,10 +127,13 @@ impl Operation for ClosePort {
 impl ClosePort {
     /// Begins to remove those rules that are still ours.
     async fn close(&self, cx: &Cx, rules: Vec<ResourceId>, leases: Vec<String>) -> Result<Outcome<Closed>> {
-        let mut closing = Closing { rules: Vec::new(), leases, removed: Vec::new(), kept: Vec::new() };
+        let (removed, kept, gone) = (Vec::new(), Vec::new(), Vec::new());
+        let mut closing = Closing { rules: Vec::new(), leases, removed, kept, gone };
         for id in rules {
-            // Gone with its group, or removed by hand.
-            let Some(body) = self.0.arm.find(cx, id.as_str(), RULES).await? else { continue };
+            let Some(body) = self.0.arm.find(cx, id.as_str(), RULES).await? else {
+                closing.gone.push(id);
+                continue;
+            };
             let is_ours = text(&body, "/properties/description").is_some_and(|it| it.starts_with(MARK));
             match is_ours && id.name().starts_with("relight-") {
                 true => closing.rules.push(Change::of(id)),
@@ -143,6 +150,7 @@ impl ClosePort {
             waiting.closed.closed |= closed.closed;
             waiting.closed.rules.extend(closed.rules);
             waiting.closed.kept.extend(closed.kept);
+            waiting.closed.gone.extend(closed.gone);
         }
         match leases(cx, &waiting.vm, waiting.port).await?.first() {
             Some(lease) => waiting.hand_over(lease),
@@ -183,9 +191,9 @@ impl Closing {
     }
 
     fn done(self) -> Outcome<Closed> {
-        let Closing { leases, removed, kept, .. } = self;
+        let Closing { leases, removed, kept, gone, .. } = self;
         let ends = leases.into_iter().map(|id| Effected::LeaseClosed { id });
-        let closed = Closed { closed: !removed.is_empty(), rules: removed, kept };
+        let closed = Closed { closed: !removed.is_empty(), rules: removed, kept, gone };
         ends.fold(Outcome::done(closed), Outcome::with)
     }
 }

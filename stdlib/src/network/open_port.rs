@@ -195,6 +195,9 @@ impl Operation for OpenPort {
                 opening.rules[0] = Change::of(Plan { priority, ..plan });
                 opening.pending(Duration::ZERO)
             }
+            Err(error) if error.error_code() == Some(&ErrorCode::NOT_FOUND) => {
+                Err(gone(&plan).because(error))
+            }
             Err(error) => Err(error),
         }
     }
@@ -216,12 +219,22 @@ impl OpenPort {
     }
 
     async fn free_priority(&self, cx: &Cx, plan: &Plan) -> Result<u64> {
-        let gone = || Error::rejected("the security group is gone").code(ErrorCode::NOT_FOUND);
-        let group = plan.id.parent().ok_or_else(gone)?;
-        let body =
-            self.0.arm.find(cx, group.as_str(), super::api::SECURITY_GROUPS).await?.ok_or_else(gone)?;
-        Layer::of_group(&body, "").free_before(plan.before)
+        let group = plan.id.parent().ok_or_else(|| gone(plan))?;
+        let body = self.0.arm.find(cx, group.as_str(), super::api::SECURITY_GROUPS).await?;
+        Layer::of_group(&body.ok_or_else(|| gone(plan))?, "").free_before(plan.before)
     }
+}
+
+/// Returns the error of a security group that somebody removed after it was looked at.
+fn gone(plan: &Plan) -> Error {
+    let group = plan.id.parent();
+    let name = group.as_ref().map_or("", ResourceId::name);
+    Error::rejected(format!(
+        "the security group `{name}` was removed while port {} was being opened",
+        plan.port
+    ))
+    .code(ErrorCode::NOT_FOUND)
+    .hint("run it again: it looks anew which rules are in the way")
 }
 
 impl Opening {

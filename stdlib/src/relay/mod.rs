@@ -49,6 +49,8 @@ pub struct Target<'a> {
     pub port: u16,
     /// How long to wait for the machine's agent to listen.
     pub within: Duration,
+    /// Whether a virtual machine in Azure is reached at its private addresses alone.
+    pub private: bool,
     /// By which that is measured.
     pub clock: &'a dyn Clock,
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use relight_engine::{Error, ErrorCode, ErrorKind, Result};
+use relight_engine::{Error, ErrorCode, ErrorKind, NextStep, Result};
 use tokio::net::TcpStream;
 
 use crate::Azure;
@@ -17,7 +17,7 @@ const DIAL: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_secs(3);
 
 impl Azure {
-    /// Connects to a port of a virtual machine in Azure: to its public addresses first, then to its private ones. Where nothing listens yet it
+    /// Connects to a port of a virtual machine in Azure: to its public addresses first, then to its private ones, or to those alone. Where nothing listens yet it
     /// is tried again, since a VM that was just started takes a while; where nobody is let through it is not.
     pub(super) async fn connect_directly(
         &self,
@@ -31,7 +31,8 @@ impl Azure {
         if vm.is_off() {
             return Err(vm.is_not_running());
         }
-        let addresses = self.addresses_of(to.origin, &vm.network_interfaces, false).await?;
+        let mut addresses = self.addresses_of(to.origin, &vm.network_interfaces, to.private).await?;
+        addresses.retain(|it| !to.private || it.kind == AddressKind::Private);
         if addresses.is_empty() {
             return Err(Error::rejected(format!("`{}` has no address", vm.name)).code(ErrorCode::NOT_FOUND));
         }
@@ -72,6 +73,11 @@ impl Azure {
         let error =
             Error::rejected(format!("port {port} of `{name}` does not answer")).code(ErrorCode::OUT_OF_TOUCH);
         let error = error.because(told(said));
+        if to.private {
+            return error.hint(
+                "a private address is reached from its network, such as over a VPN or from another VM there",
+            );
+        }
         if !addresses.iter().any(|it| it.kind == AddressKind::Public) {
             return error.hint("it has no public address: connect from its network, such as over a VPN or from another VM there");
         }
@@ -85,7 +91,8 @@ impl Azure {
                     )),
                     false => error
                         .hint(checked.said)
-                        .hint(format!("let yourself in for a while: network::open_port(vm, #{{ port: {port} }})")),
+                        .hint(format!("let yourself in for a while: network::open_port(vm, #{{ port: {port} }})"))
+                        .hint(let_in(vm, port)),
                 }
             }
             // Whoever may not read the rules gets the plain answer.
@@ -94,11 +101,24 @@ impl Azure {
     }
 }
 
+/// Returns the step that does so for whoever writes no script.
+fn let_in(vm: &Vm, port: u16) -> NextStep {
+    let mut params = vec![("vm".to_owned(), vm.id.to_string())];
+    if port != 22 {
+        params.push(("port".to_owned(), port.to_string()));
+    }
+    NextStep::RunWith { runbook: "open-ssh-port".to_owned(), params }
+}
+
 fn nothing_listens(vm: &Vm, port: u16, said: &[(String, io::Error)]) -> Error {
     let error = Error::new(ErrorKind::Rejected, format!("nothing listens on port {port} of `{}`", vm.name));
-    error.code(ErrorCode::OFF).because(told(said)).hint(
-        "its SSH server may not run, or listen elsewhere: compute::run_command(vm, \"systemctl status ssh\")",
-    )
+    error.code(ErrorCode::OFF).because(told(said)).hint(match vm.os.as_deref() {
+        Some("windows") => {
+            "Windows has an SSH server once there is the extension: \
+             compute::extension_install(vm, \"Microsoft.Azure.OpenSSH\", \"WindowsOpenSSH\")"
+        }
+        _ => "its SSH server may not run, or listen elsewhere: compute::run_command(vm, \"systemctl status ssh\")",
+    })
 }
 
 fn told(said: &[(String, io::Error)]) -> String {

@@ -26,6 +26,11 @@ impl Azure {
     pub async fn connect_to(&self, to: &Target<'_>, waiting: impl Fn(&Error)) -> Result<Connection> {
         match to.machine.is(VM_TYPE) {
             true => self.connect_directly(to, waiting).await.map(Connection::direct),
+            false if to.private => {
+                let message =
+                    format!("`{}` is reached through Azure Arc, and not by an address", to.machine.name());
+                Err(Error::invalid(message).hint("leave out the private address"))
+            }
             false => self.connect_through_arc(to, waiting).await.map(Connection::through),
         }
     }

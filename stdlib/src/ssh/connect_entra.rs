@@ -6,7 +6,7 @@ use super::connect::Connected;
 use super::line::Line;
 use super::login::By;
 use super::session::{HOST_KEY_CHANGED, HOST_KEY_UNKNOWN};
-use super::target::PORT;
+use super::target::{PORT, Reach};
 use super::way::Way;
 use crate::prelude::*;
 
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Public host keys that came another way, such as those that `arc::run_command` reads on the machine; the machine must show one of them.
     #[serde(default)]
     host_keys: Option<Vec<String>>,
+    /// Whether a virtual machine in Azure is reached at its private addresses alone, such as over a VPN; no when left out.
+    #[serde(default)]
+    private_address: bool,
     /// How long to wait for the machine's agent to listen; 2 minutes when left out.
     #[serde(default)]
     within: Option<Span>,
@@ -86,7 +89,8 @@ impl Attached for ConnectEntra {
         let by = By::Entra { user: args.user.clone() };
         let user = by.login(&self.0.arm).await?.user;
         let recipe = Connected { machine: id.name().to_owned(), id: id.clone(), user, port };
-        let way = Way { azure: self.0.clone(), cx: cx.clone(), id, port, within: args.within, by, trust };
+        let reach = Reach { port, within: args.within, private: args.private_address };
+        let way = Way { azure: self.0.clone(), cx: cx.clone(), id, reach, by, trust };
         Ok((recipe, way.line().await?))
     }
 

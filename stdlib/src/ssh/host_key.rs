@@ -2,7 +2,7 @@
 
 use super::known_hosts::{HostName, Standing, fingerprint};
 use super::session::Session;
-use super::target::PORT;
+use super::target::{PORT, Reach};
 use crate::prelude::*;
 
 /// Connects to the SSH server of a machine and reads the host key that it shows, without signing in. What is shown on this
@@ -15,6 +15,9 @@ pub(crate) struct Args {
     /// Port of the SSH server on the machine; 22 when left out.
     #[serde(default)]
     port: Option<u16>,
+    /// Whether a virtual machine in Azure is reached at its private addresses alone, such as over a VPN; no when left out.
+    #[serde(default)]
+    private_address: bool,
     /// How long to wait for the machine's agent to listen; 2 minutes when left out.
     #[serde(default)]
     within: Option<Span>,
@@ -67,7 +70,8 @@ impl Operation for ReadHostKey {
         let id = self.0.locate(&cx.into(), &args.machine, args.group.as_deref()).await?.id;
         let port = args.port.unwrap_or(PORT);
         let (known, host) = (&self.0.known_hosts, HostName::of(&id, port));
-        let tunnel = self.0.ssh_connection(cx, &id, port, args.within).await?;
+        let reach = Reach { port, within: args.within, private: args.private_address };
+        let tunnel = self.0.ssh_connection(cx, &id, reach).await?;
         let key = Session::look_at_host_key(tunnel, id.name(), &known.keys(&host)?).await?;
         let standing = match known.check(&host, &key)? {
             Standing::Known => "known",

@@ -9,20 +9,29 @@ pub(super) const PORT: u16 = 22;
 /// How long to wait for the machine's agent to listen: it takes up to 90 s after a change.
 pub(super) const WITHIN: Duration = Duration::from_secs(120);
 
+/// How the SSH server of a machine is reached.
+#[derive(Clone, Copy)]
+pub(super) struct Reach {
+    pub(super) port: u16,
+    pub(super) within: Option<Span>,
+    /// Whether at its private addresses alone.
+    pub(super) private: bool,
+}
+
 impl Azure {
     /// Connects to a port of a machine on behalf of a step, and says why that takes its time.
     pub(super) async fn ssh_connection(
         &self,
         cx: &Cx,
         machine: &ResourceId,
-        port: u16,
-        within: Option<Span>,
+        reach: Reach,
     ) -> Result<Connection> {
         let to = Target {
             origin: &cx.into(),
             machine,
-            port,
-            within: within.map_or(WITHIN, |span| span.get()),
+            port: reach.port,
+            within: reach.within.map_or(WITHIN, |span| span.get()),
+            private: reach.private,
             clock: &**cx.clock(),
         };
         let waiting = |why: &Error| cx.progress(why.message(), None);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::known_hosts::HostName;
 use super::line::Line;
+use super::target::Reach;
 use super::trust::read_key;
 use super::{By, Session, Trust};
 use crate::prelude::*;
@@ -13,8 +14,7 @@ pub(super) struct Way {
     pub(super) azure: Azure,
     pub(super) cx: Cx,
     pub(super) id: ResourceId,
-    pub(super) port: u16,
-    pub(super) within: Option<Span>,
+    pub(super) reach: Reach,
     pub(super) by: By,
     pub(super) trust: Trust,
 }
@@ -32,7 +32,7 @@ impl Way {
 
     async fn sign_in(&self) -> Result<Session> {
         let login = self.by.login(&self.azure.arm).await?;
-        let tunnel = self.azure.ssh_connection(&self.cx, &self.id, self.port, self.within).await?;
+        let tunnel = self.azure.ssh_connection(&self.cx, &self.id, self.reach).await?;
         Session::open(tunnel, self.id.name(), &login, self.trust.clone()).await
     }
 }

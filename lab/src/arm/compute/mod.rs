@@ -63,7 +63,7 @@ pub(super) fn instance_view(cx: &mut Cx<'_>, at: &Address) -> Result<Reply, ArmE
     }
 }
 
-/// Changes the tags, and whether the VM keeps what its screen shows. Everything else of a VM is as the world has it.
+/// Changes the tags, the identity, and whether the VM keeps what its screen shows. Everything else of a VM is as the world has it.
 fn change(cx: &mut Cx<'_>, vm: &AzureVm) -> Result<Reply, ArmError> {
     cx.only_query(&[])?;
     let shown = show(cx, vm, false);
@@ -74,13 +74,21 @@ fn change(cx: &mut Cx<'_>, vm: &AzureVm) -> Result<Reply, ArmError> {
     let tags = tags::read(&fields)?;
     let wanted =
         body.pointer("/properties/diagnosticsProfile/bootDiagnostics/enabled").and_then(Value::as_bool);
+    let identity = match fields.value("identity").map(|it| it["type"].as_str().unwrap_or_default()) {
+        None => None,
+        Some(kind @ ("SystemAssigned" | "None")) => Some(kind == "SystemAssigned"),
+        Some(_) => {
+            return Err(fields.wrong("identity", "must be SystemAssigned or None: the lab has no others"));
+        }
+    };
     if let Some(it) = cx.world.azure_vm_mut(&vm.group, &vm.name) {
-        let before = (it.tags.clone(), it.has_diagnostics);
+        let before = (it.tags.clone(), it.has_diagnostics, it.has_identity);
+        it.has_identity = identity.unwrap_or(it.has_identity);
         if let Some(tags) = tags {
             it.tags = tags;
         }
         it.has_diagnostics = wanted.unwrap_or(it.has_diagnostics);
-        cx.effect = before != (it.tags.clone(), it.has_diagnostics);
+        cx.effect = before != (it.tags.clone(), it.has_diagnostics, it.has_identity);
     }
     let changed = cx.world.azure_vm(&vm.group, &vm.name).cloned().unwrap_or_else(|| vm.clone());
     let body = show(cx, &changed, false);

@@ -47,6 +47,7 @@ pub(super) async fn call(
         "test" | "[" => test(&mut call).await,
         "systemctl" => systemctl(&mut call).await,
         "getent" => getent(&mut call).await,
+        "usermod" => usermod(&mut call).await,
         "sync" => Ok(0),
         "ls" => ls(&mut call).await,
         "mkdir" => mkdir(&mut call).await,
@@ -80,7 +81,7 @@ pub(super) async fn call(
     Ok(done.unwrap_or_else(|Failed(status)| status))
 }
 
-const NAMES: [&str; 46] = [
+const NAMES: [&str; 47] = [
     "basename",
     "bash",
     "cat",
@@ -126,6 +127,7 @@ const NAMES: [&str; 46] = [
     "umask",
     "uname",
     "uniq",
+    "usermod",
     "wc",
 ];
 
@@ -388,6 +390,20 @@ async fn getent(call: &mut Call<'_>) -> Done {
     let number = user.number();
     let home = call.shell.computer.home(&user);
     call.say(&format!("{name}:x:{number}:{number}::{home}:/bin/sh\n")).await
+}
+
+/// `usermod -p HASH USER`: what is kept of a password, in place of what was there.
+async fn usermod(call: &mut Call<'_>) -> Done {
+    let given = call.given("", "p").await?;
+    let ([user], Some(hash)) = (&given.rest[..], given.value('p')) else { return Err(call.missing().await) };
+    if !call.shell.user.is_root() {
+        return Err(call.complain("Permission denied.").await);
+    }
+    if !call.shell.computer.users().iter().any(|known| known == user) {
+        return Err(call.complain(format!("user '{user}' does not exist")).await);
+    }
+    call.shell.computer.keep_password(user, hash);
+    Ok(0)
 }
 
 async fn ls(call: &mut Call<'_>) -> Done {

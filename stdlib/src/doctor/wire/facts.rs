@@ -73,7 +73,7 @@ const NO_EXTENSION: &str = "none of the machines that were looked at has an exte
 const NO_COMMAND: &str = "no run command is kept on the machines that were looked at";
 const OFF: &str = "a virtual machine in Azure that is off";
 
-pub(super) static FACTS: [WireFact; 39] = [
+pub(super) static FACTS: [WireFact; 41] = [
     // What the providers offer.
     read(
         "vm-connect-versions",
@@ -292,6 +292,18 @@ pub(super) static FACTS: [WireFact; 39] = [
         "vm-restart-off",
         "a restart of a VM that is off is refused",
         "only a restart that we never ask for shows it",
+        None,
+    ),
+    never(
+        "extension-on-other-system",
+        "a VM refuses an extension without a version, and one for another system",
+        "only a write that we never make shows it",
+        None,
+    ),
+    never(
+        "identity-takes-others",
+        "a request for an identity of its own takes away those that were assigned to a VM and that it does not name",
+        "only a write that we never make shows it",
         None,
     ),
     never(
