@@ -360,4 +360,30 @@ fn the_first_way_in_leads_there() {
         .succeeds();
     assert!(said.contains(r#""hostname": "batch-01""#), "{said}");
     assert!(key.is_file() && key.with_extension("pub").is_file());
+
+    // The key that is there is taken, the next time.
+    let made = std::fs::read(&key).expect("the key");
+    let vm = ["run", "first-linux-vm", "vm=jump-01", "group=rg-cloud", "source=127.0.0.1"];
+    let said = world.in_lab(vm).args([&param]).run().succeeds();
+    assert!(said.contains(r#""hostname": "jump-01""#), "{said}");
+    assert_eq!(std::fs::read(&key).expect("the key"), made);
+
+    // Nothing is begun without a key or a password, nor with both.
+    for params in [&[][..], &[param.as_str(), "password=env:VM_PASSWORD"]] {
+        let refused = world.in_lab(vm).args(params).env("VM_PASSWORD", "a password").run().to_string();
+        assert!(refused.contains("name the file of a key, or a password, and not both"), "{refused}");
+    }
+}
+
+/// A VM that was made with a password is signed in to with it; no key is made.
+#[test]
+fn the_first_way_in_may_be_a_password() {
+    let world = Sealed::new();
+    let said = world
+        .in_lab(["run", "first-linux-vm", "vm=batch-01", "group=rg-cloud", "source=127.0.0.1"])
+        .args(["password=env:VM_PASSWORD"])
+        .env("VM_PASSWORD", relight_lab::GUEST_PASSWORD)
+        .run()
+        .succeeds();
+    assert!(said.contains(r#""hostname": "batch-01""#) && !said.contains("fingerprint"), "{said}");
 }
