@@ -33,6 +33,16 @@ pub(crate) struct Global {
     pub(crate) verbose: u8,
 }
 
+/// Whether what a command says to Azure is written down.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Recorded {
+    /// Write what is said to Azure into a new FILE that can be handed on: no secrets, and other names
+    ///
+    /// The file is whole after each exchange, whatever ends the command. Only its owner can read it.
+    #[arg(long = "record", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
 /// A `NAME=VALUE` on the command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Assignment {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use relight_engine::event::{Park, RunEnd};
 use relight_engine::{Driven, Engine, Error, Result, RunRequest};
-use relight_stdlib::azure::{Arm, Chosen, Cloud, Credential};
+use relight_stdlib::azure::{Arm, ArmBuilder, Chosen, Cloud, Credential};
 use relight_stdlib::net::Route;
 use relight_stdlib::ssh::KnownHosts;
 use relight_stdlib::{Azure, Dialer, Here};
@@ -16,6 +16,7 @@ use crate::accounts::Accounts;
 use crate::config::{Config, KnownCloud};
 use crate::environment::variable;
 use crate::lab::LabFile;
+use crate::record::Record;
 
 /// The variable that `az` uses for the resource group of commands that name none.
 pub(crate) const GROUP: &str = "AZURE_DEFAULTS_GROUP";
@@ -28,8 +29,8 @@ const TENANT: &str = "AZURE_TENANT_ID";
 ///
 /// # Errors
 /// As [`reach`], and whatever keeps Azure from listing subscriptions.
-pub(crate) async fn chosen(config: &Config, accounts: &Accounts) -> Result<Azure> {
-    let mut azure = reach(config, accounts).await?;
+pub(crate) async fn chosen(config: &Config, accounts: &Accounts, record: Option<&Record>) -> Result<Azure> {
+    let mut azure = reach(config, accounts, record).await?;
     if azure.subscription.is_none()
         && let [only] = subscriptions(&azure).await?.as_slice()
     {
@@ -39,15 +40,15 @@ pub(crate) async fn chosen(config: &Config, accounts: &Accounts) -> Result<Azure
     Ok(azure)
 }
 
-/// Returns Azure as it is chosen by the environment and the configuration.
+/// Returns Azure as it is chosen by the environment and the configuration. What is said to it may be recorded.
 ///
 /// # Errors
 /// `Denied` when no credential can be chosen, `Invalid` when the cloud is not described right.
-pub(crate) async fn reach(config: &Config, accounts: &Accounts) -> Result<Azure> {
+pub(crate) async fn reach(config: &Config, accounts: &Accounts, record: Option<&Record>) -> Result<Azure> {
     let cloud = cloud(config).await?;
     let credential = credential(config, accounts, &cloud)?;
     Ok(Azure {
-        arm: Arm::builder(cloud, credential).build()?,
+        arm: arm(cloud, credential, record).build()?,
         subscription: variable(SUBSCRIPTION).or_else(|| config.azure.subscription.clone()),
         group: variable(GROUP).or_else(|| config.azure.group.clone()),
         dial: Dialer::direct(),
@@ -70,14 +71,23 @@ pub(crate) fn tenant(config: &Config) -> Option<String> {
     variable(TENANT).or_else(|| config.azure.tenant.clone())
 }
 
-/// Returns a lab as Azure.
+/// Starts to describe a connection, of which everything that is said over it may be recorded.
+fn arm(cloud: Cloud, credential: impl Into<Chosen>, record: Option<&Record>) -> ArmBuilder {
+    let arm = Arm::builder(cloud, credential);
+    match record.cloned() {
+        Some(record) => arm.on_exchange(move |exchange| record.add(exchange)),
+        None => arm,
+    }
+}
+
+/// Returns a lab as Azure. What is said to it may be recorded.
 ///
 /// # Errors
 /// `Invalid` when the lab's file cannot be used.
-pub(crate) fn in_lab(file: &LabFile) -> Result<Azure> {
+pub(crate) fn in_lab(file: &LabFile, record: Option<&Record>) -> Result<Azure> {
     let (cloud, credential) = file.cloud()?;
     Ok(Azure {
-        arm: Arm::builder(cloud, credential).clock(Arc::new(file.clock.clock())).build()?,
+        arm: arm(cloud, credential, record).clock(Arc::new(file.clock.clock())).build()?,
         subscription: Some(file.descriptor.subscription.clone()),
         group: Some(file.descriptor.resource_group.clone()),
         dial: in_the_labs_networks(file.descriptor.low_ports),

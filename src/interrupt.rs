@@ -6,6 +6,7 @@ use tokio::task::AbortHandle;
 use crate::exit::Exit;
 use crate::platform::{self, Asked};
 use crate::report::Reporter;
+use crate::supervisor;
 
 /// What Ctrl-C means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,9 @@ impl Interrupts {
             match (platform::interrupted().await, means) {
                 (Asked::ByPerson, Means::Park) => engine.interrupt(),
                 _ => engine.hand_back(),
+            }
+            if means == Means::HandBack {
+                supervisor::stopping();
             }
             reporter.say(said);
             platform::interrupted().await;

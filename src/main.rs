@@ -25,11 +25,13 @@ mod logging;
 mod memory;
 mod next_step;
 mod platform;
+mod record;
 mod report;
 mod runbooks;
 mod secrets;
 mod serving;
 mod setup;
+mod supervisor;
 mod terminal;
 mod visible;
 

@@ -91,6 +91,15 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes a file that only its owner can read, where there is none yet. Afterwards it is on the disk.
+pub(crate) fn write_new_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path)?;
+    Ok(())
+}
+
 /// Waits until no other process holds a lock, and holds it until what it returns is dropped. A process that dies lets go of its own.
 pub(crate) async fn lock(path: PathBuf) -> io::Result<fs::File> {
     let locked = tokio::task::spawn_blocking(move || {

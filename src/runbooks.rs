@@ -3,8 +3,9 @@
 use relight_engine::Library;
 
 /// Each with the name under which it is run.
-pub(crate) const SHIPPED: [(&str, &str); 20] = [
+pub(crate) const SHIPPED: [(&str, &str); 22] = [
     ("add-ssh-key", include_str!("../runbooks/add-ssh-key.rhai")),
+    ("collect-diagnostics", include_str!("../runbooks/collect-diagnostics.rhai")),
     ("connect-azure-vm", include_str!("../runbooks/connect-azure-vm.rhai")),
     ("connect-over-arc", include_str!("../runbooks/connect-over-arc.rhai")),
     ("copy-files", include_str!("../runbooks/copy-files.rhai")),
@@ -17,6 +18,7 @@ pub(crate) const SHIPPED: [(&str, &str); 20] = [
     ("open-ssh-port", include_str!("../runbooks/open-ssh-port.rhai")),
     ("rdp-over-ssh", include_str!("../runbooks/rdp-over-ssh.rhai")),
     ("recover-unbootable-vm", include_str!("../runbooks/recover-unbootable-vm.rhai")),
+    ("rescue", include_str!("../runbooks/rescue.rhai")),
     ("reset-access", include_str!("../runbooks/reset-access.rhai")),
     ("restart-vm", include_str!("../runbooks/restart-vm.rhai")),
     ("run-on-machine", include_str!("../runbooks/run-on-machine.rhai")),

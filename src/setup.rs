@@ -16,12 +16,13 @@ use relight_stdlib::ssh::KnownHosts;
 use relight_stdlib::{Azure, Here};
 
 use crate::accounts::Accounts;
-use crate::args::Global;
+use crate::args::{Global, Recorded};
 use crate::azure::{self, GROUP, SUBSCRIPTION};
 use crate::config::Config;
 use crate::environment::variable;
 use crate::format::quoted;
 use crate::lab::{self, Found, LabFile, OwnLab};
+use crate::record::Record;
 use crate::report::{Audience, Reporter};
 use crate::secrets::Secrets;
 use crate::{memory, platform, runbooks};
@@ -31,6 +32,7 @@ pub(crate) struct Home {
     global: Global,
     config: Config,
     folder: Option<PathBuf>,
+    record: Option<Record>,
 }
 
 impl Home {
@@ -51,7 +53,28 @@ impl Home {
         }
         let own =
             platform::config_folder().map(|folder| folder.join("runbooks")).filter(|folder| folder.is_dir());
-        Ok(Home { global: global.clone(), config, folder: chosen.or(own) })
+        Ok(Home { global: global.clone(), config, folder: chosen.or(own), record: None })
+    }
+
+    /// Writes down what is said to Azure from here on, when a file for it is named.
+    ///
+    /// # Errors
+    /// `Invalid` when the file cannot be made.
+    pub(crate) fn recorded(self, recorded: &Recorded) -> Result<Self> {
+        let record = recorded.file.as_deref().map(Record::begin).transpose()?;
+        Ok(Home { record, ..self })
+    }
+
+    /// Says what became of a recording, if there is one.
+    pub(crate) fn tell_recorded(&self) {
+        if let Some(record) = &self.record {
+            record.tell();
+        }
+    }
+
+    /// Returns what is written down, if anything is.
+    pub(crate) fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
     }
 
     /// Looks where things are, before the runbook folder is there.
@@ -219,9 +242,11 @@ impl Home {
     /// `Denied` when no credential can be chosen, `Invalid` when the lab cannot be used or nobody serves it.
     pub(crate) async fn reach(&self) -> Result<Azure> {
         let azure = match (&self.global.lab, self.file()?) {
-            (None, _) => azure::reach(&self.config, &self.accounts()?).await?,
-            (Some(Some(_)), Some(file)) => azure::in_lab(&file)?,
-            (Some(None), Some(file)) if file.serves && self.is_lab_in_use() => azure::in_lab(&file)?,
+            (None, _) => azure::reach(&self.config, &self.accounts()?, self.record()).await?,
+            (Some(Some(_)), Some(file)) => azure::in_lab(&file, self.record())?,
+            (Some(None), Some(file)) if file.serves && self.is_lab_in_use() => {
+                azure::in_lab(&file, self.record())?
+            }
             _ => {
                 return Err(
                     Error::invalid("nobody serves the lab").hint("start `relight lab` in another terminal")
@@ -274,8 +299,8 @@ impl Home {
             None => Arc::new(SystemClock),
         };
         let azure = match &file {
-            Some(file) => azure::in_lab(file)?,
-            None => azure::chosen(&self.config, &self.accounts()?).await?,
+            Some(file) => azure::in_lab(file, self.record())?,
+            None => azure::chosen(&self.config, &self.accounts()?, self.record()).await?,
         };
         let azure = Azure { known_hosts: self.known_hosts()?, here: self.here(), ..azure };
         let journal = open(&state)?;
@@ -287,7 +312,7 @@ impl Home {
             .observer(reporter.observer())
             .build()?;
         reporter.learn(&engine);
-        Ok(Session { engine, reporter, home: self, lab: own })
+        Ok(Session { engine, reporter, home: self, azure, lab: own })
     }
 
     /// Returns the file of a lab that others use too, unless something about it was to be different.
@@ -335,6 +360,8 @@ pub(crate) struct Session {
     pub(crate) reporter: Reporter,
     /// Where things are.
     pub(crate) home: Home,
+    /// What the operations work with.
+    pub(crate) azure: Azure,
     lab: Option<OwnLab>,
 }
 
@@ -343,6 +370,7 @@ impl Session {
     pub(crate) async fn close(self) {
         self.reporter.clear();
         drop(self.engine);
+        self.home.tell_recorded();
         if let Some(lab) = self.lab {
             lab.stop().await;
         }

@@ -135,7 +135,7 @@ async fn no_secret_is_left_anywhere() {
                     .expect("relight starts"),
             )
         };
-        let run = logged(&["run", &book, "token=env:CANARY", &kept_param]);
+        let run = logged(&["run", &book, "token=env:CANARY", &kept_param, "--record", "said.json"]);
         assert_eq!(
             run.code,
             Some(0),
@@ -164,7 +164,7 @@ async fn no_secret_is_left_anywhere() {
             hay.said(&args.join(" "), &logged(args));
         }
         hay.said("doctor", &logged(&["doctor"]));
-        hay.said("recover", &logged(&["run", FLAGSHIP, "vm=web-01"]));
+        hay.said("recover", &logged(&["run", FLAGSHIP, "vm=web-01", "--record", "recovered.json"]));
         hay.said("recover --json", &logged(&["run", FLAGSHIP, "vm=db-01", "--json"]));
         // The request did carry the secrets, or there was nothing to lose.
         let sent = serde_json::to_string(&stage.lab.ledger()).expect("JSON");
@@ -175,6 +175,10 @@ async fn no_secret_is_left_anywhere() {
         hay.files(files_below(&stage.sealed.work()));
         assert!(hay.0.iter().any(|(name, _)| name.ends_with("relight.db")), "the database is searched");
         assert!(hay.0.iter().any(|(name, _)| name.ends_with(".rdp")), "the RDP file is searched");
+        for file in ["said.json", "recovered.json"] {
+            let recording = hay.0.iter().find(|(name, _)| name.ends_with(file)).map(|(_, text)| text.len());
+            assert!(recording.is_some_and(|length| length > 3000), "a recording is searched: {recording:?}");
+        }
         let mut found: Vec<String> =
             needles(&stage).iter().flat_map(|(what, needle)| hay.find(what, needle)).collect();
         found.extend(hay.tokens());
@@ -195,7 +199,9 @@ async fn no_secret_is_left_by_a_crash() {
         let kept_param = format!("kept=file:{}", kept.display());
         let mut hay = Haystack::new();
         for record in [5, 9, 12, 16] {
-            let mut command = stage.command(&["run", &book, "token=env:CANARY", &kept_param]);
+            let file = format!("{record}.json");
+            let mut command =
+                stage.command(&["run", &book, "token=env:CANARY", &kept_param, "--record", &file]);
             command.env("RELIGHT_CRASH_AFTER_RECORD", record.to_string()).env("CANARY", CANARY);
             hay.said("a crash", &ended(command.spawn().expect("relight starts")));
             let files = files_below(&stage.sealed.path("state"));
@@ -205,6 +211,12 @@ async fn no_secret_is_left_by_a_crash() {
             );
             hay.files(files);
         }
+        let recordings = files_below(&stage.sealed.work())
+            .into_iter()
+            .filter(|it| it.extension().is_some_and(|it| it == "json"));
+        let recordings: Vec<PathBuf> = recordings.collect();
+        assert!(recordings.len() >= 3, "the recordings are searched: {recordings:?}");
+        hay.files(recordings);
         let found: Vec<String> =
             needles(&stage).iter().flat_map(|(what, needle)| hay.find(what, needle)).collect();
         assert!(found.is_empty(), "{} found:\n{}", found.len(), found.join("\n"));

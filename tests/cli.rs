@@ -82,6 +82,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     assert_snapshot!(world.relight(["list"]).run(), @r"
     add-ssh-key            Let an SSH key in on a machine
     broken                 (broken: the front matter is not right in `broken`)
+    collect-diagnostics    Collect what a machine can tell
     connect-azure-vm       Connect to an Azure VM by SSH
     connect-over-arc       Connect to a machine over Arc
     copy-files             Copy files to or from a machine
@@ -94,6 +95,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     open-ssh-port          Open a port of an Azure VM for a while
     rdp-over-ssh           Open a machine's desktop over SSH
     recover-unbootable-vm  Recover a VM that does not boot
+    rescue                 Get back into a VM of Azure Local
     reset-access           Get back in on a VM in Azure
     restart-vm             Restart a VM
     run-on-machine         Run a script on a machine
@@ -111,6 +113,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     assert_snapshot!(world.relight(["list", "--names"]).run().succeeds(), @r"
     add-ssh-key
     broken
+    collect-diagnostics
     connect-azure-vm
     connect-over-arc
     copy-files
@@ -123,6 +126,7 @@ fn list_shows_what_ships_and_what_is_ones_own() {
     open-ssh-port
     rdp-over-ssh
     recover-unbootable-vm
+    rescue
     reset-access
     restart-vm
     run-on-machine
@@ -189,7 +193,7 @@ fn an_unknown_runbook_has_neighbours() {
 #[test]
 fn what_ships_passes_the_check() {
     let world = Sealed::new();
-    assert_snapshot!(world.relight(["check"]).run(), @"20 runbooks checked, nothing found.");
+    assert_snapshot!(world.relight(["check"]).run(), @"22 runbooks checked, nothing found.");
 }
 
 #[test]
@@ -609,53 +613,6 @@ fn a_state_that_cannot_be_used_is_a_storage_error() {
     ");
 }
 
-// ---- schedules ------------------------------------------------------------------------------------------------
-
-#[test]
-fn a_schedule_is_added_listed_and_removed() {
-    let world = Sealed::new();
-    let args =
-        ["schedule", "add", "site-report", "group=rg-edge", "--cron", "30 6 * * MON-FRI in Europe/Berlin"];
-    let id = world.relight(args).run().succeeds().trim().to_owned();
-    let listed = world.relight(["schedule", "--json"]).run();
-    assert!(listed.succeeds().contains("MON-FRI in Europe/Berlin"));
-    world.relight(["schedule", "remove", &id]).run().succeeds();
-    assert!(world.relight(["schedule"]).run().succeeds().is_empty());
-}
-
-#[test]
-fn a_schedule_is_checked_when_it_is_made() {
-    let world = Sealed::new();
-    assert_snapshot!(world.relight(["schedule", "add", "restart-vm", "--after", "2h"]).run(), @r"
-    --- stderr
-    invalid
-
-      x `restart-vm` needs the parameter `vm`
-      help: vm: Azure Local VM: its name or its resource id
-            write vm=...
-    --- exit 2
-    ");
-    let args = ["schedule", "add", "site-report", "group=rg", "--cron", "30 6 * * MON-FRI in Europe/Bärlin"];
-    assert_snapshot!(world.relight(args).run(), @r"
-    --- stderr
-    invalid
-
-      x `30 6 * * MON-FRI in Europe/Bärlin` is no schedule: there is no time zone `Europe/Bärlin`
-      help: write for example `30 6 * * MON-FRI in Europe/Berlin`
-    --- exit 2
-    ");
-    assert_snapshot!(world.relight(["schedule", "add", "site-report"]).run(), @r"
-    --- stderr
-    error: the following required arguments were not provided:
-      <--at <TIME>|--after <DURATION>|--cron <CRON>>
-
-    Usage: relight schedule add <--at <TIME>|--after <DURATION>|--cron <CRON>> <RUNBOOK> [NAME=VALUE]...
-
-    For more information, try '--help'.
-    --- exit 2
-    ");
-}
-
 // ---- the lab ----------------------------------------------------------------------------------------------------
 
 #[test]
@@ -683,7 +640,8 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
     VM Connect closes at [time] UTC.
     disable-vm-connect runs [time] UTC (in 2h)
     VM Connect to web-01 on hq-node2 stays open until [time] UTC (in 2h)
-    Requires `relight serve --lab`; overdue actions run when it starts.
+    Nobody sees to it: no `relight serve --lab` runs here. Have it done by one of these:
+      relight serve --lab --until-closed    # stays here until nothing is open
     Close it now: relight leases close [id1]-3 --lab
     "#);
     assert!(holds(&world.work(), "web-01.rdp"));
@@ -745,7 +703,8 @@ fn ctrl_c_parks_and_resume_goes_on_where_it_stood() {
     run [id1] is parked; nothing is lost. Go on with:
       relight runs resume [id1] --lab
     VM Connect to web-01 on hq-node2 stays open until [time] UTC (in 2h)
-    Requires `relight serve --lab`; overdue actions run when it starts.
+    Nobody sees to it: no `relight serve --lab` runs here. Have it done by one of these:
+      relight serve --lab --until-closed    # stays here until nothing is open
     Close it now: relight leases close [id1]-3 --lab
     --- exit 3
     ");
@@ -771,7 +730,8 @@ fn ctrl_c_parks_and_resume_goes_on_where_it_stood() {
     VM Connect closes at [time] UTC.
     disable-vm-connect runs [time] UTC (in 2h)
     VM Connect to web-01 on hq-node2 stays open until [time] UTC (in 2h)
-    Requires `relight serve --lab`; overdue actions run when it starts.
+    Nobody sees to it: no `relight serve --lab` runs here. Have it done by one of these:
+      relight serve --lab --until-closed    # stays here until nothing is open
     Close it now: relight leases close [id1]-3 --lab
     "#);
 
@@ -1099,7 +1059,7 @@ fn an_unknown_fault_is_refused() {
     invalid
 
       x unknown fault `gremlins`
-      help: the faults are reply-lost, reset-before, throttled, slow, flaps, stuck, never-ends, status-gone, succeeded-but-updating, other-spelling, host-moves, wrong-address, host-unreachable, token-expires, cae-challenge, old-api, role-missing, denied, job-fails, extension-fails, garbage, long-poll-url, conflict, location-only, async-only, agent-offline, old-agent, relay-drops, relay-slow, listener-late, credentials-expire, host-key-changed, port-blocked, sshd-down, vm-off, address-changes, script-fails, no-diagnostics
+      help: the faults are reply-lost, reset-before, throttled, slow, flaps, stuck, never-ends, status-gone, succeeded-but-updating, other-spelling, host-moves, wrong-address, host-unreachable, token-expires, cae-challenge, old-api, role-missing, denied, job-fails, extension-fails, garbage, long-poll-url, conflict, location-only, async-only, agent-offline, old-agent, relay-drops, relay-slow, listener-late, credentials-expire, host-key-changed, port-blocked, sshd-down, vm-off, address-changes, script-fails, no-diagnostics, wire-differs
     --- exit 2
     ");
 }
@@ -1342,7 +1302,7 @@ fn doctor_says_what_is_missing_and_what_to_do() {
     ok    state      [dir]/state
     ok    journal    [dir]/state/relight.db
     ok    leases     nothing is open
-    ok    library    20 runbooks, all of them shipped; `relight new NAME` makes your own
+    ok    library    22 runbooks, all of them shipped; `relight new NAME` makes your own
     ok    cloud      AzureCloud at https://management.azure.com/
     fail  sign-in    AZURE_CLIENT_SECRET is set and AZURE_TENANT_ID and AZURE_CLIENT_ID are not
                      -> set AZURE_TENANT_ID and AZURE_CLIENT_ID, or unset AZURE_CLIENT_SECRET to sign in another way

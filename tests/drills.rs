@@ -4,6 +4,7 @@
 mod azure;
 mod branches;
 mod keys;
+mod rescue;
 mod ssh;
 mod stops;
 mod transfers;
@@ -192,7 +193,7 @@ async fn to_the_end(drill: &Drill, world: &World, mut ran: Ran) -> Result<(Ran, 
         if matches!(ran.driven, Driven::Ended(_)) {
             return Ok((ran, asked));
         }
-        let undecided = world.undecided(&ran).await;
+        let undecided = world.undecided().await;
         if undecided.is_empty() {
             return Err(format!("{:?}", ran.driven));
         }
@@ -557,11 +558,18 @@ async fn play(drill: Drill, kill: Kill) -> Point {
             ended = stage.relight(&["runs", "resume", &id]);
             if ended.code == Some(3) && drill.may_ask {
                 asked = true;
-                wrong.extend(asks(&stage, &id, &ended));
+                // It may be a child that asks.
+                let asking =
+                    ended.err.split("relight runs answer ").nth(1).and_then(|it| it.get(..4)).unwrap_or(&id);
+                let asking = asking.to_owned();
+                wrong.extend(asks(&stage, &asking, &ended));
                 let restarted =
                     stage.lab.ledger().iter().any(|entry| entry.effect && entry.path.ends_with("/restart"));
                 let happened = restarted || ssh::ran(&stage.lab);
-                ended = stage.relight(&["runs", "answer", &id, if happened { "done" } else { "again" }]);
+                ended = stage.relight(&["runs", "answer", &asking, if happened { "done" } else { "again" }]);
+                if !id.starts_with(&asking) {
+                    ended = stage.relight(&["runs", "resume", &id]);
+                }
             }
             if ended.code != Some(0) {
                 wrong.push(format!("resuming ended with {:?}:\n{}{}", ended.code, ended.out, ended.err));

@@ -123,7 +123,7 @@ async fn positional_arguments_come_first() {
 /// A verb that changes something says so, one that looks does not, and nothing writes without being able to be refused.
 #[tokio::test]
 async fn effects_fit_the_verb() {
-    const CHANGES: [(&str, Effect); 46] = [
+    const CHANGES: [(&str, Effect); 49] = [
         ("local::start", Effect::AzureWrite),
         ("local::stop", Effect::AzureWrite),
         ("local::restart", Effect::AzureWrite),
@@ -164,6 +164,9 @@ async fn effects_fit_the_verb() {
         ("ssh::key_pair", Effect::FileWrite),
         ("ssh::config", Effect::FileWrite),
         ("rdp::write", Effect::FileWrite),
+        ("file::create_folder", Effect::FileWrite),
+        ("file::write", Effect::FileWrite),
+        ("file::checksums", Effect::FileWrite),
         ("net::forward", Effect::NetForward),
         ("rdp::set_address", Effect::FileWrite),
         ("rdp::read", Effect::FileRead),
@@ -291,8 +294,13 @@ async fn reading_a_runbook_sends_nothing() {
             "open-ssh-port" | "start-and-wait" | "connect-azure-vm" => &[("vm", "jump-01")],
             "first-linux-vm" => &[("vm", "jump-01"), ("key", "first_key")],
             "reset-access" => &[("vm", "jump-01"), ("user", "me"), ("key", "ssh-ed25519 AAAA")],
-            "enable-arc-ssh" | "enable-entra-ssh" | "enable-openssh" | "disable-arc-ssh"
-            | "verify-host-keys" | "troubleshoot-ssh" => &[("machine", "web-01")],
+            "enable-arc-ssh"
+            | "enable-entra-ssh"
+            | "enable-openssh"
+            | "disable-arc-ssh"
+            | "verify-host-keys"
+            | "troubleshoot-ssh"
+            | "collect-diagnostics" => &[("machine", "web-01")],
             "run-on-machine" => &[("machine", "web-01"), ("script", "hostname")],
             "connect-over-arc" => &[("machine", "web-01")],
             "rdp-over-ssh" => &[("machine", "web-01"), ("user", "me")],

@@ -116,6 +116,11 @@ const RUNS: &[&[Run]] = &[
             ],
         ),
     ],
+    &[
+        ("collect-diagnostics", &[("machine", "jump-01"), ("group", "rg-cloud"), ("folder", "jump")]),
+        ("collect-diagnostics", &[("machine", "app-01"), ("group", "rg-apps"), ("folder", "app")]),
+    ],
+    &[("rescue", &[("vm", "web-01"), ("ask", "false")])],
     &[("restart-vm", &[("vm", "db-01")])],
     &[("restart-vm", &[("vm", "file-01")])],
     &[("restart-vm", &[("vm", "web-01"), ("force", "true")])],

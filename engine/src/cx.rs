@@ -315,7 +315,8 @@ impl Cx {
         &self.workdir
     }
 
-    /// Returns the file that a script means: below the run's folder, or one that a `path` parameter named.
+    /// Returns the file that a script means: below the run's folder, one that a `path` parameter named, or one below a
+    /// folder that it named.
     /// What is written to it becomes part of the run's record.
     ///
     /// # Errors
@@ -332,9 +333,16 @@ impl Cx {
         if self.paths.iter().any(|allowed| allowed == path) {
             return RunFile::anywhere(whole).map(noted).map_err(failed);
         }
-        let inside = !path.is_empty()
-            && named.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        if !inside {
+        let is_plain =
+            |path: &Path| path.components().all(|it| matches!(it, Component::Normal(_) | Component::CurDir));
+        let below = |allowed: &String| match named.strip_prefix(allowed).ok()? {
+            rest if allowed.is_empty() || !is_plain(rest) => None,
+            rest => Some((self.workdir.join(allowed), rest)),
+        };
+        if let Some((folder, rest)) = self.paths.iter().find_map(below) {
+            return RunFile::below(&folder, rest).map(noted).map_err(failed);
+        }
+        if path.is_empty() || !is_plain(named) {
             return Err(Error::invalid(format!("`{path}` is outside the run's folder {}", self.workdir.display()))
                 .hint("let the runbook take the file as a parameter of type `path`, so that whoever runs it names it"));
         }

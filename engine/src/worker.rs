@@ -65,6 +65,8 @@ pub struct Found {
 
 /// Called with what went wrong, and with what.
 type OnError = Arc<dyn Fn(&str, &Error) + Send + Sync>;
+/// Called again and again while the worker is at work.
+type OnPulse = Box<dyn Fn() + Send + Sync>;
 
 /// Keeps runs, schedules and leases of one journal going.
 pub struct Worker {
@@ -74,6 +76,7 @@ pub struct Worker {
     under_way: HashSet<RunId>,
     complaints: HashSet<String>,
     on_error: OnError,
+    on_pulse: OnPulse,
     /// When the last tick was.
     looked_at: Timestamp,
     /// Whether it found something that was due: it may still be so, such as a lease until it is closed.
@@ -90,9 +93,18 @@ impl Worker {
             under_way: HashSet::new(),
             complaints: HashSet::new(),
             on_error: Arc::new(on_error),
+            on_pulse: Box::new(|| ()),
             looked_at: Timestamp::MIN,
             is_unsettled: false,
         }
+    }
+
+    /// Calls `on_pulse` at least every 30 seconds while the worker is at work, for whoever restarts one that hangs. A journal
+    /// that cannot be read is no hanging.
+    #[must_use]
+    pub fn on_pulse(mut self, on_pulse: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_pulse = Box::new(on_pulse);
+        self
     }
 
     /// Goes on until the engine is interrupted or hands its runs back, then waits for them to park.
@@ -103,6 +115,7 @@ impl Worker {
         let mut news = core.journal.news().listen();
         let mut pause = TICK;
         while core.cancel.get().is_none() {
+            (self.on_pulse)();
             let looked = match self.tick().await {
                 Ok(_) => self.wait(&mut news).await,
                 Err(error) => Err(error),
@@ -147,6 +160,7 @@ impl Worker {
                 () = after(clock, soonest) => return Ok(()),
                 Some(done) = self.driving.join_next() => self.done(done),
                 _ = asks.tick() => {
+                    (self.on_pulse)();
                     core.journal.sweep().await?;
                     if core.journal.was_written_past().await? {
                         return Ok(());

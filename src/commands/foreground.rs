@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use relight_engine::event::{Lease, Park, RunEnd, WrittenFile};
+use relight_engine::event::{Park, RunEnd, WrittenFile};
 use relight_engine::{Driven, Engine, RunId, recorded};
 use serde_json::Value;
 
-use super::{advice, which};
+use super::{advice, left_open};
 use crate::exit::{Exit, Result};
-use crate::format::{Table, in_local_time, plain, relative, when};
+use crate::format::{Table, in_local_time, plain, relative};
 use crate::interrupt::{Interrupts, Means};
 use crate::report::Reporter;
 use crate::setup::Session;
@@ -120,7 +120,7 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
         Driven::Ended(end) => {
             // A person reads first what to do and until when; a program reads nothing but the value.
             if is_for_person {
-                tell_what_is_open(session, run).await?;
+                left_open::tell(session, run).await?;
             }
             if !answers.program {
                 print_results(engine, run, &end).await?;
@@ -194,7 +194,7 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
             return Ok(Exit::Parked);
         }
     };
-    tell_what_is_open(session, run).await?;
+    left_open::tell(session, run).await?;
     Ok(exit)
 }
 
@@ -236,28 +236,4 @@ fn shown(workdir: &Path, path: &str) -> String {
     let whole = workdir.join(path);
     let here = std::env::current_dir().unwrap_or_default();
     whole.strip_prefix(&here).unwrap_or(&whole).display().to_string()
-}
-
-/// Says what a run left open, and who closes them when.
-async fn tell_what_is_open(session: &Session, run: &RunId) -> Result<()> {
-    let journal = session.engine.journal();
-    let now = session.engine.clock().now();
-    let place = session.home.same_place();
-    let leases: Vec<Lease> = journal.leases().await?.into_iter().filter(|lease| lease.run == *run).collect();
-    let planned = journal.schedules().await?;
-    let planned: Vec<_> = planned.into_iter().filter(|planned| planned.run.as_ref() == Some(run)).collect();
-    for planned in &planned {
-        terminal::say(format!("{} runs {}", planned.runbook, when(now, planned.due)));
-    }
-    for lease in &leases {
-        terminal::say(format!("{} stays open until {}", lease.title, when(now, lease.deadline)));
-    }
-    if !(leases.is_empty() && planned.is_empty()) {
-        terminal::say(format!("Requires `relight serve{place}`; overdue actions run when it starts."));
-    }
-    for lease in &leases {
-        let id = which::short(&session.engine, lease).await?;
-        terminal::say(format!("Close it now: relight leases close {id}{place}"));
-    }
-    Ok(())
 }

@@ -11,6 +11,7 @@ mod files;
 mod foreground;
 pub(crate) mod lab;
 pub(crate) mod leases;
+mod left_open;
 pub(crate) mod list;
 pub(crate) mod login;
 pub(crate) mod logout;

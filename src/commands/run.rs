@@ -9,7 +9,7 @@ use serde_json::json;
 use super::foreground::{self, Answers};
 use super::plan;
 use super::request::request;
-use crate::args::{Assignment, Global};
+use crate::args::{Assignment, Global, Recorded};
 use crate::exit::{Exit, Result};
 use crate::format::assignments;
 use crate::report::Audience;
@@ -31,11 +31,11 @@ pub(crate) struct Run {
     params: Vec<Assignment>,
 
     /// Print what would be read and changed, in order, and send nothing
-    #[arg(long, conflicts_with_all = ["detach", "yes"])]
+    #[arg(long, conflicts_with_all = ["detach", "yes", "file"])]
     plan: bool,
 
     /// Write the run down and leave it to `relight serve`; print its id
-    #[arg(long)]
+    #[arg(long, conflicts_with = "file")]
     detach: bool,
 
     /// Answer every yes-or-no question with yes
@@ -49,6 +49,9 @@ pub(crate) struct Run {
     /// Refuse a runbook that no git commit holds
     #[arg(long)]
     require_clean: bool,
+
+    #[command(flatten)]
+    recorded: Recorded,
 }
 
 impl Run {
@@ -65,7 +68,7 @@ impl Run {
         // What is wrong with the request is known before anything is opened or reached.
         let draft = home.planner()?.draft(&request)?;
         let audience = if self.json { Audience::Program } else { Audience::Person };
-        let session = home.connect(audience).await?;
+        let session = home.recorded(&self.recorded)?.connect(audience).await?;
         let run = session.engine.write_down(draft).await?;
         let answers = Answers { yes: self.yes, program: self.json };
         let ended = foreground::carry(&session, &run, answers).await;

@@ -10,6 +10,7 @@ mod arm;
 pub mod azure;
 mod compute;
 pub mod doctor;
+mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -88,6 +89,7 @@ pub fn all(azure: &Azure) -> Vec<Registered> {
         local::all(azure),
         vmconnect::all(azure),
         rdp::all(azure),
+        file::all(),
         net::all(azure),
         schedule::all(),
         arc::all(azure),

@@ -319,12 +319,14 @@ impl World {
         branches
     }
 
-    /// The run itself, or those of its branches, that cannot tell whether a request took effect.
-    pub(crate) async fn undecided(&self, ran: &Ran) -> Vec<RunId> {
-        let branches = self.branches(&ran.run).await.into_iter();
-        let branches = branches.filter(|branch| matches!(branch.park, Some(Park::Undecided { .. })));
-        let itself = ran.is_undecided().then(|| ran.run.clone());
-        itself.into_iter().chain(branches.map(|branch| branch.id)).collect()
+    /// The runs and branches that cannot tell whether a request took effect.
+    pub(crate) async fn undecided(&self) -> Vec<RunId> {
+        let mut all = self.journal.runs(&RunFilter::default()).await.expect("runs");
+        for run in all.clone() {
+            all.extend(self.branches(&run.id).await);
+        }
+        all.retain(|run| matches!(run.park, Some(Park::Undecided { .. })));
+        all.into_iter().map(|run| run.id).collect()
     }
 
     /// The names of the nodes whose console port is open.
@@ -396,10 +398,6 @@ impl Ran {
 
     pub(crate) fn succeeded(&self) -> bool {
         matches!(self.driven, Driven::Ended(RunEnd::Succeeded { .. }))
-    }
-
-    pub(crate) fn is_undecided(&self) -> bool {
-        matches!(self.driven, Driven::Parked(Park::Undecided { .. }, _))
     }
 }
 

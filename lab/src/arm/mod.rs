@@ -144,6 +144,7 @@ fn route(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
         ["subscriptions", _, "resources"] => inventory::list(cx, None),
         ["subscriptions", _, "resourcegroups", _, "resources"] => inventory::list(cx, Some(&segments[3])),
         [.., "providers", "microsoft.authorization", "permissions"] => permissions::list(cx, &segments),
+        [.., "providers", "microsoft.authorization", "denyassignments"] => permissions::denials(cx),
         ["tenants"] => subscriptions::tenants(cx),
         ["subscriptions"] => subscriptions::list(cx),
         ["subscriptions", _] => subscriptions::one(cx),

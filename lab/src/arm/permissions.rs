@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Address, Cx};
 use crate::{arm_error::ArmError, http::Reply};
 
-/// The versions of `Microsoft.Authorization/permissions`.
+/// The versions of what `Microsoft.Authorization` tells here.
 const VERSIONS: [&str; 3] = ["2022-04-01", "2018-07-01", "2015-07-01"];
 
 /// Refuses what the caller may not do.
@@ -33,15 +33,7 @@ pub(super) fn check(cx: &Cx<'_>, segments: &[String]) -> Result<(), ArmError> {
 
 /// Tells what the caller may do in a subscription, a group or at a resource.
 pub(super) fn list(cx: &mut Cx<'_>, segments: &[String]) -> Result<Reply, ArmError> {
-    let version = cx.call.query("api-version").unwrap_or_default();
-    if !VERSIONS.contains(&version) {
-        let known = VERSIONS.join(", ");
-        let message = format!(
-            "No registered resource provider found for location 'global' and API version '{version}' for type \
-             'permissions'. The supported api-versions are '{known}'. The supported locations are ''."
-        );
-        return Err(ArmError::gateway(400, "NoRegisteredProviderFound", message));
-    }
+    check_version(cx, "permissions")?;
     cx.read_only()?;
     cx.only_query(&["$filter"])?;
     let scope = segments[..segments.len() - 3].join("/").to_ascii_lowercase();
@@ -54,6 +46,27 @@ pub(super) fn list(cx: &mut Cx<'_>, segments: &[String]) -> Result<Reply, ArmErr
     };
     let role = json!({"actions": actions, "notActions": taken, "dataActions": [], "notDataActions": []});
     Ok(Reply::json(200, json!({"value": [role]})))
+}
+
+/// Lists what is denied whatever roles give: nothing in the lab.
+pub(super) fn denials(cx: &mut Cx<'_>) -> Result<Reply, ArmError> {
+    check_version(cx, "denyAssignments")?;
+    cx.read_only()?;
+    cx.only_query(&["$filter"])?;
+    Ok(Reply::json(200, json!({"value": []})))
+}
+
+fn check_version(cx: &Cx<'_>, kind: &str) -> Result<(), ArmError> {
+    let version = cx.call.query("api-version").unwrap_or_default();
+    if VERSIONS.contains(&version) {
+        return Ok(());
+    }
+    let known = VERSIONS.join(", ");
+    let message = format!(
+        "No registered resource provider found for location 'global' and API version '{version}' for type \
+         '{kind}'. The supported api-versions are '{known}'. The supported locations are ''."
+    );
+    Err(ArmError::gateway(400, "NoRegisteredProviderFound", message))
 }
 
 /// Returns what Azure RBAC calls a request. Nothing when everybody may make it.
@@ -71,6 +84,9 @@ fn action(method: &str, segments: &[String]) -> Option<String> {
         ["tenants" | "subscriptions"] => return None,
         [.., "providers", "microsoft.authorization", "permissions"] => {
             format!("Microsoft.Authorization/permissions/{verb}")
+        }
+        [.., "providers", "microsoft.authorization", "denyassignments"] => {
+            format!("Microsoft.Authorization/denyAssignments/{verb}")
         }
         ["subscriptions", _] => format!("Microsoft.Resources/subscriptions/{verb}"),
         ["subscriptions", _, "locations"] => format!("Microsoft.Resources/subscriptions/locations/{verb}"),

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{Carried, Fault, Garbage, spelling};
+use super::{Carried, Fault, Garbage, differs, spelling};
 use crate::{
     arm_error::ArmError,
     http::{Body, Call, Outcome, Reply},
@@ -298,6 +298,11 @@ impl Faults {
             });
         if lost {
             return Outcome::HangUp;
+        }
+        for active in &self.active {
+            if let Fault::WireDiffers(things) = &active.fault {
+                differs::act(things, call, &mut reply);
+            }
         }
         if let Body::Json(body) = &mut reply.body
             && self.has(&Fault::OtherSpelling)

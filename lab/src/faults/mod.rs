@@ -2,6 +2,7 @@
 //!
 //! Owns the names and their arguments. Where a fault acts is in `inject`, and nowhere else.
 
+mod differs;
 mod inject;
 mod spelling;
 
@@ -127,6 +128,9 @@ pub enum Fault {
     ScriptFails,
     /// `no-diagnostics[=vm]`: what the screen and the serial port of any VM in Azure (or of this one) show is not there yet.
     NoDiagnostics(String),
+    /// `wire-differs[=thing,thing..]`: Azure answers otherwise than was inferred, in these things of
+    /// [`DIFFERENCES`](Fault::DIFFERENCES) or in all of them.
+    WireDiffers(Vec<String>),
 }
 
 /// How far a connection through the relay gets under [`Fault::RelayDrops`].
@@ -217,6 +221,8 @@ impl fmt::Display for Fault {
             Fault::AddressChanges(vm) => on(f, "address-changes", vm),
             Fault::ScriptFails => f.write_str("script-fails"),
             Fault::NoDiagnostics(vm) => on(f, "no-diagnostics", vm),
+            Fault::WireDiffers(things) if *things == Fault::DIFFERENCES => f.write_str("wire-differs"),
+            Fault::WireDiffers(things) => write!(f, "wire-differs={}", things.join(",")),
         }
     }
 }
@@ -361,6 +367,16 @@ impl FromStr for Fault {
             "address-changes" => Ok(Fault::AddressChanges(machine())),
             "script-fails" => alone(Fault::ScriptFails),
             "no-diagnostics" => Ok(Fault::NoDiagnostics(machine())),
+            "wire-differs" => {
+                let things: Vec<String> = match argument {
+                    Some(_) => words().map(str::to_owned).collect(),
+                    None => Fault::DIFFERENCES.map(str::to_owned).to_vec(),
+                };
+                match things.iter().all(|thing| Fault::DIFFERENCES.contains(&thing.as_str())) {
+                    true => Ok(Fault::WireDiffers(things)),
+                    false => Err(refused()),
+                }
+            }
             _ => Err(FaultParseError::Name(name.to_owned())),
         }
     }
@@ -382,7 +398,7 @@ impl From<Fault> for String {
 
 impl Fault {
     /// The name of every fault, for help texts and completion.
-    pub const NAMES: [&'static str; 38] = [
+    pub const NAMES: [&'static str; 39] = [
         "reply-lost",
         "reset-before",
         "throttled",
@@ -421,7 +437,11 @@ impl Fault {
         "address-changes",
         "script-fails",
         "no-diagnostics",
+        "wire-differs",
     ];
+
+    /// The things in which Azure may differ from what was inferred, for `wire-differs`.
+    pub const DIFFERENCES: [&'static str; 24] = differs::NAMES;
 }
 
 #[cfg(test)]
@@ -450,5 +470,8 @@ mod tests {
         assert_eq!(drops.to_string(), "relay-drops=db-01,3s");
         assert!(matches!("relay-drops=0".parse::<Fault>(), Err(FaultParseError::Argument { .. })));
         assert_eq!("nope".parse::<Fault>(), Err(FaultParseError::Name("nope".into())));
+        let differs = Fault::WireDiffers(vec!["vm-view".to_owned(), "job-words".to_owned()]);
+        assert_eq!("wire-differs=vm-view,job-words".parse(), Ok(differs));
+        assert!(matches!("wire-differs=moon".parse::<Fault>(), Err(FaultParseError::Argument { .. })));
     }
 }

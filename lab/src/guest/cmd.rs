@@ -1,6 +1,6 @@
 //! What answers on Windows: a few commands of `cmd.exe`. Scripts of PowerShell are not interpreted.
 
-use super::{Computer, shell::Streams};
+use super::{Computer, shell::Streams, status};
 use crate::machine::User;
 
 /// Runs a command, or each line that comes in until `exit`. Returns the status.
@@ -96,7 +96,7 @@ impl Place<'_> {
                 text.map_err(|_| "The system cannot find the file specified.\r\n".to_owned())
             }
             "powershell" | "pwsh" => Err("The lab does not interpret PowerShell.\r\n".to_owned()),
-            name => Err(format!(
+            name => status::told(computer, name).ok_or_else(|| format!(
                 "'{name}' is not recognized as an internal or external command,\r\noperable program or batch file.\r\n"
             )),
         }

@@ -18,6 +18,7 @@ mod server;
 mod session;
 mod sftp;
 mod shell;
+mod status;
 mod terminal;
 mod vm_access;
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Computer;
+use super::{Computer, status};
 use crate::machine::{Trouble, User, join, parent};
 
 /// What a script wrote, and its status.
@@ -374,7 +374,10 @@ impl Script<'_> {
                     "Successfully processed 1 files; Failed processing 0 files".to_owned(),
                 ])
             }
-            name => Err(Ended::Failed(format!("The lab does not interpret this of PowerShell: {name}"))),
+            name => match status::told(self.computer, name) {
+                Some(told) => Ok(told.lines().map(str::to_owned).collect()),
+                None => Err(Ended::Failed(format!("The lab does not interpret this of PowerShell: {name}"))),
+            },
         }
     }
 

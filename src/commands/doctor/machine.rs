@@ -27,9 +27,9 @@ pub(super) struct Machine {
     #[arg(value_name = "MACHINE")]
     pub(super) name: Option<String>,
 
-    /// Resource group of the machine
-    #[arg(long, requires = "name")]
-    group: Option<String>,
+    /// Resource group of the machine, or of what --wire looks at
+    #[arg(long, requires = "subject")]
+    pub(super) group: Option<String>,
 
     /// Port of its SSH server; the one that is let in when left out
     #[arg(long, requires = "name")]
@@ -40,15 +40,17 @@ pub(super) struct Machine {
     all: bool,
 
     /// Print it as JSON
-    #[arg(long, requires = "name")]
-    json: bool,
+    #[arg(long, requires = "subject")]
+    pub(super) json: bool,
 }
 
 impl Machine {
     pub(super) async fn look(&self, home: &Home, named: &str) -> Result {
         let azure = home.reach().await?;
         let patient = Patient { machine: &Ref::parse(named)?, group: self.group.as_deref(), port: self.port };
-        let diagnosis = azure.diagnose(&patient, WITHIN).await?;
+        let diagnosis = azure.diagnose(&patient, WITHIN).await;
+        home.tell_recorded();
+        let diagnosis = diagnosis?;
         let place = home.same_place();
         match self.json {
             true => writeln!(terminal::out(), "{:#}", as_json(&diagnosis, &place))?,

@@ -2,14 +2,15 @@
 
 mod machine;
 mod told;
+mod wire;
 
 use std::io;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use relight_engine::{Error, Result as EngineResult};
 
-use crate::args::Global;
+use crate::args::{Global, Recorded};
 use crate::azure::{self, SUBSCRIPTION};
 use crate::exit::{Exit, Result};
 use crate::format::{brief, moment, when};
@@ -27,19 +28,26 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const HERE: Layout = Layout { word: 5, what: 10, next: 17 };
 
 const EXIT: &str = "\
-Ends with 0 when nothing is in the way, and with 1 when something is: with MACHINE, when a road into it is blocked. What could \
-not be looked at is said, and does not count as blocked";
+Ends with 0 when nothing is in the way, and with 1 when something is: with MACHINE, when a road into it is blocked; with --wire, \
+when Azure answers otherwise than was inferred. What could not be looked at is said, and does not count";
 
 /// Check that everything is in place, and say what to do where it is not
 ///
 /// Looks at the state folder, the journal, what is open, the library, the identity and the cloud. With MACHINE it walks every road
-/// into a VM of Azure Local, an Arc machine or a VM in Azure: which work now, what blocks the others, and the command that mends it. Changes
-/// nothing in Azure.
+/// into a VM of Azure Local, an Arc machine or a VM in Azure: which work now, what blocks the others, and the command that mends it. With
+/// --wire it reads what this program only infers about Azure, and says what is otherwise here. Changes nothing in Azure.
 #[derive(Args, Debug)]
-#[command(after_long_help = EXIT)]
+#[command(after_long_help = EXIT, group = ArgGroup::new("subject").args(["name", "wire"]).multiple(true))]
 pub(crate) struct Doctor {
     #[command(flatten)]
     machine: Machine,
+
+    /// Read what is inferred about Azure: of MACHINE, or of a few machines of the group or the subscription
+    #[arg(long, conflicts_with_all = ["port", "all"])]
+    wire: bool,
+
+    #[command(flatten)]
+    recorded: Recorded,
 }
 
 /// What looking at one thing found.
@@ -51,8 +59,13 @@ enum Found {
 
 impl Doctor {
     pub(crate) async fn run(self, global: &Global) -> Result {
+        if self.wire {
+            let Machine { name, group, json, .. } = &self.machine;
+            let home = Home::find(global)?.recorded(&self.recorded)?;
+            return wire::look(home, name.as_deref(), group.as_deref(), *json).await;
+        }
         if let Some(named) = &self.machine.name {
-            return self.machine.look(&Home::find(global)?, named).await;
+            return self.machine.look(&Home::find(global)?.recorded(&self.recorded)?, named).await;
         }
         let mut sick = false;
         let mut tell = |what: &str, found: Found| -> Result<()> {
@@ -74,6 +87,7 @@ impl Doctor {
                 return Ok(Exit::Failed);
             }
         };
+        let home = home.recorded(&self.recorded)?;
         tell("state", state(&home))?;
         tell("journal", journal(&home))?;
         tell("leases", leases(&home).await)?;
@@ -89,6 +103,7 @@ impl Doctor {
             if can_ask {
                 tell("azure", ask_azure(&home).await)?;
             }
+            home.tell_recorded();
         }
         Ok(if sick { Exit::Failed } else { Exit::Done })
     }
@@ -193,7 +208,7 @@ async fn cloud(home: &Home) -> Found {
 }
 
 async fn sign_in(home: &Home) -> Found {
-    let reached = async { azure::reach(home.config(), &home.accounts()?).await };
+    let reached = async { azure::reach(home.config(), &home.accounts()?, home.record()).await };
     let arm = match reached.await {
         Ok(azure) => azure.arm,
         Err(error) => return Found::Fail(error),
@@ -212,7 +227,7 @@ async fn sign_in(home: &Home) -> Found {
 /// Asks Azure something that everybody may ask.
 async fn ask_azure(home: &Home) -> Found {
     let asked = async {
-        let chosen = azure::reach(home.config(), &home.accounts()?).await?;
+        let chosen = azure::reach(home.config(), &home.accounts()?, home.record()).await?;
         let all = azure::subscriptions(&chosen).await?;
         Ok(match (chosen.subscription, all.as_slice()) {
             (Some(chosen), all) if all.contains(&chosen) => Found::Ok(format!("subscription {chosen}")),
@@ -239,6 +254,7 @@ async fn ask_azure(home: &Home) -> Found {
 
 async fn lab(home: Home) -> Found {
     if home.is_lab_in_use() {
+        home.tell_recorded();
         return Found::Ok("another process runs it".to_owned());
     }
     match home.connect(Audience::Log).await {

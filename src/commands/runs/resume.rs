@@ -7,7 +7,7 @@ use relight_engine::event::Cause;
 use relight_engine::journal::RunFilter;
 use relight_engine::{Engine, Error, RunId};
 
-use crate::args::Global;
+use crate::args::{Global, Recorded};
 use crate::commands::foreground::{self, Answers};
 use crate::commands::which::find;
 use crate::exit::Result;
@@ -38,12 +38,15 @@ pub(super) struct Resume {
     /// Print every event as one JSON object per line
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    recorded: Recorded,
 }
 
 impl Resume {
     pub(super) async fn run(self, global: &Global) -> Result {
         let answers = Answers { yes: self.yes, program: self.json };
-        let home = Home::find(global)?;
+        let home = Home::find(global)?.recorded(&self.recorded)?;
         if let Some(file) = &self.with_current_text {
             let text = file.as_deref().map(read).transpose()?;
             // Its operations must be known, and nothing is reached.

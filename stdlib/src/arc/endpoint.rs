@@ -5,7 +5,7 @@ use crate::prelude::*;
 use crate::relay;
 
 /// Known versions of a service configuration; all have the same paths and bodies.
-const SERVICES: Api<'static> = Api {
+pub(crate) const SERVICES: Api<'static> = Api {
     kind: "Microsoft.HybridConnectivity/endpoints/serviceConfigurations",
     versions: relay::ENDPOINTS.versions,
 };

@@ -10,7 +10,7 @@ mod service_remove;
 
 use relight_engine::Registered;
 
-pub(crate) use endpoint::{endpoint_of, service_of};
+pub(crate) use endpoint::{SERVICES, endpoint_of, service_of};
 pub(crate) use find::Machine;
 pub(crate) use host::ArcHost;
 

@@ -9,11 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use relight_engine::clock::{Clock, SystemClock};
-use relight_engine::event::digest;
 use relight_engine::{Cx, Error, ErrorCode, ErrorKind, Result};
 use reqwest::Url;
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::auth::{Token, Tokens, challenge_claims};
 use super::cloud::{Cloud, require_https};
@@ -26,7 +24,13 @@ use super::lro::{FinalState, Lro, Note, Step};
 use super::pacer::{Bucket, Kind, Pacer};
 use super::wire::{Method, Response, same_origin, without_query};
 
+mod observed;
+mod origin;
+
 pub use super::lro::Started;
+pub use observed::{Exchange, SentRequest};
+use observed::{OnExchange, OnRequest};
+pub use origin::Origin;
 
 /// The longest wait for our turn that is spent here; a longer one goes back to the engine, which parks the run.
 const LONGEST_TURN: Duration = Duration::from_secs(60);
@@ -68,79 +72,6 @@ pub enum Advance {
     Done(Value),
 }
 
-/// On whose behalf a request is sent: what its ids are derived from, and who may still forbid it.
-#[derive(Clone)]
-pub struct Origin {
-    run: String,
-    key: String,
-    attempt: u32,
-    step: Option<Cx>,
-}
-
-impl From<&Cx> for Origin {
-    fn from(cx: &Cx) -> Self {
-        Origin { run: cx.run().to_string(), key: cx.key(64), attempt: cx.attempt(), step: Some(cx.clone()) }
-    }
-}
-
-impl From<&Origin> for Origin {
-    fn from(origin: &Origin) -> Self {
-        origin.clone()
-    }
-}
-
-impl Origin {
-    /// Asks in the last moment whether a request that changes something may still leave: since the step was recorded
-    /// this process may have waited for its turn, for a token, or slept with its machine.
-    async fn may_send(&self, method: Method) -> Result<()> {
-        match &self.step {
-            Some(cx) if !method.is_read() => cx.may_send().await,
-            _ => Ok(()),
-        }
-    }
-
-    /// Makes the origin of requests that belong to no run, such as those of a command that only looks.
-    pub fn outside_runs() -> Self {
-        let run = Uuid::new_v4().to_string();
-        Origin { key: digest(&[&run]), run, attempt: 1, step: None }
-    }
-
-    /// Returns the id that ties all requests of a run together, in Azure's activity log too.
-    fn correlation_id(&self) -> String {
-        uuid_of(&digest(&["correlation", &self.run]))
-    }
-
-    /// Returns the id of a request. Writes of one step share all but the end, so that repeated attempts are
-    /// recognised; they do not share the end, because Azure repeats some answers to an id it has seen.
-    fn request_id(&self, method: Method, path: &str) -> String {
-        if method.is_read() {
-            return Uuid::new_v4().to_string();
-        }
-        let same = digest(&[&self.key, method.as_str(), path]);
-        uuid_of(&format!("{}{:012x}", &same[..20], self.attempt))
-    }
-}
-
-fn uuid_of(hex: &str) -> String {
-    let value = u128::from_str_radix(hex.get(..32).unwrap_or_default(), 16).unwrap_or_default();
-    Uuid::from_u128(value).to_string()
-}
-
-/// A request as an observer sees it, just before it is sent. Secrets in the body are still references.
-#[derive(Clone, Debug)]
-pub struct SentRequest {
-    /// The method.
-    pub method: Method,
-    /// The whole address. That of a status may carry a signature.
-    pub url: Url,
-    /// The body.
-    pub body: Option<Value>,
-    /// Its `x-ms-client-request-id`.
-    pub client_request_id: String,
-}
-
-type OnRequest = Arc<dyn Fn(&SentRequest) + Send + Sync>;
-
 /// A connection to Azure Resource Manager. Cheap to clone; every clone shares the token and the budget.
 #[derive(Clone)]
 pub struct Arm(Arc<Inner>);
@@ -156,6 +87,7 @@ struct Inner {
     /// The api-version that was found to be offered, by type and by what was asked for.
     offered: Mutex<HashMap<String, String>>,
     on_request: Option<OnRequest>,
+    on_exchange: Option<OnExchange>,
 }
 
 /// Makes an [`Arm`].
@@ -164,6 +96,7 @@ pub struct ArmBuilder {
     chosen: Chosen,
     clock: Arc<dyn Clock>,
     on_request: Option<OnRequest>,
+    on_exchange: Option<OnExchange>,
 }
 
 impl ArmBuilder {
@@ -178,6 +111,14 @@ impl ArmBuilder {
     #[must_use]
     pub fn on_request(mut self, observe: impl Fn(&SentRequest) + Send + Sync + 'static) -> Self {
         self.on_request = Some(Arc::new(observe));
+        self
+    }
+
+    /// Sets who is shown every request with its answer, as soon as that is read. What got no answer is not shown. What asks
+    /// others than Azure Resource Manager (Entra ID, a key vault, the relay, a blob) does not pass here.
+    #[must_use]
+    pub fn on_exchange(mut self, observe: impl Fn(&Exchange<'_>) + Send + Sync + 'static) -> Self {
+        self.on_exchange = Some(Arc::new(observe));
         self
     }
 
@@ -200,6 +141,7 @@ impl ArmBuilder {
             pacer: Mutex::default(),
             offered: Mutex::default(),
             on_request: self.on_request,
+            on_exchange: self.on_exchange,
         })))
     }
 }
@@ -213,7 +155,13 @@ impl fmt::Debug for Arm {
 impl Arm {
     /// Starts to describe a connection.
     pub fn builder(cloud: Cloud, credential: impl Into<Chosen>) -> ArmBuilder {
-        ArmBuilder { cloud, chosen: credential.into(), clock: Arc::new(SystemClock), on_request: None }
+        ArmBuilder {
+            cloud,
+            chosen: credential.into(),
+            clock: Arc::new(SystemClock),
+            on_request: None,
+            on_exchange: None,
+        }
     }
 
     /// Returns the cloud.
@@ -360,10 +308,28 @@ impl Arm {
         body: Option<&Value>,
     ) -> Result<Value> {
         let payload = body.map(|body| Payload { shown: body, sent: body.clone() });
-        // What changes nothing may be asked at any time, also for a step that is over and holds something open.
-        let origin = Origin { step: None, ..origin.clone() };
+        let origin = origin.only_asking();
         let (url, response) = self.exchange(&origin, Method::Post, path, api, payload.as_ref()).await?;
         resource(&url, response)
+    }
+
+    /// Asks as [`ask`](Self::ask), for what is refused: returns the refusal, and nothing of what is granted.
+    ///
+    /// # Errors
+    /// Whatever keeps Azure from answering.
+    pub(crate) async fn refusal(
+        &self,
+        origin: &Origin,
+        path: &str,
+        api: Api<'_>,
+        body: Option<&Value>,
+    ) -> Result<Option<Error>> {
+        let payload = body.map(|body| Payload { shown: body, sent: body.clone() });
+        match self.exchange(&origin.only_asking(), Method::Post, path, api, payload.as_ref()).await {
+            Ok(_) => Ok(None),
+            Err(error) if error.status().is_some() && !error.kind().is_retryable() => Ok(Some(error)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns a client for upgrades to other protocols.
@@ -561,6 +527,10 @@ impl Arm {
         let status = response.as_ref().map_or(0, |r| r.status);
         let server_id = response.as_ref().ok().and_then(Response::request_id).unwrap_or_default();
         tracing::debug!(%method, path = url.path(), status, id, server_id, ms = began.elapsed().as_millis(), "arm");
+        if let (Some(observe), Ok(answer)) = (&self.0.on_exchange, &response) {
+            let request = body.map(|payload| payload.shown);
+            observe(&Exchange { method, url, request, answer, step: origin.step.as_ref() });
+        }
         response
     }
 

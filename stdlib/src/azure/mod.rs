@@ -18,13 +18,12 @@ mod inner;
 pub mod key_vault;
 pub mod lro;
 pub mod pacer;
-#[cfg(test)]
-mod recordings;
+pub mod recording;
 mod transport;
 pub mod wire;
 
 pub use arc::{ArcAgent, CliOrArc};
-pub use client::{Advance, Api, Arm, ArmBuilder, Origin, SentRequest, Started, Write};
+pub use client::{Advance, Api, Arm, ArmBuilder, Exchange, Origin, SentRequest, Started, Write};
 pub use cloud::Cloud;
 pub use credential::{Chosen, Credential};
 pub use entra::{Account, Claims, DeviceLogin, Person, SignIns, SshPass};

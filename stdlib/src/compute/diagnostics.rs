@@ -1,9 +1,8 @@
 //! `compute::boot_diagnostics`: what the serial port and the screen of a virtual machine in Azure showed last.
 
-use relight_engine::RunFile;
-
 use super::find::VMS;
 use super::vm::Vm;
+use crate::file::unwritten;
 use crate::prelude::*;
 
 /// How long the signed addresses are good: they are used at once.
@@ -109,8 +108,8 @@ impl BootDiagnostics {
             named.clone().unwrap_or_else(|| format!("{}-{end}", at.vm.name()))
         };
         let (log_file, picture) = (named(&args.log, "serial.log"), named(&args.screenshot, "screen.bmp"));
-        write(&cx.file(&log_file)?, &log)?;
-        write(&cx.file(&picture)?, &screen)?;
+        cx.file(&log_file)?.replace(&log).map_err(|e| unwritten(&log_file, e))?;
+        cx.file(&picture)?.replace(&screen).map_err(|e| unwritten(&picture, e))?;
         Ok(Outcome::done(Written {
             last_line: last_line(&log),
             log_bytes: log.len() as u64,
@@ -119,14 +118,6 @@ impl BootDiagnostics {
             screenshot: picture,
         }))
     }
-}
-
-fn write(to: &RunFile, bytes: &[u8]) -> Result<()> {
-    to.replace(bytes).map_err(|e| {
-        Error::rejected(format!("failed to write {}", to.path().display()))
-            .because(e)
-            .hint("check that the folder exists and can be written")
-    })
 }
 
 fn without_diagnostics(vm: &Vm) -> Error {

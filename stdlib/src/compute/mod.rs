@@ -18,7 +18,7 @@ use crate::reconcile::register;
 use crate::{Azure, agent};
 
 pub(crate) use addresses::{AddressKind, INTERFACES, VmAddress};
-pub(crate) use find::{AZURE_VM, VM_TYPE};
+pub(crate) use find::{AZURE_VM, VM_TYPE, VMS};
 pub(crate) use host::AzureHost;
 pub(crate) use vm::Vm;
 

@@ -67,8 +67,8 @@ impl Facts {
         match &self.local.vm {
             Fact::Known(Some(vm)) => match check_vm(vm) {
                 Ok(()) => Verdict::ok(vm.status.clone()),
-                Err(error) => Verdict::blocked(
-                    said(&error),
+                Err(_) => Verdict::blocked(
+                    format!("`{}` is {}", vm.name, vm.power_state.to_lowercase()),
                     Next::you(run(azure, "restart-vm", ("vm", &self.on.id), &[])),
                 ),
             },

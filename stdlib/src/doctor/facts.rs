@@ -19,7 +19,7 @@ use crate::road::Connection;
 use crate::ssh::{HostName, Session};
 use crate::vmconnect::{self, node_of};
 
-const PROVIDERS: Api<'static> =
+pub(super) const PROVIDERS: Api<'static> =
     Api { kind: "Microsoft.Resources/providers", versions: &["2025-04-01", "2021-04-01"] };
 
 /// What is known about a machine and the roads to it.

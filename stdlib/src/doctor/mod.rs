@@ -19,6 +19,7 @@ mod facts;
 mod found;
 mod rights;
 mod subject;
+pub mod wire;
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ const VERSIONS: &[&str] = &["2026-03-01", "2024-03-01", "2022-01-01", "2021-08-0
 
 pub(super) const SUBNETS: Api<'static> =
     Api { kind: "Microsoft.Network/virtualNetworks/subnets", versions: VERSIONS };
-pub(super) const SECURITY_GROUPS: Api<'static> =
+pub(crate) const SECURITY_GROUPS: Api<'static> =
     Api { kind: "Microsoft.Network/networkSecurityGroups", versions: VERSIONS };
-pub(super) const RULES: Api<'static> =
+pub(crate) const RULES: Api<'static> =
     Api { kind: "Microsoft.Network/networkSecurityGroups/securityRules", versions: VERSIONS };

@@ -7,6 +7,9 @@ use crate::compute::INTERFACES;
 use crate::prelude::*;
 use crate::reconcile::{DesiredState, Known, Look, Request, ResourceOperation};
 
+/// The action that tells the rules before a network interface.
+pub(crate) const EFFECTIVE_RULES: &str = "effectiveNetworkSecurityGroups";
+
 /// How long the effective rules are waited for: Azure takes seconds.
 const EFFECTIVE: Duration = Duration::from_secs(3 * 60);
 
@@ -93,7 +96,7 @@ impl DesiredState for PortCheck {
     }
 
     fn request<'a>(&self, _: &'a Args, at: &'a Target) -> Request<'a> {
-        let path = format!("{}/effectiveNetworkSecurityGroups", at.nic);
+        let path = format!("{}/{EFFECTIVE_RULES}", at.nic);
         Request::new(Method::Post, path, INTERFACES).finish(FinalState::Location)
     }
 }

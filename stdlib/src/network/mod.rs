@@ -8,7 +8,8 @@ mod rules;
 
 use relight_engine::Registered;
 
-pub(crate) use check::Checked;
+pub(crate) use api::{RULES, SECURITY_GROUPS};
+pub(crate) use check::{Checked, EFFECTIVE_RULES};
 pub(crate) use rules::{Layer, Source};
 
 use crate::Azure;

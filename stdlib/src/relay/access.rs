@@ -10,7 +10,7 @@ use crate::azure::Api;
 use crate::prelude::text;
 
 /// Where credentials are asked for, below a machine.
-pub(super) const CREDENTIALS: &str =
+pub(crate) const CREDENTIALS: &str =
     "providers/Microsoft.HybridConnectivity/endpoints/default/listCredentials";
 
 /// Known versions; all have the same paths and bodies.

@@ -21,7 +21,7 @@ use relight_engine::clock::Clock;
 use relight_engine::{Error, ErrorCode, ErrorKind, Result};
 
 pub use access::Access;
-pub(crate) use access::ENDPOINTS;
+pub(crate) use access::{CREDENTIALS, ENDPOINTS};
 pub use tunnel::{Lost, Tunnel};
 
 use crate::Azure;

@@ -6,10 +6,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use relight_engine::{Found, Handle, RunFile, RunFolder};
 use russh_sftp::protocol::{FileAttributes, FileType};
 
-use super::files::{
-    self, Carried, FILES_AT_ONCE, Fetched, Fetching, Meter, Sftp, Tree, Whole, joined, unwritten,
-};
+use super::files::{self, Carried, FILES_AT_ONCE, Fetched, Fetching, Meter, Sftp, Tree, Whole, joined};
 use super::line::Line;
+use crate::file::{hashed, unwritten};
 use crate::prelude::*;
 
 /// Carries a file from a machine to here, or a folder with all that is in it. Each file takes its place when it is whole, readable for
@@ -135,7 +134,7 @@ fn here(near: &RunFile, found: &FileAttributes) -> io::Result<Option<Whole>> {
     if (about.len(), Some(files::seconds(about.modified()?))) != (found.len(), found.mtime) {
         return Ok(None);
     }
-    let (sha256, bytes) = files::hashed(&mut file)?;
+    let (sha256, bytes) = hashed(&mut file)?;
     near.note(sha256.clone(), bytes);
     Ok(Some(Whole { bytes, sha256, resumed_at: bytes }))
 }

@@ -12,7 +12,7 @@ use crate::prelude::*;
 /// How long an RSA key is, in bits: what is asked of keys until 2030 and after.
 const RSA_BITS: usize = 3072;
 /// The largest key file that is looked at.
-const LARGEST: u64 = 64 * 1024;
+pub(super) const LARGEST: u64 = 64 * 1024;
 
 /// Makes a key pair: the private key in a file that only its owner can read, the public key beside it with the ending `.pub`. The private
 /// key is nowhere else, not in the record of the run either, and a file that is there already is never replaced.
@@ -47,11 +47,11 @@ enum Kind {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct KeyPair {
     /// File of the private key.
-    path: String,
+    pub(super) path: String,
     /// Public key, as a line of `authorized_keys`.
-    key: String,
+    pub(super) key: String,
     /// Its fingerprint, as OpenSSH shows it.
-    fingerprint: String,
+    pub(super) fingerprint: String,
 }
 
 /// What is on record while the files are put in their places: nothing that is a secret.

@@ -19,6 +19,7 @@ mod known_hosts;
 mod line;
 mod login;
 mod peer;
+mod public_key;
 mod session;
 mod target;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub(crate) fn all(azure: &Azure) -> Vec<Registered> {
         Registered::new(host_key::ReadHostKey(azure.clone())),
         Registered::new(trust::TrustHostKey(azure.clone())),
         Registered::new(key_pair::MakeKeyPair),
+        Registered::new(public_key::ReadPublicKey),
         Registered::new(config::WriteConfig(azure.clone())),
     ]
 }

@@ -3,8 +3,9 @@
 use futures::{StreamExt, TryStreamExt, stream};
 use relight_engine::{Handle, ListedFile, RunFolder};
 
-use super::files::{self, Carried, FILES_AT_ONCE, MOST, Meter, Sending, Sftp, Whole, joined, unread};
+use super::files::{self, Carried, FILES_AT_ONCE, MOST, Meter, Sending, Sftp, Whole, joined};
 use super::line::Line;
+use crate::file::{hashed, unread};
 use crate::prelude::*;
 
 /// Carries a file from here to a machine, or a folder with all that is in it. Each file takes its place there when it is whole, so
@@ -100,7 +101,7 @@ async fn send_folder(
         let whole = match there.get(&near.path) == Some(&(near.bytes, files::seconds(near.modified))) {
             true => {
                 meter.add(near.bytes);
-                let (sha256, bytes) = files::hashed(&mut file).map_err(unread)?;
+                let (sha256, bytes) = hashed(&mut file).map_err(unread)?;
                 Whole { bytes, sha256, resumed_at: bytes }
             }
             false => Sending { cx, sftp, meter: &meter, from: &from, to: &to, mode }.send(file).await?,

@@ -7,6 +7,7 @@ use super::{
     call::{Call, Done, Failed},
     parse, text,
 };
+use crate::guest::status;
 use crate::machine::{Node, Trouble, User, join, parent};
 
 /// Runs a command.
@@ -69,10 +70,13 @@ pub(super) async fn call(
         "grep" => text::grep(&mut call).await,
         "sha256sum" => text::sha256sum(&mut call).await,
         "read" => text::read(&mut call).await,
-        _ => {
-            let _ = streams.errors.write(format!("sh: 1: {name}: not found\n").as_bytes()).await;
-            Ok(127)
-        }
+        _ => match status::told(&call.shell.computer, name) {
+            Some(told) => call.say(&told).await,
+            None => {
+                let _ = streams.errors.write(format!("sh: 1: {name}: not found\n").as_bytes()).await;
+                Ok(127)
+            }
+        },
     };
     Ok(done.unwrap_or_else(|Failed(status)| status))
 }
@@ -178,7 +182,8 @@ async fn script(call: Call<'_>) -> Done {
 /// `command -v NAME`: whether there is such a command.
 async fn known(call: &mut Call<'_>) -> Done {
     let wanted = call.arguments.iter().find(|word| !word.starts_with('-'));
-    match wanted.filter(|name| NAMES.contains(&name.as_str())) {
+    let is_known = |name: &&String| NAMES.contains(&name.as_str()) || status::LINUX.contains(&name.as_str());
+    match wanted.filter(is_known) {
         Some(name) => call.say(&format!("/usr/bin/{name}\n")).await,
         None => Ok(127),
     }
@@ -361,6 +366,7 @@ async fn systemctl(call: &mut Call<'_>) -> Done {
             let word = if is_service(name) { "active" } else { "inactive" };
             call.say(&format!("{word}\n")).await.map(|_| if is_service(name) { 0 } else { 3 })
         }
+        ["--failed", ..] => Ok(0),
         ["restart" | "reload" | "start" | "enable", name] if is_service(name) => Ok(0),
         [_, name] => {
             let text = format!("Unit {name}.service not found.\n");

@@ -83,7 +83,7 @@ impl Fixed {
 }
 
 fn origin(attempt: u32) -> Origin {
-    Origin { run: "run".into(), key: "0".repeat(64), attempt, step: None }
+    Origin { run: "run".into(), key: "0".repeat(64), attempt, step: None, only_asks: false }
 }
 
 fn unregistered(supported: &str) -> (u16, &'static str, Value) {

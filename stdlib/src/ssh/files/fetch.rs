@@ -8,7 +8,8 @@ use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::FileAttributes;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use super::{Meter, PIECE, Sftp, Whole, cut, failed, mark, unwritten};
+use super::{Meter, PIECE, Sftp, Whole, cut, failed, mark};
+use crate::file::unwritten;
 use crate::prelude::*;
 
 /// One file on its way from a machine.

@@ -226,26 +226,6 @@ fn cut(what: impl Into<String>, error: io::Error) -> Error {
     }
 }
 
-/// Says what keeps something from being read here.
-pub(super) fn unread(path: &str, error: io::Error) -> Error {
-    let missing = error.kind() == io::ErrorKind::NotFound;
-    let failed = Error::rejected(format!("`{path}` cannot be read here")).because(error);
-    if missing { failed.code(ErrorCode::NOT_FOUND) } else { failed }
-}
-
-/// Says what keeps something from being written here.
-pub(super) fn unwritten(path: &str, error: io::Error) -> Error {
-    match error.kind() {
-        // Somebody can make room, and it goes on where it was.
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Error::new(ErrorKind::Unsent, format!("there is no room here for `{path}`"))
-                .because(error)
-                .hint("make room on this disk; what is here already is gone on with")
-        }
-        _ => Error::rejected(format!("`{path}` cannot be written here")).because(error),
-    }
-}
-
 /// Returns the word for what a part is of.
 fn mark(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
@@ -254,13 +234,6 @@ fn mark(parts: &[&str]) -> String {
         hash.update(part);
     }
     hex(&hash.finalize())[..12].to_owned()
-}
-
-/// Returns the hash of what a file holds, and how large it is.
-pub(super) fn hashed(file: &mut std::fs::File) -> io::Result<(String, u64)> {
-    let mut hash = Sha256::new();
-    let bytes = io::copy(file, &mut hash)?;
-    Ok((hex(&hash.finalize()), bytes))
 }
 
 /// Returns a time as SFTP has it.

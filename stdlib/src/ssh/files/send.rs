@@ -8,7 +8,8 @@ use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
-use super::{Meter, PIECE, Sftp, Whole, cut, failed, hashed, seconds, unread};
+use super::{Meter, PIECE, Sftp, Whole, cut, failed, seconds};
+use crate::file::{hashed, unread};
 use crate::prelude::*;
 
 /// One file on its way to a machine.

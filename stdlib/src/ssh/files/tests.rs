@@ -110,19 +110,6 @@ async fn a_list_without_an_end_is_not_heard_to_it() {
 }
 
 #[test]
-fn a_full_disk_here_is_waited_for_and_nothing_else_is() {
-    for (kind, is_waited_for) in [
-        (io::ErrorKind::StorageFull, true),
-        (io::ErrorKind::QuotaExceeded, true),
-        (io::ErrorKind::PermissionDenied, false),
-        (io::ErrorKind::ReadOnlyFilesystem, false),
-    ] {
-        let error = unwritten("x", io::Error::from(kind));
-        assert_eq!(error.kind().is_retryable(), is_waited_for, "{error:?}");
-    }
-}
-
-#[test]
 fn a_folder_is_summed_up_as_sha256sum_lists_it() {
     let whole = |n: u8| Whole { bytes: 1, sha256: hex(&[n; 32]), resumed_at: u64::from(n) };
     let files = vec![("b/c".to_owned(), whole(2)), ("a".to_owned(), whole(1))];

@@ -1,0 +1,94 @@
+//! What a run leaves open, who closes it when, and what somebody can do so that it is closed.
+
+use std::env::consts::OS;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use relight_engine::event::{Cause, Lease};
+use relight_engine::{Engine, RunId};
+
+use super::which;
+use crate::exit::Result;
+use crate::format::{between, quoted, when};
+use crate::serving::is_served;
+use crate::setup::Session;
+use crate::terminal;
+
+/// Says what a run and its children left open, and who closes it when.
+pub(super) async fn tell(session: &Session, run: &RunId) -> Result<()> {
+    let (engine, home) = (&session.engine, &session.home);
+    let (now, place) = (engine.clock().now(), home.same_place());
+    let mut leases = Vec::new();
+    for lease in engine.journal().leases().await? {
+        if is_of(engine, &lease.run, run).await? {
+            leases.push(lease);
+        }
+    }
+    let mut planned = Vec::new();
+    for schedule in engine.journal().schedules().await? {
+        if let Some(maker) = &schedule.run
+            && is_of(engine, maker, run).await?
+        {
+            planned.push(schedule);
+        }
+    }
+    if leases.is_empty() && planned.is_empty() {
+        return Ok(());
+    }
+    for planned in &planned {
+        terminal::say(format!("{} runs {}", planned.runbook, when(now, planned.due)));
+    }
+    for lease in &leases {
+        terminal::say(format!("{} stays open until {}", lease.title, when(now, lease.deadline)));
+    }
+    if is_served(&home.state()?) {
+        terminal::say(format!("A running `relight serve{place}` sees to it."));
+    } else {
+        terminal::say(format!(
+            "Nobody sees to it: no `relight serve{place}` runs here. Have it done by one of these:"
+        ));
+        terminal::say(format!("  relight serve{place} --until-closed    # stays here until nothing is open"));
+        if !home.is_lab() {
+            terminal::say("  relight serve --install    # the system runs it from now on");
+        }
+    }
+    for lease in &leases {
+        let id = which::short(engine, lease).await?;
+        if !is_served(&home.state()?) && !home.is_lab() {
+            terminal::say(format!("  {}    # once", timer(now, lease, &id)));
+        }
+        terminal::say(format!("Close it now: relight leases close {id}{place}"));
+    }
+    Ok(())
+}
+
+/// Returns whether a run is this one, or one that it started, or one that one of those started.
+async fn is_of(engine: &Engine, run: &RunId, ancestor: &RunId) -> Result<bool> {
+    let mut at = run.clone();
+    while at != *ancestor {
+        match engine.history(&at).await?.prepared.cause {
+            Cause::Run { id, .. } => at = id,
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// Returns the command with which this system closes a lease once, at its deadline.
+fn timer(now: Timestamp, lease: &Lease, id: &str) -> String {
+    let program = std::env::current_exe().unwrap_or_else(|_| "relight".into());
+    let program = quoted(&program.to_string_lossy());
+    let local = lease.deadline.to_zoned(TimeZone::system());
+    match OS {
+        "windows" => format!(
+            "schtasks /create /tn relight-{id} /sc once /sd {} /st {} /tr \"{program} leases close {id}\"",
+            local.strftime("%Y/%m/%d"),
+            local.strftime("%H:%M"),
+        ),
+        "macos" => format!("echo '{program} leases close {id}' | at -t {}", local.strftime("%Y%m%d%H%M")),
+        _ => {
+            let seconds = between(now, lease.deadline).as_secs();
+            format!("systemd-run --user --on-active={seconds} {program} leases close {id}")
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `relight serve`: schedules, leases and parked runs, as long as it runs.
+
+mod install;
+
+use std::time::Duration;
+
+use clap::Args;
+use relight_engine::journal::RunFilter;
+use relight_engine::worker::Worker;
+use relight_engine::{Engine, Error};
+
+use crate::args::Global;
+use crate::exit::{Exit, Result};
+use crate::interrupt::{Interrupts, Means};
+use crate::report::Audience;
+use crate::serving::{Serving, watch_leases};
+use crate::setup::Home;
+use crate::supervisor;
+use install::Supervisor;
+
+/// How often it is looked whether anything is open.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Keep runs, schedules and leases going
+///
+/// Drives runs that were detached or parked for a time, starts what is scheduled, and closes leases at their
+/// deadline. Listens to nobody. Writes what it does to standard error. Ctrl-C lets everything park and ends.
+///
+/// With --install the operating system runs it: the description of the service is written where systemd, launchd or the Task Scheduler
+/// look for it, and what is left to be typed is said.
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// End when nothing is open any more
+    #[arg(long, conflicts_with = "install")]
+    until_closed: bool,
+
+    /// Describe the service to the operating system, and start nothing
+    #[arg(long)]
+    install: bool,
+
+    /// Print that description instead of writing it
+    #[arg(long, requires = "install")]
+    print: bool,
+
+    /// Whose service it is; this system's when left out
+    #[arg(long = "for", value_name = "WHO", requires = "install")]
+    supervisor: Option<Supervisor>,
+}
+
+impl Serve {
+    pub(crate) async fn run(self, global: &Global) -> Result {
+        let home = Home::find(global)?;
+        let state = home.state()?;
+        if self.install {
+            let supervisor = self.supervisor.unwrap_or_else(Supervisor::of_this_system);
+            supervisor.install(&state, global, self.print)?;
+            return Ok(Exit::Done);
+        }
+        let session = home.connect(Audience::Log).await?;
+        let _interrupts = Interrupts::watch(
+            &session.engine,
+            &session.reporter,
+            Means::HandBack,
+            "Letting the runs park; Ctrl-C once more leaves at once.",
+        );
+        tracing::info!("serving the runs in {}", state.display());
+        let _serving = Serving::announce(&state)?;
+        let watching = tokio::spawn({
+            let engine = session.engine.clone();
+            async move { watch_leases(&engine).await }
+        });
+        let closed = tokio::spawn({
+            let (engine, ends) = (session.engine.clone(), self.until_closed);
+            async move {
+                if ends {
+                    all_is_closed(&engine).await;
+                    engine.hand_back();
+                }
+            }
+        });
+        let mut worker = Worker::new(&session.engine, |what, error| tracing::warn!("{what}: {error:?}"))
+            .on_pulse(supervisor::alive);
+        supervisor::ready();
+        worker.run().await;
+        closed.abort();
+        watching.abort();
+        let _ = watching.await;
+        drop(worker);
+        let leases = session.engine.leases().await;
+        session.close().await;
+        tracing::info!("everything is parked; the next `relight serve` goes on with it");
+        let late = leases?.iter().filter(|open| open.is_late).count();
+        // Whoever stops a service hears what it has not managed to close.
+        if late > 0 {
+            tracing::error!("{late} of what is open should have been closed by now: see `relight leases`");
+            return Ok(Exit::Parked);
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Waits until nothing is open, and no run is under way that could open something or is still closing it.
+async fn all_is_closed(engine: &Engine) {
+    loop {
+        let open = async {
+            let journal = engine.journal();
+            let under_way = journal.runs(&RunFilter::open()).await?;
+            let is_driven = under_way.iter().any(|run| run.park.is_none() || run.wake.is_some());
+            Ok::<_, Error>(is_driven || !journal.leases().await?.is_empty())
+        };
+        match open.await {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(error) => tracing::warn!("what is open cannot be read: {error}"),
+        }
+        engine.clock().sleep(LOOK).await;
+    }
+}
