@@ -295,14 +295,14 @@ pub(super) static FACTS: [WireFact; 41] = [
         None,
     ),
     never(
-        "extension-on-other-system",
-        "a VM refuses an extension without a version, and one for another system",
+        "vm-extension-refused",
+        "an extension of a VM without a version is refused with `InvalidParameter`, one for another system with `OperationNotAllowed`",
         "only a write that we never make shows it",
         None,
     ),
     never(
-        "identity-takes-others",
-        "a request for an identity of its own takes away those that were assigned to a VM and that it does not name",
+        "vm-identity-patch",
+        "a change of the identity that does not name assigned ones takes them away",
         "only a write that we never make shows it",
         None,
     ),
