@@ -599,6 +599,48 @@ fn nothing_has_run_is_open_or_scheduled() {
 }
 
 #[test]
+fn runs_are_filtered_and_paged() {
+    let world = Sealed::new();
+    world.runbook("fine", "/*---\ntitle = \"Fine\"\n---*/\n1\n");
+    world.runbook("bad", "/*---\ntitle = \"Bad\"\n---*/\nfail(\"no\")\n");
+    for runbook in ["fine", "bad", "fine", "fine"] {
+        let _ = world.in_lab(["run", runbook]).run();
+    }
+    let list = |more: &[&str]| -> Vec<(String, String)> {
+        let args = ["runs", "list", "--json", "--lab"].into_iter().chain(more.iter().copied());
+        let text = |run: &serde_json::Value, name: &str| run[name].as_str().unwrap_or_default().to_owned();
+        world.relight(args).run().json().iter().map(|run| (text(run, "id"), text(run, "runbook"))).collect()
+    };
+    let names = |more: &[&str]| list(more).into_iter().map(|(_, runbook)| runbook).collect::<Vec<_>>();
+    assert_eq!(names(&[]), ["fine", "fine", "bad", "fine"]);
+    assert_eq!(names(&["--state", "failed"]), ["bad"]);
+    assert_eq!(names(&["--runbook", "fine", "--limit", "2"]), ["fine", "fine"]);
+    assert_eq!(names(&["--since", "1d"]).len(), 4);
+    assert_eq!(names(&["--since", "2031-01-01T00:00:00Z"]).len(), 0);
+    let first = list(&["--limit", "2"]);
+    assert_eq!(names(&["--after", &first[1].0]), ["bad", "fine"]);
+    assert_snapshot!(world.relight(["runs", "list", "--state", "lost", "--lab"]).run(), @r"
+    --- stderr
+    error: invalid value 'lost' for '--state <STATE>': the states are prepared, running, parked, succeeded, failed, stopped, abandoned
+
+    For more information, try '--help'.
+    --- exit 2
+    ");
+    assert_snapshot!(world.relight(["runs", "list", "--since", "noon", "--lab"]).run(), @r"
+    --- stderr
+    invalid
+
+      x `noon` is neither a time nor a duration
+      help: write for example --since 2d, or --since [time]
+    --- exit 2
+    ");
+    assert_snapshot!(world.relight(["runs", "list", "--state", "stopped", "--lab"]).run(), @r"
+    --- stderr
+    No run is like that.
+    ");
+}
+
+#[test]
 fn a_state_that_cannot_be_used_is_a_storage_error() {
     let world = Sealed::new();
     world.write("state", "a file, not a folder");

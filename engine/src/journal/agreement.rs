@@ -212,7 +212,7 @@ fn shown<T: Debug>(result: Result<T>) -> String {
 async fn seen(journal: &dyn Journal, now: i64) -> Vec<String> {
     let mut all = vec![
         shown(journal.runs(&RunFilter::default()).await),
-        shown(journal.runs(&RunFilter { open: true, limit: 2 }).await),
+        shown(journal.runs(&RunFilter::open().at_most(2)).await),
         shown(journal.leases().await),
         shown(journal.forgotten_leases().await),
         shown(journal.schedules().await),

@@ -164,6 +164,17 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every state.
+    pub const ALL: [Status; 7] = [
+        Status::Prepared,
+        Status::Running,
+        Status::Parked,
+        Status::Succeeded,
+        Status::Failed,
+        Status::Stopped,
+        Status::Abandoned,
+    ];
+
     /// Returns the word that lists and JSON use.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -313,6 +324,14 @@ impl NewRun {
 pub struct RunFilter {
     /// Only runs that are not over.
     pub open: bool,
+    /// Only runs in this state.
+    pub status: Option<Status>,
+    /// Only runs of this runbook.
+    pub runbook: Option<String>,
+    /// Only runs that were prepared at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only runs that come behind this one, which is the last of the page before.
+    pub after: Option<(Timestamp, RunId)>,
     /// At most so many, newest first; all when zero.
     pub limit: usize,
 }
@@ -326,6 +345,40 @@ impl RunFilter {
     /// Lists the runs that are not over.
     pub fn open() -> Self {
         RunFilter { open: true, ..RunFilter::default() }
+    }
+
+    /// Lists only those in a state.
+    #[must_use]
+    pub fn in_state(self, status: Status) -> Self {
+        RunFilter { status: Some(status), ..self }
+    }
+
+    /// Lists only those of a runbook.
+    #[must_use]
+    pub fn of(self, runbook: impl Into<String>) -> Self {
+        RunFilter { runbook: Some(runbook.into()), ..self }
+    }
+
+    /// Lists only those that were prepared at a time or later.
+    #[must_use]
+    pub fn since(self, time: Timestamp) -> Self {
+        RunFilter { since: Some(time), ..self }
+    }
+
+    /// Lists those that come behind a run, which was the last of the page before.
+    #[must_use]
+    pub fn after(self, run: &Summary) -> Self {
+        RunFilter { after: Some((run.created, run.id.clone())), ..self }
+    }
+
+    /// Returns whether a run is one of these, but for how many there are.
+    pub fn fits(&self, run: &Summary) -> bool {
+        let is_left_out = run.id.is_branch() || (self.open && run.status.is_over());
+        !is_left_out
+            && self.status.is_none_or(|status| run.status == status)
+            && self.runbook.as_ref().is_none_or(|runbook| run.runbook == *runbook)
+            && self.since.is_none_or(|since| run.created >= since)
+            && self.after.as_ref().is_none_or(|(created, id)| (run.created, &run.id) < (*created, id))
     }
 
     /// Lists the newest of them, so many at most; all when zero.

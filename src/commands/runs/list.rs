@@ -3,10 +3,13 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use relight_engine::journal::RunFilter;
+use jiff::Timestamp;
+use relight_engine::journal::{RunFilter, Status};
+use relight_engine::{Engine, Error, Span};
 
 use crate::args::Global;
 use crate::commands::advice::{next, state, why};
+use crate::commands::which::find;
 use crate::exit::{Exit, Result};
 use crate::format::{Table, relative};
 use crate::setup::Home;
@@ -18,6 +21,22 @@ pub(super) struct List {
     /// Only those that are not over
     #[arg(long)]
     open: bool,
+
+    /// Only those in this state
+    #[arg(long, value_name = "STATE", value_parser = state_of)]
+    state: Option<Status>,
+
+    /// Only those of this runbook
+    #[arg(long, value_name = "RUNBOOK")]
+    runbook: Option<String>,
+
+    /// Only those that were begun since then: a time, or how long ago, such as 2d
+    #[arg(long, value_name = "TIME|DURATION")]
+    since: Option<String>,
+
+    /// Go on behind this one, the last of the list before
+    #[arg(long, value_name = "RUN")]
+    after: Option<String>,
 
     /// At most this many; all when 0
     #[arg(long, default_value_t = 20)]
@@ -32,10 +51,8 @@ impl List {
     pub(super) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
         let engine = home.offline_engine()?;
-        let runs = engine
-            .journal()
-            .runs(&if self.open { RunFilter::open() } else { RunFilter::all() }.at_most(self.limit))
-            .await?;
+        let filter = self.filter(&engine).await?;
+        let runs = engine.journal().runs(&filter).await?;
         let mut out = terminal::out();
         if self.json {
             for run in &runs {
@@ -44,7 +61,15 @@ impl List {
             return Ok(Exit::Done);
         }
         if runs.is_empty() {
-            terminal::say(if self.open { "No run is under way." } else { "Nothing has run yet." });
+            let is_narrow = self.state.is_some()
+                || self.runbook.is_some()
+                || self.since.is_some()
+                || self.after.is_some();
+            terminal::say(match (is_narrow, self.open) {
+                (true, _) => "No run is like that.",
+                (false, true) => "No run is under way.",
+                (false, false) => "Nothing has run yet.",
+            });
             return Ok(Exit::Done);
         }
         let (now, place) = (engine.clock().now(), home.same_place());
@@ -74,8 +99,42 @@ impl List {
             }
         }
         if self.limit > 0 && runs.len() == self.limit {
-            terminal::say(format!("The newest {}; more with --limit.", self.limit));
+            let last = ids.last().map_or("", String::as_str);
+            terminal::say(format!("The newest {}; more with --limit, or --after {last}.", self.limit));
         }
         Ok(Exit::Done)
     }
+}
+
+impl List {
+    async fn filter(&self, engine: &Engine) -> relight_engine::Result<RunFilter> {
+        let all = if self.open { RunFilter::open() } else { RunFilter::all() };
+        let mut filter = all.at_most(self.limit);
+        filter.status = self.state;
+        filter.runbook.clone_from(&self.runbook);
+        filter.since = self.since.as_deref().map(|text| since(text, engine.clock().now())).transpose()?;
+        if let Some(run) = &self.after {
+            filter = filter.after(&find(engine, run).await?);
+        }
+        Ok(filter)
+    }
+}
+
+/// Reads a state by the word that lists use.
+fn state_of(word: &str) -> std::result::Result<Status, String> {
+    Status::ALL.into_iter().find(|status| status.as_str() == word).ok_or_else(|| {
+        let words: Vec<&str> = Status::ALL.into_iter().map(Status::as_str).collect();
+        format!("the states are {}", words.join(", "))
+    })
+}
+
+/// Reads a time, or how long ago it was.
+fn since(text: &str, now: Timestamp) -> relight_engine::Result<Timestamp> {
+    if let Ok(ago) = text.parse::<Span>() {
+        return Ok(now.saturating_sub(ago.get()).unwrap_or(Timestamp::MIN));
+    }
+    text.parse().map_err(|_| {
+        Error::invalid(format!("`{text}` is neither a time nor a duration"))
+            .hint("write for example --since 2d, or --since 2026-11-20T22:00:00Z")
+    })
 }

@@ -553,9 +553,22 @@ async fn runs_are_listed_newest_first(journal: &dyn Journal) {
         journal.runs(&filter).await.unwrap().into_iter().map(|run| run.id.to_string()).collect()
     };
     assert_eq!(ids(RunFilter::default()).await, ["d", "c", "b", "a"]);
-    assert_eq!(ids(RunFilter { open: true, limit: 0 }).await, ["c", "b", "a"]);
-    assert_eq!(ids(RunFilter { open: true, limit: 2 }).await, ["c", "b"]);
-    assert_eq!(ids(RunFilter { open: false, limit: 1 }).await, ["d"]);
+    assert_eq!(ids(RunFilter::open()).await, ["c", "b", "a"]);
+    assert_eq!(ids(RunFilter::open().at_most(2)).await, ["c", "b"]);
+    assert_eq!(ids(RunFilter::all().at_most(1)).await, ["d"]);
+    assert_eq!(ids(RunFilter::all().in_state(Status::Succeeded)).await, ["d"]);
+    assert_eq!(ids(RunFilter::open().in_state(Status::Succeeded)).await, [""; 0]);
+    assert_eq!(ids(RunFilter::all().since(t(2))).await, ["d", "c", "b"]);
+    let all = journal.runs(&RunFilter::all()).await.unwrap();
+    assert_eq!(ids(RunFilter::all().of(&all[0].runbook)).await.len(), 4);
+    assert_eq!(ids(RunFilter::all().of("another")).await, [""; 0]);
+    // A page begins behind the last one, also between two of the same moment.
+    for (at, run) in all.iter().enumerate() {
+        let behind: Vec<String> = all[at + 1..].iter().map(|run| run.id.to_string()).collect();
+        assert_eq!(ids(RunFilter::all().after(run)).await, behind);
+        let next: Vec<String> = behind.iter().take(1).cloned().collect();
+        assert_eq!(ids(RunFilter::open().since(t(0)).after(run).at_most(1)).await, next);
+    }
 }
 
 async fn a_run_is_found_by_the_beginning_of_its_id(journal: &dyn Journal) {

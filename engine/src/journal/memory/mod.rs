@@ -172,10 +172,7 @@ impl Journal for MemoryJournal {
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
         let inner = self.lock();
         let all = inner.state.lines.values().map(|line| &line.summary);
-        let mut found: Vec<Summary> = all
-            .filter(|run| !run.id.is_branch() && (!filter.open || !run.status.is_over()))
-            .cloned()
-            .collect();
+        let mut found: Vec<Summary> = all.filter(|run| filter.fits(run)).cloned().collect();
         found.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
         if filter.limit > 0 {
             found.truncate(filter.limit);

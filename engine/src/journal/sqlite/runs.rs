@@ -4,7 +4,7 @@
 //! every record and is small and of fixed size, so that those of many runs lie on one page.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, params, params_from_iter};
 use sha2::{Digest, Sha256};
 
 use super::values::{
@@ -64,13 +64,30 @@ pub(super) fn add_signal(db: &Connection, id: &RunId, signal: &Signal, at: Times
 
 /// Returns runs, newest first.
 pub(super) fn list(db: &Connection, filter: &RunFilter) -> Rows<Vec<Summary>> {
-    // The condition is word for word that of the index `runs_open`.
-    let open = if filter.open { "status IN ('prepared', 'running', 'parked') AND" } else { "" };
-    let mut statement = db.prepare_cached(&format!(
-        "{RUN} WHERE {open} instr(id, '.') = 0 ORDER BY created DESC, id DESC LIMIT ?1"
-    ))?;
+    let mut conditions = vec!["instr(id, '.') = 0"];
+    if filter.open {
+        // Word for word that of the index `runs_open`.
+        conditions.push("status IN ('prepared', 'running', 'parked')");
+    }
+    let mut values: Vec<String> = Vec::new();
+    let mut wanted = |condition: &'static str, given: &mut dyn Iterator<Item = String>| {
+        let before = values.len();
+        values.extend(given);
+        if values.len() > before {
+            conditions.push(condition);
+        }
+    };
+    wanted("status = ?", &mut filter.status.iter().map(|status| status.as_str().to_owned()));
+    wanted("runbook = ?", &mut filter.runbook.iter().cloned());
+    wanted("created >= ?", &mut filter.since.iter().map(|since| text(*since)));
+    let after = filter.after.iter().flat_map(|(created, id)| [text(*created), id.to_string()]);
+    wanted("(created, id) < (?, ?)", &mut after.into_iter());
     let limit = if filter.limit == 0 { -1 } else { i64::try_from(filter.limit).unwrap_or(-1) };
-    statement.query_and_then([limit], |row| Ok(read(row)?.summary))?.collect()
+    let mut statement = db.prepare_cached(&format!(
+        "{RUN} WHERE {} ORDER BY created DESC, id DESC LIMIT {limit}",
+        conditions.join(" AND ")
+    ))?;
+    statement.query_and_then(params_from_iter(values), |row| Ok(read(row)?.summary))?.collect()
 }
 
 /// Returns runs whose id begins with a text, in the order of ids.

@@ -89,7 +89,7 @@ async fn figures() {
     let began = Instant::now();
     println!(
         "runs(open, 50): {} in {:?}",
-        journal.runs(&RunFilter { open: true, limit: 50 }).await.unwrap().len(),
+        journal.runs(&RunFilter::open().at_most(50)).await.unwrap().len(),
         began.elapsed()
     );
     let began = Instant::now();

@@ -110,7 +110,7 @@ async fn seen(journal: &SqliteJournal) -> Vec<Option<String>> {
     }
     let mut all = vec![
         shown(journal.runs(&RunFilter::default()).await),
-        shown(journal.runs(&RunFilter { open: true, limit: 3 }).await),
+        shown(journal.runs(&RunFilter::open().at_most(3)).await),
         shown(journal.leases().await),
         shown(journal.schedules().await),
         shown(journal.due(t(60), 5).await),
