@@ -559,3 +559,17 @@ async fn a_shared_port_closes_with_the_last_lease() {
     assert_eq!(world.leases().await, []);
     assert_eq!(world.open_ports(), Vec::<String>::new());
 }
+
+/// Once a token was refused although it was new, nobody tries it again, not a run that goes on in the same process either.
+#[tokio::test]
+async fn a_token_that_was_refused_twice_is_not_used_again() {
+    let world = World::with(&["token-expires", "token-expires"]).await;
+    let engine = world.engine();
+    let run = engine.prepare(&world.request(FLAGSHIP, &[("vm", "web-01")])).await.expect("a run");
+    let refused = world.passing(engine.run(&run)).await.expect("it is driven");
+    assert!(matches!(refused, Driven::Parked(Park::Denied { .. }, _)), "{refused:?}");
+    world.clock.advance(minutes(1));
+    let ended = world.passing(engine.run(&run)).await.expect("it is driven");
+    assert!(matches!(ended, Driven::Ended(RunEnd::Succeeded { .. })), "{ended:?}");
+    assert_eq!(world.complaints(), Vec::<String>::new());
+}

@@ -147,6 +147,8 @@ impl Disk {
             match record.event().ok()? {
                 Event::StepAccepted { continuation, .. } => state = Some((continuation, record.seq)),
                 Event::StepStarted { .. } | Event::StepFinished { .. } => state = None,
+                // Nobody goes on with what was stopped: to end it, its state need not be understood.
+                Event::Signalled { signal: Signal::Stop { .. }, .. } => state = None,
                 _ => {}
             }
         }

@@ -86,10 +86,19 @@ impl Tokens {
     ) -> Result<Token> {
         let mut current = self.current.lock().await;
         // Somebody else may have met the same refusal and renewed it already.
-        if let Some(token) = current.get(scope).filter(|token| token.serial > dead.serial) {
+        let is_other = |token: &&Token| token.serial > dead.serial && self.lasts(token.expires);
+        if let Some(token) = current.get(scope).filter(is_other) {
             return Ok(token.clone());
         }
         self.renew(&mut current, scope, claims).await
+    }
+
+    /// Has the next request ask for another token than `dead`, which was refused although it was new.
+    pub(super) async fn forget(&self, scope: &str, dead: &Token) {
+        let mut current = self.current.lock().await;
+        if let Some(token) = current.get_mut(scope).filter(|token| token.serial == dead.serial) {
+            token.expires = Timestamp::MIN;
+        }
     }
 
     /// Returns a key with a certificate that is good for the next minutes.

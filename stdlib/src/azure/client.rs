@@ -205,7 +205,11 @@ impl Arm {
         }
         let claims = answer.header("www-authenticate").and_then(challenge_claims);
         let other = self.0.tokens.instead_of(scope, &token, claims).await?;
-        receive(ask(&other), Method::Get, url).await
+        let answer = receive(ask(&other), Method::Get, url).await?;
+        if answer.status == 401 {
+            self.0.tokens.forget(scope, &other).await;
+        }
+        Ok(answer)
     }
 
     /// Downloads what lies behind a signed address, such as a blob's: no token goes there. Nothing is returned when nothing is
@@ -477,9 +481,11 @@ impl Arm {
         if response.status == 401 {
             let claims = response.header("www-authenticate").and_then(challenge_claims);
             let is_challenge = claims.is_some();
-            let fresh = self.0.tokens.instead_of(&self.0.cloud.scope(), &token, claims).await?;
+            let scope = self.0.cloud.scope();
+            let fresh = self.0.tokens.instead_of(&scope, &token, claims).await?;
             response = self.try_once(origin, method, url, body, &id, fresh.secret.expose()).await?;
             if response.status == 401 {
+                self.0.tokens.forget(&scope, &fresh).await;
                 let error = error::refused(method, url, &response);
                 let error = if is_challenge {
                     error.hint(
