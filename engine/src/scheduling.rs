@@ -8,14 +8,12 @@
 //! the id of a run follows from its tick. Owns: what a run of a schedule is started with. Does not own: which ticks there are and what
 //! becomes of them ([`schedule`](crate::schedule)), and when somebody looks ([`worker`](crate::worker)).
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use crate::core::Core;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::event::{Arrival, Cause, Schedule, Source};
-use crate::journal::{ScheduledEnd, Settlement, Start, Status};
+use crate::journal::{ScheduledEnd, Settlement, Start};
 use crate::params::Given;
 use crate::prepare::{RunRequest, by_name};
 use crate::schedule::{self, decide};
@@ -37,26 +35,13 @@ impl Core {
     /// # Errors
     /// `Invalid` when a run cannot be started: then nothing is done, and what is due stays due. `Storage`.
     pub(crate) async fn settle_schedule(
-        self: &Arc<Self>,
+        &self,
         schedule: &Schedule,
         ends: &[ScheduledEnd],
         wanted: &[Arrival],
     ) -> Result<Option<Settled>> {
-        let mut ends = ends.to_vec();
         let now = self.clock.now();
-        let mut decision = decide(schedule, &ends, wanted, now)?;
-        while !decision.give_up.is_empty() {
-            for run in decision.give_up {
-                let because = format!("another run of the schedule `{}` takes its place", schedule.id);
-                match self.abandon(&run, "relight", &because).await {
-                    // It is over by now.
-                    Err(error) if error.kind() != ErrorKind::Invalid => return Err(error),
-                    _ => {}
-                }
-                ends.push(ScheduledEnd { run, schedule: schedule.id.clone(), status: Status::Abandoned });
-            }
-            decision = decide(schedule, &ends, wanted, now)?;
-        }
+        let decision = decide(schedule, ends, wanted, now)?;
         let mut starts = Vec::with_capacity(decision.starts.len());
         for arrival in &decision.starts {
             starts.push(self.start_of(schedule, arrival, now).await?);
@@ -69,7 +54,7 @@ impl Core {
             ticks: decision.ticks,
             starts,
             stops: decision.stops.into_iter().map(|run| (run, by.clone())).collect(),
-            heard: ends.into_iter().map(|end| end.run).collect(),
+            heard: ends.iter().map(|end| end.run.clone()).collect(),
         };
         if !self.journal.settle(&settlement, now).await? {
             return Ok(None);

@@ -47,7 +47,8 @@ impl Engine {
             let mut alone = before.clone();
             alone.standing.waiting.clear();
             let ticks = give_up(&alone, "the schedule was changed", now)?;
-            let next = Schedule { standing: before.standing.clone(), ..schedule.clone() };
+            let mut next = Schedule { standing: before.standing.clone(), ..schedule.clone() };
+            next.standing.taken = None;
             Ok(Settlement { ticks, ..Settlement::of(before).to(next) })
         };
         self.0.change_schedule(&schedule.id, change).await

@@ -86,7 +86,7 @@ pub enum Overlap {
     BufferAll,
     /// That run is asked to stop, and what it deferred is done; then this one starts.
     CancelOther,
-    /// That run is given up without what it deferred, and this one starts at once. What it opened is closed by its leases.
+    /// That run is asked to stop, and this one starts at once: for a while both are under way, until what the first deferred is done.
     TerminateOther,
     /// It starts beside that run.
     AllowAll,
@@ -124,6 +124,9 @@ pub struct Standing {
     /// That it is paused, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
+    /// The last tick that was taken: it has its account, or waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Timestamp>,
     /// How many of its runs failed in a row.
     #[serde(skip_serializing_if = "is_default")]
     pub failures: u32,

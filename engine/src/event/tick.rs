@@ -26,6 +26,9 @@ pub struct Tick {
     pub fate: Fate,
     /// When that was decided: of several, for the last.
     pub at: Timestamp,
+    /// The tick right before the first, as far as whoever made the account knows it. Not kept.
+    #[serde(skip)]
+    pub follows: Option<Timestamp>,
 }
 
 /// Why a run is wanted.
@@ -103,19 +106,24 @@ impl Tick {
         fate: Fate,
         at: Timestamp,
     ) -> Self {
-        Tick { schedule: schedule.into(), due, last: due, count: 1, cause, fate, at }
+        Tick { schedule: schedule.into(), due, last: due, count: 1, cause, fate, at, follows: None }
     }
 
-    /// Takes the account of the ticks behind these in, when the rule wanted both and both came to the same for the same reason. Returns
-    /// whether it did. Nothing that is accounted for in another way lies in between.
-    pub(crate) fn absorb(&mut self, next: &Tick) -> bool {
+    /// Says which tick is the one right before.
+    #[must_use]
+    pub fn after(self, previous: Option<Timestamp>) -> Self {
+        Tick { follows: previous, ..self }
+    }
+
+    /// Takes the account of the tick right behind these in, when both came to the same for the same reason. Returns whether it did.
+    pub fn absorb(&mut self, next: &Tick) -> bool {
         let runs = matches!(self.fate, Fate::Ran { .. });
         let fits = !runs
             && self.schedule == next.schedule
             && self.cause.is_due()
             && next.cause.is_due()
             && self.fate == next.fate
-            && self.last < next.due;
+            && next.follows == Some(self.last);
         if fits {
             (self.last, self.at) = (next.last, next.at);
             self.count += next.count;

@@ -168,7 +168,10 @@ impl Driver {
                 let from = if stale { Some(schedule(NAMES[name], 1)) } else { read };
                 let fate =
                     |busy: bool| Fate::Skipped { because: if busy { "busy" } else { "paused" }.into() };
-                let ticks = account.map(|busy| Tick::new(NAMES[name], at, TickCause::Due, fate(busy), at));
+                let before = t(self.now - 1 - i64::from(stale));
+                let ticks = account.map(|busy| {
+                    Tick::new(NAMES[name], at, TickCause::Due, fate(busy), at).after(Some(before))
+                });
                 let start = |run: usize| Start { until: lasts.map(after), ..Start::new(new_run(RUNS[run])) };
                 let starts = run.map(start).into_iter().collect();
                 let ticks = ticks.into_iter().collect();

@@ -96,13 +96,11 @@ impl World {
         self.latest = self.latest.max(self.now);
         loop {
             let decision = decide(&self.schedule, &ends, wanted, self.now).unwrap();
-            if !decision.give_up.is_empty() {
-                assert_eq!(self.schedule.terms.overlap, Overlap::TerminateOther);
-                for run in decision.give_up {
-                    self.open.retain(|open| *open != run);
-                    ends.push(ScheduledEnd { run, schedule: "s".into(), status: Status::Abandoned });
-                }
-                continue;
+            for run in &decision.stops {
+                assert!(self.open.contains(run), "{run} is stopped, which is over");
+            }
+            if self.schedule.terms.overlap == Overlap::TerminateOther {
+                self.open.retain(|run| !decision.stops.contains(run));
             }
             for arrival in &decision.starts {
                 let run = arrival.run("s");
@@ -112,9 +110,6 @@ impl World {
             }
             if self.schedule.terms.overlap != Overlap::AllowAll {
                 assert!(self.open.len() <= 1, "two run at once: {:?}", self.open);
-            }
-            for run in &decision.stops {
-                assert!(self.open.contains(run), "{run} is stopped, which is over");
             }
             self.ticks.extend(decision.ticks);
             self.schedule = decision.to.expect("a rule that goes on for ever");

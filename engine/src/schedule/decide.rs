@@ -39,8 +39,6 @@ pub(crate) struct Decision {
     pub(crate) starts: Vec<Arrival>,
     /// The runs that are asked to stop.
     pub(crate) stops: Vec<RunId>,
-    /// The runs that have to be given up before anything starts. Whoever has done so looks again; until then nothing else is decided.
-    pub(crate) give_up: Vec<RunId>,
 }
 
 /// Decides what becomes of what is due by `now`, and of `wanted` beside it, which a person asks for.
@@ -55,13 +53,8 @@ pub(crate) fn decide(
 ) -> Result<Decision> {
     let mut look = Look {
         schedule: schedule.clone(),
-        decision: Decision {
-            to: None,
-            ticks: Vec::new(),
-            starts: Vec::new(),
-            stops: Vec::new(),
-            give_up: Vec::new(),
-        },
+        decision: Decision { to: None, ticks: Vec::new(), starts: Vec::new(), stops: Vec::new() },
+        previous: None,
         now,
     };
     look.hear(ends);
@@ -84,10 +77,12 @@ pub(crate) fn give_up(schedule: &Schedule, because: &str, now: Timestamp) -> Res
     let mut ticks = schedule.leave(because, now);
     let rule = schedule.repeats.as_deref().map(Rule::parse).transpose()?;
     let offset = schedule.offset();
+    let mut taken = schedule.standing.taken;
     let mut next = Some(schedule.due).filter(|due| *due < Timestamp::MAX);
     while let Some(due) = next.filter(|due| later(*due, offset) <= now) {
         let fate = Fate::Skipped { because: because.to_owned() };
-        push(&mut ticks, Tick::new(&schedule.id, due, TickCause::Due, fate, now));
+        push(&mut ticks, Tick::new(&schedule.id, due, TickCause::Due, fate, now).after(taken));
+        taken = Some(due);
         next = rule.as_ref().and_then(|rule| rule.next_after(due));
     }
     Ok(ticks)
@@ -97,6 +92,8 @@ pub(crate) fn give_up(schedule: &Schedule, because: &str, now: Timestamp) -> Res
 struct Look {
     schedule: Schedule,
     decision: Decision,
+    /// The tick before the one that is taken.
+    previous: Option<Timestamp>,
     now: Timestamp,
 }
 
@@ -148,6 +145,7 @@ impl Look {
             _ => last,
         };
         for due in due {
+            self.previous = self.schedule.standing.taken.replace(due);
             let fate = match self.refused(due, offset) {
                 Some(fate) => fate,
                 None if one_each || due == newest => {
@@ -210,8 +208,9 @@ impl Look {
                 self.replace_waiting(arrival);
             }
             Overlap::TerminateOther => {
-                self.decision.give_up.clone_from(&standing.open);
-                self.replace_waiting(arrival);
+                // Nobody waits for their ends.
+                self.decision.stops.append(&mut self.schedule.standing.open);
+                self.start(arrival);
             }
         }
     }
@@ -229,14 +228,9 @@ impl Look {
     }
 
     fn wait(&mut self, arrival: Arrival) {
-        let waiting = &self.schedule.standing.waiting;
-        match waiting.first().filter(|_| waiting.len() >= AT_ONCE) {
-            None => self.schedule.standing.waiting.push(arrival),
-            // Names the first, so that two of these accounts are one only when nothing got in between.
-            Some(first) => {
-                let because = format!("{AT_ONCE} others waited already, the first for {}", first.due);
-                self.skip(arrival, because);
-            }
+        match self.schedule.standing.waiting.len() < AT_ONCE {
+            true => self.schedule.standing.waiting.push(arrival),
+            false => self.skip(arrival, format!("{AT_ONCE} others waited already")),
         }
     }
 
@@ -266,7 +260,10 @@ impl Look {
     }
 
     fn account(&mut self, due: Timestamp, cause: TickCause, fate: Fate) {
-        push(&mut self.decision.ticks, Tick::new(&self.schedule.id, due, cause, fate, self.now));
+        let mut tick = Tick::new(&self.schedule.id, due, cause, fate, self.now);
+        // What waited has its account long after its neighbours.
+        tick.follows = self.previous.filter(|_| self.schedule.standing.taken == Some(due));
+        push(&mut self.decision.ticks, tick);
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod people;
 mod processes;
+mod schedules;
 mod storm;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -12,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
-use relight_engine::event::RunId;
+use relight_engine::event::{RunId, Schedule};
 use relight_engine::journal::{Journal, MemoryJournal, RunFilter, SqliteJournal, Status, Summary};
 use relight_engine::{Engine, Library};
 
@@ -77,6 +78,7 @@ pub(crate) struct History {
     processes: Vec<Process>,
     desk: Option<Engine>,
     next_run: u32,
+    plans: Vec<schedules::Planned>,
     /// Runs that a person interrupted at a terminal: that person resumes them.
     interrupted: BTreeSet<RunId>,
     /// What a person did for which run.
@@ -132,6 +134,7 @@ impl History {
             processes: Vec::new(),
             desk: None,
             next_run: 0,
+            plans: Vec::new(),
             interrupted: BTreeSet::new(),
             care: BTreeMap::new(),
             hurry: SignedDuration::ZERO,
@@ -157,6 +160,9 @@ impl History {
         self.start_worker();
         self.start_worker();
         self.begin_run().await;
+        if self.sort.schedules {
+            self.plan().await;
+        }
         for _ in 0..STORM {
             if !self.breathe().await {
                 break;
@@ -275,7 +281,7 @@ impl History {
         let schedules = self.journal.schedules().await.expect("schedules");
         let mut due: Vec<Timestamp> = open.iter().filter_map(|run| run.wake).collect();
         due.extend(leases.iter().map(|lease| lease.deadline));
-        due.extend(schedules.iter().map(|planned| planned.due));
+        due.extend(schedules.iter().filter_map(Schedule::wakes));
         if !self.workers().is_empty() {
             if due.iter().any(|due| *due <= now) {
                 // Somebody looks at it within half a second, or has just looked and comes back later.
@@ -348,6 +354,7 @@ impl History {
         }
         self.unfreeze();
         self.disturbed();
+        self.unplan().await;
         // The old version is replaced.
         self.is_clear = true;
         for number in self.workers() {
@@ -369,6 +376,7 @@ impl History {
         for violation in found {
             self.violated(violation);
         }
+        self.verify_ticks().await;
         let leases = self.journal.leases().await.expect("leases");
         for lease in leases {
             self.violated(format!("a lease is never closed: {} until {}", lease.title, lease.deadline));

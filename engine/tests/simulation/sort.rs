@@ -16,6 +16,8 @@ pub(crate) struct Sort {
     pub(crate) drops: bool,
     pub(crate) panics: bool,
     pub(crate) slow: bool,
+    /// Whether runbooks run on schedules that repeat.
+    pub(crate) schedules: bool,
     /// Whether some processes are of an older version of the program.
     pub(crate) versions: bool,
     /// Whether processes are told which others are dead; else only heartbeats tell.
@@ -33,6 +35,7 @@ impl Sort {
                 told,
                 terms: chance.per_mille(500),
                 people: chance.per_mille(300),
+                schedules: chance.per_mille(300),
                 ..Sort::default()
             };
         }
@@ -48,6 +51,7 @@ impl Sort {
             drops: chance.per_mille(150),
             panics: chance.per_mille(200),
             slow: chance.per_mille(200),
+            schedules: chance.per_mille(300),
             versions: chance.per_mille(300),
             told,
             sqlite: false,

@@ -74,7 +74,7 @@ fn overlaps() -> impl TypedValueParser<Value = Overlap> {
             Overlap::BufferOne => "it waits for the end of that run; what comes meanwhile is one with it",
             Overlap::BufferAll => "it waits for the end of that run, behind those that wait already",
             Overlap::CancelOther => "that run is asked to stop, and this one starts when it has ended",
-            Overlap::TerminateOther => "that run is given up, and this one starts at once",
+            Overlap::TerminateOther => "that run is asked to stop, and this one starts at once",
             Overlap::AllowAll => "both run",
             _ => "it is skipped (the default)",
         };

@@ -126,14 +126,15 @@ pub(super) async fn a_tick_has_one_account_and_those_that_say_the_same_are_one(j
     for id in ["s", "other"] {
         put(journal, schedule(id, 10), t(0)).await;
     }
+    let after = |tick: Tick, previous: i64| tick.after(Some(t(previous)));
     let account = async |id: &str, ticks: Vec<Tick>| {
         let settlement = Settlement { ticks, ..Settlement::of(&schedule(id, 10)) };
         assert!(journal.settle(&settlement, t(50)).await.unwrap());
     };
-    account("s", vec![skipped("s", 10, "paused"), skipped("s", 20, "paused")]).await;
+    account("s", vec![skipped("s", 10, "paused"), after(skipped("s", 20, "paused"), 10)]).await;
     account("other", vec![skipped("other", 10, "paused")]).await;
-    account("s", vec![skipped("s", 30, "paused")]).await;
-    account("s", vec![skipped("s", 40, "busy")]).await;
+    account("s", vec![after(skipped("s", 30, "paused"), 20)]).await;
+    account("s", vec![after(skipped("s", 40, "busy"), 30)]).await;
     let mut first = skipped("s", 10, "paused");
     (first.last, first.count, first.at) = (t(30), 3, t(31));
     let busy = skipped("s", 40, "busy");
@@ -141,11 +142,12 @@ pub(super) async fn a_tick_has_one_account_and_those_that_say_the_same_are_one(j
     let all = journal.ticks(&TickFilter::default()).await.unwrap();
     assert_eq!(all, [busy.clone(), skipped("other", 10, "paused"), first]);
     assert_eq!(journal.ticks(&TickFilter::default().at_most(1)).await.unwrap(), [busy]);
-    // Two that ran are two, and what comes again from before is another.
+    // Two that ran are two, and what does not follow is another.
     let ran =
         |due: i64, run: &str| Tick::new("s", t(due), TickCause::Due, Fate::Ran { run: run.into() }, t(due));
-    account("s", vec![ran(50, "a"), ran(60, "b"), skipped("s", 5, "busy")]).await;
-    assert_eq!(journal.ticks(&TickFilter::of("s")).await.unwrap().len(), 5);
+    account("s", vec![ran(50, "a"), after(ran(60, "b"), 50), skipped("s", 5, "busy")]).await;
+    account("s", vec![after(skipped("s", 70, "busy"), 60), skipped("s", 80, "busy")]).await;
+    assert_eq!(journal.ticks(&TickFilter::of("s")).await.unwrap().len(), 7);
     assert_eq!(journal.ticks(&TickFilter::of("nobody")).await.unwrap(), []);
 }
 

@@ -237,7 +237,7 @@ impl State {
         for tick in ticks {
             let last = self.ticks.iter_mut().rev().find(|last| last.schedule == tick.schedule);
             if !last.is_some_and(|last| last.absorb(tick)) {
-                self.ticks.push(tick.clone());
+                self.ticks.push(tick.clone().after(None));
             }
         }
     }

@@ -56,6 +56,7 @@ impl History {
             of(sort.outages, 3),
             of(sort.jumps, 2),
             of(sort.jumps && !self.was_set_back, 1),
+            of(sort.schedules, 4),
         ];
         let alive = self.alive();
         let now = self.time.now();
@@ -109,6 +110,7 @@ impl History {
                 self.was_set_back = true;
                 self.jump(-SET_BACK);
             }
+            15 => self.replan().await,
             _ => {
                 self.step().await;
             }
@@ -247,7 +249,8 @@ impl History {
         tasks.abort_all();
         while tasks.join_next().await.is_some() {}
         self.interrupted.insert(run.clone());
-        // What is under way comes to its record, also when its intent is just being written.
+        // What is under way comes to its record, also when its intent is just being written, or its thread is on the way there.
+        self.gates.settled().await;
         let begins = format!("append {run} started ");
         let about = self.gates.waiting(|w| {
             let step = w.what.strip_prefix(&begins)?.split(' ').next()?;
