@@ -41,8 +41,8 @@ use self::values::{Fault, Rows};
 use self::writer::{Job, Writer};
 use super::derive::{self, Verdict};
 use super::{
-    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence, RunFilter, Summary,
-    Sync, Tenure,
+    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence, RunFilter, Status,
+    Summary, Sync, Tenure,
 };
 use crate::error::{Error, Result};
 use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source};
@@ -296,6 +296,10 @@ impl Journal for SqliteJournal {
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
         let filter = filter.clone();
         self.read(move |db| runs::list(db, &filter)).await
+    }
+
+    async fn tally(&self) -> Result<Vec<(Status, u64)>> {
+        self.read(|db| runs::tally(db)).await
     }
 
     async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<Summary>> {
