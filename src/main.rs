@@ -29,6 +29,7 @@ mod record;
 mod report;
 mod runbooks;
 mod secrets;
+mod service;
 mod serving;
 mod setup;
 mod supervisor;

@@ -3,12 +3,12 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use jiff::Timestamp;
+use relight_engine::Engine;
 use relight_engine::journal::{RunFilter, Status};
-use relight_engine::{Engine, Error, Span};
 
 use crate::args::Global;
 use crate::commands::advice::{next, state, why};
+use crate::commands::since::since;
 use crate::commands::which::find;
 use crate::exit::{Exit, Result};
 use crate::format::{Table, relative};
@@ -125,16 +125,5 @@ fn state_of(word: &str) -> std::result::Result<Status, String> {
     Status::ALL.into_iter().find(|status| status.as_str() == word).ok_or_else(|| {
         let words: Vec<&str> = Status::ALL.into_iter().map(Status::as_str).collect();
         format!("the states are {}", words.join(", "))
-    })
-}
-
-/// Reads a time, or how long ago it was.
-fn since(text: &str, now: Timestamp) -> relight_engine::Result<Timestamp> {
-    if let Ok(ago) = text.parse::<Span>() {
-        return Ok(now.saturating_sub(ago.get()).unwrap_or(Timestamp::MIN));
-    }
-    text.parse().map_err(|_| {
-        Error::invalid(format!("`{text}` is neither a time nor a duration"))
-            .hint("write for example --since 2d, or --since 2026-11-20T22:00:00Z")
     })
 }
