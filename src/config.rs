@@ -25,6 +25,10 @@
 //! tls_cert = "edge.pem"      # both are needed to listen at an address that others can reach
 //! tls_key = "edge.key"
 //! secrets = ["keyvault:edge/*"]  # what tokens below `admin` may name
+//!
+//! [remote]                   # for --server
+//! token_file = "token"       # where RELIGHT_TOKEN is not set
+//! ca_bundle = "edge-root.pem"  # trusted besides the system's certificates
 //! ```
 //!
 //! It is read from `--config` or RELIGHT_CONFIG, else from beside the library that `--library` or
@@ -53,6 +57,18 @@ pub(crate) struct Config {
     pub(crate) state: Place,
     /// What the service offers.
     pub(crate) service: Service,
+    /// How services elsewhere are talked to.
+    pub(crate) remote: Remote,
+}
+
+/// How services elsewhere are talked to.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Remote {
+    /// The file that holds the token.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Certificates that are trusted besides the system's.
+    pub(crate) ca_bundle: Option<PathBuf>,
 }
 
 /// What the service offers.
@@ -143,6 +159,8 @@ impl Config {
             ca_bundle,
             service.tls_cert.as_mut(),
             service.tls_key.as_mut(),
+            config.remote.token_file.as_mut(),
+            config.remote.ca_bundle.as_mut(),
         ];
         for path in paths.into_iter().flatten() {
             *path = here.join(&*path);

@@ -26,6 +26,7 @@ mod memory;
 mod next_step;
 mod platform;
 mod record;
+mod remote;
 mod report;
 mod runbooks;
 mod secrets;

@@ -4,6 +4,7 @@
 mod access;
 mod accounts;
 mod api;
+mod api_service;
 mod azure;
 mod canaries;
 mod cli;

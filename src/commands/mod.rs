@@ -1,6 +1,7 @@
 //! One file per command: its arguments, whose doc comments are the help page, and what it does.
 
 mod advice;
+mod afar;
 pub(crate) mod audit;
 pub(crate) mod certificate;
 pub(crate) mod check;

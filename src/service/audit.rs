@@ -31,7 +31,7 @@ const LONGEST_PATH: usize = 300;
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-#[schemars(title = "Request")]
+#[schemars(rename = "Request")]
 pub(crate) struct Entry {
     /// When it came.
     pub(crate) at: Timestamp,

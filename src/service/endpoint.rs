@@ -38,6 +38,16 @@ pub(super) enum Audited {
     Refused,
 }
 
+/// A header that an endpoint reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Header {
+    pub(super) name: &'static str,
+    /// A sentence about it.
+    pub(super) says: &'static str,
+    /// What it looks like, as a regular expression.
+    pub(super) pattern: &'static str,
+}
+
 /// A query without parameters.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -70,8 +80,8 @@ pub(super) trait Endpoint: Send + Sync + 'static {
     const GRANTED: &'static [(u16, &'static str)];
     /// The statuses of refusals that not every endpoint has.
     const REFUSED: &'static [u16] = &[];
-    /// Headers that it reads, each with a sentence and whether it is an id.
-    const HEADERS: &'static [(&'static str, &'static str)] = &[];
+    /// Headers that it reads.
+    const HEADERS: &'static [Header] = &[];
 
     /// What may stand behind the path.
     type Query: DeserializeOwned + JsonSchema + Send;
@@ -110,7 +120,7 @@ pub(super) struct Route {
     pub(super) takes_body: bool,
     pub(super) granted: &'static [(u16, &'static str)],
     pub(super) refused: &'static [u16],
-    pub(super) headers: &'static [(&'static str, &'static str)],
+    pub(super) headers: &'static [Header],
     pub(super) media: Option<&'static str>,
     /// The schema of the query, without references.
     pub(super) query: Value,
@@ -130,10 +140,14 @@ impl Route {
         let usual = usual.unwrap_or(StatusCode::OK);
         let read: Read = Box::new(move |call, query, body| {
             let query: E::Query = fields::read(query, &fields)?;
-            let body: E::Body = match E::TAKES_BODY {
+            let body = match E::TAKES_BODY {
+                // First as any JSON: serde would take a list of values for a map without names.
                 true => serde_json::from_slice(body).map_err(|e| unreadable(&e))?,
-                false => serde_json::from_value(Value::Object(serde_json::Map::new()))
-                    .map_err(|e| unreadable(&e))?,
+                false => Value::Object(serde_json::Map::new()),
+            };
+            let body: E::Body = match body {
+                Value::Object(_) => serde_json::from_value(body).map_err(|e| wrong(&e))?,
+                _ => return Err(Refusal::invalid("the body is no object").hint(DESCRIBED)),
             };
             let about = E::about(call, &body);
             let answer = async move { Ok(E::answer(call, query, body).await?.reply(usual)) };
@@ -202,16 +216,23 @@ fn inline<T: JsonSchema>() -> Value {
     schema.to_value()
 }
 
+/// Where the shape of a body is found.
+const DESCRIBED: &str = "GET /v1/openapi.json describes it";
+
 fn unreadable(error: &serde_json::Error) -> Refusal {
-    match error.is_data() {
-        // It may repeat a value, which may be a secret at a wrong place: only where it is said.
-        true => Refusal::invalid("the body is not as described")
-            .hint(format!("look at line {}, column {}", error.line(), error.column()))
-            .hint("GET /v1/openapi.json describes it"),
-        false => Refusal::bad("the body is no JSON").hint(format!(
-            "look at line {}, column {}",
-            error.line(),
-            error.column()
-        )),
+    Refusal::bad("the body is no JSON").hint(format!(
+        "look at line {}, column {}",
+        error.line(),
+        error.column()
+    ))
+}
+
+fn wrong(error: &serde_json::Error) -> Refusal {
+    let refusal = Refusal::invalid("the body is not as described").hint(DESCRIBED);
+    let said = error.to_string();
+    // Others repeat a value, which may be a secret at a wrong place.
+    match said.starts_with("missing field") || said.starts_with("unknown field") {
+        true => refusal.hint(said),
+        false => refusal,
     }
 }

@@ -112,13 +112,13 @@ fn parameters(route: &Route) -> Vec<Value> {
             "schema": sendable(field),
         }));
     }
-    for (name, says) in route.headers {
+    for header in route.headers {
         parameters.push(json!({
-            "name": name,
+            "name": header.name,
             "in": "header",
             "required": false,
-            "description": says,
-            "schema": { "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$" },
+            "description": header.says,
+            "schema": { "type": "string", "pattern": header.pattern },
         }));
     }
     parameters

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// What is said about a request that is not granted.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Refusal")]
+#[schemars(rename = "Refusal")]
 pub(super) struct Told {
     /// What went wrong.
     pub(super) error: Trouble,

@@ -121,8 +121,16 @@ impl Events {
 impl Answer for Events {
     const MEDIA: Option<&'static str> = Some("text/event-stream");
 
+    /// That of one event, which is how tools read it.
     fn schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string" })
+        json_schema!({
+            "type": "object",
+            "properties": {
+                "id": { "type": "string", "description": "The number of the event." },
+                "event": { "type": "string", "description": "Its word, or `end` when the run is over." },
+                "data": { "type": "string", "description": "A line of JSON." },
+            },
+        })
     }
 
     fn reply(self, status: StatusCode) -> Reply {

@@ -66,7 +66,7 @@ pub(super) enum Driver {
 
 /// A run in a line: as `relight runs list --json` prints it, and who drives it.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Run")]
+#[schemars(rename = "Run")]
 pub(super) struct RunView {
     id: String,
     runbook: String,
@@ -119,7 +119,7 @@ impl RunView {
 
 /// A run with its steps.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "RunDetail")]
+#[schemars(rename = "RunDetail")]
 pub(super) struct RunDetail {
     #[serde(flatten)]
     run: RunView,
@@ -140,7 +140,7 @@ pub(super) struct RunDetail {
 
 /// A step of a run.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Step")]
+#[schemars(rename = "Step")]
 struct StepView {
     number: u32,
     operation: String,
@@ -165,7 +165,7 @@ enum Reached {
 
 /// An error.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Failure")]
+#[schemars(rename = "Failure")]
 pub(super) struct FailureView {
     /// What it means, such as `rejected` or `denied`.
     kind: String,
@@ -187,7 +187,7 @@ impl FailureView {
 
 /// A file that a run wrote.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "File")]
+#[schemars(rename = "File")]
 struct FileView {
     path: String,
     sha256: String,
@@ -243,7 +243,7 @@ fn ended(end: &RunEnd) -> BTreeMap<String, Value> {
 
 /// A runbook in a line.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Runbook")]
+#[schemars(rename = "Runbook")]
 pub(super) struct RunbookView {
     name: String,
     /// A few words; null when its text cannot be read.
@@ -263,7 +263,7 @@ impl RunbookView {
 
 /// A runbook: what it does, may do and takes.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "RunbookDetail")]
+#[schemars(rename = "RunbookDetail")]
 pub(super) struct RunbookDetail {
     name: String,
     title: String,
@@ -281,7 +281,7 @@ pub(super) struct RunbookDetail {
 
 /// A parameter.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Parameter")]
+#[schemars(rename = "Parameter")]
 struct ParamView {
     name: String,
     help: String,
@@ -326,7 +326,7 @@ impl RunbookDetail {
 
 /// Something that is open, and how its closing stands.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Lease")]
+#[schemars(rename = "Lease")]
 pub(super) struct LeaseView {
     id: String,
     /// The run that opened it.
@@ -350,7 +350,7 @@ pub(super) struct LeaseView {
 
 /// How far the closing of a lease came.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Closing")]
+#[schemars(rename = "Closing")]
 struct ClosingView {
     /// The run that closes it.
     run: String,
@@ -394,7 +394,7 @@ impl LeaseView {
 
 /// A schedule: as `relight schedule list --json` prints it.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Schedule")]
+#[schemars(rename = "Schedule")]
 pub(super) struct ScheduleView {
     id: String,
     runbook: String,

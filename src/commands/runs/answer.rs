@@ -3,7 +3,6 @@
 use clap::Args;
 
 use super::resume;
-use crate::args::Global;
 use crate::commands::foreground::Answers;
 use crate::commands::which::Which;
 use crate::exit::{Exit, Result};
@@ -25,14 +24,17 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) async fn run(self, global: &Global) -> Result {
-        let home = Home::find(global)?;
+    pub(super) async fn run(self, home: Home) -> Result {
         let (id, run) = {
             let engine = home.offline_engine()?;
             let run = self.which.find(&engine).await?.id;
             engine.answer(&run, &self.answer, &platform::user()).await?;
             (engine.shortest(&run).await?, run)
         };
+        if let (true, Some(_)) = (self.detach, home.remote()) {
+            terminal::say(format!("Answered. The service goes on with run {id}"));
+            return Ok(Exit::Done);
+        }
         if self.detach {
             terminal::say(format!("Answered. `relight serve{}` goes on with run {id}", home.same_place()));
             return Ok(Exit::Done);

@@ -6,7 +6,6 @@ use clap::Args;
 use relight_engine::Engine;
 use relight_engine::journal::{RunFilter, Status};
 
-use crate::args::Global;
 use crate::commands::advice::{next, state, why};
 use crate::commands::since::since;
 use crate::commands::which::find;
@@ -48,8 +47,7 @@ pub(super) struct List {
 }
 
 impl List {
-    pub(super) async fn run(self, global: &Global) -> Result {
-        let home = Home::find(global)?;
+    pub(super) async fn run(self, home: &Home) -> Result {
         let engine = home.offline_engine()?;
         let filter = self.filter(&engine).await?;
         let runs = engine.journal().runs(&filter).await?;
@@ -72,7 +70,7 @@ impl List {
             });
             return Ok(Exit::Done);
         }
-        let (now, place) = (engine.clock().now(), home.same_place());
+        let now = engine.clock().now();
         let mut table = Table::headed(&["RUN", "RUNBOOK", "STATE", "STEPS", "CHANGED"]);
         let mut ids = Vec::with_capacity(runs.len());
         for run in &runs {
@@ -94,7 +92,7 @@ impl List {
         // What is to be done about a run stands below it: a terminal may be narrow.
         for ((line, run), id) in lines.zip(&runs).zip(&ids) {
             writeln!(out, "{line}")?;
-            for below in why(&engine, run).into_iter().chain(next(&engine, run, id, &place).await?) {
+            for below in why(&engine, run).into_iter().chain(next(&engine, run, id, home).await?) {
                 writeln!(out, "  {below}")?;
             }
         }

@@ -115,7 +115,7 @@ impl Endpoint for Description {
 
 /// The service and the token that is used.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "About")]
+#[schemars(rename = "About")]
 pub(super) struct AboutView {
     /// The version of the program.
     version: &'static str,
@@ -126,7 +126,7 @@ pub(super) struct AboutView {
 
 /// The token that is used.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Token")]
+#[schemars(rename = "Token")]
 struct TokenView {
     name: String,
     role: Role,
@@ -178,7 +178,7 @@ pub(super) struct AuditQuery {
 
 /// Requests, the newest first.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Requests")]
+#[schemars(rename = "Requests")]
 pub(super) struct Requests {
     requests: Vec<Entry>,
 }

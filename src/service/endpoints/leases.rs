@@ -15,7 +15,7 @@ use super::super::views::{LeaseView, RunView};
 
 /// What is open, the first deadline first.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Leases")]
+#[schemars(rename = "Leases")]
 pub(super) struct Leases {
     leases: Vec<LeaseView>,
 }

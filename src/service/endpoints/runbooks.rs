@@ -14,7 +14,7 @@ use super::super::views::{RunbookDetail, RunbookView};
 
 /// Runbooks.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Runbooks")]
+#[schemars(rename = "Runbooks")]
 pub(super) struct Runbooks {
     runbooks: Vec<RunbookView>,
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::call::Call;
-use super::super::endpoint::{Endpoint, Needs, NoBody, NoQuery};
+use super::super::endpoint::{Endpoint, Header, Needs, NoBody, NoQuery};
 use super::super::refusal::{Outcome, Refusal};
 use super::super::reply::{Events, Json};
 use super::super::sse;
@@ -49,7 +49,7 @@ pub(super) struct ListQuery {
 
 /// A page of runs, the newest first.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Runs")]
+#[schemars(rename = "Runs")]
 pub(super) struct Page {
     runs: Vec<RunView>,
     /// What to give as `after` for the next page; null when this is the last.
@@ -158,8 +158,11 @@ impl Endpoint for FollowRun {
     const NEEDS: Needs = Needs::Role(Role::View);
     const GRANTED: &'static [(u16, &'static str)] = &[(200, "The events.")];
     const REFUSED: &'static [u16] = &[429];
-    const HEADERS: &'static [(&'static str, &'static str)] =
-        &[("Last-Event-ID", "The number of the last event that was seen; goes before `after`.")];
+    const HEADERS: &'static [Header] = &[Header {
+        name: "Last-Event-ID",
+        says: "The number of the last event that was seen; goes before `after`.",
+        pattern: "^[0-9]{1,15}$",
+    }];
     type Query = FromQuery;
     type Body = NoBody;
     type Answer = Events;
@@ -187,7 +190,7 @@ impl Endpoint for FollowRun {
 
 /// The events of a run so far.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Records")]
+#[schemars(rename = "Records")]
 pub(super) struct Records {
     /// As `relight runs show --json` prints them, one each: `seq`, `time`, `event` and what belongs to that.
     events: Vec<Value>,
@@ -223,7 +226,7 @@ impl Endpoint for ReadRecords {
 
 /// A text.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Text")]
+#[schemars(rename = "Text")]
 struct TextView {
     name: String,
     text: String,
@@ -231,7 +234,7 @@ struct TextView {
 
 /// Texts.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Texts")]
+#[schemars(rename = "Texts")]
 pub(super) struct Texts {
     texts: Vec<TextView>,
 }
@@ -264,7 +267,7 @@ impl Endpoint for ReadTexts {
 #[serde(deny_unknown_fields)]
 pub(super) struct OutputQuery {
     /// Only that of this step.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4_294_967_295u32))]
     step: Option<u32>,
 }
 
@@ -279,7 +282,7 @@ enum Side {
 
 /// A piece of what a step said.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Piece")]
+#[schemars(rename = "Piece")]
 struct Piece {
     step: u32,
     stream: Side,
@@ -293,7 +296,7 @@ struct Piece {
 
 /// What the steps of a run said, in order.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Output")]
+#[schemars(rename = "Output")]
 pub(super) struct Output {
     output: Vec<Piece>,
 }

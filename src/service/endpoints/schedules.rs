@@ -15,7 +15,7 @@ use super::super::views::ScheduleView;
 
 /// What is scheduled, the next due first.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "Schedules")]
+#[schemars(rename = "Schedules")]
 pub(super) struct Schedules {
     schedules: Vec<ScheduleView>,
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::super::call::{self, Call};
-use super::super::endpoint::{Endpoint, Needs, NoQuery};
+use super::super::endpoint::{Endpoint, Header, Needs, NoQuery};
 use super::super::refusal::{Outcome, Refusal};
 use super::super::reply::Json;
 use super::super::tokens::Role;
@@ -54,10 +54,11 @@ impl Endpoint for StartRun {
     const GRANTED: &'static [(u16, &'static str)] =
         &[(201, "The run is written down, and goes on by itself."), (200, "It was before.")];
     const REFUSED: &'static [u16] = &[404, 409];
-    const HEADERS: &'static [(&'static str, &'static str)] = &[(
-        KEY,
-        "Fixes the run's id, for this token: whoever does not know whether a request has come through asks again.",
-    )];
+    const HEADERS: &'static [Header] = &[Header {
+        name: KEY,
+        says: "Fixes the run's id, for this token, unless `id` does: whoever does not know whether a request has come through asks again.",
+        pattern: "^[!-~]{1,200}$",
+    }];
     type Query = NoQuery;
     type Body = Start;
     type Answer = Json<RunView>;
@@ -110,8 +111,8 @@ impl Endpoint for StartRun {
 /// Returns the id of the run: given, or fixed by the key of this token, or a new one.
 fn id_of(call: &Call, start: &Start) -> Outcome<RunId> {
     match (&start.id, call.headers.contains_key(KEY).then(|| call.header(KEY))) {
-        (Some(_), Some(_)) => Err(Refusal::bad(format!("both `id` and {KEY} are given")).hint("give one")),
-        (Some(id), None) => Ok(RunId::from(id.as_str())),
+        // It makes asking again asking for the same as well.
+        (Some(id), _) => Ok(RunId::from(id.as_str())),
         (None, Some(key)) => match key {
             Some(key) if (1..=200).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) => {
                 Ok(RunId::derived(&["api", call.by(), key]))

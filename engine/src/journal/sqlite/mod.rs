@@ -299,7 +299,7 @@ impl Journal for SqliteJournal {
     }
 
     async fn tally(&self) -> Result<Vec<(Status, u64)>> {
-        self.read(|db| runs::tally(db)).await
+        self.read(runs::tally).await
     }
 
     async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<Summary>> {
