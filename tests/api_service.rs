@@ -169,6 +169,12 @@ async fn a_token_of_some_runbooks_sees_and_does_nothing_about_others() {
 async fn runs_are_answered_stopped_and_resumed() {
     let world = world();
     let ops = token(&world, &["ops", "--role", "run"]);
+    // What a person interrupted stays where it is until somebody says otherwise.
+    world.runbook("slow", "/*---\ntitle = \"Slow\"\n---*/\nnote(\"begun\"); wait(\"10m\"); \"done\"\n");
+    let mut person = world.in_lab(["run", "slow"]).spawn();
+    person.wait_for("begun");
+    person.signal("INT");
+    person.end().ends_with(3);
     let served = Served::start(&world);
     let run = served.begin(&ops, "asks").await;
     let parked = served.until(&ops, &run, "parked").await;
@@ -190,12 +196,6 @@ async fn runs_are_answered_stopped_and_resumed() {
     Answered::read(stopped).await.is(202);
     let stopped = served.until(&ops, &waits, "stopped").await;
     assert_eq!(stopped["end"]["by"], "ops");
-    // What a person interrupted stays where it is until somebody says otherwise.
-    world.runbook("slow", "/*---\ntitle = \"Slow\"\n---*/\nnote(\"begun\"); wait(\"10m\"); \"done\"\n");
-    let mut person = world.in_lab(["run", "slow"]).spawn();
-    person.wait_for("begun");
-    person.signal("INT");
-    person.end().ends_with(3);
     let runs = served.get(&ops, "/v1/runs?state=parked&runbook=slow").await.is(200);
     let slow = runs["runs"][0]["id"].as_str().expect("the run").to_owned();
     assert_eq!(runs["runs"][0]["park"]["why"], "interrupted");

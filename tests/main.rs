@@ -25,6 +25,7 @@ mod plan;
 mod race;
 mod recordings;
 mod registry;
+mod remote;
 mod rescue;
 #[path = "../src/runbooks.rs"]
 mod runbooks;

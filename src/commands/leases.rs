@@ -225,7 +225,7 @@ impl Close {
             let lease = find(&home.offline_engine()?, &self.lease).await?;
             let run = client.post(&["v1", "leases", &lease, "close"], &json!({})).await?;
             let run = RunId::from(run["id"].as_str().unwrap_or_default());
-            return afar::carry(&home, client, &run, Answers::default()).await;
+            return afar::carry(&home, client, &run, afar::From::Beginning, Answers::default()).await;
         }
         // Written down before anything is reached: the closing is due even when Azure is not there now.
         let (lease, mut run) = {

@@ -111,7 +111,8 @@ impl Run {
             terminal::say(format!("The service drives it; look with `relight runs show {run}{place}`"));
             return Ok(Exit::Done);
         }
-        afar::carry(home, client, &run, Answers { yes: self.yes, program: self.json }).await
+        afar::carry(home, client, &run, afar::From::Beginning, Answers { yes: self.yes, program: self.json })
+            .await
     }
 }
 

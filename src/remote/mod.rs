@@ -5,5 +5,5 @@
 mod client;
 mod journal;
 
-pub(crate) use self::client::Client;
+pub(crate) use self::client::{Client, Followed};
 pub(crate) use self::journal::RemoteJournal;

@@ -44,8 +44,10 @@ pub(super) struct Header {
     pub(super) name: &'static str,
     /// A sentence about it.
     pub(super) says: &'static str,
-    /// What it looks like, as a regular expression.
+    /// What it looks like, as a regular expression for whoever reads the description.
     pub(super) pattern: &'static str,
+    /// Whether a value looks so.
+    pub(super) fits: fn(&str) -> bool,
 }
 
 /// A query without parameters.
@@ -140,6 +142,13 @@ impl Route {
         let usual = usual.unwrap_or(StatusCode::OK);
         let read: Read = Box::new(move |call, query, body| {
             let query: E::Query = fields::read(query, &fields)?;
+            for header in E::HEADERS {
+                let mut sent = call.headers.get_all(header.name).iter();
+                if !sent.all(|value| value.to_str().is_ok_and(header.fits)) {
+                    return Err(Refusal::bad(format!("the header {} is not right", header.name))
+                        .hint(format!("it looks like {}", header.pattern)));
+                }
+            }
             let body = match E::TAKES_BODY {
                 // First as any JSON: serde would take a list of values for a map without names.
                 true => serde_json::from_slice(body).map_err(|e| unreadable(&e))?,

@@ -35,7 +35,10 @@ fn typed(text: String, field: &Value) -> Option<Value> {
         one => one == name,
     };
     if is("integer") {
-        return text.parse::<u64>().ok().map(Value::from);
+        let number = text.parse::<u64>().ok()?;
+        let within = field["minimum"].as_u64().is_none_or(|least| number >= least)
+            && field["maximum"].as_u64().is_none_or(|most| number <= most);
+        return within.then(|| Value::from(number));
     }
     if is("boolean") {
         return text.parse::<bool>().ok().map(Value::from);
@@ -75,7 +78,7 @@ mod tests {
 
     fn query(text: &str) -> Result<Query, ()> {
         let schema = json!({ "properties": {
-            "open": { "type": ["boolean", "null"] }, "limit": { "type": "integer" }, "name": { "type": "string" },
+            "open": { "type": ["boolean", "null"] }, "limit": { "type": "integer", "minimum": 1, "maximum": 9 }, "name": { "type": "string" },
         }});
         read(Some(text), &schema).map_err(drop)
     }
@@ -85,7 +88,17 @@ mod tests {
         let read = query("open=true&limit=3&name=a%2Fb+c").unwrap();
         assert_eq!(read, Query { open: Some(true), limit: Some(3), name: Some("a/b c".to_owned()) });
         assert_eq!(query("name=17").unwrap().name.as_deref(), Some("17"));
-        for wrong in ["limit=x", "limit=-1", "open=1", "more=1", "limit=1&limit=2", "name=%ff", "name=%4"] {
+        for wrong in [
+            "limit=x",
+            "limit=-1",
+            "limit=0",
+            "limit=10",
+            "open=1",
+            "more=1",
+            "limit=1&limit=2",
+            "name=%ff",
+            "name=%4",
+        ] {
             assert!(query(wrong).is_err(), "{wrong}");
         }
     }

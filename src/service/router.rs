@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, StatusCode};
@@ -23,6 +23,8 @@ use super::tokens::{Grant, Role};
 
 /// The largest body.
 const LARGEST: usize = 1 << 20;
+/// How much more than that is read before a connection is hung up on.
+const PATIENT: usize = 16 << 20;
 /// How long a body may take.
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// The header that names the request, as the audit journal does.
@@ -249,14 +251,29 @@ where
         )
         .hint("send `Content-Type: application/json`"));
     }
-    match tokio::time::timeout(BODY_TIME, Limited::new(body, LARGEST).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Refusal::new(
+    let read = async {
+        let (mut body, mut whole, mut bytes) = (std::pin::pin!(body), Vec::new(), 0);
+        while let Some(frame) = body.frame().await {
+            let data = frame.map_err(|_| Refusal::bad("the body was cut short"))?;
+            let data = data.into_data().unwrap_or_default();
+            bytes += data.len();
+            match bytes {
+                0..=LARGEST => whole.extend_from_slice(&data),
+                // Who is still writing does not read the refusal: what comes is let go of for a while.
+                ..=PATIENT => whole = Vec::new(),
+                _ => break,
+            }
+        }
+        Ok((bytes, whole))
+    };
+    match tokio::time::timeout(BODY_TIME, read).await {
+        Ok(Ok((0..=LARGEST, body))) => Ok(body.into()),
+        Ok(Ok(_)) => Err(Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too_large",
             format!("the body has more than {LARGEST} bytes"),
         )),
-        Ok(Err(_)) => Err(Refusal::bad("the body was cut short")),
+        Ok(Err(refusal)) => Err(refusal),
         Err(_) => {
             Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body took longer than 30 seconds"))
         }

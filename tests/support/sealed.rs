@@ -189,6 +189,16 @@ pub(crate) struct Output<'a> {
 }
 
 impl Output<'_> {
+    /// Returns the exit code; nothing after a signal.
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.code
+    }
+
+    /// Returns standard output as it is.
+    pub(crate) fn out(&self) -> &str {
+        &self.out
+    }
+
     /// Returns standard output and standard error as they are.
     pub(crate) fn raw(&self) -> String {
         format!("{}\n{}", self.out, self.err)

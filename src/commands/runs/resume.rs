@@ -64,7 +64,9 @@ impl Resume {
         }
         let run = meant(&home.offline_engine()?, self.run.as_deref(), &home).await?;
         if let Some(client) = home.remote() {
+            let seen = home.offline_engine()?.resumable(&run).await?.seq;
             client.post(&["v1", "runs", run.as_str(), "resume"], &json!({})).await?;
+            return afar::carry(&home, client, &run, afar::From::Behind(seen), answers).await;
         }
         go_on(home, &run, answers).await
     }
@@ -115,9 +117,6 @@ fn read(path: &Path) -> Result<String> {
 pub(super) async fn go_on(home: Home, run: &RunId, answers: Answers) -> Result {
     // Before anything is reached: whether it can go on.
     let run = home.offline_engine()?.resumable(&run.whole()).await?.id;
-    if let Some(client) = home.remote() {
-        return afar::carry(&home, client, &run, answers).await;
-    }
     let audience = if answers.program { Audience::Program } else { Audience::Person };
     let session = home.connect(audience).await?;
     let ended = foreground::carry(&session, &run, answers).await;

@@ -9,7 +9,6 @@ mod signals;
 mod start;
 
 use super::endpoint::Route;
-use super::refusal::{Outcome, Refusal};
 
 /// Returns every endpoint. The router goes by this, and the description is made of it.
 pub(super) fn table() -> Vec<Route> {
@@ -37,14 +36,4 @@ pub(super) fn table() -> Vec<Route> {
         Route::of::<schedules::ListSchedules>(),
         Route::of::<schedules::RemoveSchedule>(),
     ]
-}
-
-/// Returns how many are wanted at most, when that is said and no more than is allowed.
-fn limit(given: Option<u16>, most: u16) -> Outcome<Option<usize>> {
-    match given {
-        Some(limit) if limit == 0 || limit > most => {
-            Err(Refusal::bad(format!("`limit` is a number from 1 to {most}")))
-        }
-        limit => Ok(limit.map(usize::from)),
-    }
 }

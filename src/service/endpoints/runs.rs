@@ -19,8 +19,7 @@ use super::super::tokens::Role;
 use super::super::views::{RunDetail, RunView, State};
 use crate::report::json_line;
 
-/// How many runs a page has at most, and unless said otherwise.
-const MOST: u16 = 500;
+/// How many runs a page has unless said otherwise.
 const USUAL: usize = 50;
 /// How many runs are looked at a time for those that a token reaches.
 const SWEEP: usize = 500;
@@ -74,7 +73,7 @@ impl Endpoint for ListRuns {
 
     async fn answer(call: &Call, query: ListQuery, _: NoBody) -> Outcome<Json<Page>> {
         let engine = &call.shared.engine;
-        let limit = super::limit(query.limit, MOST)?.unwrap_or(USUAL);
+        let limit = query.limit.map_or(USUAL, usize::from);
         if let Some(beginning) = &query.id {
             let mut runs = engine.journal().find(beginning, SWEEP).await?;
             runs.retain(|run| call.reaches(&run.runbook));
@@ -162,6 +161,7 @@ impl Endpoint for FollowRun {
         name: "Last-Event-ID",
         says: "The number of the last event that was seen; goes before `after`.",
         pattern: "^[0-9]{1,15}$",
+        fits: |id| (1..=15).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit()),
     }];
     type Query = FromQuery;
     type Body = NoBody;
@@ -169,12 +169,8 @@ impl Endpoint for FollowRun {
 
     async fn answer(call: &Call, query: FromQuery, _: NoBody) -> Outcome<Events> {
         let run = call.run().await?;
-        let after = match call.header("last-event-id") {
-            Some(id) => {
-                id.parse().map_err(|_| Refusal::bad("Last-Event-ID is the number of an event of the run"))?
-            }
-            None => query.after.unwrap_or(0),
-        };
+        let seen = call.header("last-event-id").and_then(|id| id.parse().ok());
+        let after = seen.or(query.after).unwrap_or(0);
         let place = call.shared.streams.clone().try_acquire_owned().map_err(|_| {
             Refusal::new(
                 hyper::StatusCode::TOO_MANY_REQUESTS,
@@ -214,9 +210,7 @@ impl Endpoint for ReadRecords {
     async fn answer(call: &Call, query: FromQuery, _: NoBody) -> Outcome<Json<Records>> {
         let run = call.run().await?;
         let mut events = Vec::new();
-        // The journal counts in the numbers that SQLite has.
-        let after = query.after.unwrap_or(0).min(i64::MAX.cast_unsigned());
-        for record in call.shared.engine.journal().records(&run.id, after).await? {
+        for record in call.shared.engine.journal().records(&run.id, query.after.unwrap_or(0)).await? {
             let notice = Notice::new(run.id.clone(), Some(record.seq), record.at, record.event()?);
             events.push(serde_json::from_str(&json_line(&notice)).unwrap_or_default());
         }
@@ -317,9 +311,6 @@ impl Endpoint for ReadOutput {
     type Answer = Json<Output>;
 
     async fn answer(call: &Call, query: OutputQuery, _: NoBody) -> Outcome<Json<Output>> {
-        if query.step == Some(0) {
-            return Err(Refusal::bad("steps are counted from 1"));
-        }
         let run = call.run().await?;
         let journal = call.shared.engine.journal();
         let mut pieces = Vec::new();

@@ -58,6 +58,7 @@ impl Endpoint for StartRun {
         name: KEY,
         says: "Fixes the run's id, for this token, unless `id` does: whoever does not know whether a request has come through asks again.",
         pattern: "^[!-~]{1,200}$",
+        fits: |key| (1..=200).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()),
     }];
     type Query = NoQuery;
     type Body = Start;
@@ -70,7 +71,7 @@ impl Endpoint for StartRun {
     async fn answer(call: &Call, _: NoQuery, start: Start) -> Outcome<Json<RunView>> {
         let (engine, tokens) = (&call.shared.engine, &call.shared.tokens);
         runbooks::exists(call, &start.runbook)?;
-        let id = id_of(call, &start)?;
+        let id = id_of(call, &start);
         let asked = asked(&id, &start);
         let conflict = || {
             Refusal::conflict(format!("another run was started as {id}"))
@@ -109,17 +110,12 @@ impl Endpoint for StartRun {
 }
 
 /// Returns the id of the run: given, or fixed by the key of this token, or a new one.
-fn id_of(call: &Call, start: &Start) -> Outcome<RunId> {
-    match (&start.id, call.headers.contains_key(KEY).then(|| call.header(KEY))) {
+fn id_of(call: &Call, start: &Start) -> RunId {
+    match (&start.id, call.header(KEY)) {
         // It makes asking again asking for the same as well.
-        (Some(id), _) => Ok(RunId::from(id.as_str())),
-        (None, Some(key)) => match key {
-            Some(key) if (1..=200).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) => {
-                Ok(RunId::derived(&["api", call.by(), key]))
-            }
-            _ => Err(Refusal::bad(format!("{KEY} has up to 200 letters, digits and signs of ASCII"))),
-        },
-        (None, None) => Ok(RunId::fresh()),
+        (Some(id), _) => RunId::from(id.as_str()),
+        (None, Some(key)) => RunId::derived(&["api", call.by(), key]),
+        (None, None) => RunId::fresh(),
     }
 }
 
