@@ -101,7 +101,11 @@ async fn roles_hold_over_the_whole_table() {
     let served = Served::start(&world);
     let description = served.description(&tokens[0]).await;
     let (mut granted, mut refused) = (0, 0);
+    let documented = include_str!("../docs/api.md");
     for (method, path, about) in operations(&description) {
+        let role = about["x-role"].as_str().map_or("none".to_owned(), |role| format!("`{role}`"));
+        let row = format!("| `{method} {path}` | {role} |");
+        assert!(documented.contains(&row), "docs/api.md does not say {row}");
         let Some(needed) = roles.iter().position(|role| about["x-role"] == *role) else { continue };
         let path = filled(&path, "none");
         let changes = method != "GET";
@@ -358,11 +362,13 @@ async fn whoever_asks_badly_is_told_so_and_disturbs_nobody() {
     let address = served.url.strip_prefix("http://").unwrap().to_owned();
     let asked = tokio::task::spawn_blocking(move || {
         // A head without an end, and a body that never comes.
-        let mut slow: Vec<TcpStream> = (0..20)
+        // Nothing, a head without an end, and silence behind an answer.
+        let heads: [&[u8]; 3] =
+            [b"", b"GET /live HTTP/1.1\r\nHost: x\r\nX-", b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"];
+        let mut slow: Vec<TcpStream> = (0..21)
             .map(|n| {
                 let mut stream = TcpStream::connect(&address).unwrap();
-                let head: &[u8] = if n % 2 == 0 { b"GET /live HTTP/1.1\r\nHost: x\r\nX-" } else { b"" };
-                stream.write_all(head).unwrap();
+                stream.write_all(heads[n % heads.len()]).unwrap();
                 stream.set_read_timeout(Some(Duration::from_secs(50))).unwrap();
                 stream
             })
@@ -545,6 +551,14 @@ async fn an_address_that_others_reach_needs_a_certificate() {
     assert_eq!(ask().await.unwrap().status().as_u16(), 200);
     let plain = reqwest::Client::new().get(format!("http://localhost:{port}/live")).send().await;
     assert!(plain.is_err(), "{plain:?}");
+    // A certificate lasts for less than the service does.
+    let next = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(cert, next.cert.pem()).unwrap();
+    std::fs::write(key, next.signing_key.serialize_pem()).unwrap();
+    let authority = reqwest::Certificate::from_pem(next.cert.pem().as_bytes()).unwrap();
+    let http = reqwest::Client::builder().tls_certs_only([authority]).build().unwrap();
+    let live = http.get(format!("https://localhost:{port}/live")).send().await.unwrap();
+    assert_eq!(live.status().as_u16(), 200);
     serve.signal("TERM");
     serve.end().succeeds();
 }

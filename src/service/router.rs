@@ -257,11 +257,13 @@ where
             let data = frame.map_err(|_| Refusal::bad("the body was cut short"))?;
             let data = data.into_data().unwrap_or_default();
             bytes += data.len();
-            match bytes {
-                0..=LARGEST => whole.extend_from_slice(&data),
+            if bytes <= LARGEST {
+                whole.extend_from_slice(&data);
+            } else if bytes <= PATIENT {
                 // Who is still writing does not read the refusal: what comes is let go of for a while.
-                ..=PATIENT => whole = Vec::new(),
-                _ => break,
+                whole = Vec::new();
+            } else {
+                break;
             }
         }
         Ok((bytes, whole))

@@ -77,17 +77,20 @@ fn prepare(db: &mut Connection) -> rusqlite::Result<u32> {
     db.busy_timeout(PATIENCE)?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
+    let version = |db: &Connection| db.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
+    let known = version(db)?;
+    if known >= FORMAT {
+        return Ok(known);
+    }
     // Two processes may come to an empty file at once: the second finds what the first has made.
     let change = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let version: u32 = change.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    for migration in MIGRATIONS.iter().skip(version as usize) {
+    for migration in MIGRATIONS.iter().skip(version(&change)? as usize) {
         change.execute_batch(migration)?;
     }
-    let version = version.max(FORMAT);
     change.pragma_update(None, "application_id", APPLICATION)?;
-    change.pragma_update(None, "user_version", version)?;
+    change.pragma_update(None, "user_version", FORMAT)?;
     change.commit()?;
-    Ok(version)
+    Ok(FORMAT)
 }
 
 /// Says what could not be read or written.

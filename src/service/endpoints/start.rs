@@ -96,7 +96,8 @@ impl Endpoint for StartRun {
         request.workdir = call.shared.state.join("files").join(id.as_str());
         engine.draft(&request)?;
         // From here on asking for something else under this id is refused, also after a crash.
-        if !tokens.is_same_start(id.as_str(), &asked)? {
+        let is_first = tokio::task::block_in_place(|| tokens.is_same_start(id.as_str(), &asked));
+        if !is_first? {
             return Err(conflict());
         }
         platform::make_private_folder(&request.workdir)
