@@ -261,6 +261,33 @@ async fn a_service_that_ends_lets_nobody_hang() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_are_counted_and_end_with_their_token() {
+    let world = world();
+    let ops = token(&world, &["ops", "--role", "run"]);
+    let gone = token(&world, &["gone", "--role", "view"]);
+    let served = Served::start(&world);
+    let run = served.begin(&ops, "waits").await;
+    served.until(&ops, &run, "parked").await;
+    let path = format!("/v1/runs/{run}/events");
+    let mut open = Vec::new();
+    for _ in 0..128 {
+        let response = served.request(&gone, "GET", &path).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), 200);
+        open.push(response);
+    }
+    let refused = Answered::read(served.request(&ops, "GET", &path).send().await.unwrap()).await;
+    assert_eq!(refused.is(429)["error"]["kind"], "too_many");
+    served.get(&ops, "/v1/runs").await.is(200);
+    world.in_lab(["token", "revoke", "gone"]).run().succeeds();
+    for response in open {
+        let seen = events(response, |_| false).await;
+        assert!(seen.iter().all(|sent| sent.event != "end"), "the run is not over");
+    }
+    // Their places are free again.
+    assert_eq!(served.request(&ops, "GET", &path).send().await.unwrap().status().as_u16(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn asking_again_is_asking_for_the_same_run_also_after_a_restart() {
     let world = world();
     let ops = token(&world, &["ops", "--role", "run"]);

@@ -193,10 +193,12 @@ fn write_one(db: &Connection, job: &Job) -> rusqlite::Result<i64> {
     }
 }
 
-/// Lets go of what is too old or too much.
+/// Lets go of what is too old or too much, here and of what makes starting twice impossible.
 fn tidy(db: &Connection, last: i64) -> rusqlite::Result<()> {
     let oldest = Timestamp::now().saturating_sub(AGE).unwrap_or(Timestamp::MIN);
     db.execute("DELETE FROM audit WHERE n <= ?1 OR at < ?2", params![last - ROWS, text(oldest)])?;
+    // Nobody asks again for what was started so long ago.
+    db.execute("DELETE FROM starts WHERE at < ?1", [text(oldest)])?;
     Ok(())
 }
 

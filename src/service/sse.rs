@@ -19,7 +19,8 @@ use crate::report::json_line;
 
 /// How often the journal is looked at.
 const LOOK: Duration = Duration::from_millis(300);
-/// How long nothing is said at most, so that nobody between here and there thinks that nobody is there.
+/// How long nothing is said at most, so that nobody between here and there thinks that nobody is there; and how long a token that was revoked
+/// goes on being told.
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// Follows a run from behind a record. Ends when the run is over, the service ends, or the token is worth nothing any more.
@@ -36,6 +37,7 @@ pub(super) fn follow(
         token,
         seen: after,
         said: Instant::now(),
+        checked: Instant::now(),
         waiting: VecDeque::from([Bytes::from_static(b"retry: 2000\n\n")]),
         is_over: false,
         _place: place,
@@ -54,6 +56,8 @@ struct Following {
     seen: u64,
     /// When anything was said last.
     said: Instant,
+    /// When the token was last looked at.
+    checked: Instant,
     waiting: VecDeque<Bytes>,
     is_over: bool,
     _place: OwnedSemaphorePermit,
@@ -66,7 +70,7 @@ impl Following {
                 self.said = Instant::now();
                 return Some(next);
             }
-            if self.is_over || self.shared.engine.is_halted() {
+            if self.is_over || self.shared.engine.is_halted() || !self.may_go_on() {
                 return None;
             }
             if let Err(error) = self.look().await {
@@ -78,9 +82,6 @@ impl Following {
                 continue;
             }
             if self.said.elapsed() > SILENCE {
-                if !matches!(self.shared.tokens.find(&self.token, Timestamp::now()), Ok(Some(_))) {
-                    return None;
-                }
                 self.waiting.push_back(Bytes::from_static(b": nothing new\n\n"));
                 continue;
             }
@@ -89,6 +90,15 @@ impl Following {
                 () = self.shared.engine.halted() => return None,
             }
         }
+    }
+
+    /// Looks from time to time whether the token is still worth something.
+    fn may_go_on(&mut self) -> bool {
+        if self.checked.elapsed() < SILENCE {
+            return true;
+        }
+        self.checked = Instant::now();
+        matches!(self.shared.tokens.find(&self.token, Timestamp::now()), Ok(Some(_)))
     }
 
     async fn look(&mut self) -> Result<()> {

@@ -32,8 +32,10 @@ const MIGRATIONS: [&str; 1] = ["
     ) STRICT;
     CREATE TABLE starts (
         run TEXT PRIMARY KEY NOT NULL,
-        asked BLOB NOT NULL
+        asked BLOB NOT NULL,
+        at TEXT NOT NULL
     ) STRICT;
+    CREATE INDEX starts_at ON starts (at);
     CREATE TABLE audit (
         n INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
         at TEXT NOT NULL,

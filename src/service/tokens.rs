@@ -166,8 +166,8 @@ impl Tokens {
     pub(super) fn is_same_start(&self, run: &str, asked: &[u8]) -> Result<bool> {
         let write = |db: &Connection| {
             db.execute(
-                "INSERT INTO starts (run, asked) VALUES (?1, ?2) ON CONFLICT (run) DO NOTHING",
-                params![run, asked],
+                "INSERT INTO starts (run, asked, at) VALUES (?1, ?2, ?3) ON CONFLICT (run) DO NOTHING",
+                params![run, asked, text(Timestamp::now())],
             )?;
             db.query_row("SELECT asked FROM starts WHERE run = ?1", [run], |row| row.get::<_, Vec<u8>>(0))
         };
