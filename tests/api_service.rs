@@ -562,6 +562,9 @@ async fn an_address_that_others_reach_needs_a_certificate() {
     );
     refused.ends_with(2);
     world.in_lab(["serve", "--listen", "nowhere"]).run().ends_with(2);
+    let installed = world.relight(["serve", "--install", "--print", "--listen", "127.0.0.1:7411"]).run();
+    assert!(installed.raw().contains("below [service] in relight.toml"), "{}", installed.raw());
+    installed.ends_with(2);
 
     speak_tls();
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

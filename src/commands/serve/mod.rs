@@ -39,11 +39,11 @@ pub(crate) struct Serve {
     until_closed: bool,
 
     /// Listen at this address, such as 127.0.0.1:7411; port 0 takes a free one, which is said
-    #[arg(long, value_name = "ADDR", conflicts_with = "install")]
+    #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
 
     /// Certificate of the service, as PEM: needed at an address that others can reach
-    #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "install")]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
 
     /// Private key of that certificate, as PEM
@@ -67,6 +67,11 @@ impl Serve {
     pub(crate) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
         let state = home.state()?;
+        if self.install && (self.listen.is_some() || self.tls_cert.is_some()) {
+            return Err(Error::invalid("where an installed service listens is not said here")
+                .hint("write it below [service] in relight.toml, which the service reads when it starts")
+                .into());
+        }
         if self.install {
             let supervisor = self.supervisor.unwrap_or_else(Supervisor::of_this_system);
             supervisor.install(&state, global, self.print)?;
