@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use relight_engine::event::Event;
-use relight_engine::journal::{Appended, Around, Claim, ClaimRequest, Journal, NewRun, Sync, Tenure};
+use relight_engine::journal::{
+    Appended, Around, Claim, ClaimRequest, Journal, NewRun, Settlement, Sync, Tenure,
+};
 use relight_engine::{Error, Result};
 
 use crate::environment::variable;
@@ -77,16 +79,9 @@ impl Around for Doomed {
         Ok(appended)
     }
 
-    async fn fire(
-        &self,
-        id: &str,
-        due: Timestamp,
-        run: NewRun,
-        next: Option<Timestamp>,
-        at: Timestamp,
-    ) -> Result<bool> {
-        let fired = self.inner.fire(id, due, run, next, at).await?;
-        self.count(usize::from(fired));
-        Ok(fired)
+    async fn settle(&self, settlement: &Settlement, at: Timestamp) -> Result<bool> {
+        let settled = self.inner.settle(settlement, at).await?;
+        self.count(if settled { settlement.starts.len() } else { 0 });
+        Ok(settled)
     }
 }

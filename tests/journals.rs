@@ -11,11 +11,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use relight_engine::event::{
-    Event, ForgottenLease, GENESIS, Lease, Park, Record, RunEnd, RunId, Schedule, Signal, Source,
+    Event, ForgottenLease, GENESIS, Lease, Park, Record, RunEnd, RunId, Schedule, Signal, Source, Tick,
     fingerprint, verify,
 };
 use relight_engine::journal::{
-    Appended, Claim, ClaimRequest, Journal, NewRun, News, OwnerId, RunFilter, Summary, Sync, Tenure,
+    Appended, Claim, ClaimRequest, Journal, NewRun, News, OwnerId, RunFilter, ScheduledEnd, Settlement,
+    Summary, Sync, Tenure, TickFilter,
 };
 use relight_engine::replay::History;
 use relight_engine::{Driven, Error, ErrorKind, Result};
@@ -175,23 +176,20 @@ impl Journal for Shelf {
         Ok(Vec::new())
     }
 
-    async fn schedule(&self, _: &Schedule) -> Result<()> {
+    async fn settle(&self, _: &Settlement, _: Timestamp) -> Result<bool> {
         self.not_here()
     }
 
-    async fn unschedule(&self, _: &str) -> Result<bool> {
-        self.not_here()
+    async fn ticks(&self, _: &TickFilter) -> Result<Vec<Tick>> {
+        Ok(Vec::new())
     }
 
-    async fn fire(
-        &self,
-        _: &str,
-        _: Timestamp,
-        _: NewRun,
-        _: Option<Timestamp>,
-        _: Timestamp,
-    ) -> Result<bool> {
-        self.not_here()
+    async fn scheduled_ends(&self, _: usize) -> Result<Vec<ScheduledEnd>> {
+        Ok(Vec::new())
+    }
+
+    async fn stop_overdue(&self, _: Timestamp) -> Result<Vec<RunId>> {
+        Ok(Vec::new())
     }
 }
 

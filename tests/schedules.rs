@@ -55,7 +55,7 @@ fn a_schedule_has_a_name_and_says_when_it_runs() {
     invalid
 
       x there is a schedule `often` already
-      help: see it with `relight schedule next often`, remove it with `relight schedule remove often`, or choose another name
+      help: see it with `relight schedule show often`, remove it with `relight schedule remove often`, or choose another name
     --- exit 2
     ");
     assert_snapshot!(add(&["--name", "Sunday", "--cron", "0 3 * * SUN"]), @r"

@@ -55,6 +55,7 @@ mod run;
 mod run_id;
 mod runbook;
 pub mod schedule;
+mod scheduling;
 mod script;
 mod step;
 #[cfg(any(test, feature = "testing"))]
@@ -71,7 +72,7 @@ pub use core::{Answers, Environment, Liveness, Notice, Observer};
 pub use cx::{Cx, OnProgress, SecretSource};
 pub use drive::Driven;
 pub use effect::{Effect, Effects};
-pub use engine::{ClosingState, Engine, OpenLease, Plan};
+pub use engine::{Backfill, ClosingState, Engine, OpenLease, Plan};
 pub use error::{Error, ErrorKind, Failure, Result, ServiceError, Snippet};
 pub use event::{Event, RunId};
 pub use file::{Found, PartFile, RunFile};

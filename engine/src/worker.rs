@@ -9,10 +9,11 @@
 //! Owns no state: everything it does is read from the journal, so that after any crash the next
 //! worker picks up where the last one was. While nothing is due it does not look.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -24,12 +25,9 @@ use crate::drive::Halt;
 use crate::drive::{Driven, Way};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::event::{Cause, RunId, Schedule};
-use crate::journal::{LeaseFilter, Listener};
+use crate::event::{RunId, Schedule};
+use crate::journal::{LeaseFilter, Listener, ScheduledEnd};
 use crate::log::Closing;
-use crate::params::Given;
-use crate::prepare::{RunRequest, by_name};
-use crate::schedule;
 
 /// How many runs are at work at once. One that only waits is not counted.
 const AT_ONCE: usize = 256;
@@ -49,6 +47,10 @@ const GATHER: Duration = Duration::from_millis(10);
 /// How often, in real time, it is asked whether another process is gone or has written something, which nothing
 /// tells: the name of each file beside the journal, and one number of the journal's.
 const ASK: Duration = Duration::from_secs(1);
+/// How many schedules are settled at the same time.
+const SETTLED_AT_ONCE: usize = 32;
+/// How long it is until a schedule is looked at again whose run cannot be started.
+const MENDED: Duration = Duration::from_secs(10);
 /// The longest pause while the journal cannot be read.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -75,6 +77,8 @@ pub struct Worker {
     driving: JoinSet<(RunId, Result<Driven>)>,
     under_way: HashSet<RunId>,
     complaints: HashSet<String>,
+    /// The schedules whose runs cannot be started, and when, by the monotonic clock, they are looked at again.
+    broken: BTreeMap<String, Duration>,
     on_error: OnError,
     on_pulse: OnPulse,
     /// When the last tick was.
@@ -92,6 +96,7 @@ impl Worker {
             driving: JoinSet::new(),
             under_way: HashSet::new(),
             complaints: HashSet::new(),
+            broken: BTreeMap::new(),
             on_error: Arc::new(on_error),
             on_pulse: Box::new(|| ()),
             looked_at: Timestamp::MIN,
@@ -146,8 +151,9 @@ impl Worker {
         asks.reset();
         loop {
             let unsettled = self.is_unsettled.then(|| unsettled.left(clock));
-            let again =
-                core.drives.next_again(&self.under_way).map(|again| again.saturating_sub(clock.elapsed()));
+            let again = core.drives.next_again(&self.under_way);
+            let mended = self.broken.values().min().copied();
+            let again = again.into_iter().chain(mended).min().map(|at| at.saturating_sub(clock.elapsed()));
             let soonest = unsettled.into_iter().chain(again).min();
             tokio::select! {
                 biased;
@@ -185,7 +191,7 @@ impl Worker {
         self.is_unsettled = false;
         let mut found = Found::default();
         self.close_due(now, &mut found).await?;
-        self.fire_due(now, &mut found).await?;
+        self.settle_schedules(now, &mut found).await?;
         for run in self.core.journal.signalled(&self.core.owner).await? {
             self.core.drives.signal(&run);
         }
@@ -264,40 +270,54 @@ impl Worker {
         Ok(())
     }
 
-    /// Fires the schedules that are due. A firing fixes its run's id, so it cannot start twice.
-    async fn fire_due(&mut self, now: Timestamp, found: &mut Found) -> Result<()> {
-        for schedule in self.core.journal.schedules_due(now).await? {
-            self.is_unsettled = true;
-            match self.fire(&schedule, now).await {
-                Ok(true) => found.fired.push(schedule.id),
-                Ok(false) => {}
-                Err(error) => self.complain(&format!("schedule {}", schedule.id), &error),
+    /// Accounts for the ticks that are due, starts their runs, and hears which runs of schedules ended.
+    async fn settle_schedules(&mut self, now: Timestamp, found: &mut Found) -> Result<()> {
+        let core = self.core.clone();
+        for run in core.journal.stop_overdue(now).await? {
+            core.drives.signal(&run);
+        }
+        let mut looks: BTreeMap<String, (Schedule, Vec<ScheduledEnd>)> = BTreeMap::new();
+        for schedule in core.journal.schedules_due(now).await? {
+            looks.insert(schedule.id.clone(), (schedule, Vec::new()));
+        }
+        let ends = core.journal.scheduled_ends(BATCH).await?;
+        self.is_unsettled |= ends.len() == BATCH;
+        for end in ends {
+            if let Some((_, ends)) = looks.get_mut(&end.schedule) {
+                ends.push(end);
+            } else if let Some(schedule) = core.journal.schedule(&end.schedule).await? {
+                looks.insert(end.schedule.clone(), (schedule, vec![end]));
             }
         }
+        let elapsed = core.clock.elapsed();
+        self.broken.retain(|_, again| *again > elapsed);
+        looks.retain(|id, _| !self.broken.contains_key(id));
+        let core = &core;
+        let looks = looks.into_values().map(|(schedule, ends)| async move {
+            let settled = core.settle_schedule(&schedule, &ends, &[]).await;
+            (schedule.id, settled)
+        });
+        // Together, so that they share the disk's time.
+        let mut settled = futures::stream::iter(looks).buffer_unordered(SETTLED_AT_ONCE);
+        while let Some((id, settled)) = settled.next().await {
+            match settled {
+                Ok(Some(settled)) => {
+                    self.is_unsettled |= settled.is_unsettled;
+                    if !settled.starts.is_empty() {
+                        found.fired.push(id);
+                    }
+                }
+                // Another process was faster.
+                Ok(None) => self.is_unsettled = true,
+                // What cannot be started stays due: a person may mend it, and nothing is lost.
+                Err(error) => {
+                    self.broken.insert(id.clone(), elapsed + MENDED);
+                    self.complain(&format!("schedule {id}"), &error);
+                }
+            }
+        }
+        found.fired.sort();
         Ok(())
-    }
-
-    async fn fire(&self, schedule: &Schedule, now: Timestamp) -> Result<bool> {
-        let due = schedule.due;
-        let next = schedule::next_after(schedule, now)?;
-        let given = if schedule.run.is_some() { Given::Recorded } else { Given::Value };
-        // What a script scheduled may name what its own run may name.
-        let may_name = match &schedule.run {
-            Some(run) => Some(self.core.paths_of(run).await?),
-            None => None,
-        };
-        let request = RunRequest {
-            may_name,
-            id: RunId::derived(&["schedule", &schedule.id, &due.to_string()]),
-            params: by_name(&schedule.params, given),
-            granted: schedule.granted.clone(),
-            cause: Cause::Schedule { id: schedule.id.clone(), due },
-            workdir: schedule.workdir.clone().into(),
-            ..RunRequest::new(&schedule.runbook)
-        };
-        // What cannot be started stays due: a person may mend it, and nothing is lost.
-        let run = self.core.draft(&request)?.run;
-        self.core.journal.fire(&schedule.id, due, run, next, now).await
     }
 }
 

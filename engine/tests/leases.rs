@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::{Call, Cause, Effected, Event, Park, Record, RunEnd};
 use relight_engine::journal::{
-    Appended, Around, Journal, MemoryJournal, OwnerId, RunFilter, Status, Summary, Sync, Tenure,
+    Appended, Around, Journal, MemoryJournal, OwnerId, RunFilter, Settlement, Status, Summary, Sync, Tenure,
 };
 use relight_engine::worker::Worker;
 use relight_engine::{
@@ -362,7 +362,7 @@ async fn a_schedule_and_a_deadline_in_the_same_second_close_once() {
         let bench = Bench::new().await;
         let due = bench.clock.now() + SignedDuration::from_secs(1);
         let schedule = relight_engine::event::Schedule::new("s", "close", due);
-        bench.journal.schedule(&schedule).await.unwrap();
+        bench.journal.settle(&Settlement::add(schedule), bench.clock.now()).await.unwrap();
         bench.clock.set(due);
         // Two services at once, half of the time.
         let (engine, other) = (bench.beside(false), bench.beside(false));

@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::{Park, Schedule};
-use relight_engine::journal::{Around, Journal, MemoryJournal, RunFilter, SqliteJournal, Status, Summary};
+use relight_engine::journal::{
+    Around, Journal, MemoryJournal, RunFilter, Settlement, SqliteJournal, Status, Summary,
+};
 use relight_engine::worker::Worker;
 use relight_engine::{Engine, Library, Result, RunId, RunRequest};
 use tokio::task::JoinHandle;
@@ -114,7 +116,7 @@ async fn it_sleeps_until_the_next_thing_is_due() {
     let run = engine.prepare(&RunRequest::new("waits")).await.unwrap();
     until(&engine, &run, |run| run.status == Status::Parked).await;
     let schedule = Schedule::new("s", "one", clock.now() + HOUR);
-    engine.journal().schedule(&schedule).await.unwrap();
+    engine.add_schedule(&schedule).await.unwrap();
     clock.advance(HOUR);
     let fired = RunId::derived(&["schedule", "s", &schedule.due.to_string()]);
     until(&engine, &fired, is_over).await;
@@ -171,7 +173,7 @@ async fn a_database_says_whether_anybody_wrote_to_it() {
     one.leases().await.unwrap();
     assert!(!one.was_written_past().await.unwrap(), "a read is no write");
     let schedule = Schedule::new("s", "one", Timestamp::UNIX_EPOCH);
-    other.schedule(&schedule).await.unwrap();
+    assert!(other.settle(&Settlement::add(schedule), Timestamp::UNIX_EPOCH).await.unwrap());
     assert!(one.was_written_past().await.unwrap());
     assert!(!one.was_written_past().await.unwrap());
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use relight_engine::clock::{Clock, SteppedClock};
 use relight_engine::event::Event;
 use relight_engine::journal::{
-    Appended, Around, Claim, ClaimRequest, Journal, MemoryJournal, NewRun, Sync, Tenure,
+    Appended, Around, Claim, ClaimRequest, Journal, MemoryJournal, NewRun, Settlement, Sync, Tenure,
 };
 use relight_engine::{Engine, Error, Result};
 
@@ -150,15 +150,8 @@ impl Around for Doomed {
         self.after(dies, self.journal.append(tenure, events, at, sync).await)
     }
 
-    async fn fire(
-        &self,
-        id: &str,
-        due: Timestamp,
-        run: NewRun,
-        next: Option<Timestamp>,
-        at: Timestamp,
-    ) -> Result<bool> {
+    async fn settle(&self, settlement: &Settlement, at: Timestamp) -> Result<bool> {
         let dies = self.before()?;
-        self.after(dies, self.journal.fire(id, due, run, next, at).await)
+        self.after(dies, self.journal.settle(settlement, at).await)
     }
 }

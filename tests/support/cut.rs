@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use relight_engine::event::Event;
 use relight_engine::journal::{
-    Appended, Around, Claim, ClaimRequest, Journal, MemoryJournal, NewRun, Sync, Tenure,
+    Appended, Around, Claim, ClaimRequest, Journal, MemoryJournal, NewRun, Settlement, Sync, Tenure,
 };
 use relight_engine::{EngineBuilder, Error, Result, RunRequest};
 use tokio::sync::Notify;
@@ -122,17 +122,10 @@ impl Around for Cut {
         Ok(appended)
     }
 
-    async fn fire(
-        &self,
-        id: &str,
-        due: Timestamp,
-        run: NewRun,
-        next: Option<Timestamp>,
-        at: Timestamp,
-    ) -> Result<bool> {
-        self.count(1, Side::Before)?;
-        let fired = self.inner.fire(id, due, run, next, at).await?;
-        self.count(usize::from(fired), Side::After)?;
-        Ok(fired)
+    async fn settle(&self, settlement: &Settlement, at: Timestamp) -> Result<bool> {
+        self.count(settlement.starts.len(), Side::Before)?;
+        let settled = self.inner.settle(settlement, at).await?;
+        self.count(if settled { settlement.starts.len() } else { 0 }, Side::After)?;
+        Ok(settled)
     }
 }

@@ -1,12 +1,14 @@
 //! The engine: what an embedder builds once and shares.
 
 mod leases;
+mod schedules;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub use leases::{ClosingState, OpenLease};
+pub use schedules::Backfill;
 use serde_json::Value;
 
 use crate::clock::Clock;

@@ -4,8 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::RunId;
-use crate::effect::Effects;
+use super::{RunId, Schedule};
 
 /// A call of an operation, as data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,55 +94,6 @@ pub struct ForgottenLease {
     pub because: String,
     /// When.
     pub at: Timestamp,
-}
-
-/// A run that is due at a time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Schedule {
-    /// The schedule's name, derived from what made it.
-    pub id: String,
-    /// The runbook to run.
-    pub runbook: String,
-    /// Its parameters: as a person would write them or, when a run made it, as that run recorded them.
-    pub params: Value,
-    /// When it fires next.
-    pub due: Timestamp,
-    /// How it repeats: a cron expression with a time zone. Fires once when left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repeats: Option<String>,
-    /// The run that made it, when a run did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<RunId>,
-    /// The folder below which its runs may touch files.
-    pub workdir: String,
-    /// What the run that made it may do: its runs may do no more. The engine sets it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub granted: Option<Effects>,
-}
-
-impl Schedule {
-    /// Makes a schedule of a runbook without parameters that fires once, in the current folder.
-    /// [`Cx::schedule`](crate::Cx::schedule) makes that of a step.
-    pub fn new(id: impl Into<String>, runbook: impl Into<String>, due: Timestamp) -> Self {
-        Schedule {
-            id: id.into(),
-            runbook: runbook.into(),
-            params: Value::Object(serde_json::Map::new()),
-            due,
-            repeats: None,
-            run: None,
-            workdir: ".".to_owned(),
-            granted: None,
-        }
-    }
-
-    /// Sets its parameters.
-    #[must_use]
-    pub fn params(mut self, params: Value) -> Self {
-        self.params = params;
-        self
-    }
 }
 
 /// What else becomes true together with an event, in the same transaction.

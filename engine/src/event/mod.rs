@@ -10,20 +10,24 @@ mod made;
 mod park;
 mod prepared;
 mod record;
+mod schedule;
 mod step;
 #[cfg(test)]
 mod tests;
+mod tick;
 
-pub use duty::{Call, Effected, ForgottenLease, Lease, Schedule};
+pub use duty::{Call, Effected, ForgottenLease, Lease};
 pub use end::RunEnd;
 use jiff::Timestamp;
 pub use made::{KeptOutput, Stream, WrittenFile};
 pub use park::{Park, Signal};
 pub use prepared::{Branch, Cause, Entry, Function, Pin, Prepared, Provenance, Source};
 pub use record::{GENESIS, Record, verify};
+pub use schedule::{Arrival, Overlap, Pause, Schedule, Standing, Terms};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 pub use step::{Place, Progress, StepEnd};
+pub use tick::{Fate, Tick, TickCause};
 
 use crate::error::Failure;
 #[cfg(feature = "sqlite")]

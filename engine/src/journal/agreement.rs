@@ -8,10 +8,11 @@ use proptest::prelude::*;
 
 use super::contract::sample::{answer, lease, new_run, owner, parked, schedule, started, succeeded, t};
 use super::{
-    Claim, ClaimRequest, Journal, LeaseFilter, MemoryJournal, NewRun, RunFilter, SqliteJournal, Sync, Tenure,
+    Claim, ClaimRequest, Journal, LeaseFilter, MemoryJournal, NewRun, RunFilter, Settlement, SqliteJournal,
+    Start, Sync, Tenure, TickFilter,
 };
 use crate::error::Result;
-use crate::event::{Effected, Event, RunId, StepEnd};
+use crate::event::{Effected, Event, Fate, RunId, StepEnd, Tick, TickCause};
 
 const RUNS: [&str; 3] = ["a", "b", "c"];
 const OWNERS: [&str; 3] = ["one", "two", "three"];
@@ -63,18 +64,20 @@ enum Move {
     Forget {
         second: bool,
     },
-    Schedule {
+    /// A look at a schedule: it becomes due later or is gone, with or without an account and a run; one that nobody has read last is void.
+    Settle {
         name: usize,
-        lasts: i64,
+        stale: bool,
+        lasts: Option<i64>,
+        account: Option<bool>,
+        run: Option<usize>,
     },
-    Unschedule {
-        name: usize,
-    },
-    Fire {
+    /// Stops one run and hears of the ends of others.
+    HearEnds {
         name: usize,
         run: usize,
-        lasts: Option<i64>,
     },
+    StopOverdue,
 }
 
 fn any_move() -> impl Strategy<Value = Move> {
@@ -93,10 +96,11 @@ fn any_move() -> impl Strategy<Value = Move> {
         1 => run.clone().prop_map(|run| Move::Finish { run }),
         2 => (run.clone(), step.clone()).prop_map(|(run, step)| Move::Word { run, step }),
         2 => (run.clone(), step).prop_map(|(run, step)| Move::Hear { run, step }),
-        1 => (name.clone(), lasts).prop_map(|(name, lasts)| Move::Schedule { name, lasts }),
         1 => any::<bool>().prop_map(|second| Move::Forget { second }),
-        1 => name.clone().prop_map(|name| Move::Unschedule { name }),
-        2 => (name, run, maybe()).prop_map(|(name, run, lasts)| Move::Fire { name, run, lasts }),
+        4 => (name.clone(), prop::bool::weighted(0.1), maybe(), prop::option::of(any::<bool>()), prop::option::of(run.clone()))
+            .prop_map(|(name, stale, lasts, account, run)| Move::Settle { name, stale, lasts, account, run }),
+        1 => (name, run).prop_map(|(name, run)| Move::HearEnds { name, run }),
+        1 => Just(Move::StopOverdue),
     ]
 }
 
@@ -158,16 +162,28 @@ impl Driver {
                 let id = if second { "m" } else { "l" };
                 shown(journal.forget_lease(id, "ann", "it is gone", at).await)
             }
-            Move::Schedule { name, lasts } => {
-                shown(journal.schedule(&schedule(NAMES[name], self.now + lasts)).await)
+            Move::Settle { name, stale, lasts, account, run } => {
+                let read = journal.schedule(NAMES[name]).await.unwrap();
+                let to = lasts.map(|lasts| schedule(NAMES[name], self.now + lasts));
+                let from = if stale { Some(schedule(NAMES[name], 1)) } else { read };
+                let fate =
+                    |busy: bool| Fate::Skipped { because: if busy { "busy" } else { "paused" }.into() };
+                let ticks = account.map(|busy| Tick::new(NAMES[name], at, TickCause::Due, fate(busy), at));
+                let start = |run: usize| Start { until: lasts.map(after), ..Start::new(new_run(RUNS[run])) };
+                let starts = run.map(start).into_iter().collect();
+                let ticks = ticks.into_iter().collect();
+                let settlement = Settlement { from, to, ticks, starts, ..Settlement::default() };
+                shown(journal.settle(&settlement, at).await)
             }
-            Move::Unschedule { name } => shown(journal.unschedule(NAMES[name]).await),
-            Move::Fire { name, run, lasts } => {
-                let found =
-                    journal.schedules().await.unwrap().into_iter().find(|found| found.id == NAMES[name]);
-                let due = found.map_or(at, |found| found.due);
-                shown(journal.fire(NAMES[name], due, new_run(RUNS[run]), lasts.map(after), at).await)
+            Move::HearEnds { name, run } => {
+                let Some(read) = journal.schedule(NAMES[name]).await.unwrap() else {
+                    return "nothing".into();
+                };
+                let heard = journal.scheduled_ends(2).await.unwrap().into_iter().map(|end| end.run).collect();
+                let stops = vec![(id(run), "a schedule".to_owned())];
+                shown(journal.settle(&Settlement { stops, heard, ..Settlement::of(&read) }, at).await)
             }
+            Move::StopOverdue => shown(journal.stop_overdue(at).await),
         }
     }
 
@@ -218,6 +234,9 @@ async fn seen(journal: &dyn Journal, now: i64) -> Vec<String> {
         shown(journal.schedules().await),
         shown(journal.schedules_due(t(now)).await),
         shown(journal.schedules_due(t(now + 9)).await),
+        shown(journal.ticks(&TickFilter::default()).await),
+        shown(journal.ticks(&TickFilter::of("x").at_most(2)).await),
+        shown(journal.scheduled_ends(9).await),
         shown(journal.next_due(t(now)).await),
         shown(journal.next_due(t(now + 9)).await),
     ];

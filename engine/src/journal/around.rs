@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence, RunFilter, Status,
-    Summary, Sync, Tenure,
+    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence, RunFilter,
+    ScheduledEnd, Settlement, Status, Summary, Sync, Tenure, TickFilter,
 };
 use crate::error::Result;
-use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source};
+use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, Tick};
 
 /// A journal in front of another one, for watching it or for letting it fail.
 ///
@@ -169,26 +169,29 @@ pub trait Around: Send + std::marker::Sync + 'static {
         self.behind().schedules_due(now).await
     }
 
-    async fn schedule(&self, schedule: &Schedule) -> Result<()> {
+    async fn schedule(&self, id: &str) -> Result<Option<Schedule>> {
         self.allow()?;
-        self.behind().schedule(schedule).await
+        self.behind().schedule(id).await
     }
 
-    async fn unschedule(&self, id: &str) -> Result<bool> {
+    async fn settle(&self, settlement: &Settlement, at: Timestamp) -> Result<bool> {
         self.allow()?;
-        self.behind().unschedule(id).await
+        self.behind().settle(settlement, at).await
     }
 
-    async fn fire(
-        &self,
-        id: &str,
-        due: Timestamp,
-        run: NewRun,
-        next: Option<Timestamp>,
-        at: Timestamp,
-    ) -> Result<bool> {
+    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<Tick>> {
         self.allow()?;
-        self.behind().fire(id, due, run, next, at).await
+        self.behind().ticks(filter).await
+    }
+
+    async fn scheduled_ends(&self, limit: usize) -> Result<Vec<ScheduledEnd>> {
+        self.allow()?;
+        self.behind().scheduled_ends(limit).await
+    }
+
+    async fn stop_overdue(&self, now: Timestamp) -> Result<Vec<RunId>> {
+        self.allow()?;
+        self.behind().stop_overdue(now).await
     }
 }
 
@@ -310,22 +313,23 @@ impl<T: Around> Journal for T {
         Around::schedules_due(self, now).await
     }
 
-    async fn schedule(&self, schedule: &Schedule) -> Result<()> {
-        Around::schedule(self, schedule).await
+    async fn schedule(&self, id: &str) -> Result<Option<Schedule>> {
+        Around::schedule(self, id).await
     }
 
-    async fn unschedule(&self, id: &str) -> Result<bool> {
-        Around::unschedule(self, id).await
+    async fn settle(&self, settlement: &Settlement, at: Timestamp) -> Result<bool> {
+        Around::settle(self, settlement, at).await
     }
 
-    async fn fire(
-        &self,
-        id: &str,
-        due: Timestamp,
-        run: NewRun,
-        next: Option<Timestamp>,
-        at: Timestamp,
-    ) -> Result<bool> {
-        Around::fire(self, id, due, run, next, at).await
+    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<Tick>> {
+        Around::ticks(self, filter).await
+    }
+
+    async fn scheduled_ends(&self, limit: usize) -> Result<Vec<ScheduledEnd>> {
+        Around::scheduled_ends(self, limit).await
+    }
+
+    async fn stop_overdue(&self, now: Timestamp) -> Result<Vec<RunId>> {
+        Around::stop_overdue(self, now).await
     }
 }

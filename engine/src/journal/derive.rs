@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{ClaimRequest, NewRun, OwnerId, Status, Summary, Tenure, fenced};
 use crate::error::{Error, Result};
-use crate::event::{Event, GENESIS, Record, RunId, Signal, fingerprint};
+use crate::event::{Event, GENESIS, Record, RunId, Schedule, Signal, Tick, fingerprint};
 use crate::hint::NextStep;
 
 /// Returns the first record and the summary of a new run.
@@ -135,6 +135,22 @@ pub(super) fn told<'a>(run: &RunId, event: &'a Event) -> Option<(&'a RunId, Sign
         }
         _ => None,
     }
+}
+
+/// Returns what a schedule is once a step makes it that may be there already: what the engine noted about it stays.
+pub(super) fn scheduled(before: Option<Schedule>, made: &Schedule) -> Schedule {
+    let standing = before.map_or_else(|| made.standing.clone(), |before| before.standing);
+    Schedule { standing, ..made.clone() }
+}
+
+/// Returns the accounts of what still waits when a step removes its schedule.
+pub(super) fn unscheduled(before: &Schedule, at: Timestamp) -> Vec<Tick> {
+    before.leave("the schedule was removed", at)
+}
+
+/// Returns the word that asks a run to stop which takes longer than its schedule allows.
+pub(super) fn overdue(schedule: &str) -> Signal {
+    Signal::Stop { by: format!("the schedule {schedule}, as it took too long") }
 }
 
 /// Returns the error of a word to a run that is over.

@@ -15,6 +15,7 @@ pub(crate) mod contract;
 mod derive;
 mod memory;
 mod news;
+mod settlement;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use around::Around;
 pub use memory::MemoryJournal;
 pub use news::{Listener, News};
+pub use settlement::{ScheduledEnd, Settlement, Start, TickFilter};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteJournal;
 #[cfg(all(feature = "sqlite", any(test, feature = "fuzzing")))]
@@ -32,7 +34,7 @@ pub(crate) use sqlite::records_of;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    Event, ForgottenLease, Lease, Park, Prepared, Record, RunEnd, RunId, Schedule, Signal, Source,
+    Event, ForgottenLease, Lease, Park, Prepared, Record, RunEnd, RunId, Schedule, Signal, Source, Tick,
 };
 use crate::hint::NextStep;
 
@@ -613,42 +615,52 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// `Storage`.
     async fn schedules(&self) -> Result<Vec<Schedule>>;
 
-    /// Returns the schedules that are due by a time, the longest due first. The cost follows from how
+    /// Returns the schedules that want to be looked at by a time ([`Schedule::wakes`]), the longest due first. The cost follows from how
     /// many those are.
     ///
     /// # Errors
     /// `Storage`.
     async fn schedules_due(&self, now: Timestamp) -> Result<Vec<Schedule>> {
         let mut schedules = self.schedules().await?;
-        schedules.retain(|schedule| schedule.due <= now);
+        schedules.retain(|schedule| schedule.wakes().is_some_and(|wakes| wakes <= now));
         Ok(schedules)
     }
 
-    /// Adds a schedule, or replaces the one of the same id.
+    /// Returns one schedule, if there is one of that name.
     ///
     /// # Errors
     /// `Storage`.
-    async fn schedule(&self, schedule: &Schedule) -> Result<()>;
+    async fn schedule(&self, id: &str) -> Result<Option<Schedule>> {
+        Ok(self.schedules().await?.into_iter().find(|schedule| schedule.id == id))
+    }
 
-    /// Removes a schedule. Returns whether there was one.
+    /// Does all that a settlement says in one transaction, and nothing when the schedule is not as it was read any more: another
+    /// process was faster. Returns whether it did.
+    ///
+    /// An account that says the same as the last one of its schedule is one with it ([`Tick::count`]).
     ///
     /// # Errors
-    /// `Storage`.
-    async fn unschedule(&self, id: &str) -> Result<bool>;
+    /// `Storage`; `Invalid` when it is of no one schedule.
+    async fn settle(&self, settlement: &Settlement, at: Timestamp) -> Result<bool>;
 
-    /// Fires a schedule: creates its run and moves it to `next` (or removes it) in one transaction.
-    /// Does nothing when the schedule is not due at `due` any more, because another process fired it.
+    /// Returns what became of ticks, the newest account first.
     ///
     /// # Errors
     /// `Storage`.
-    async fn fire(
-        &self,
-        id: &str,
-        due: Timestamp,
-        run: NewRun,
-        next: Option<Timestamp>,
-        at: Timestamp,
-    ) -> Result<bool>;
+    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<Tick>>;
+
+    /// Returns the runs that are over and whose schedule has not heard of it ([`Settlement::heard`]), in the order of ids, at most
+    /// `limit`. The cost follows from how many those are. Nobody waits for the ends of the runs of a schedule that is gone.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn scheduled_ends(&self, limit: usize) -> Result<Vec<ScheduledEnd>>;
+
+    /// Asks the runs to stop that take longer than their schedules allow ([`Start::until`]). Returns those that were asked, each once.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn stop_overdue(&self, now: Timestamp) -> Result<Vec<RunId>>;
 }
 
 /// What an append did.

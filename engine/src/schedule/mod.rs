@@ -1,11 +1,14 @@
-//! When a schedule fires next: a pure function of the schedule and now.
+//! When a schedule fires, and what becomes of each tick: pure functions of the schedule and now.
 //!
 //! What repeats is written down as the text of a [`Rule`]. Of times of day in a zone that changes its clocks: one that a
 //! change skips fires at the moment of the change, one that comes twice fires the first time. A cron expression whose minutes or hours
 //! are `*` or steps means time that passes instead: it fires through both hours, and not in one that is skipped.
 
+#[cfg(all(test, feature = "cron"))]
+mod accounts;
 #[cfg(feature = "cron")]
 mod cron;
+mod decide;
 mod interval;
 mod monthly;
 #[cfg(all(test, feature = "cron"))]
@@ -20,8 +23,8 @@ pub use interval::Interval;
 pub use monthly::Monthly;
 
 use crate::error::{Error, Result};
-use crate::event::Schedule;
 use crate::value::Span;
+pub(crate) use decide::{decide, give_up, until};
 
 /// How a schedule repeats.
 #[derive(Clone, Debug)]
@@ -102,20 +105,9 @@ fn zone_of(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name.trim()).map_err(|_| format!("there is no time zone `{}`", name.trim()))
 }
 
-/// Returns when a schedule is due after `now`, or nothing when it was the last time.
-///
-/// Firings that were missed while nothing ran are one firing: the one that is late.
-pub(crate) fn next_after(schedule: &Schedule, now: Timestamp) -> Result<Option<Timestamp>> {
-    match &schedule.repeats {
-        None => Ok(None),
-        Some(repeats) => Ok(Rule::parse(repeats)?.next_after(now.max(schedule.due))),
-    }
-}
-
 #[cfg(all(test, feature = "cron"))]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -188,25 +180,5 @@ mod tests {
             let error = Rule::parse(wrong).expect_err(wrong);
             assert!(error.hints()[0].to_string().contains("MON-FRI"), "{wrong}: {error:?}");
         }
-    }
-
-    #[test]
-    fn firings_that_were_missed_are_one() {
-        let schedule = Schedule {
-            id: "a".into(),
-            runbook: "site-report".into(),
-            params: json!({}),
-            due: at("2026-11-01T06:00:00Z"),
-            repeats: Some("0 6 * * *".into()),
-            run: None,
-            workdir: ".".into(),
-            granted: None,
-        };
-        let next = next_after(&schedule, at("2026-11-20T12:00:00Z")).unwrap();
-        assert_eq!(next, Some(at("2026-11-21T06:00:00Z")));
-        assert_eq!(
-            next_after(&Schedule { repeats: None, ..schedule }, at("2026-11-20T12:00:00Z")).unwrap(),
-            None
-        );
     }
 }

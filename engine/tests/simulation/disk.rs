@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use relight_engine::event::{Event, Park, Record, RunId, Schedule, Signal};
+use relight_engine::event::{Event, Park, Record, RunId, Signal};
 use relight_engine::journal::{
-    Appended, Around, Claim, ClaimRequest, Journal, NewRun, News, OwnerId, Sync, Tenure,
+    Appended, Around, Claim, ClaimRequest, Journal, NewRun, News, OwnerId, Settlement, Sync, Tenure,
 };
 use relight_engine::{Error, Result};
 use serde_json::Value;
@@ -271,23 +271,16 @@ impl Around for Disk {
         self.back(pass, result).await
     }
 
-    async fn schedule(&self, schedule: &Schedule) -> Result<()> {
-        let pass = self.turn(format!("schedule {}", schedule.id)).await?;
-        let result = self.journal.schedule(schedule).await;
+    async fn settle(&self, settlement: &Settlement, at: Timestamp) -> Result<bool> {
+        let pass = self.turn(format!("settle {}", settlement.schedule()?)).await?;
+        let result = self.journal.settle(settlement, at).await;
         self.synced();
         self.back(pass, result).await
     }
 
-    async fn fire(
-        &self,
-        id: &str,
-        due: Timestamp,
-        run: NewRun,
-        next: Option<Timestamp>,
-        at: Timestamp,
-    ) -> Result<bool> {
-        let pass = self.turn(format!("fire {id}")).await?;
-        let result = self.journal.fire(id, due, run, next, at).await;
+    async fn stop_overdue(&self, now: Timestamp) -> Result<Vec<RunId>> {
+        let pass = self.turn("stop overdue".to_owned()).await?;
+        let result = self.journal.stop_overdue(now).await;
         self.synced();
         self.back(pass, result).await
     }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use hyper::Method;
+use relight_engine::ErrorKind;
 use relight_engine::event::Schedule;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -60,11 +61,17 @@ impl Endpoint for RemoveSchedule {
 
     async fn answer(call: &Call, _: NoQuery, _: NoBody) -> Outcome<Nothing> {
         let id = call.place("schedule");
-        let is_known = reached(call).await?.iter().any(|schedule| schedule.id == id);
-        match is_known && call.shared.engine.journal().unschedule(id).await? {
-            true => Ok(Nothing),
-            false => Err(Refusal::not_found(format!("there is no schedule `{}`", id.escape_debug()))
-                .hint("list them: GET /v1/schedules")),
+        let nothing = || {
+            Refusal::not_found(format!("there is no schedule `{}`", id.escape_debug()))
+                .hint("list them: GET /v1/schedules")
+        };
+        if !reached(call).await?.iter().any(|schedule| schedule.id == id) {
+            return Err(nothing());
+        }
+        match call.shared.engine.remove_schedule(id).await {
+            // Somebody else was faster.
+            Err(error) if error.kind() == ErrorKind::Invalid => Err(nothing()),
+            removed => Ok(removed.map(|()| Nothing)?),
         }
     }
 }

@@ -41,6 +41,6 @@ impl Operation for After {
     }
 
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Scheduled>> {
-        appoint(cx, cx.after(args.delay.get()), &args.runbook, &Value::Object(args.params.clone()))
+        appoint(cx, cx.after(args.delay.get()), &args.runbook, &args.params, |_| ())
     }
 }

@@ -49,6 +49,6 @@ impl Operation for At {
             .because(e)
             .hint("write for example 2026-11-21T03:00:00Z, or 2026-11-21T04:00:00+01:00")
         })?;
-        appoint(cx, due, &args.runbook, &Value::Object(args.params.clone()))
+        appoint(cx, due, &args.runbook, &args.params, |_| ())
     }
 }

@@ -3,6 +3,7 @@
 
 mod killed;
 pub(super) mod sample;
+mod schedules;
 
 use std::panic::AssertUnwindSafe;
 
@@ -12,6 +13,7 @@ use serde_json::json;
 
 pub use self::killed::{killed, prove_killed, write_until_killed};
 use self::sample::*;
+use self::schedules::*;
 use super::{Appended, Claim, Journal, LeaseFilter, NewRun, RunFilter, Status, Sync, Tenure};
 use crate::error::ErrorKind;
 use crate::event::{
@@ -85,7 +87,11 @@ promises! {
     a_forgotten_lease_is_off_the_list_and_its_reason_kept
     schedules_are_replaced_and_removed
     schedules_are_found_by_what_is_due
-    a_schedule_fires_once
+    a_schedule_is_settled_by_who_has_read_it_last
+    a_schedule_keeps_how_it_stands_when_its_step_is_done_again
+    a_tick_has_one_account_and_those_that_say_the_same_are_one
+    the_end_of_a_run_waits_until_its_schedule_has_heard_of_it
+    a_run_that_takes_too_long_is_asked_to_stop_once
     sources_are_what_the_run_pinned
     records_are_chained_and_read_from_anywhere
     runs_are_listed_newest_first
@@ -383,7 +389,7 @@ async fn what_is_due_next_is_the_first_behind_a_time(journal: &dyn Journal) {
     for (id, wake) in [("a", 10), ("b", 20)] {
         journal.prepare(NewRun { wake: Some(t(wake)), ..new_run(id) }, t(0)).await.unwrap();
     }
-    journal.schedule(&schedule("s", 30)).await.unwrap();
+    put(journal, schedule("s", 30), t(0)).await;
     journal.prepare(new_run("c"), t(0)).await.unwrap();
     let tenure = claim(journal, "c", "one", 1).await;
     let opened = vec![Effected::LeaseOpened(lease("l", 40))];
@@ -422,7 +428,7 @@ async fn what_may_be_due_is_told(journal: &dyn Journal) {
     assert!(told().await, "a lease");
     journal.append(&tenure, &[parked(Some(6))], t(5), Sync::Now).await.unwrap();
     assert!(told().await, "a run that is put away");
-    journal.schedule(&schedule("s", 9)).await.unwrap();
+    put(journal, schedule("s", 9), t(0)).await;
     assert!(told().await, "a schedule");
 }
 
@@ -468,41 +474,6 @@ async fn a_forgotten_lease_is_off_the_list_and_its_reason_kept(journal: &dyn Jou
     let [second, first] = &kept[..] else { panic!("{kept:?}") };
     assert_eq!((&first.lease, first.by.as_str(), first.at), (&lease("l", 20), "ann", t(4)));
     assert_eq!((first.because.as_str(), second.by.as_str()), ("the node burnt down", "bob"));
-}
-
-async fn schedules_are_found_by_what_is_due(journal: &dyn Journal) {
-    for (id, due) in [("late", 90), ("b", 10), ("a", 10)] {
-        journal.schedule(&schedule(id, due)).await.unwrap();
-    }
-    assert_eq!(journal.schedules_due(t(9)).await.unwrap(), []);
-    assert_eq!(journal.schedules_due(t(10)).await.unwrap(), [schedule("a", 10), schedule("b", 10)]);
-    journal.schedule(&schedule("a", 50)).await.unwrap();
-    assert!(journal.fire("b", t(10), new_run("x"), Some(t(20)), t(11)).await.unwrap());
-    assert_eq!(journal.schedules_due(t(50)).await.unwrap(), [schedule("b", 20), schedule("a", 50)]);
-}
-
-async fn schedules_are_replaced_and_removed(journal: &dyn Journal) {
-    journal.schedule(&schedule("late", 90)).await.unwrap();
-    journal.schedule(&schedule("early", 10)).await.unwrap();
-    assert_eq!(journal.schedules().await.unwrap(), [schedule("early", 10), schedule("late", 90)]);
-    journal.schedule(&schedule("late", 5)).await.unwrap();
-    assert_eq!(journal.schedules().await.unwrap(), [schedule("late", 5), schedule("early", 10)]);
-    assert!(journal.unschedule("late").await.unwrap());
-    assert!(!journal.unschedule("late").await.unwrap());
-    assert_eq!(journal.schedules().await.unwrap(), [schedule("early", 10)]);
-}
-
-async fn a_schedule_fires_once(journal: &dyn Journal) {
-    journal.schedule(&schedule("s", 10)).await.unwrap();
-    assert!(!journal.fire("other", t(10), new_run("x"), None, t(10)).await.unwrap());
-    assert!(!journal.fire("s", t(9), new_run("x"), None, t(10)).await.unwrap());
-    assert!(journal.fire("s", t(10), new_run("a"), Some(t(20)), t(11)).await.unwrap());
-    assert!(!journal.fire("s", t(10), new_run("b"), Some(t(20)), t(11)).await.unwrap());
-    assert_eq!(journal.schedules().await.unwrap(), [schedule("s", 20)]);
-    assert!(journal.fire("s", t(20), new_run("c"), None, t(21)).await.unwrap());
-    assert!(!journal.fire("s", t(20), new_run("d"), None, t(21)).await.unwrap());
-    assert_eq!(journal.schedules().await.unwrap(), []);
-    assert_eq!(due(journal, 99).await, ["a", "c"]);
 }
 
 async fn sources_are_what_the_run_pinned(journal: &dyn Journal) {

@@ -113,14 +113,7 @@ pub(in crate::journal) fn lease(id: &str, deadline: i64) -> Lease {
 }
 
 pub(in crate::journal) fn schedule(id: &str, due: i64) -> Schedule {
-    Schedule {
-        id: id.into(),
-        runbook: "book".into(),
-        params: json!({"x": 1}),
-        due: t(due),
-        repeats: None,
-        run: None,
-        workdir: "/work".into(),
-        granted: None,
-    }
+    let mut schedule = Schedule::new(id, "book", t(due)).params(json!({"x": 1}));
+    schedule.workdir = "/work".into();
+    schedule
 }

@@ -17,10 +17,13 @@ use jiff::Timestamp;
 
 use self::state::State;
 use super::{
-    Appended, Claim, ClaimRequest, Journal, NewRun, News, OwnerId, RunFilter, Summary, Sync, Tenure,
+    Appended, Claim, ClaimRequest, Journal, NewRun, News, OwnerId, RunFilter, ScheduledEnd, Settlement,
+    Summary, Sync, Tenure, TickFilter,
 };
 use crate::error::{Error, Result};
-use crate::event::{self, Event, ForgottenLease, GENESIS, Lease, Record, RunId, Schedule, Signal, Source};
+use crate::event::{
+    self, Event, ForgottenLease, GENESIS, Lease, Record, RunId, Schedule, Signal, Source, Tick,
+};
 
 /// A journal that is gone with the process.
 #[derive(Default)]
@@ -203,8 +206,9 @@ impl Journal for MemoryJournal {
         let state = &inner.state;
         let runs = state.lines.values().filter_map(|line| state.due(&line.summary));
         let leases = state.leases.values().map(|lease| lease.deadline);
-        let schedules = state.schedules.values().map(|schedule| schedule.due);
-        Ok(runs.chain(leases).chain(schedules).filter(|at| *at > after).min())
+        let schedules = state.schedules.values().filter_map(Schedule::wakes);
+        let ends = state.followed.values().filter_map(|followed| followed.until);
+        Ok(runs.chain(leases).chain(schedules).chain(ends).filter(|at| *at > after).min())
     }
 
     fn news(&self) -> News {
@@ -250,27 +254,41 @@ impl Journal for MemoryJournal {
 
     async fn schedules(&self) -> Result<Vec<Schedule>> {
         let mut schedules: Vec<Schedule> = self.lock().state.schedules.values().cloned().collect();
-        schedules.sort_by(|a, b| (a.due, &a.id).cmp(&(b.due, &b.id)));
+        let order = |it: &Schedule| (it.wakes().is_none(), it.wakes());
+        schedules.sort_by(|a, b| (order(a), &a.id).cmp(&(order(b), &b.id)));
         Ok(schedules)
     }
 
-    async fn schedule(&self, schedule: &Schedule) -> Result<()> {
-        self.perform(Command::Schedule(schedule.clone())).map(drop)
+    async fn settle(&self, settlement: &Settlement, at: Timestamp) -> Result<bool> {
+        self.perform(Command::Settle { settlement: Box::new(settlement.clone()), at }).map(Answer::did)
     }
 
-    async fn unschedule(&self, id: &str) -> Result<bool> {
-        self.perform(Command::Unschedule(id.to_owned())).map(Answer::did)
+    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<Tick>> {
+        let inner = self.lock();
+        let fits = |tick: &&Tick| filter.schedule.as_ref().is_none_or(|id| tick.schedule == *id);
+        let most = if filter.limit == 0 { usize::MAX } else { filter.limit };
+        Ok(inner.state.ticks.iter().rev().filter(fits).take(most).cloned().collect())
     }
 
-    async fn fire(
-        &self,
-        id: &str,
-        due: Timestamp,
-        run: NewRun,
-        next: Option<Timestamp>,
-        at: Timestamp,
-    ) -> Result<bool> {
-        self.perform(Command::Fire { id: id.to_owned(), due, run, next, at }).map(Answer::did)
+    async fn scheduled_ends(&self, limit: usize) -> Result<Vec<ScheduledEnd>> {
+        let inner = self.lock();
+        let ends = inner.state.followed.iter().filter_map(|(run, followed)| {
+            let (run, schedule) = (run.clone(), followed.schedule.clone());
+            Some(ScheduledEnd { run, schedule, status: followed.ended? })
+        });
+        Ok(ends.take(limit).collect())
+    }
+
+    async fn stop_overdue(&self, now: Timestamp) -> Result<Vec<RunId>> {
+        // Whoever finds nothing to do does not write.
+        let is_overdue = |followed: &state::Followed| followed.until.is_some_and(|until| until <= now);
+        if !self.lock().state.followed.values().any(is_overdue) {
+            return Ok(Vec::new());
+        }
+        match self.perform(Command::StopOverdue { now })? {
+            Answer::Runs(runs) => Ok(runs),
+            _ => unreachable!("what is overdue is answered as runs"),
+        }
     }
 }
 
@@ -284,23 +302,26 @@ enum Command {
     Signal { run: RunId, signal: Signal, at: Timestamp },
     Forget { id: String, by: String, because: String, at: Timestamp },
     Keep(String),
-    Schedule(Schedule),
-    Unschedule(String),
-    Fire { id: String, due: Timestamp, run: NewRun, next: Option<Timestamp>, at: Timestamp },
+    Settle { settlement: Box<Settlement>, at: Timestamp },
+    StopOverdue { now: Timestamp },
 }
 
 impl Command {
     /// Returns the run that it is about.
     fn run(&self) -> Option<&RunId> {
         match self {
-            Command::Prepare { run, .. } | Command::Fire { run, .. } => Some(&run.id),
+            Command::Prepare { run, .. } => Some(&run.id),
+            // What begins one run is a part of that run's history.
+            Command::Settle { settlement, .. } => match &settlement.starts[..] {
+                [start] => Some(&start.run.id),
+                _ => None,
+            },
             Command::Claim(ClaimRequest { run, .. }) | Command::Signal { run, .. } => Some(run),
             Command::Append { tenure, .. } => Some(&tenure.run),
             Command::Heartbeat { .. }
             | Command::Forget { .. }
             | Command::Keep(_)
-            | Command::Schedule(_)
-            | Command::Unschedule(_) => None,
+            | Command::StopOverdue { .. } => None,
         }
     }
 
@@ -319,6 +340,7 @@ enum Answer {
     Did(bool),
     Claim(Claim),
     Appended(Appended),
+    Runs(Vec<RunId>),
 }
 
 impl Answer {

@@ -7,10 +7,13 @@ use jiff::Timestamp;
 use super::{Answer, Command};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    Effected, Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, StepEnd, fingerprint,
+    Effected, Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, StepEnd, Tick,
+    fingerprint,
 };
 use crate::journal::derive::{self, Verdict};
-use crate::journal::{Appended, Claim, ClaimRequest, NewRun, OwnerId, Summary, Tenure, unknown};
+use crate::journal::{
+    Appended, Claim, ClaimRequest, NewRun, OwnerId, Settlement, Start, Status, Summary, Tenure, unknown,
+};
 
 /// Everything that a journal holds.
 #[derive(Default)]
@@ -22,6 +25,18 @@ pub(super) struct State {
     pub(super) leases: BTreeMap<String, Lease>,
     pub(super) forgotten: Vec<ForgottenLease>,
     pub(super) schedules: BTreeMap<String, Schedule>,
+    pub(super) ticks: Vec<Tick>,
+    /// The runs of schedules of whose end those have not heard.
+    pub(super) followed: BTreeMap<RunId, Followed>,
+}
+
+/// What a schedule has to do with one of its runs.
+pub(super) struct Followed {
+    pub(super) schedule: String,
+    /// When the run is asked to stop.
+    pub(super) until: Option<Timestamp>,
+    /// How it ended.
+    pub(super) ended: Option<Status>,
 }
 
 /// One run.
@@ -59,12 +74,8 @@ impl State {
                 self.texts.insert(fingerprint(text), text.clone());
                 Ok(Answer::Done)
             }
-            Command::Schedule(schedule) => {
-                self.schedules.insert(schedule.id.clone(), schedule.clone());
-                Ok(Answer::Done)
-            }
-            Command::Unschedule(id) => Ok(Answer::Did(self.schedules.remove(id).is_some())),
-            Command::Fire { id, due, run, next, at } => self.fire(id, *due, run, *next, *at).map(Answer::Did),
+            Command::Settle { settlement, at } => self.settle(settlement, *at).map(Answer::Did),
+            Command::StopOverdue { now } => Ok(Answer::Runs(self.stop_overdue(*now))),
         }
     }
 
@@ -127,10 +138,20 @@ impl State {
             match effect {
                 Effected::LeaseOpened(lease) => drop(self.leases.insert(lease.id.clone(), lease.clone())),
                 Effected::LeaseClosed { id } => drop(self.leases.remove(id)),
-                Effected::Scheduled(next) => drop(self.schedules.insert(next.id.clone(), next.clone())),
-                Effected::Unscheduled { id } => drop(self.schedules.remove(id)),
+                Effected::Scheduled(made) => {
+                    let before = self.schedules.remove(&made.id);
+                    self.schedules.insert(made.id.clone(), derive::scheduled(before, made));
+                }
+                Effected::Unscheduled { id } => {
+                    if let Some(before) = self.schedules.get(id) {
+                        let left = derive::unscheduled(before, at);
+                        self.account(&left);
+                        self.unschedule(id);
+                    }
+                }
             }
         }
+        self.tell_end(&tenure.run);
         for (event, record) in events.iter().zip(&records) {
             if let Some((parent, signal)) = derive::told(&tenure.run, event) {
                 // A parent that is over waits for nothing.
@@ -150,24 +171,75 @@ impl State {
         Ok(())
     }
 
-    fn fire(
-        &mut self,
-        id: &str,
-        due: Timestamp,
-        run: &NewRun,
-        next: Option<Timestamp>,
-        at: Timestamp,
-    ) -> Result<bool> {
-        if self.schedules.get(id).is_none_or(|schedule| schedule.due != due) {
-            derive::prepare(run, at)?;
+    fn settle(&mut self, settlement: &Settlement, at: Timestamp) -> Result<bool> {
+        let id = settlement.schedule()?;
+        for start in &settlement.starts {
+            derive::prepare(&start.run, at)?;
+        }
+        if self.schedules.get(id) != settlement.from.as_ref() {
             return Ok(false);
         }
-        self.prepare(run, at)?;
-        match (next, self.schedules.get_mut(id)) {
-            (Some(next), Some(schedule)) => schedule.due = next,
-            _ => drop(self.schedules.remove(id)),
+        match &settlement.to {
+            Some(schedule) => drop(self.schedules.insert(id.to_owned(), schedule.clone())),
+            None => self.unschedule(id),
+        }
+        self.account(&settlement.ticks);
+        for Start { run, until } in &settlement.starts {
+            self.prepare(run, at)?;
+            let followed = Followed { schedule: id.to_owned(), until: *until, ended: None };
+            self.followed.entry(run.id.clone()).or_insert(followed);
+            self.tell_end(&run.id);
+        }
+        for (run, by) in &settlement.stops {
+            // One that is over needs no stop.
+            let _ = self.signal(run, &Signal::Stop { by: by.clone() }, at);
+        }
+        for run in &settlement.heard {
+            self.followed.remove(run);
         }
         Ok(true)
+    }
+
+    fn stop_overdue(&mut self, now: Timestamp) -> Vec<RunId> {
+        let mut overdue = Vec::new();
+        for (run, followed) in &mut self.followed {
+            if followed.until.is_some_and(|until| until <= now) {
+                followed.until = None;
+                overdue.push((run.clone(), derive::overdue(&followed.schedule)));
+            }
+        }
+        for (run, word) in &overdue {
+            let _ = self.signal(run, word, now);
+        }
+        overdue.into_iter().map(|(run, _)| run).collect()
+    }
+
+    /// Notes for the schedule of a run that the run is over, if it is.
+    fn tell_end(&mut self, run: &RunId) {
+        let Some(status) = self.lines.get(run).map(|line| line.summary.status).filter(|it| it.is_over())
+        else {
+            return;
+        };
+        let Some(followed) = self.followed.get_mut(run) else { return };
+        if self.schedules.contains_key(&followed.schedule) {
+            (followed.until, followed.ended) = (None, Some(status));
+        } else {
+            self.followed.remove(run);
+        }
+    }
+
+    fn unschedule(&mut self, id: &str) {
+        self.schedules.remove(id);
+        self.followed.retain(|_, followed| followed.schedule != id || followed.ended.is_none());
+    }
+
+    fn account(&mut self, ticks: &[Tick]) {
+        for tick in ticks {
+            let last = self.ticks.iter_mut().rev().find(|last| last.schedule == tick.schedule);
+            if !last.is_some_and(|last| last.absorb(tick)) {
+                self.ticks.push(tick.clone());
+            }
+        }
     }
 
     /// Returns since when a run is due, or from when on it is.

@@ -1,6 +1,6 @@
-//! The rows of leases and schedules: what is due by itself.
+//! The rows of leases: what is to be closed.
 //!
-//! Owns: every SQL statement over these tables. The columns beside the body are there to be searched;
+//! Owns: every SQL statement over their tables. The columns beside the body are there to be searched;
 //! they are under the sum, and follow from the body.
 
 use jiff::Timestamp;
@@ -8,10 +8,8 @@ use rusqlite::{Connection, Params, Row, params};
 use serde::de::DeserializeOwned;
 
 use super::values::{Rows, column, damaged, json, parse, seal, text};
-use crate::event::{ForgottenLease, Lease, Schedule};
+use crate::event::{ForgottenLease, Lease};
 use crate::journal::LeaseFilter;
-
-// Leases.
 
 const LEASE: &str = "SELECT id, body, sum, deadline, subject, door FROM leases";
 
@@ -89,54 +87,9 @@ pub(super) fn forgotten_leases(db: &Connection) -> Rows<Vec<ForgottenLease>> {
         .collect()
 }
 
-// Schedules.
-
-const SCHEDULE: &str = "SELECT id, body, sum, due FROM schedules";
-
-/// Returns the schedules, the next due first.
-pub(super) fn schedules(db: &Connection) -> Rows<Vec<Schedule>> {
-    read_schedules(db, &format!("{SCHEDULE} ORDER BY due, id"), [])
-}
-
-/// Returns the schedules that are due, the longest due first.
-pub(super) fn schedules_due(db: &Connection, now: Timestamp) -> Rows<Vec<Schedule>> {
-    read_schedules(db, &format!("{SCHEDULE} WHERE due <= ?1 ORDER BY due, id"), [text(now)])
-}
-
-/// Returns one schedule, if there is one.
-pub(super) fn schedule(db: &Connection, id: &str) -> Rows<Option<Schedule>> {
-    Ok(read_schedules(db, &format!("{SCHEDULE} WHERE id = ?1"), [id])?.pop())
-}
-
-fn read_schedules(db: &Connection, sql: &str, params: impl Params) -> Rows<Vec<Schedule>> {
-    let read = |row: &Row<'_>| -> Rows<Schedule> {
-        let schedule: Schedule = read_body(row, "schedule", 4)?;
-        let what = format!("the schedule `{}`", schedule.id);
-        match column::<String>(row, 3, &what)? == text(schedule.due) {
-            true => Ok(schedule),
-            false => Err(damaged(&what)),
-        }
-    };
-    db.prepare_cached(sql)?.query_and_then(params, read)?.collect()
-}
-
-/// Adds a schedule or replaces the one of the same id.
-pub(super) fn put_schedule(db: &Connection, schedule: &Schedule) -> Rows<()> {
-    let (due, body) = (text(schedule.due), json(schedule)?);
-    let sum = seal(&[&schedule.id, &body, &due]);
-    db.prepare_cached("INSERT OR REPLACE INTO schedules (id, due, body, sum) VALUES (?1, ?2, ?3, ?4)")?
-        .execute([&schedule.id, &due, &body, &sum])?;
-    Ok(())
-}
-
-/// Removes a schedule. Returns whether there was one.
-pub(super) fn remove_schedule(db: &Connection, id: &str) -> Rows<bool> {
-    Ok(db.prepare_cached("DELETE FROM schedules WHERE id = ?1")?.execute([id])? > 0)
-}
-
 /// Reads the body in the second column of a row. The first is its name, the third the sum over both
 /// and over the columns that follow, up to `columns`.
-fn read_body<T: DeserializeOwned>(row: &Row<'_>, kind: &str, columns: usize) -> Rows<T> {
+pub(super) fn read_body<T: DeserializeOwned>(row: &Row<'_>, kind: &str, columns: usize) -> Rows<T> {
     let id: String = column(row, 0, &format!("the name of a {kind}"))?;
     let what = format!("the {kind} `{id}`");
     let body: String = column(row, 1, &what)?;

@@ -1,7 +1,7 @@
 //! The journal in an SQLite database: one file, many processes.
 //!
 //! Owns: what each call comes to, and the readers. Does not own: the file (`schema`), its rows
-//! (`runs`, `log`, `rows`), the lines that let an append go ahead before it is on the disk (`lines`), the queue
+//! (`runs`, `log`, `rows`, `duties`, `schedules`), the lines that let an append go ahead before it is on the disk (`lines`), the queue
 //! and the transactions (`writer`).
 //!
 //! Every write is checked again inside its transaction. What is kept in memory only makes it
@@ -16,6 +16,7 @@ mod platform;
 mod presence;
 mod rows;
 mod runs;
+mod schedules;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -41,11 +42,11 @@ use self::values::{Fault, Rows};
 use self::writer::{Job, Writer};
 use super::derive::{self, Verdict};
 use super::{
-    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence, RunFilter, Status,
-    Summary, Sync, Tenure,
+    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence, RunFilter,
+    ScheduledEnd, Settlement, Status, Summary, Sync, Tenure, TickFilter,
 };
 use crate::error::{Error, Result};
-use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source};
+use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, Tick};
 
 /// A journal in an SQLite database.
 ///
@@ -353,50 +354,82 @@ impl Journal for SqliteJournal {
     }
 
     async fn schedules(&self) -> Result<Vec<Schedule>> {
-        self.read(duties::schedules).await
+        self.read(schedules::all).await
     }
 
     async fn schedules_due(&self, now: Timestamp) -> Result<Vec<Schedule>> {
-        self.glance(|db| duties::schedules_due(db, now)).await
+        self.glance(|db| schedules::due(db, now)).await
     }
 
-    async fn schedule(&self, schedule: &Schedule) -> Result<()> {
-        let schedule = schedule.clone();
-        self.write_news(move |db| duties::put_schedule(db, &schedule)).await
+    async fn schedule(&self, id: &str) -> Result<Option<Schedule>> {
+        self.glance(|db| schedules::find(db, id)).await
     }
 
-    async fn unschedule(&self, id: &str) -> Result<bool> {
-        let id = id.to_owned();
-        self.write(move |db| duties::remove_schedule(db, &id)).await
-    }
-
-    async fn fire(
-        &self,
-        id: &str,
-        due: Timestamp,
-        run: NewRun,
-        next: Option<Timestamp>,
-        at: Timestamp,
-    ) -> Result<bool> {
-        let (summary, first) = derive::prepare(&run, at)?;
-        let id = id.to_owned();
+    async fn settle(&self, settlement: &Settlement, at: Timestamp) -> Result<bool> {
+        let id = settlement.schedule()?.to_owned();
+        let mut births = Vec::with_capacity(settlement.starts.len());
+        for start in &settlement.starts {
+            births.push(derive::prepare(&start.run, at)?);
+        }
+        let settlement = settlement.clone();
         self.write_news(move |db| {
-            let Some(mut schedule) = duties::schedule(db, &id)?.filter(|found| found.due == due) else {
+            if schedules::find(db, &id)? != settlement.from {
                 return Ok(false);
-            };
-            match next {
-                Some(next) => {
-                    schedule.due = next;
-                    duties::put_schedule(db, &schedule)?;
-                }
-                None => {
-                    duties::remove_schedule(db, &id)?;
+            }
+            match &settlement.to {
+                Some(schedule) => schedules::put(db, schedule)?,
+                None => schedules::remove(db, &id)?,
+            }
+            schedules::account(db, &settlement.ticks)?;
+            for (start, (summary, first)) in settlement.starts.iter().zip(&births) {
+                runs::add(db, summary, first, &start.run.sources)?;
+                schedules::follow(db, &start.run.id, &id, start.until)?;
+                // Whoever asks for a run a second time is told how the first one ended.
+                let status = runs::known(db, &start.run.id)?.summary.status;
+                if status.is_over() {
+                    schedules::ended(db, &start.run.id, status)?;
                 }
             }
-            runs::add(db, &summary, &first, &run.sources)?;
+            for (run, by) in &settlement.stops {
+                stop(db, run, Signal::Stop { by: by.clone() }, at)?;
+            }
+            settlement.heard.iter().try_for_each(|run| schedules::heard(db, run))?;
             Ok(true)
         })
         .await
+    }
+
+    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<Tick>> {
+        let filter = filter.clone();
+        self.read(move |db| schedules::ticks(db, &filter)).await
+    }
+
+    async fn scheduled_ends(&self, limit: usize) -> Result<Vec<ScheduledEnd>> {
+        self.glance(|db| schedules::ends(db, limit)).await
+    }
+
+    async fn stop_overdue(&self, now: Timestamp) -> Result<Vec<RunId>> {
+        // Whoever finds nothing to do does not write.
+        if self.glance(|db| schedules::overdue(db, now)).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write_news(move |db| {
+            let overdue = schedules::overdue(db, now)?;
+            for (run, schedule) in &overdue {
+                schedules::release(db, run, schedule)?;
+                stop(db, run, derive::overdue(schedule), now)?;
+            }
+            Ok(overdue.into_iter().map(|(run, _)| run).collect())
+        })
+        .await
+    }
+}
+
+/// Asks a run to stop, unless it is over.
+fn stop(db: &Connection, run: &RunId, word: Signal, at: Timestamp) -> Rows<()> {
+    match runs::add_signal(db, run, &word, at) {
+        Ok(()) | Err(Fault::Said(_)) => Ok(()),
+        Err(fault) => Err(fault),
     }
 }
 

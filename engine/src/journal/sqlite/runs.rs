@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::values::{
     Fault, Rows, column, damaged, json, parse, parse_status, parse_time, seal, signed, text, unsigned,
 };
-use super::{duties, log, rows};
+use super::{duties, log, rows, schedules};
 use crate::error::Error;
 use crate::event::{Effected, Event, Record, RunId, Signal, Source, hex, unhex};
 use crate::journal::{OwnerId, RunFilter, Status, Summary, derive, fenced, unknown};
@@ -163,7 +163,8 @@ pub(super) fn next_due(db: &Connection, after: Timestamp) -> Rows<Option<Timesta
                 UNION ALL SELECT min(until) FROM owners
                     WHERE until > ?1 AND EXISTS (SELECT 1 FROM runs WHERE owner = owners.id)
                 UNION ALL SELECT min(deadline) FROM leases WHERE deadline > ?1
-                UNION ALL SELECT min(due) FROM schedules WHERE due > ?1)",
+                UNION ALL SELECT min(due) FROM schedules WHERE due > ?1 AND due < 'a'
+                UNION ALL SELECT min(until) FROM scheduled_runs WHERE until IS NOT NULL AND until > ?1)",
         )?
         .query_row([text(after)], |row| row.get(0))?;
     first.map(|first| parse_time(&first, &what)).transpose()
@@ -272,6 +273,9 @@ pub(super) fn advance(
         }));
     }
     change(db, *place, before, after)?;
+    if after.status.is_over() {
+        schedules::ended(db, &after.id, after.status)?;
+    }
     for event in events {
         if let Some((parent, signal)) = derive::told(&after.id, event) {
             match add_signal(db, parent, &signal, after.updated) {
@@ -287,9 +291,15 @@ pub(super) fn advance(
             Effected::LeaseClosed { id } => {
                 duties::remove_lease(db, id)?;
             }
-            Effected::Scheduled(schedule) => duties::put_schedule(db, schedule)?,
+            Effected::Scheduled(schedule) => {
+                let before = schedules::find(db, &schedule.id)?;
+                schedules::put(db, &derive::scheduled(before, schedule))?;
+            }
             Effected::Unscheduled { id } => {
-                duties::remove_schedule(db, id)?;
+                if let Some(before) = schedules::find(db, id)? {
+                    schedules::account(db, &derive::unscheduled(&before, after.updated))?;
+                    schedules::remove(db, id)?;
+                }
             }
         }
     }

@@ -35,7 +35,8 @@ const CHECKED: u64 = 4 << 20;
 /// `sum` is over all that the row says: SQLite itself does not notice a flipped bit in a value.
 /// Records need none, they are chained; nor do texts, which lie under their fingerprint. What a step
 /// writes has no index and no foreign key: a row at the end of `log`, and one of `heads` in place.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE owners (
         id TEXT PRIMARY KEY NOT NULL,
         until TEXT NOT NULL,
@@ -110,7 +111,26 @@ const MIGRATIONS: [&str; 1] = ["
         sum TEXT NOT NULL
     ) STRICT;
     CREATE INDEX schedules_due ON schedules (due, id);
-"];
+",
+    "
+    CREATE TABLE ticks (
+        n INTEGER PRIMARY KEY NOT NULL,
+        schedule TEXT NOT NULL,
+        body TEXT NOT NULL,
+        sum TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX ticks_schedule ON ticks (schedule, n);
+    CREATE TABLE scheduled_runs (
+        run TEXT PRIMARY KEY NOT NULL,
+        schedule TEXT NOT NULL,
+        until TEXT,
+        ended TEXT,
+        sum TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX scheduled_runs_until ON scheduled_runs (until, run) WHERE until IS NOT NULL;
+    CREATE INDEX scheduled_runs_ended ON scheduled_runs (run) WHERE ended IS NOT NULL;
+",
+];
 
 /// A database file: its place, and which file it was when it was opened.
 #[derive(Debug)]

@@ -30,6 +30,12 @@ async fn a_damaged_row_is_an_error_that_names_it() {
         ("UPDATE leases SET door = 'elsewhere' WHERE id = 'l3'", "the lease `l3`"),
         ("UPDATE schedules SET due = '2999-01-01T00:00:00.000000000Z' WHERE id = 's3'", "the schedule `s3`"),
         ("UPDATE schedules SET body = '{}' WHERE id = 's3'", "the schedule `s3`"),
+        (
+            "UPDATE ticks SET body = replace(body, '1970', '1971') WHERE schedule = 's3'",
+            "the account of `s3`",
+        ),
+        ("UPDATE ticks SET schedule = 's9' WHERE schedule = 's3'", "the account of `s9`"),
+        ("UPDATE scheduled_runs SET ended = 'failed' WHERE run = 'r3'", "the schedule of run r3"),
         ("UPDATE signals SET body = replace(body, 'yes', 'no')", "a word for run r1"),
         (
             "UPDATE owners SET until = '1970-01-01T00:00:00.000000000Z' WHERE id = 'one'",
@@ -47,6 +53,8 @@ async fn a_damaged_row_is_an_error_that_names_it() {
             journal.sources(&a).await.err(),
             journal.leases().await.err(),
             journal.schedules().await.err(),
+            journal.ticks(&TickFilter::default()).await.err(),
+            journal.scheduled_ends(99).await.err(),
             journal.signals(&r1).await.err(),
             journal.claim(&ClaimRequest::new(&a, &owner("three"), t(5))).await.err(),
         ];

@@ -13,12 +13,12 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::error::ErrorKind;
-use crate::event::Effected;
-use crate::journal::ClaimRequest;
+use crate::event::{Effected, Fate, TickCause};
 use crate::journal::contract::sample::{
     answer, both, claim, finished, kind, lease, new_run, note, owner, parked, request, schedule, started,
     succeeded, t,
 };
+use crate::journal::{ClaimRequest, Start};
 
 struct Place {
     folder: TempDir,
@@ -96,7 +96,11 @@ async fn story(journal: &SqliteJournal) {
         if n % 3 != 0 {
             journal.signal(&id.as_str().into(), &answer(1), t(n + 3)).await.unwrap();
         }
-        journal.schedule(&schedule(&format!("s{n}"), 10 * n)).await.unwrap();
+        let schedule = schedule(&format!("s{n}"), 10 * n);
+        let ticks = vec![Tick::new(&schedule.id, t(n), TickCause::Due, Fate::Ran { run: id.into() }, t(n))];
+        let starts = vec![Start { until: Some(t(n + 90)), ..Start::new(new_run(&format!("r{n}"))) }];
+        let added = Settlement { ticks, starts, ..Settlement::add(schedule) };
+        assert!(journal.settle(&added, t(n)).await.unwrap());
     }
 }
 
@@ -113,6 +117,8 @@ async fn seen(journal: &SqliteJournal) -> Vec<Option<String>> {
         shown(journal.runs(&RunFilter::open().at_most(3)).await),
         shown(journal.leases().await),
         shown(journal.schedules().await),
+        shown(journal.ticks(&TickFilter::default()).await),
+        shown(journal.scheduled_ends(99).await),
         shown(journal.due(t(60), 5).await),
         shown(journal.due(t(5000), 99).await),
     ];
@@ -174,13 +180,13 @@ async fn nobody_else_may_read_it() {
 async fn other_files_are_refused_and_left_alone() {
     let place = Place::new();
     story(&place.open()).await;
-    place.raw().pragma_update(None, "user_version", 2).unwrap();
+    place.raw().pragma_update(None, "user_version", 99).unwrap();
     let error = place.refused();
-    assert!(error.message().contains("format 2"), "{error:?}");
+    assert!(error.message().contains("format 99"), "{error:?}");
     assert!(SqliteJournal::open_read_only(&place.path()).is_err());
     place.raw().pragma_update(None, "user_version", 0).unwrap();
     place.refused();
-    place.raw().pragma_update(None, "user_version", 1).unwrap();
+    place.raw().pragma_update(None, "user_version", 2).unwrap();
     drop(place.open());
     place.raw().execute_batch("CREATE TABLE mine (x)").unwrap();
     assert!(place.refused().message().contains("tables"));
