@@ -209,6 +209,41 @@ async fn runs_are_answered_stopped_and_resumed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_open_is_closed_and_what_is_scheduled_removed() {
+    let world = world();
+    let admin = token(&world, &["admin", "--role", "admin"]);
+    let other = token(&world, &["other", "--role", "admin", "--runbook", "quick"]);
+    world.in_lab(["schedule", "add", "waits", "--name", "nightly", "--cron", "0 3 * * *"]).run().succeeds();
+    let served = Served::start(&world);
+    let start = json!({ "runbook": "recover-unbootable-vm", "params": { "vm": "web-01" } });
+    let run = served.post(&admin, "/v1/runs", start).await.is(201)["id"].as_str().unwrap().to_owned();
+    served.until(&admin, &run, "succeeded").await;
+    let delete = async |token: &str, name: &str| {
+        let request = served.request(token, "DELETE", &format!("/v1/schedules/{name}"));
+        Answered::read(request.send().await.unwrap()).await
+    };
+    // Of what belongs to other runbooks a limited token sees and does nothing.
+    for (path, field) in [("/v1/leases", "leases"), ("/v1/schedules", "schedules")] {
+        assert_eq!(served.get(&other, path).await.is(200)[field], json!([]), "{path}");
+    }
+    let leases = served.get(&admin, "/v1/leases").await.is(200);
+    let lease = leases["leases"][0]["id"].as_str().expect("a lease").to_owned();
+    assert_eq!(leases["leases"][0]["run"], run.as_str());
+    served.post(&other, &format!("/v1/leases/{lease}/close"), json!({})).await.is(404);
+    delete(&other, "nightly").await.is(404);
+    let closing = served.post(&admin, &format!("/v1/leases/{lease}/close"), json!({})).await.is(202);
+    served.until(&admin, closing["id"].as_str().unwrap(), "succeeded").await;
+    assert_eq!(served.get(&admin, "/v1/leases").await.is(200)["leases"], json!([]));
+    served.post(&admin, &format!("/v1/leases/{lease}/close"), json!({})).await.is(404);
+    let named =
+        |schedules: &Value| schedules["schedules"].as_array().unwrap().iter().any(|it| it["id"] == "nightly");
+    assert!(named(&served.get(&admin, "/v1/schedules").await.is(200)));
+    assert_eq!(delete(&admin, "nightly").await.status, 204);
+    assert!(!named(&served.get(&admin, "/v1/schedules").await.is(200)));
+    delete(&admin, "nightly").await.is(404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_go_on_where_they_were_left() {
     let world = world();
     let ops = token(&world, &["ops", "--role", "run"]);
