@@ -176,7 +176,16 @@ impl<'a> Running<'a> {
             self.seen.push_str(&line);
             self.seen.push('\n');
         }
-        Output { world: self.world, code: status.code(), out, err: self.seen }
+        Output { world: self.world, code: status.code(), out, err: std::mem::take(&mut self.seen) }
+    }
+}
+
+/// What a test starts ends with it.
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
