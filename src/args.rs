@@ -33,6 +33,14 @@ pub(crate) struct Global {
     pub(crate) verbose: u8,
 }
 
+/// Whether a command is about the runs here, or about those of a service elsewhere.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Place {
+    /// Ask the service at this address rather than here, with the token in RELIGHT_TOKEN
+    #[arg(long = "server", global = true, value_name = "URL")]
+    pub(crate) server: Option<String>,
+}
+
 /// Whether what a command says to Azure is written down.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Recorded {

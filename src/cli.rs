@@ -8,8 +8,8 @@ use relight_engine::Error;
 
 use crate::args::Global;
 use crate::commands::{
-    certificate, check, completions, connect, docs, doctor, lab, leases, list, login, logout, new, proxy,
-    run, runs, schedule, serve, show, whoami,
+    audit, certificate, check, completions, connect, docs, doctor, lab, leases, list, login, logout, new,
+    proxy, run, runs, schedule, serve, show, token, whoami,
 };
 use crate::exit::Result;
 use crate::terminal;
@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Leases(leases::Leases),
     Schedule(schedule::Schedule),
     Serve(serve::Serve),
+    Token(token::Token),
+    Audit(audit::Audit),
     Connect(connect::Connect),
     Proxy(proxy::Proxy),
     Certificate(certificate::Certificate),
@@ -101,6 +103,8 @@ pub(crate) fn run(cli: Cli) -> Result {
         Command::Leases(leases) => wait(leases.run(&global)),
         Command::Schedule(schedule) => wait(schedule.run(&global)),
         Command::Serve(serve) => wait(serve.run(&global)),
+        Command::Token(token) => token.run(&global),
+        Command::Audit(audit) => audit.run(&global),
         Command::Connect(connect) => wait(connect.run(&global)),
         Command::Proxy(proxy) => wait(proxy.run(&global)),
         Command::Certificate(certificate) => wait(certificate.run(&global)),

@@ -19,6 +19,16 @@
 //!
 //! [state]
 //! path = "/var/lib/relight"
+//!
+//! [service]                  # what `relight serve` offers
+//! listen = "127.0.0.1:7411"  # to nobody when left out
+//! tls_cert = "edge.pem"      # both are needed to listen at an address that others can reach
+//! tls_key = "edge.key"
+//! secrets = ["keyvault:edge/*"]  # what tokens below `admin` may name
+//!
+//! [remote]                   # for --server
+//! token_file = "token"       # where RELIGHT_TOKEN is not set
+//! ca_bundle = "edge-root.pem"  # trusted besides the system's certificates
 //! ```
 //!
 //! It is read from `--config` or RELIGHT_CONFIG, else from beside the library that `--library` or
@@ -45,6 +55,34 @@ pub(crate) struct Config {
     pub(crate) cloud: Option<OwnCloud>,
     /// Where runs are kept.
     pub(crate) state: Place,
+    /// What the service offers.
+    pub(crate) service: Service,
+    /// How services elsewhere are talked to.
+    pub(crate) remote: Remote,
+}
+
+/// How services elsewhere are talked to.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Remote {
+    /// The file that holds the token.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Certificates that are trusted besides the system's.
+    pub(crate) ca_bundle: Option<PathBuf>,
+}
+
+/// What the service offers.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Service {
+    /// Where it listens; nowhere when left out.
+    pub(crate) listen: Option<String>,
+    /// Its certificate, as PEM.
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key, as PEM.
+    pub(crate) tls_key: Option<PathBuf>,
+    /// The secrets that tokens below `admin` may name, each perhaps with a `*` at its end.
+    pub(crate) secrets: Vec<String>,
 }
 
 /// A folder.
@@ -114,7 +152,16 @@ impl Config {
         let mut config = parse(&path, &text)?;
         let here = path.parent().unwrap_or(Path::new("."));
         let ca_bundle = config.cloud.as_mut().and_then(|cloud| cloud.ca_bundle.as_mut());
-        let paths = [config.library.path.as_mut(), config.state.path.as_mut(), ca_bundle];
+        let service = &mut config.service;
+        let paths = [
+            config.library.path.as_mut(),
+            config.state.path.as_mut(),
+            ca_bundle,
+            service.tls_cert.as_mut(),
+            service.tls_key.as_mut(),
+            config.remote.token_file.as_mut(),
+            config.remote.ca_bundle.as_mut(),
+        ];
         for path in paths.into_iter().flatten() {
             *path = here.join(&*path);
         }

@@ -82,6 +82,18 @@ pub(crate) fn is_open_to_others(_: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
+/// Makes an empty file that only its owner can read, unless there is one.
+pub(crate) fn make_private_file(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        _ => Ok(()),
+    }
+}
+
 /// Replaces a file as a whole with one that only its owner can read. Afterwards it is on the disk.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;

@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use relight_engine::clock::{Clock, SteppedClock, SystemClock};
+use jiff::Timestamp;
+use relight_engine::clock::{Clock, ScaledClock, SteppedClock, SystemClock};
 use relight_engine::event::digest;
 use relight_engine::journal::{Journal, SqliteJournal};
 use relight_engine::{Engine, EngineBuilder, Error, Library, Result};
@@ -16,15 +17,17 @@ use relight_stdlib::ssh::KnownHosts;
 use relight_stdlib::{Azure, Here};
 
 use crate::accounts::Accounts;
-use crate::args::{Global, Recorded};
+use crate::args::{Global, Place, Recorded};
 use crate::azure::{self, GROUP, SUBSCRIPTION};
 use crate::config::Config;
 use crate::environment::variable;
 use crate::format::quoted;
 use crate::lab::{self, Found, LabFile, OwnLab};
 use crate::record::Record;
+use crate::remote::{Client, RemoteJournal};
 use crate::report::{Audience, Reporter};
 use crate::secrets::Secrets;
+use crate::serving::is_served;
 use crate::{memory, platform, runbooks};
 
 /// Where this user keeps things, and what was chosen on the command line.
@@ -33,6 +36,14 @@ pub(crate) struct Home {
     config: Config,
     folder: Option<PathBuf>,
     record: Option<Record>,
+    remote: Option<Remote>,
+}
+
+/// A service that is asked instead of the journal here.
+struct Remote {
+    client: Client,
+    /// What the time was there when it was asked.
+    now: Timestamp,
 }
 
 impl Home {
@@ -53,7 +64,45 @@ impl Home {
         }
         let own =
             platform::config_folder().map(|folder| folder.join("runbooks")).filter(|folder| folder.is_dir());
-        Ok(Home { global: global.clone(), config, folder: chosen.or(own), record: None })
+        Ok(Home { global: global.clone(), config, folder: chosen.or(own), record: None, remote: None })
+    }
+
+    /// Looks where things are: here, or at a service, which is asked who it is.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find); `Unsent` when the service is not reached, `Denied` when it does not know the token.
+    pub(crate) async fn at(global: &Global, place: &Place) -> Result<Self> {
+        let home = Home::find(global)?;
+        let Some(url) = &place.server else { return Ok(home) };
+        home.refuse_lab("a service is over the lab, or is not, by itself")?;
+        let client = Client::new(url, &home.config.remote)?;
+        let now = client.now().await?;
+        Ok(Home { remote: Some(Remote { client, now }), ..home })
+    }
+
+    /// Returns the service that is asked instead of the journal here, if one is.
+    pub(crate) fn remote(&self) -> Option<&Client> {
+        self.remote.as_ref().map(|remote| &remote.client)
+    }
+
+    /// Makes sure that the runs here are meant.
+    ///
+    /// # Errors
+    /// `Invalid`, with `what` cannot be done, when those of a service are.
+    pub(crate) fn refuse_remote(&self, what: &str) -> Result<()> {
+        match &self.remote {
+            Some(_) => Err(Error::invalid(format!("{what} through a service"))
+                .hint("do it on the machine of the service, without --server")),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns whether a service keeps the runs going.
+    ///
+    /// # Errors
+    /// As [`state`](Self::state).
+    pub(crate) fn is_served(&self) -> Result<bool> {
+        Ok(self.remote.is_some() || is_served(&self.state()?))
     }
 
     /// Writes down what is said to Azure from here on, when a file for it is named.
@@ -131,6 +180,9 @@ impl Home {
 
     /// Returns ` --lab` or what else must follow a command to mean the same place.
     pub(crate) fn same_place(&self) -> String {
+        if let Some(remote) = &self.remote {
+            return remote.client.option();
+        }
         match &self.global.lab {
             None => String::new(),
             Some(None) => " --lab".to_owned(),
@@ -206,11 +258,16 @@ impl Home {
         self.builder(&azure::nowhere()?, self.scope()?)?.build()
     }
 
-    /// Opens the journal, to look at runs and to leave signals for them. Reaches no cloud.
+    /// Opens the journal, to look at runs and to leave signals for them; that of a service, if one is asked. Reaches no cloud.
     ///
     /// # Errors
     /// `Storage` when the journal cannot be opened.
     pub(crate) fn offline_engine(&self) -> Result<Engine> {
+        if let Some(Remote { client, now }) = &self.remote {
+            let clock = ScaledClock { origin: *now, began: Timestamp::now(), speed: 1 };
+            let journal = Arc::new(RemoteJournal::new(client.clone()));
+            return self.builder(&azure::nowhere()?, None)?.clock(Arc::new(clock)).journal(journal).build();
+        }
         let file = self.file()?;
         let scope = file.as_ref().map(|file| file.descriptor.scope());
         self.offline_engine_over(file, scope)
@@ -281,6 +338,7 @@ impl Home {
     /// `Storage` when the journal cannot be opened, `Denied` when no credential can be chosen,
     /// `Invalid` when the lab cannot be used.
     pub(crate) async fn connect(self, audience: Audience) -> Result<Session> {
+        self.refuse_remote("this cannot be done")?;
         let state = self.state()?;
         let (own, file) = match (&self.global.lab, lab::faults(&self.global.lab_fault)?) {
             (None, _) => (None, None),

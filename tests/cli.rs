@@ -40,6 +40,8 @@ fn help_names_every_command() {
       leases       See what is open, and close it
       schedule     Run runbooks later, or again and again, while `relight serve` runs
       serve        Keep runs, schedules and leases going
+      token        Say who may talk to `relight serve`
+      audit        List the requests to `relight serve`, the newest first
       connect      Sign in on a machine through Azure Arc, for a shell or one command
       proxy        Carry SSH to a machine through Azure Arc, as OpenSSH's ProxyCommand
       certificate  Write a key and an SSH certificate of Entra ID, for OpenSSH's own tools

@@ -9,6 +9,8 @@
 #[cfg(unix)]
 mod ansible;
 #[cfg(target_os = "linux")]
+mod api;
+#[cfg(target_os = "linux")]
 mod azure_ports;
 mod azure_vms;
 mod desktop;

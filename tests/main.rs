@@ -4,6 +4,7 @@
 mod access;
 mod accounts;
 mod api;
+mod api_service;
 mod azure;
 mod canaries;
 mod cli;
@@ -24,6 +25,7 @@ mod plan;
 mod race;
 mod recordings;
 mod registry;
+mod remote;
 mod rescue;
 #[path = "../src/runbooks.rs"]
 mod runbooks;

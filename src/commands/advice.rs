@@ -5,6 +5,7 @@ use relight_engine::event::Park;
 use relight_engine::journal::{Presence, Status, Summary};
 
 use crate::format::brief;
+use crate::setup::Home;
 use crate::visible::one_line;
 use crate::{report, terminal};
 
@@ -16,8 +17,9 @@ pub(super) async fn next(
     engine: &Engine,
     run: &Summary,
     id: &str,
-    place: &str,
+    home: &Home,
 ) -> relight_engine::Result<Option<String>> {
+    let place = home.same_place();
     let needy = in_need(engine, run).await?;
     // What is asked is asked by one run; who goes on with a run goes on with its branches and children.
     let asks = engine.shortest(&needy.id).await?;
@@ -27,6 +29,8 @@ pub(super) async fn next(
         (Status::Running, _) if engine.driver(&needy) == Some(Presence::Gone) => {
             Some(format!("{resume}{place}"))
         }
+        // A service takes it up by itself.
+        (Status::Prepared, _) if home.remote().is_some() => None,
         (Status::Prepared, _) => Some(format!("relight serve{place}")),
         (Status::Parked, Some(Park::Question { choices, .. })) => {
             let answer = choices.first().map_or("ANSWER", String::as_str);

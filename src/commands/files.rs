@@ -21,16 +21,17 @@ pub(super) fn written(history: &History) -> Vec<&WrittenFile> {
     files
 }
 
-/// Returns the files as lines of a table; none when there are none.
-pub(super) fn lines(history: &History) -> Vec<String> {
+/// Returns the files as lines of a table; none when there are none. Whether they still are what they were can be said on the machine of
+/// the run alone.
+pub(super) fn lines(history: &History, is_here: bool) -> Vec<String> {
     let files = written(history);
     if files.is_empty() {
         return Vec::new();
     }
-    let mut table = Table::headed(&["FILE", "BYTES", "SHA-256", "NOW"]);
+    let mut table = Table::headed(&["FILE", "BYTES", "SHA-256", if is_here { "NOW" } else { "" }]);
     for file in files {
         let hash = file.sha256.get(..12).unwrap_or(&file.sha256).to_owned();
-        let now = now(Path::new(&history.prepared.workdir), file);
+        let now = if is_here { now(Path::new(&history.prepared.workdir), file) } else { "" };
         table.row([file.path.clone(), file.bytes.to_string(), hash, now.to_owned()]);
     }
     table.lines(0)

@@ -15,7 +15,7 @@ use crate::exit::{Exit, Result};
 use crate::format::{Table, in_local_time, plain, relative};
 use crate::interrupt::{Interrupts, Means};
 use crate::report::Reporter;
-use crate::setup::Session;
+use crate::setup::{Home, Session};
 use crate::visible::hung;
 use crate::{platform, terminal};
 
@@ -46,7 +46,7 @@ pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> R
     let driven = engine.run(run).await;
     session.reporter.clear();
     match driven {
-        Ok(driven) => tell(session, run, driven, answers).await,
+        Ok(driven) => tell(engine, &session.home, run, driven, answers).await,
         Err(error) => {
             let id = engine.shortest(run).await.unwrap_or_else(|_| run.to_string());
             let show = format!("relight runs show {id}{}", session.home.same_place());
@@ -56,9 +56,9 @@ pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> R
 }
 
 /// A person at the terminal, or the answers that one gave in advance.
-struct AtTerminal {
-    reporter: Reporter,
-    answers: Answers,
+pub(super) struct AtTerminal {
+    pub(super) reporter: Reporter,
+    pub(super) answers: Answers,
 }
 
 #[async_trait]
@@ -111,16 +111,21 @@ fn understood(line: &str, choices: &[String]) -> Option<String> {
 }
 
 /// Says how far a run came and what to do next.
-async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) -> Result {
-    let engine = &session.engine;
-    let place = session.home.same_place();
+pub(super) async fn tell(
+    engine: &Engine,
+    home: &Home,
+    run: &RunId,
+    driven: Driven,
+    answers: Answers,
+) -> Result {
+    let place = home.same_place();
     let id = &engine.shortest(run).await?;
     let is_for_person = !answers.program && terminal::is_out_a_terminal();
     let exit = match driven {
         Driven::Ended(end) => {
             // A person reads first what to do and until when; a program reads nothing but the value.
             if is_for_person {
-                left_open::tell(session, run).await?;
+                left_open::tell(engine, home, run).await?;
             }
             if !answers.program {
                 print_results(engine, run, &end).await?;
@@ -194,7 +199,7 @@ async fn tell(session: &Session, run: &RunId, driven: Driven, answers: Answers) 
             return Ok(Exit::Parked);
         }
     };
-    left_open::tell(session, run).await?;
+    left_open::tell(engine, home, run).await?;
     Ok(exit)
 }
 

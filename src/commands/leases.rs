@@ -4,16 +4,17 @@ use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
 use relight_engine::event::{ForgottenLease, Lease};
-use relight_engine::{Engine, Error, OpenLease};
+use relight_engine::{Engine, Error, OpenLease, RunId};
 use serde_json::{Value, json};
 
+use super::afar;
 use super::foreground::{self, Answers};
 use super::which::short;
-use crate::args::Global;
+use crate::args::{Global, Place};
 use crate::exit::{Exit, Result};
 use crate::format::{Table, when};
 use crate::report::Audience;
-use crate::serving::{attempts, is_served};
+use crate::serving::attempts;
 use crate::setup::Home;
 use crate::{platform, terminal};
 
@@ -23,6 +24,8 @@ use crate::{platform, terminal};
 pub(crate) struct Leases {
     #[command(flatten)]
     list: List,
+    #[command(flatten)]
+    at: Place,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -72,7 +75,7 @@ struct Forget {
 
 impl Leases {
     pub(crate) async fn run(self, global: &Global) -> Result {
-        let home = Home::find(global)?;
+        let home = Home::at(global, &self.at).await?;
         match self.command.unwrap_or(Command::List(self.list)) {
             Command::List(list) => list.run(&home).await,
             Command::Close(close) => close.run(home).await,
@@ -86,7 +89,7 @@ impl List {
         let engine = home.offline_engine()?;
         let open = engine.leases().await?;
         let forgotten = if self.all { engine.forgotten_leases().await? } else { Vec::new() };
-        let is_served = is_served(&home.state()?);
+        let is_served = home.is_served()?;
         let late = open.iter().filter(|open| open.is_late).count();
         let exit = if late > 0 { Exit::Parked } else { Exit::Done };
         let mut out = terminal::out();
@@ -119,6 +122,7 @@ impl List {
         }
         let place = home.same_place();
         match is_served {
+            true if home.remote().is_some() => terminal::say("The service closes it."),
             true => terminal::say(format!("A running `relight serve{place}` closes it.")),
             false => {
                 terminal::say(format!(
@@ -206,6 +210,7 @@ fn tell_forgotten(out: &mut impl Write, engine: &Engine, forgotten: &[ForgottenL
 
 impl Forget {
     async fn run(self, home: &Home) -> Result {
+        home.refuse_remote("nothing can be forgotten")?;
         let engine = home.offline_engine()?;
         let lease = find(&engine, &self.lease).await?;
         engine.forget_lease(&lease, &platform::user(), &self.because).await?;
@@ -216,6 +221,12 @@ impl Forget {
 
 impl Close {
     async fn run(self, home: Home) -> Result {
+        if let Some(client) = home.remote() {
+            let lease = find(&home.offline_engine()?, &self.lease).await?;
+            let run = client.post(&["v1", "leases", &lease, "close"], &json!({})).await?;
+            let run = RunId::from(run["id"].as_str().unwrap_or_default());
+            return afar::carry(&home, client, &run, afar::From::Beginning, Answers::default()).await;
+        }
         // Written down before anything is reached: the closing is due even when Azure is not there now.
         let (lease, mut run) = {
             let engine = home.offline_engine()?;

@@ -10,13 +10,11 @@ use relight_engine::{Engine, RunId};
 use super::which;
 use crate::exit::Result;
 use crate::format::{between, quoted, when};
-use crate::serving::is_served;
-use crate::setup::Session;
+use crate::setup::Home;
 use crate::terminal;
 
 /// Says what a run and its children left open, and who closes it when.
-pub(super) async fn tell(session: &Session, run: &RunId) -> Result<()> {
-    let (engine, home) = (&session.engine, &session.home);
+pub(super) async fn tell(engine: &Engine, home: &Home, run: &RunId) -> Result<()> {
     let (now, place) = (engine.clock().now(), home.same_place());
     let mut leases = Vec::new();
     for lease in engine.journal().leases().await? {
@@ -41,7 +39,10 @@ pub(super) async fn tell(session: &Session, run: &RunId) -> Result<()> {
     for lease in &leases {
         terminal::say(format!("{} stays open until {}", lease.title, when(now, lease.deadline)));
     }
-    if is_served(&home.state()?) {
+    let is_served = home.is_served()?;
+    if home.remote().is_some() {
+        terminal::say("The service sees to it.");
+    } else if is_served {
         terminal::say(format!("A running `relight serve{place}` sees to it."));
     } else {
         terminal::say(format!(
@@ -54,7 +55,7 @@ pub(super) async fn tell(session: &Session, run: &RunId) -> Result<()> {
     }
     for lease in &leases {
         let id = which::short(engine, lease).await?;
-        if !is_served(&home.state()?) && !home.is_lab() {
+        if !is_served && !home.is_lab() {
             terminal::say(format!("  {}    # once", timer(now, lease, &id)));
         }
         terminal::say(format!("Close it now: relight leases close {id}{place}"));

@@ -1,6 +1,8 @@
 //! One file per command: its arguments, whose doc comments are the help page, and what it does.
 
 mod advice;
+mod afar;
+pub(crate) mod audit;
 pub(crate) mod certificate;
 pub(crate) mod check;
 pub(crate) mod completions;
@@ -25,5 +27,7 @@ pub(crate) mod runs;
 pub(crate) mod schedule;
 pub(crate) mod serve;
 pub(crate) mod show;
+mod since;
+pub(crate) mod token;
 mod which;
 pub(crate) mod whoami;

@@ -3,15 +3,17 @@
 use std::io::Write;
 
 use clap::Args;
-use relight_engine::{Changes, Plan, RunRequest};
-use serde_json::json;
+use relight_engine::{Changes, Error, Plan, RunRequest};
+use serde_json::{Map, Value, json};
 
+use super::afar;
 use super::foreground::{self, Answers};
 use super::plan;
 use super::request::request;
-use crate::args::{Assignment, Global, Recorded};
+use crate::args::{Assignment, Global, Place, Recorded};
 use crate::exit::{Exit, Result};
 use crate::format::assignments;
+use crate::remote::Client;
 use crate::report::Audience;
 use crate::setup::Home;
 use crate::terminal;
@@ -52,11 +54,17 @@ pub(crate) struct Run {
 
     #[command(flatten)]
     recorded: Recorded,
+
+    #[command(flatten)]
+    at: Place,
 }
 
 impl Run {
     pub(crate) async fn run(self, global: &Global) -> Result {
-        let home = Home::find(global)?;
+        let home = Home::at(global, &self.at).await?;
+        if let Some(client) = home.remote() {
+            return self.afar(&home, client).await;
+        }
         let mut request = request(&self.runbook, &self.params)?;
         request.require_clean = self.require_clean;
         if self.plan {
@@ -74,6 +82,37 @@ impl Run {
         let ended = foreground::carry(&session, &run, answers).await;
         session.close().await;
         ended
+    }
+}
+
+impl Run {
+    /// Has a service run it, and follows.
+    async fn afar(&self, home: &Home, client: &Client) -> Result {
+        for (is_given, what) in [
+            (self.plan, "a plan cannot be made"),
+            (self.require_clean, "--require-clean cannot be asked for"),
+            (self.recorded.file.is_some(), "nothing can be recorded"),
+            (self.runbook.ends_with(".rhai"), "a file cannot be run"),
+        ] {
+            if is_given {
+                home.refuse_remote(what)?;
+            }
+        }
+        let mut params = Map::new();
+        for Assignment { name, value } in &self.params {
+            if params.insert(name.clone(), Value::from(value.as_str())).is_some() {
+                return Err(Error::invalid(format!("the parameter `{name}` is given twice")).into());
+            }
+        }
+        let run = client.start(&self.runbook, params).await?;
+        if self.detach {
+            writeln!(terminal::out(), "{run}")?;
+            let place = home.same_place();
+            terminal::say(format!("The service drives it; look with `relight runs show {run}{place}`"));
+            return Ok(Exit::Done);
+        }
+        afar::carry(home, client, &run, afar::From::Beginning, Answers { yes: self.yes, program: self.json })
+            .await
     }
 }
 

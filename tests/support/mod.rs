@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub(crate) mod api;
 pub(crate) mod cut;
 pub(crate) mod sealed;
 pub(crate) mod stage;

@@ -176,7 +176,16 @@ impl<'a> Running<'a> {
             self.seen.push_str(&line);
             self.seen.push('\n');
         }
-        Output { world: self.world, code: status.code(), out, err: self.seen }
+        Output { world: self.world, code: status.code(), out, err: std::mem::take(&mut self.seen) }
+    }
+}
+
+/// What a test starts ends with it.
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -189,6 +198,16 @@ pub(crate) struct Output<'a> {
 }
 
 impl Output<'_> {
+    /// Returns the exit code; nothing after a signal.
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.code
+    }
+
+    /// Returns standard output as it is.
+    pub(crate) fn out(&self) -> &str {
+        &self.out
+    }
+
     /// Returns standard output and standard error as they are.
     pub(crate) fn raw(&self) -> String {
         format!("{}\n{}", self.out, self.err)

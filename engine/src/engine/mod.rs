@@ -229,6 +229,11 @@ impl Engine {
         self.0.cancel.get().is_some()
     }
 
+    /// Returns once [`interrupt`](Self::interrupt) or [`hand_back`](Self::hand_back) was called.
+    pub async fn halted(&self) {
+        self.0.cancel.wait().await;
+    }
+
     /// Returns what is known about the process that drives a run, if one does.
     pub fn driver(&self, run: &Summary) -> Option<Presence> {
         (run.status == Status::Running).then(|| run.owner.as_ref().map(|owner| self.0.presence(owner)))?

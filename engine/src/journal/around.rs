@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{
     Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence, RunFilter,
-    ScheduledEnd, Settlement, Summary, Sync, Tenure, TickFilter,
+    ScheduledEnd, Settlement, Status, Summary, Sync, Tenure, TickFilter,
 };
 use crate::error::Result;
 use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, Tick};
@@ -93,6 +93,11 @@ pub trait Around: Send + std::marker::Sync + 'static {
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
         self.allow()?;
         self.behind().runs(filter).await
+    }
+
+    async fn tally(&self) -> Result<Vec<(Status, u64)>> {
+        self.allow()?;
+        self.behind().tally().await
     }
 
     async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<Summary>> {
@@ -246,6 +251,10 @@ impl<T: Around> Journal for T {
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
         Around::runs(self, filter).await
+    }
+
+    async fn tally(&self) -> Result<Vec<(Status, u64)>> {
+        Around::tally(self).await
     }
 
     async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<Summary>> {

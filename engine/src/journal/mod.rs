@@ -519,6 +519,16 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// `Storage`.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>>;
 
+    /// Returns how many runs are in each state, without the branches of others. Each state is there once.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn tally(&self) -> Result<Vec<(Status, u64)>> {
+        let runs = self.runs(&RunFilter::all()).await?;
+        let count = |status: Status| runs.iter().filter(|run| run.status == status).count() as u64;
+        Ok(Status::ALL.into_iter().map(|status| (status, count(status))).collect())
+    }
+
     /// Returns runs whose id begins with a text, in the order of ids, at most `limit`, without the branches
     /// of others.
     ///

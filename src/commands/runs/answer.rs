@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::resume;
-use crate::args::Global;
+use crate::commands::afar;
 use crate::commands::foreground::Answers;
 use crate::commands::which::Which;
 use crate::exit::{Exit, Result};
@@ -25,17 +25,25 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) async fn run(self, global: &Global) -> Result {
-        let home = Home::find(global)?;
-        let (id, run) = {
+    pub(super) async fn run(self, home: Home) -> Result {
+        let (id, run, seen) = {
             let engine = home.offline_engine()?;
-            let run = self.which.find(&engine).await?.id;
-            engine.answer(&run, &self.answer, &platform::user()).await?;
-            (engine.shortest(&run).await?, run)
+            let run = self.which.find(&engine).await?;
+            engine.answer(&run.id, &self.answer, &platform::user()).await?;
+            (engine.shortest(&run.id).await?, run.id, run.seq)
         };
+        if let (true, Some(_)) = (self.detach, home.remote()) {
+            terminal::say(format!("Answered. The service goes on with run {id}"));
+            return Ok(Exit::Done);
+        }
         if self.detach {
             terminal::say(format!("Answered. `relight serve{}` goes on with run {id}", home.same_place()));
             return Ok(Exit::Done);
+        }
+        if let Some(client) = home.remote() {
+            // For a branch the whole of it goes on, of which nothing was told yet.
+            let from = if run.is_branch() { afar::From::Beginning } else { afar::From::Behind(seen) };
+            return afar::carry(&home, client, &run.whole(), from, Answers::default()).await;
         }
         resume::go_on(home, &run, Answers::default()).await
     }

@@ -3,12 +3,11 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use jiff::Timestamp;
+use relight_engine::Engine;
 use relight_engine::journal::{RunFilter, Status};
-use relight_engine::{Engine, Error, Span};
 
-use crate::args::Global;
 use crate::commands::advice::{next, state, why};
+use crate::commands::since::since;
 use crate::commands::which::find;
 use crate::exit::{Exit, Result};
 use crate::format::{Table, relative};
@@ -48,8 +47,7 @@ pub(super) struct List {
 }
 
 impl List {
-    pub(super) async fn run(self, global: &Global) -> Result {
-        let home = Home::find(global)?;
+    pub(super) async fn run(self, home: &Home) -> Result {
         let engine = home.offline_engine()?;
         let filter = self.filter(&engine).await?;
         let runs = engine.journal().runs(&filter).await?;
@@ -72,7 +70,7 @@ impl List {
             });
             return Ok(Exit::Done);
         }
-        let (now, place) = (engine.clock().now(), home.same_place());
+        let now = engine.clock().now();
         let mut table = Table::headed(&["RUN", "RUNBOOK", "STATE", "STEPS", "CHANGED"]);
         let mut ids = Vec::with_capacity(runs.len());
         for run in &runs {
@@ -94,7 +92,7 @@ impl List {
         // What is to be done about a run stands below it: a terminal may be narrow.
         for ((line, run), id) in lines.zip(&runs).zip(&ids) {
             writeln!(out, "{line}")?;
-            for below in why(&engine, run).into_iter().chain(next(&engine, run, id, &place).await?) {
+            for below in why(&engine, run).into_iter().chain(next(&engine, run, id, home).await?) {
                 writeln!(out, "  {below}")?;
             }
         }
@@ -125,16 +123,5 @@ fn state_of(word: &str) -> std::result::Result<Status, String> {
     Status::ALL.into_iter().find(|status| status.as_str() == word).ok_or_else(|| {
         let words: Vec<&str> = Status::ALL.into_iter().map(Status::as_str).collect();
         format!("the states are {}", words.join(", "))
-    })
-}
-
-/// Reads a time, or how long ago it was.
-fn since(text: &str, now: Timestamp) -> relight_engine::Result<Timestamp> {
-    if let Ok(ago) = text.parse::<Span>() {
-        return Ok(now.saturating_sub(ago.get()).unwrap_or(Timestamp::MIN));
-    }
-    text.parse().map_err(|_| {
-        Error::invalid(format!("`{text}` is neither a time nor a duration"))
-            .hint("write for example --since 2d, or --since 2026-11-20T22:00:00Z")
     })
 }

@@ -12,8 +12,9 @@ mod stop;
 mod verify;
 mod watch;
 
-use crate::args::Global;
+use crate::args::{Global, Place};
 use crate::exit::Result;
+use crate::setup::Home;
 use clap::{Args, Subcommand};
 
 /// See runs, resume, stop and answer them
@@ -22,6 +23,8 @@ use clap::{Args, Subcommand};
 pub(crate) struct Runs {
     #[command(flatten)]
     list: list::List,
+    #[command(flatten)]
+    at: Place,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -43,18 +46,30 @@ enum Command {
 
 impl Runs {
     pub(crate) async fn run(self, global: &Global) -> Result {
-        match self.command.unwrap_or(Command::List(self.list)) {
-            Command::List(list) => list.run(global).await,
-            Command::Show(show) => show.run(global).await,
-            Command::Output(output) => output.run(global).await,
-            Command::Watch(watch) => watch.run(global).await,
-            Command::Resume(resume) => resume.run(global).await,
+        let home = Home::at(global, &self.at).await?;
+        let command = self.command.unwrap_or(Command::List(self.list));
+        if command.is_for_here() {
+            home.refuse_remote("this cannot be done")?;
+        }
+        match command {
+            Command::List(list) => list.run(&home).await,
+            Command::Show(show) => show.run(&home).await,
+            Command::Output(output) => output.run(&home).await,
+            Command::Watch(watch) => watch.run(&home).await,
+            Command::Resume(resume) => resume.run(home).await,
             Command::Rerun(rerun) => rerun.run(global).await,
-            Command::Stop(stop) => stop.run(global).await,
+            Command::Stop(stop) => stop.run(home).await,
             Command::Abandon(abandon) => abandon.run(global).await,
-            Command::Answer(answer) => answer.run(global).await,
+            Command::Answer(answer) => answer.run(home).await,
             Command::Export(export) => export.run(global).await,
             Command::Verify(verify) => verify.run(),
         }
+    }
+}
+
+impl Command {
+    /// Returns whether it is for the runs of this machine alone.
+    fn is_for_here(&self) -> bool {
+        matches!(self, Command::Rerun(_) | Command::Abandon(_) | Command::Export(_) | Command::Verify(_))
     }
 }

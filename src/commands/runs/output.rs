@@ -7,7 +7,6 @@ use clap::Args;
 use relight_engine::event::{Event, Stream};
 use relight_engine::{Engine, Error};
 
-use crate::args::Global;
 use crate::commands::which::Which;
 use crate::exit::{Exit, Result};
 use crate::setup::Home;
@@ -26,8 +25,8 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) async fn run(self, global: &Global) -> Result {
-        let engine = Home::find(global)?.offline_engine()?;
+    pub(super) async fn run(self, home: &Home) -> Result {
+        let engine = home.offline_engine()?;
         let run = self.which.find(&engine).await?.id;
         let mut events = Vec::new();
         for record in engine.journal().records(&run, 0).await? {

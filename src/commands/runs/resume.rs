@@ -7,7 +7,8 @@ use relight_engine::event::Cause;
 use relight_engine::journal::RunFilter;
 use relight_engine::{Engine, Error, RunId};
 
-use crate::args::{Global, Recorded};
+use crate::args::Recorded;
+use crate::commands::afar;
 use crate::commands::foreground::{self, Answers};
 use crate::commands::which::find;
 use crate::exit::Result;
@@ -15,6 +16,7 @@ use crate::exit::Result;
 use crate::platform;
 use crate::report::Audience;
 use crate::setup::Home;
+use serde_json::json;
 
 /// Go on with a run where it stands
 ///
@@ -44,9 +46,15 @@ pub(super) struct Resume {
 }
 
 impl Resume {
-    pub(super) async fn run(self, global: &Global) -> Result {
+    pub(super) async fn run(self, home: Home) -> Result {
         let answers = Answers { yes: self.yes, program: self.json };
-        let home = Home::find(global)?.recorded(&self.recorded)?;
+        if self.with_current_text.is_some() {
+            home.refuse_remote("a text cannot be mended")?;
+        }
+        if self.recorded.file.is_some() {
+            home.refuse_remote("nothing can be recorded")?;
+        }
+        let home = home.recorded(&self.recorded)?;
         if let Some(file) = &self.with_current_text {
             let text = file.as_deref().map(read).transpose()?;
             // Its operations must be known, and nothing is reached.
@@ -55,6 +63,11 @@ impl Resume {
             engine.mend(&run, text, &platform::user()).await?;
         }
         let run = meant(&home.offline_engine()?, self.run.as_deref(), &home).await?;
+        if let Some(client) = home.remote() {
+            let seen = home.offline_engine()?.resumable(&run).await?.seq;
+            client.post(&["v1", "runs", run.as_str(), "resume"], &json!({})).await?;
+            return afar::carry(&home, client, &run, afar::From::Behind(seen), answers).await;
+        }
         go_on(home, &run, answers).await
     }
 }

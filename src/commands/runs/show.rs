@@ -11,7 +11,6 @@ use relight_engine::journal::{Status, Summary};
 use relight_engine::replay::History;
 use relight_engine::{Engine, ErrorKind, Notice, RunId, Shown};
 
-use crate::args::Global;
 use crate::commands::which::Which;
 use crate::commands::{advice, files};
 use crate::exit::{Exit, Result};
@@ -32,8 +31,7 @@ pub(super) struct Show {
 }
 
 impl Show {
-    pub(super) async fn run(self, global: &Global) -> Result {
-        let home = Home::find(global)?;
+    pub(super) async fn run(self, home: &Home) -> Result {
         let engine = home.offline_engine()?;
         let summary = self.which.find(&engine).await?;
         let records = engine.journal().records(&summary.id, 0).await?;
@@ -80,9 +78,11 @@ impl Show {
         for line in table.lines(0) {
             writeln!(out, "{line}")?;
         }
-        for lines in
-            [steps(&events, now), branches(&engine, &summary, &history).await?, files::lines(&history)]
-        {
+        for lines in [
+            steps(&events, now),
+            branches(&engine, &summary, &history).await?,
+            files::lines(&history, home.remote().is_none()),
+        ] {
             if !lines.is_empty() {
                 writeln!(out)?;
             }
@@ -93,7 +93,7 @@ impl Show {
         drop(out);
         complain(&engine, &summary.id).await?;
         let id = engine.shortest(&summary.id).await?;
-        if let Some(command) = advice::next(&engine, &summary, &id, &home.same_place()).await? {
+        if let Some(command) = advice::next(&engine, &summary, &id, home).await? {
             terminal::say(format!("\nGo on with: {command}"));
         }
         Ok(Exit::Done)

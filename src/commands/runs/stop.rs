@@ -4,11 +4,9 @@ use clap::Args;
 use relight_engine::Driven;
 use relight_engine::event::RunEnd;
 
-use crate::args::Global;
 use crate::commands::which::Which;
 use crate::exit::{Exit, Result};
 use crate::report::Audience;
-use crate::serving::is_served;
 use crate::setup::Home;
 use crate::{platform, terminal};
 
@@ -26,8 +24,7 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    pub(super) async fn run(self, global: &Global) -> Result {
-        let home = Home::find(global)?;
+    pub(super) async fn run(self, home: Home) -> Result {
         let place = home.same_place();
         let (id, run) = {
             let engine = home.offline_engine()?;
@@ -35,11 +32,15 @@ impl Stop {
             engine.stop(&run, &platform::user()).await?;
             (engine.shortest(&run).await?, run)
         };
+        if home.remote().is_some() {
+            terminal::say(format!("The service stops run {id}, within seconds."));
+            return Ok(Exit::Done);
+        }
         if self.detach {
             terminal::say(format!("Whoever drives run {id} stops it; else `relight serve{place}` does."));
             return Ok(Exit::Done);
         }
-        if is_served(&home.state()?) {
+        if home.is_served()? {
             terminal::say(format!(
                 "Whoever drives run {id} stops it, else the running `relight serve{place}`, within seconds."
             ));

@@ -2,6 +2,8 @@
 
 mod install;
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,6 +15,7 @@ use crate::args::Global;
 use crate::exit::{Exit, Result};
 use crate::interrupt::{Interrupts, Means};
 use crate::report::Audience;
+use crate::service::{self, Health, Options, Server, Tls};
 use crate::serving::{Serving, watch_leases};
 use crate::setup::Home;
 use crate::supervisor;
@@ -24,7 +27,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Keep runs, schedules and leases going
 ///
 /// Drives runs that were detached or parked for a time, starts what is scheduled, and closes leases at their
-/// deadline. Listens to nobody. Writes what it does to standard error. Ctrl-C lets everything park and ends.
+/// deadline. Listens to nobody, unless an address is given: then people and programs with a token (`relight token`) start, follow, stop
+/// and answer runs over HTTP. Writes what it does to standard error. Ctrl-C lets everything park and ends.
 ///
 /// With --install the operating system runs it: the description of the service is written where systemd, launchd or the Task Scheduler
 /// look for it, and what is left to be typed is said.
@@ -33,6 +37,18 @@ pub(crate) struct Serve {
     /// End when nothing is open any more
     #[arg(long, conflicts_with = "install")]
     until_closed: bool,
+
+    /// Listen at this address, such as 127.0.0.1:7411; port 0 takes a free one, which is said
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+
+    /// Certificate of the service, as PEM: needed at an address that others can reach
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// Private key of that certificate, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 
     /// Describe the service to the operating system, and start nothing
     #[arg(long)]
@@ -51,11 +67,17 @@ impl Serve {
     pub(crate) async fn run(self, global: &Global) -> Result {
         let home = Home::find(global)?;
         let state = home.state()?;
+        if self.install && (self.listen.is_some() || self.tls_cert.is_some()) {
+            return Err(Error::invalid("where an installed service listens is not said here")
+                .hint("write it below [service] in relight.toml, which the service reads when it starts")
+                .into());
+        }
         if self.install {
             let supervisor = self.supervisor.unwrap_or_else(Supervisor::of_this_system);
             supervisor.install(&state, global, self.print)?;
             return Ok(Exit::Done);
         }
+        let options = self.options(&home)?;
         let session = home.connect(Audience::Log).await?;
         let _interrupts = Interrupts::watch(
             &session.engine,
@@ -78,10 +100,24 @@ impl Serve {
                 }
             }
         });
-        let mut worker = Worker::new(&session.engine, |what, error| tracing::warn!("{what}: {error:?}"))
-            .on_pulse(supervisor::alive);
+        let health = Arc::new(Health::default());
+        let server = match options {
+            Some(options) => {
+                Some(Server::start(&session.engine, state.clone(), options, health.clone()).await?)
+            }
+            None => None,
+        };
+        let pulse = move || {
+            health.pulse();
+            supervisor::alive();
+        };
+        let mut worker =
+            Worker::new(&session.engine, |what, error| tracing::warn!("{what}: {error:?}")).on_pulse(pulse);
         supervisor::ready();
         worker.run().await;
+        if let Some(server) = server {
+            server.end().await;
+        }
         closed.abort();
         watching.abort();
         let _ = watching.await;
@@ -96,6 +132,26 @@ impl Serve {
             return Ok(Exit::Parked);
         }
         Ok(Exit::Done)
+    }
+}
+
+impl Serve {
+    /// Returns where to listen: what the command line says, else the configuration.
+    fn options(&self, home: &Home) -> relight_engine::Result<Option<Options>> {
+        let config = &home.config().service;
+        let Some(listen) = self.listen.as_ref().or(config.listen.as_ref()) else { return Ok(None) };
+        let cert = self.tls_cert.clone().or_else(|| config.tls_cert.clone());
+        let key = self.tls_key.clone().or_else(|| config.tls_key.clone());
+        let tls = match (cert, key) {
+            (Some(certificate), Some(key)) => Some(Tls { certificate, key }),
+            (None, None) => None,
+            _ => {
+                return Err(Error::invalid("a certificate needs its key, and a key its certificate")
+                    .hint("name both below [service] in relight.toml, or neither"));
+            }
+        };
+        let address = service::address(listen)?;
+        Ok(Some(Options { address, tls, secrets: config.secrets.clone() }))
     }
 }
 

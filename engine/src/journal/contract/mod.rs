@@ -530,6 +530,11 @@ async fn runs_are_listed_newest_first(journal: &dyn Journal) {
     assert_eq!(ids(RunFilter::all().in_state(Status::Succeeded)).await, ["d"]);
     assert_eq!(ids(RunFilter::open().in_state(Status::Succeeded)).await, [""; 0]);
     assert_eq!(ids(RunFilter::all().since(t(2))).await, ["d", "c", "b"]);
+    journal.prepare(new_run("d.1.0"), t(6)).await.unwrap();
+    let tally = journal.tally().await.unwrap();
+    let of = |status| tally.iter().find(|(state, _)| *state == status).map(|(_, count)| *count);
+    assert_eq!([Status::Prepared, Status::Succeeded, Status::Failed].map(of), [Some(3), Some(1), Some(0)]);
+    assert_eq!(tally.len(), Status::ALL.len());
     let all = journal.runs(&RunFilter::all()).await.unwrap();
     assert_eq!(ids(RunFilter::all().of(&all[0].runbook)).await.len(), 4);
     assert_eq!(ids(RunFilter::all().of("another")).await, [""; 0]);

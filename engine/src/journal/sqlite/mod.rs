@@ -43,7 +43,7 @@ use self::writer::{Job, Writer};
 use super::derive::{self, Verdict};
 use super::{
     Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence, RunFilter,
-    ScheduledEnd, Settlement, Summary, Sync, Tenure, TickFilter,
+    ScheduledEnd, Settlement, Status, Summary, Sync, Tenure, TickFilter,
 };
 use crate::error::{Error, Result};
 use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, Tick};
@@ -297,6 +297,10 @@ impl Journal for SqliteJournal {
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
         let filter = filter.clone();
         self.read(move |db| runs::list(db, &filter)).await
+    }
+
+    async fn tally(&self) -> Result<Vec<(Status, u64)>> {
+        self.read(runs::tally).await
     }
 
     async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<Summary>> {

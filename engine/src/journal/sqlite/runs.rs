@@ -90,6 +90,18 @@ pub(super) fn list(db: &Connection, filter: &RunFilter) -> Rows<Vec<Summary>> {
     statement.query_and_then(params_from_iter(values), |row| Ok(read(row)?.summary))?.collect()
 }
 
+/// Returns how many runs are in each state. Nothing is read of a run but that.
+pub(super) fn tally(db: &Connection) -> Rows<Vec<(Status, u64)>> {
+    let mut count =
+        db.prepare_cached("SELECT count(*) FROM runs WHERE status = ?1 AND instr(id, '.') = 0")?;
+    let mut tally = Vec::with_capacity(Status::ALL.len());
+    for status in Status::ALL {
+        let counted: i64 = count.query_row([status.as_str()], |row| row.get(0))?;
+        tally.push((status, counted.cast_unsigned()));
+    }
+    Ok(tally)
+}
+
 /// Returns runs whose id begins with a text, in the order of ids.
 pub(super) fn beginning(db: &Connection, with: &str, limit: usize) -> Rows<Vec<Summary>> {
     let mut statement = db.prepare_cached(&format!(

@@ -1,0 +1,39 @@
+//! What can be asked of the service: one type each, all of them in [`table`].
+
+mod about;
+mod leases;
+mod runbooks;
+mod runs;
+mod schedules;
+mod signals;
+mod start;
+
+use super::endpoint::Route;
+
+/// Returns every endpoint. The router goes by this, and the description is made of it.
+pub(super) fn table() -> Vec<Route> {
+    vec![
+        Route::of::<about::Live>(),
+        Route::of::<about::Ready>(),
+        Route::of::<about::Metrics>(),
+        Route::of::<about::Description>(),
+        Route::of::<about::About>(),
+        Route::of::<about::ReadAudit>(),
+        Route::of::<runbooks::ListRunbooks>(),
+        Route::of::<runbooks::ShowRunbook>(),
+        Route::of::<start::StartRun>(),
+        Route::of::<runs::ListRuns>(),
+        Route::of::<runs::ShowRun>(),
+        Route::of::<runs::FollowRun>(),
+        Route::of::<runs::ReadRecords>(),
+        Route::of::<runs::ReadTexts>(),
+        Route::of::<runs::ReadOutput>(),
+        Route::of::<signals::StopRun>(),
+        Route::of::<signals::ResumeRun>(),
+        Route::of::<signals::AnswerRun>(),
+        Route::of::<leases::ListLeases>(),
+        Route::of::<leases::CloseLease>(),
+        Route::of::<schedules::ListSchedules>(),
+        Route::of::<schedules::RemoveSchedule>(),
+    ]
+}

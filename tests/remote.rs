@@ -1,0 +1,150 @@
+//! Commands with `--server`: they say of a service's runs what they say of those here, and keep nothing here.
+
+use crate::support::api::{Served, token};
+use crate::support::sealed::{Output, Relight, Sealed};
+
+fn world() -> Sealed {
+    let world = Sealed::new();
+    world.runbook("quick", "/*---\ntitle = \"Quick\"\n[params.n]\ntype = \"int\"\n---*/\nnote(`number ${params.n}`); params.n * 2\n");
+    world.runbook(
+        "asks",
+        "/*---\ntitle = \"Ask\"\n---*/\nlet said = ask(\"Really?\", #{ choices: [\"yes\", \"no\"] }); note(said); said\n",
+    );
+    world.runbook("fails", "/*---\ntitle = \"Fail\"\n---*/\nthrow \"no way\"\n");
+    world
+}
+
+/// A call that asks a service, by somebody who has no runs of their own.
+fn afar<'a>(world: &'a Sealed, served: &Served<'_>, token: &str, args: &[&str]) -> Relight<'a> {
+    let call = world.relight(args).args(["--server", &served.url]).env("RELIGHT_TOKEN", token);
+    call.env("RELIGHT_STATE", world.path("elsewhere"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_afar_reads_as_one_here() {
+    let world = world();
+    let ops = token(&world, &["ops", "--role", "run"]);
+    let runs = [
+        &["run", "quick", "n=21"][..],
+        &["run", "quick", "n=x"],
+        &["run", "quick"],
+        &["run", "nothing-like-it"],
+        &["run", "fails"],
+        &["run", "asks"],
+        &["run", "asks", "--yes"],
+    ];
+    let here = |args: &[&str]| world.in_lab(args).run();
+    let before: Vec<Output<'_>> = runs.iter().map(|args| here(args)).collect();
+    let served = Served::start(&world);
+    tokio::task::block_in_place(|| {
+        let afar = |args: &[&str]| afar(&world, &served, &ops, args).run();
+        let option = format!(" --server {}", served.url);
+        let strip = |text: String| world.stable(&text.replace(&option, " --lab"));
+        for (args, one) in runs.iter().zip(before) {
+            let other = afar(args);
+            assert_eq!(one.out(), other.out(), "{args:?}");
+            assert_eq!(one.code(), other.code(), "{args:?}: {} {}", one.raw(), other.raw());
+            if one.code() == Some(2) {
+                // What is wrong is said in fewer words: nothing can be underlined that was typed elsewhere.
+                assert!(other.raw().contains("help:"), "{}", other.raw());
+                continue;
+            }
+            // The names of runs and how long steps took differ.
+            let told = |output: &Output<'_>| {
+                let said = strip(output.raw());
+                let lines = said.lines().filter(|line| !line.starts_with("done ") && !line.contains("run"));
+                lines.map(str::to_owned).collect::<Vec<_>>()
+            };
+            assert_eq!(told(&one), told(&other), "{args:?}");
+        }
+        // Looking at the same runs, from here and from afar.
+        for args in [
+            &["runs"][..],
+            &["runs", "list", "--limit", "3"],
+            &["runs", "list", "--state", "failed"],
+            &["runs", "list", "--runbook", "quick"],
+            &["runs", "show", "@last"],
+            &["runs", "show", "@last", "--json"],
+            &["runs", "output", "@last"],
+            &["leases"],
+        ] {
+            let (one, other) = (here(args), afar(args));
+            assert_eq!(strip(one.out().to_owned()), strip(other.out().to_owned()), "{args:?}");
+            assert_eq!(one.code(), other.code(), "{args:?}");
+        }
+        assert!(!world.path("elsewhere").exists(), "nothing is kept where the command runs");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_and_stops_reach_a_run_afar() {
+    let world = world();
+    let ops = token(&world, &["ops", "--role", "run"]);
+    let eye = token(&world, &["eye", "--role", "view"]);
+    let served = Served::start(&world);
+    tokio::task::block_in_place(|| {
+        let afar = |args: &[&str]| afar(&world, &served, &ops, args).run();
+        let parked = afar(&["run", "asks"]);
+        let said = parked.raw();
+        assert!(said.contains(&format!("yes --server {}", served.url)), "{said}");
+        parked.ends_with(3);
+        assert_eq!(afar(&["runs", "answer", "@last", "yes"]).succeeds(), "yes\n");
+        let detached = afar(&["run", "asks", "--detach"]).succeeds().trim().to_owned();
+        afar(&["runs", "watch", &detached]).ends_with(3);
+        afar(&["runs", "stop", &detached]).succeeds();
+        let watched = afar(&["runs", "watch", &detached]);
+        assert!(watched.raw().contains("stopped by ops"), "{}", watched.raw());
+        watched.ends_with(3);
+        // What is not done through a service says so, and does nothing.
+        for args in [
+            &["runs", "export", "@last"][..],
+            &["runs", "rerun", "@last"],
+            &["runs", "abandon", "@last", "--because", "x"],
+            &["runs", "resume", "@last", "--with-current-text"],
+            &["run", "quick", "n=1", "--plan"],
+            &["run", "quick", "n=1", "--require-clean"],
+            &["leases", "forget", "x", "--because", "x"],
+        ] {
+            let refused = afar(args);
+            assert!(refused.raw().contains("through a service"), "{args:?}: {}", refused.raw());
+            refused.ends_with(2);
+        }
+    });
+    let refused = afar(&world, &served, &eye, &["run", "quick", "n=1"]).run();
+    assert!(refused.raw().contains("this needs a token of the role `run`"), "{}", refused.raw());
+    refused.ends_with(3);
+    let nobody = afar(&world, &served, "", &["runs"]).run();
+    assert!(nobody.raw().contains("RELIGHT_TOKEN"), "{}", nobody.raw());
+    nobody.ends_with(3);
+    // The token may also lie in a file that the configuration names.
+    let file = world.write("token", &format!("{ops}\n"));
+    let config =
+        world.write("relight.toml", &format!("[remote]\ntoken_file = {:?}\n", file.to_str().unwrap()));
+    let config = config.to_str().unwrap();
+    afar(&world, &served, "", &["runs", "--config", config]).run().succeeds();
+}
+
+/// Who follows a run while its service is started anew goes on where it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_outlives_the_service() {
+    let world = world();
+    let ops = token(&world, &["ops", "--role", "run"]);
+    let served = Served::start(&world);
+    let address = served.url.strip_prefix("http://").unwrap().to_owned();
+    world.runbook(
+        "slow",
+        "/*---\ntitle = \"Slow\"\n---*/\nnote(\"begun\"); wait(\"20m\"); note(\"woken\"); \"over\"\n",
+    );
+    let mut watching = afar(&world, &served, &ops, &["run", "slow"]).spawn();
+    watching.wait_for("begun");
+    served.running.signal("KILL");
+    drop(served.running.end());
+    let mut next = world.in_lab(["serve", "--listen", &address]).spawn();
+    next.wait_for("listening at");
+    let ended = tokio::task::block_in_place(|| watching.end());
+    let said = ended.raw();
+    assert!(said.contains("woken") && said.matches("begun").count() == 1, "{said}");
+    assert_eq!(ended.succeeds(), "over\n");
+    next.signal("TERM");
+    next.end().succeeds();
+}
