@@ -168,3 +168,139 @@ fn a_schedule_is_checked_when_it_is_made() {
     --- exit 2
     ");
 }
+
+const TELL: &str = "/*---\ntitle = \"T\"\n[params.name]\nhelp = \"n\"\n---*/\nnote(params.name)\n";
+
+#[test]
+fn a_schedule_is_paused_triggered_and_made_up_for() {
+    let world = Sealed::new();
+    world.runbook("tell", TELL);
+    let relight = |args: &[&str]| world.relight(args).run();
+    relight(&[
+        "schedule",
+        "add",
+        "tell",
+        "name=x",
+        "--name",
+        "weekly",
+        "--cron",
+        "0 3 * * SUN",
+        "--pause-after",
+        "3",
+    ])
+    .succeeds();
+    assert_snapshot!(relight(&["schedule", "pause", "week"]), @r"
+    --- stderr
+    error: the following required arguments were not provided:
+      --because <WHY>
+
+    Usage: relight schedule pause --because <WHY> <NAME>
+
+    For more information, try '--help'.
+    --- exit 2
+    ");
+    relight(&["schedule", "pause", "week", "--because", "the site is closed"]).succeeds();
+    assert!(relight(&["schedule"]).raw().contains("paused: the site is closed"));
+    assert!(
+        relight(&["schedule", "pause", "weekly", "--because", "again"]).raw().contains("paused already, by")
+    );
+    let triggered = relight(&["schedule", "trigger", "weekly"]).succeeds().trim().to_owned();
+    // The policy holds: the run is prepared, and nobody drives it.
+    let refused = relight(&["schedule", "trigger", "weekly"]).raw();
+    assert!(refused.contains(&format!("it is skipped: run {triggered} was still under way")), "{refused}");
+    relight(&["schedule", "resume", "weekly"]).succeeds();
+    assert_snapshot!(relight(&["schedule", "resume", "weekly"]), @r"
+    --- stderr
+    invalid
+
+      x the schedule `weekly` is not paused
+    --- exit 2
+    ");
+    let backfill =
+        ["schedule", "backfill", "weekly", "--from", "2026-11-01T00:00:00Z", "--to", "2026-11-20T00:00:00Z"];
+    assert!(relight(&backfill).raw().contains("3 to make up for"));
+    let history = relight(&["schedule", "history", "weekly", "--json"]).json();
+    let fates: Vec<&str> = history.iter().map(|tick| tick["fate"]["came_to"].as_str().unwrap()).collect();
+    assert_eq!(fates, ["skipped", "ran"], "what is made up for waits for that run");
+    let shown = relight(&["schedule", "show", "weekly", "--json"]).json().remove(0);
+    assert_eq!(shown["standing"]["waiting"].as_array().unwrap().len(), 3);
+    assert_eq!(shown["standing"]["open"][0], triggered.as_str());
+    // Its history outlives it, and says what became of those that waited.
+    relight(&["schedule", "remove", "weekly"]).succeeds();
+    let history = relight(&["schedule", "history", "weekly", "--json"]).json();
+    assert_eq!(history.len(), 5);
+    assert_snapshot!(relight(&["schedule", "history", "nothing"]), @r"
+    --- stderr
+    invalid
+
+      x there is no schedule `nothing`
+      help: list them with `relight schedule`
+    --- exit 2
+    ");
+}
+
+#[test]
+fn a_file_declares_schedules() {
+    let world = Sealed::new();
+    world.runbook("tell", TELL);
+    let relight = |args: &[&str]| world.relight(args).run();
+    let declare = |text: &str| {
+        std::fs::write(world.path("home/.config/relight/runbooks/schedules.toml"), text).unwrap();
+    };
+    let weekly = "[weekly]\nrunbook = \"tell\"\ncron = \"0 3 * * SUN\"\nzone = \"Europe/Oslo\"\nparams = { name = \"x\" }\n";
+    let often = "[often]\nrunbook = \"tell\"\nevery = \"6h\"\ncatch-up = \"10m\"\nparams = { name = 7 }\n";
+    declare(&format!("{weekly}{often}"));
+    let planned = relight(&["schedule", "apply", "--plan"]).raw();
+    assert!(
+        planned.contains("+ often  tell every 6h")
+            && planned.contains("+ weekly  tell 0 3 * * SUN in Europe/Oslo")
+    );
+    assert!(relight(&["schedule", "--json"]).json().is_empty(), "a plan changes nothing");
+    relight(&["schedule", "apply"]).succeeds();
+    let due = |name: &str| relight(&["schedule", "show", name, "--json"]).json().remove(0)["due"].clone();
+    let before = due("often");
+    assert_eq!(relight(&["schedule", "apply"]).succeeds(), "", "nothing is left to do");
+    // Other terms leave the rule where it stands.
+    declare(&format!(
+        "{weekly}{}overlap = \"buffer-all\"\n",
+        often.replace("params = { name = 7 }\n", "params = { name = 8 }\n")
+    ));
+    assert_eq!(
+        relight(&["schedule", "apply", "--json"]).json(),
+        [serde_json::json!({ "schedule": "often", "change": "change", "fields": ["params", "terms"] })]
+    );
+    assert_eq!(due("often"), before);
+    // What a person made is left alone, and so is the file that takes its name.
+    relight(&["schedule", "add", "tell", "name=x", "--name", "mine", "--every", "1h"]).succeeds();
+    declare(weekly);
+    assert_eq!(relight(&["schedule", "apply"]).raw().matches("- often").count(), 1);
+    assert_eq!(relight(&["schedule", "--json"]).json().len(), 2);
+    declare(&weekly.replace("[weekly]", "[mine]"));
+    assert!(
+        relight(&["schedule", "apply"])
+            .raw()
+            .contains("the schedule `mine` is there already, made by a person or a run")
+    );
+    // All that is wrong is said, and nothing is changed.
+    declare(
+        "[a]\nrunbook = \"tell\"\ncron = \"0 3 * * SUN\"\n[b]\nrunbook = \"gone\"\nevery = \"1h\"\n\
+         [c]\nrunbook = \"tell\"\nevery = \"1h\"\nat = \"2026-12-01T00:00:00Z\"\nparams = { name = \"x\" }\n\
+         [D]\nrunbook = \"tell\"\nevery = \"1h\"\n[e]\nrunbook = \"tell\"\nevery = \"1h\"\nmoon = 1\n",
+    );
+    assert_snapshot!(relight(&["schedule", "apply"]), @r"
+    --- stderr
+    invalid
+
+      x 5 schedules in [dir]/home/.config/relight/runbooks/schedules.toml are wrong
+      help: [D] a name has up to 63 of a-z, 0-9 and -, and begins with none of the last
+            [a] `tell` needs the parameter `name` name: n write name=...
+            [b] there is no runbook `gone` the runbooks are add-ssh-key, collect-diagnostics, connect-azure-vm, connect-over-arc, copy-files, disable-arc-ssh, disable-vm-connect, enable-arc-ssh, enable-entra-ssh, enable-openssh, first-linux-vm, open-ssh-port, rdp-over-ssh, recover-unbootable-vm, rescue, reset-access, restart-vm, run-on-machine, site-report, start-and-wait, tell, troubleshoot-ssh, verify-host-keys; your own are looked for in [dir]/home/.config/relight/runbooks
+            [c] it says at and every, and one of them is enough
+            [e] unknown field `moon`, expected one of `at`, `after`, `cron`, `every`, `on`, `time`, `zone`, `overlap`, `catch-up`, `jitter`, `longest`, `pause-after`, `pin`
+            nothing was changed
+    --- exit 2
+    ");
+    declare("[a\n");
+    assert!(relight(&["schedule", "apply"]).raw().contains("is not what was expected"));
+    assert_eq!(relight(&["schedule", "--json"]).json().len(), 2);
+}

@@ -129,7 +129,7 @@ impl Operation for Later {
     async fn begin(&self, cx: &Cx, args: &Appoint) -> Result<Outcome<()>> {
         let due = cx.after(Duration::from_secs(3600));
         let schedule = cx.schedule(&args.runbook, due).params(args.params.clone());
-        Ok(Outcome::done(()).with(Effected::Scheduled(schedule)))
+        Ok(Outcome::done(()).with(Effected::Scheduled(Box::new(schedule))))
     }
 }
 

@@ -108,7 +108,7 @@ pub enum Effected {
         id: String,
     },
     /// A run is due at a time. Repeating an id replaces it.
-    Scheduled(Schedule),
+    Scheduled(Box<Schedule>),
     /// A schedule is gone.
     Unscheduled {
         /// The schedule.

@@ -216,7 +216,7 @@ fn finished(step: u32, effect: usize, deadline: Timestamp) -> Event {
         0 => vec![Effected::LeaseOpened(lease("l", second))],
         1 => vec![Effected::LeaseOpened(lease("m", second)), Effected::LeaseClosed { id: "l".into() }],
         2 => vec![Effected::LeaseClosed { id: "m".into() }],
-        3 => vec![Effected::Scheduled(schedule("x", second))],
+        3 => vec![Effected::Scheduled(Box::new(schedule("x", second)))],
         4 => vec![Effected::Unscheduled { id: "x".into() }],
         _ => vec![],
     };

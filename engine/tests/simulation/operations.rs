@@ -243,7 +243,7 @@ impl Operation for Later {
             return Err(Error::new(ErrorKind::Unsent, "the process is dead"));
         }
         let schedule = cx.schedule(&args.runbook, cx.after(Duration::from_secs(60 * args.minutes)));
-        Ok(Outcome::done(cx.key(12)).with(Effected::Scheduled(schedule)))
+        Ok(Outcome::done(cx.key(12)).with(Effected::Scheduled(Box::new(schedule))))
     }
 }
 

@@ -194,7 +194,7 @@ async fn compare(engine: &Engine, file: &Path, declared: Vec<event::Schedule>) -
             continue;
         };
         if known.declared.as_ref() != Some(&file) {
-            let by = known.declared.map_or_else(|| "a person or a run".to_owned(), |other| other);
+            let by = known.declared.unwrap_or_else(|| "a person or a run".to_owned());
             return Err(Error::invalid(format!(
                 "the schedule `{}` is there already, made by {by}",
                 wanted.id

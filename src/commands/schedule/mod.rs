@@ -36,7 +36,7 @@ pub(crate) struct Schedule {
 #[derive(Debug, Subcommand)]
 enum Command {
     List(List),
-    Add(Add),
+    Add(Box<Add>),
     Show(Show),
     Next(Next),
     History(History),

@@ -47,5 +47,5 @@ fn appoint(
     set(&mut schedule);
     let (id, runbook) = (schedule.id.clone(), schedule.runbook.clone());
     let value = Scheduled { id, runbook, due: format!("{due:.0}") };
-    Ok(Outcome::done(value).with(Effected::Scheduled(schedule)))
+    Ok(Outcome::done(value).with(Effected::Scheduled(Box::new(schedule))))
 }

@@ -258,7 +258,10 @@ async fn effects_are_written_with_their_event(journal: &dyn Journal) {
         check_at: t(5),
         send_before: None,
         deadline: t(50),
-        effected: vec![Effected::LeaseOpened(lease("late", 90)), Effected::Scheduled(schedule("s", 70))],
+        effected: vec![
+            Effected::LeaseOpened(lease("late", 90)),
+            Effected::Scheduled(Box::new(schedule("s", 70))),
+        ],
     };
     journal.append(&tenure, &[started(1), accepted], t(2), Sync::Now).await.unwrap();
     assert_eq!(journal.leases().await.unwrap(), [lease("late", 90)]);

@@ -110,7 +110,7 @@ pub(super) async fn a_schedule_keeps_how_it_stands_when_its_step_is_done_again(j
     put(journal, waits(10), t(0)).await;
     journal.prepare(new_run("a"), t(0)).await.unwrap();
     let tenure = claim(journal, "a", "one", 1).await;
-    let made = vec![Effected::Scheduled(schedule("s", 50))];
+    let made = vec![Effected::Scheduled(Box::new(schedule("s", 50)))];
     journal.append(&tenure, &[started(1), finished(1, made)], t(5), Sync::Now).await.unwrap();
     assert_eq!(journal.schedules().await.unwrap(), [waits(50)]);
     // And what waits has an account when a step removes it.

@@ -126,7 +126,7 @@ impl Inner {
 #[async_trait]
 impl Journal for MemoryJournal {
     async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
-        self.perform(Command::Prepare { run, at }).map(Answer::did)
+        self.perform(Command::Prepare { run: Box::new(run), at }).map(Answer::did)
     }
 
     async fn heartbeat(&self, owner: &OwnerId, until: Timestamp) -> Result<()> {
@@ -295,7 +295,7 @@ impl Journal for MemoryJournal {
 /// A call that changes something, as data.
 #[derive(Clone)]
 enum Command {
-    Prepare { run: NewRun, at: Timestamp },
+    Prepare { run: Box<NewRun>, at: Timestamp },
     Heartbeat { owner: OwnerId, until: Timestamp },
     Claim(ClaimRequest),
     Append { tenure: Tenure, events: Vec<Event>, at: Timestamp, sync: Sync },

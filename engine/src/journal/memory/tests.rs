@@ -21,7 +21,7 @@ async fn story() -> MemoryJournal {
     journal.prepare(new_run("b"), t(0)).await.unwrap();
     let a = claim(&journal, "a", "one", 1).await;
     let b = claim(&journal, "b", "one", 1).await;
-    let opens = vec![Effected::LeaseOpened(lease("l", 50)), Effected::Scheduled(schedule("s", 60))];
+    let opens = vec![Effected::LeaseOpened(lease("l", 50)), Effected::Scheduled(Box::new(schedule("s", 60)))];
     journal.append(&a, &[started(1), result(1, opens)], t(2), Sync::Now).await.unwrap();
     let closes = vec![Effected::LeaseClosed { id: "l".into() }];
     journal.append(&b, &[started(1), result(1, closes)], t(3), Sync::Now).await.unwrap();
