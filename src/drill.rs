@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use relight_engine::event::Event;
-use relight_engine::journal::{Appended, Around, Claim, ClaimRequest, Journal, NewRun, Sync, Tenure};
+use relight_engine::event::{Event, ExtendedLease};
+use relight_engine::journal::{
+    Appended, Around, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, Sync, Tenure,
+};
 use relight_engine::{Error, Result};
 
 use crate::environment::variable;
@@ -75,6 +77,12 @@ impl Around for Doomed {
         let appended = self.inner.append(tenure, events, at, sync).await?;
         self.count(appended.records.len());
         Ok(appended)
+    }
+
+    async fn extend_lease(&self, request: &ExtendRequest) -> Result<Option<ExtendedLease>> {
+        let extended = self.inner.extend_lease(request).await?;
+        self.count(usize::from(extended.is_some()));
+        Ok(extended)
     }
 
     async fn fire(

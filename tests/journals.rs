@@ -11,11 +11,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use relight_engine::event::{
-    Event, ForgottenLease, GENESIS, Lease, Park, Record, RunEnd, RunId, Schedule, Signal, Source,
-    fingerprint, verify,
+    Event, ExtendedLease, ForgottenLease, GENESIS, Lease, Park, Record, RunEnd, RunId, Schedule, Signal,
+    Source, fingerprint, verify,
 };
 use relight_engine::journal::{
-    Appended, Claim, ClaimRequest, Journal, NewRun, News, OwnerId, RunFilter, Summary, Sync, Tenure,
+    Appended, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, News, OwnerId, RunFilter, Summary, Sync,
+    Tenure,
 };
 use relight_engine::replay::History;
 use relight_engine::{Driven, Error, ErrorKind, Result};
@@ -168,6 +169,14 @@ impl Journal for Shelf {
     }
 
     async fn forgotten_leases(&self) -> Result<Vec<ForgottenLease>> {
+        Ok(Vec::new())
+    }
+
+    async fn extend_lease(&self, _: &ExtendRequest) -> Result<Option<ExtendedLease>> {
+        self.not_here()
+    }
+
+    async fn extended_leases(&self) -> Result<Vec<ExtendedLease>> {
         Ok(Vec::new())
     }
 

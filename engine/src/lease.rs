@@ -35,12 +35,8 @@ pub(crate) async fn check_wanted(journal: &dyn Journal, lease: &Lease) -> Result
         return refused("was closed meanwhile");
     }
     let Some(first) = first_of(&on_the_door) else { return Ok(()) };
-    let closing = last_closing(journal, first).await?.run.filter(|run| !is_over(run));
-    let is_closed = closing.is_some_and(|run| {
-        let own = |open: &&Lease| run.runbook == closing_of(&open.id);
-        on_the_door.iter().find(own).is_some_and(|closed| end_together(closed, lease))
-    });
-    if is_closed { refused("is being closed") } else { Ok(()) }
+    let closing = last_closing(journal, first).await?;
+    if closing.ends(lease, &on_the_door).is_some() { refused("is being closed") } else { Ok(()) }
 }
 
 /// Returns whether whoever closes one of two leases on one door ends the other as well.
@@ -81,6 +77,16 @@ pub(crate) struct LastClosing {
     pub(crate) failed: u32,
     /// The id of the next.
     pub(crate) next: RunId,
+}
+
+impl LastClosing {
+    /// Returns the run, if it is under way and ends this lease, which is one of those on the door.
+    pub(crate) fn ends(&self, lease: &Lease, on_the_door: &[Lease]) -> Option<&RunId> {
+        let run = self.run.as_ref().filter(|run| !is_over(run))?;
+        let own = |open: &&Lease| run.runbook == closing_of(&open.id);
+        let closed = on_the_door.iter().find(own)?;
+        end_together(closed, lease).then_some(&run.id)
+    }
 }
 
 /// Returns whether a closing run does nothing more. One that met a record which it does not understand

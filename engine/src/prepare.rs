@@ -190,7 +190,7 @@ impl Parts {
             granted: request.granted.clone(),
             entry: None,
         };
-        let run = NewRun { id: request.id.clone(), prepared, sources, wake: request.wake };
+        let run = NewRun { wake: request.wake, ..NewRun::new(request.id.clone(), prepared, sources) };
         Ok(Draft { run, runbook, bundle })
     }
 
@@ -233,7 +233,7 @@ impl Parts {
         };
         // Its run drives it; a worker takes over only when nobody did for a while.
         let wake = Some(self.after(HEARTBEAT));
-        NewRun { id: trunk.run.branch(step, index), prepared, sources: trunk.sources.to_vec(), wake }
+        NewRun { wake, ..NewRun::new(trunk.run.branch(step, index), prepared, trunk.sources.to_vec()) }
     }
 }
 
@@ -260,14 +260,15 @@ impl Core {
         }
     }
 
-    /// Writes a run down that may exist already, and shows a new one.
-    pub(crate) async fn write_down(&self, run: NewRun) -> Result<()> {
+    /// Writes a run down that may exist already, and shows a new one. Returns whether it is new.
+    pub(crate) async fn write_down(&self, run: NewRun) -> Result<bool> {
         let (id, event) = (run.id.clone(), Event::Prepared(Box::new(run.prepared.clone())));
         let at = self.clock.now();
-        if self.journal.prepare(run, at).await? {
+        let is_new = self.journal.prepare(run, at).await?;
+        if is_new {
             self.show(Notice { run: id, seq: Some(1), at, event });
         }
-        Ok(())
+        Ok(is_new)
     }
 }
 

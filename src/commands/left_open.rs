@@ -11,13 +11,13 @@ use super::which;
 use crate::exit::Result;
 use crate::format::{between, quoted, when};
 use crate::serving::is_served;
-use crate::setup::Session;
+use crate::setup::{Home, Session};
 use crate::terminal;
 
 /// Says what a run and its children left open, and who closes it when.
 pub(super) async fn tell(session: &Session, run: &RunId) -> Result<()> {
     let (engine, home) = (&session.engine, &session.home);
-    let (now, place) = (engine.clock().now(), home.same_place());
+    let now = engine.clock().now();
     let mut leases = Vec::new();
     for lease in engine.journal().leases().await? {
         if is_of(engine, &lease.run, run).await? {
@@ -41,6 +41,12 @@ pub(super) async fn tell(session: &Session, run: &RunId) -> Result<()> {
     for lease in &leases {
         terminal::say(format!("{} stays open until {}", lease.title, when(now, lease.deadline)));
     }
+    tell_who_closes(engine, home, &leases).await
+}
+
+/// Says who closes leases, and what somebody can do so that they are closed.
+pub(super) async fn tell_who_closes(engine: &Engine, home: &Home, leases: &[Lease]) -> Result<()> {
+    let (now, place) = (engine.clock().now(), home.same_place());
     if is_served(&home.state()?) {
         terminal::say(format!("A running `relight serve{place}` sees to it."));
     } else {
@@ -52,7 +58,7 @@ pub(super) async fn tell(session: &Session, run: &RunId) -> Result<()> {
             terminal::say("  relight serve --install    # the system runs it from now on");
         }
     }
-    for lease in &leases {
+    for lease in leases {
         let id = which::short(engine, lease).await?;
         if !is_served(&home.state()?) && !home.is_lab() {
             terminal::say(format!("  {}    # once", timer(now, lease, &id)));

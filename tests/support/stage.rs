@@ -85,6 +85,14 @@ impl Stage {
         ended(self.command(args).spawn().expect("relight starts"))
     }
 
+    /// Runs a command that prints one JSON object per line, and reads them.
+    pub(crate) fn lines(&self, args: &[&str]) -> Vec<Value> {
+        let said = self.relight(args);
+        let line =
+            |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{args:?}: {e}: {said:?}"));
+        said.out.lines().map(line).collect()
+    }
+
     /// Runs the command and kills it after it has written so many records.
     pub(crate) fn crashes_after(&self, record: u64, args: &[&str]) -> Ended {
         let child = self.command(args).env("RELIGHT_CRASH_AFTER_RECORD", record.to_string()).spawn();

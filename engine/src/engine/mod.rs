@@ -1,5 +1,6 @@
 //! The engine: what an embedder builds once and shares.
 
+mod extend;
 mod leases;
 
 use std::sync::Arc;

@@ -42,6 +42,9 @@ pub struct Lease {
     pub opened: Timestamp,
     /// When it is closed at the latest.
     pub deadline: Timestamp,
+    /// The last moment to which a person may move the deadline. Nobody may when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest: Option<Timestamp>,
     /// What closes it. It must do no harm when it is done twice: whoever finds it undecided looks, and
     /// does it again when that tells nothing.
     pub close: Call,
@@ -58,7 +61,17 @@ impl Lease {
         close: Call,
     ) -> Self {
         let (id, title) = (id.into(), close.operation.clone());
-        Lease { run: run.clone(), subject: id.clone(), door: id.clone(), id, title, opened, deadline, close }
+        Lease {
+            run: run.clone(),
+            subject: id.clone(),
+            door: id.clone(),
+            id,
+            title,
+            opened,
+            deadline,
+            latest: None,
+            close,
+        }
     }
 
     /// Says in one line for a person what is open.
@@ -80,6 +93,38 @@ impl Lease {
     pub fn door(mut self, door: impl Into<String>) -> Self {
         self.door = door.into();
         self
+    }
+
+    /// Lets a person move its deadline, to `latest` at most. For what stays open until then by itself: nothing is
+    /// sent when the deadline moves.
+    #[must_use]
+    pub fn latest(mut self, latest: Timestamp) -> Self {
+        self.latest = Some(latest);
+        self
+    }
+}
+
+/// A deadline that a person moved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ExtendedLease {
+    /// The lease with its new deadline.
+    pub lease: Lease,
+    /// Its deadline before.
+    pub from: Timestamp,
+    /// Who moved it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// The schedules that would have closed it before, and are due with it now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<String>,
+}
+
+impl ExtendedLease {
+    /// Says who moved the deadline of `lease`, which has the new one, from which, and when.
+    pub fn new(lease: Lease, from: Timestamp, by: impl Into<String>, at: Timestamp) -> Self {
+        ExtendedLease { lease, from, by: by.into(), at, schedules: Vec::new() }
     }
 }
 
@@ -120,6 +165,9 @@ pub struct Schedule {
     /// What the run that made it may do: its runs may do no more. The engine sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<Effects>,
+    /// The lease that it is there to close: it comes due with that when a person extends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closes: Option<String>,
 }
 
 impl Schedule {
@@ -135,7 +183,15 @@ impl Schedule {
             run: None,
             workdir: ".".to_owned(),
             granted: None,
+            closes: None,
         }
+    }
+
+    /// Says which lease it is there to close.
+    #[must_use]
+    pub fn closes(mut self, lease: impl Into<String>) -> Self {
+        self.closes = Some(lease.into());
+        self
     }
 
     /// Sets its parameters.

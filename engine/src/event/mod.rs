@@ -14,7 +14,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use duty::{Call, Effected, ForgottenLease, Lease, Schedule};
+pub use duty::{Call, Effected, ExtendedLease, ForgottenLease, Lease, Schedule};
 pub use end::RunEnd;
 use jiff::Timestamp;
 pub use made::{KeptOutput, Stream, WrittenFile};

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::contract::sample::{answer, lease, new_run, owner, parked, schedule, started, succeeded, t};
 use super::{
-    Claim, ClaimRequest, Journal, LeaseFilter, MemoryJournal, NewRun, RunFilter, SqliteJournal, Sync, Tenure,
+    Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, MemoryJournal, NewRun, RunFilter,
+    SqliteJournal, Sync, Tenure,
 };
 use crate::error::Result;
-use crate::event::{Effected, Event, RunId, StepEnd};
+use crate::event::{Effected, Event, Lease, RunId, StepEnd};
 
 const RUNS: [&str; 3] = ["a", "b", "c"];
 const OWNERS: [&str; 3] = ["one", "two", "three"];
@@ -63,9 +64,22 @@ enum Move {
     Forget {
         second: bool,
     },
+    /// Of the lease as it is, or as it was a while ago; a run may be in the way.
+    Extend {
+        second: bool,
+        stale: bool,
+        unless: Option<usize>,
+        lasts: i64,
+    },
+    /// A run for a lease that is due, as it is or as it was a while ago.
+    Close {
+        run: usize,
+        stale: bool,
+    },
     Schedule {
         name: usize,
         lasts: i64,
+        closes: Option<bool>,
     },
     Unschedule {
         name: usize,
@@ -93,7 +107,11 @@ fn any_move() -> impl Strategy<Value = Move> {
         1 => run.clone().prop_map(|run| Move::Finish { run }),
         2 => (run.clone(), step.clone()).prop_map(|(run, step)| Move::Word { run, step }),
         2 => (run.clone(), step).prop_map(|(run, step)| Move::Hear { run, step }),
-        1 => (name.clone(), lasts).prop_map(|(name, lasts)| Move::Schedule { name, lasts }),
+        1 => (name.clone(), lasts.clone(), prop::option::of(any::<bool>()))
+            .prop_map(|(name, lasts, closes)| Move::Schedule { name, lasts, closes }),
+        2 => (any::<bool>(), prop::bool::weighted(0.1), prop::option::weighted(0.3, run.clone()), lasts)
+            .prop_map(|(second, stale, unless, lasts)| Move::Extend { second, stale, unless, lasts }),
+        1 => (run.clone(), any::<bool>()).prop_map(|(run, stale)| Move::Close { run, stale }),
         1 => any::<bool>().prop_map(|second| Move::Forget { second }),
         1 => name.clone().prop_map(|name| Move::Unschedule { name }),
         2 => (name, run, maybe()).prop_map(|(name, run, lasts)| Move::Fire { name, run, lasts }),
@@ -158,8 +176,27 @@ impl Driver {
                 let id = if second { "m" } else { "l" };
                 shown(journal.forget_lease(id, "ann", "it is gone", at).await)
             }
-            Move::Schedule { name, lasts } => {
-                shown(journal.schedule(&schedule(NAMES[name], self.now + lasts)).await)
+            Move::Extend { second, stale, unless, lasts } => {
+                let Some(mut found) = lease_of(journal, if second { "m" } else { "l" }).await else {
+                    return "no lease".into();
+                };
+                let to = found.deadline.max(at) + SignedDuration::from_secs(lasts);
+                if stale {
+                    found.deadline -= SignedDuration::from_secs(1);
+                }
+                let unless = unless.map_or("closing".into(), id);
+                shown(journal.extend_lease(&ExtendRequest::new(&found, to, "ann", at, unless)).await)
+            }
+            Move::Close { run, stale } => {
+                let deadline = lease_of(journal, "l").await.map_or(at, |lease| lease.deadline);
+                let due = if stale { deadline - SignedDuration::from_secs(1) } else { deadline };
+                let new = NewRun { due_lease: Some(("l".into(), due)), ..new_run(RUNS[run]) };
+                shown(journal.prepare(new, at).await)
+            }
+            Move::Schedule { name, lasts, closes } => {
+                let mut planned = schedule(NAMES[name], self.now + lasts);
+                planned.closes = closes.map(|second| if second { "m" } else { "l" }.to_owned());
+                shown(journal.schedule(&planned).await)
             }
             Move::Unschedule { name } => shown(journal.unschedule(NAMES[name]).await),
             Move::Fire { name, run, lasts } => {
@@ -191,6 +228,10 @@ impl Driver {
     }
 }
 
+async fn lease_of(journal: &dyn Journal, id: &str) -> Option<Lease> {
+    journal.leases_where(&LeaseFilter::Id(id.into())).await.unwrap().pop()
+}
+
 fn finished(step: u32, effect: usize, deadline: Timestamp) -> Event {
     let second = deadline.as_second();
     let effected = match effect {
@@ -215,6 +256,7 @@ async fn seen(journal: &dyn Journal, now: i64) -> Vec<String> {
         shown(journal.runs(&RunFilter::open().at_most(2)).await),
         shown(journal.leases().await),
         shown(journal.forgotten_leases().await),
+        shown(journal.extended_leases().await),
         shown(journal.schedules().await),
         shown(journal.schedules_due(t(now)).await),
         shown(journal.schedules_due(t(now + 9)).await),

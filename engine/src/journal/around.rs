@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence, RunFilter, Summary,
-    Sync, Tenure,
+    Appended, Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence,
+    RunFilter, Summary, Sync, Tenure,
 };
 use crate::error::Result;
-use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source};
+use crate::event::{Event, ExtendedLease, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source};
 
 /// A journal in front of another one, for watching it or for letting it fail.
 ///
@@ -154,6 +154,16 @@ pub trait Around: Send + std::marker::Sync + 'static {
         self.behind().forgotten_leases().await
     }
 
+    async fn extend_lease(&self, request: &ExtendRequest) -> Result<Option<ExtendedLease>> {
+        self.allow()?;
+        self.behind().extend_lease(request).await
+    }
+
+    async fn extended_leases(&self) -> Result<Vec<ExtendedLease>> {
+        self.allow()?;
+        self.behind().extended_leases().await
+    }
+
     async fn schedules(&self) -> Result<Vec<Schedule>> {
         self.allow()?;
         self.behind().schedules().await
@@ -291,6 +301,14 @@ impl<T: Around> Journal for T {
 
     async fn forgotten_leases(&self) -> Result<Vec<ForgottenLease>> {
         Around::forgotten_leases(self).await
+    }
+
+    async fn extend_lease(&self, request: &ExtendRequest) -> Result<Option<ExtendedLease>> {
+        Around::extend_lease(self, request).await
+    }
+
+    async fn extended_leases(&self) -> Result<Vec<ExtendedLease>> {
+        Around::extended_leases(self).await
     }
 
     async fn schedules(&self) -> Result<Vec<Schedule>> {

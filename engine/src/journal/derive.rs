@@ -4,9 +4,9 @@
 
 use jiff::Timestamp;
 
-use super::{ClaimRequest, NewRun, OwnerId, Status, Summary, Tenure, fenced};
+use super::{ClaimRequest, ExtendRequest, NewRun, OwnerId, Status, Summary, Tenure, fenced};
 use crate::error::{Error, Result};
-use crate::event::{Event, GENESIS, Record, RunId, Signal, fingerprint};
+use crate::event::{Event, ExtendedLease, GENESIS, Lease, Record, RunId, Schedule, Signal, fingerprint};
 use crate::hint::NextStep;
 
 /// Returns the first record and the summary of a new run.
@@ -135,6 +135,33 @@ pub(super) fn told<'a>(run: &RunId, event: &'a Event) -> Option<(&'a RunId, Sign
         }
         _ => None,
     }
+}
+
+/// Moves the deadline of a lease and what is there to close it, if the lease is as whoever asks has read it.
+///
+/// `schedules` are those that say that they close it; those that move are changed.
+pub(super) fn extend<'a>(
+    lease: &Lease,
+    schedules: impl Iterator<Item = &'a mut Schedule>,
+    request: &ExtendRequest,
+) -> Option<ExtendedLease> {
+    if lease.deadline != request.from || request.to <= request.from {
+        return None;
+    }
+    let later = Lease { deadline: request.to, ..lease.clone() };
+    let mut extended = ExtendedLease::new(later, request.from, &request.by, request.at);
+    // One that repeats has times of its own.
+    for schedule in schedules.filter(|one| one.repeats.is_none() && one.due < request.to) {
+        schedule.due = request.to;
+        extended.schedules.push(schedule.id.clone());
+    }
+    Some(extended)
+}
+
+/// Returns whether a run is created as far as the lease counts for which it is. `deadline` is the one that this
+/// lease has, when it is open.
+pub(super) fn is_wanted(run: &NewRun, deadline: impl FnOnce(&str) -> Option<Timestamp>) -> bool {
+    run.due_lease.as_ref().is_none_or(|(lease, due)| deadline(lease) == Some(*due))
 }
 
 /// Returns the error of a word to a run that is over.

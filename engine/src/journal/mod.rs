@@ -13,6 +13,7 @@ mod around;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod contract;
 mod derive;
+mod filter;
 mod memory;
 mod news;
 #[cfg(feature = "sqlite")]
@@ -23,6 +24,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use around::Around;
+pub use filter::{LeaseFilter, RunFilter};
 pub use memory::MemoryJournal;
 pub use news::{Listener, News};
 #[cfg(feature = "sqlite")]
@@ -32,7 +34,8 @@ pub(crate) use sqlite::records_of;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    Event, ForgottenLease, Lease, Park, Prepared, Record, RunEnd, RunId, Schedule, Signal, Source,
+    Event, ExtendedLease, ForgottenLease, Lease, Park, Prepared, Record, RunEnd, RunId, Schedule, Signal,
+    Source,
 };
 use crate::hint::NextStep;
 
@@ -309,108 +312,40 @@ pub struct NewRun {
     /// When it wakes by itself; at once unless set. A run that the caller drives itself is woken
     /// by a worker only after this time.
     pub wake: Option<Timestamp>,
+    /// The lease that it closes because its deadline has come, and that deadline: the run is created only while
+    /// the lease is open and has it.
+    pub due_lease: Option<(String, Timestamp)>,
 }
 
 impl NewRun {
     /// Makes a run of its parts, due at once.
     pub fn new(id: RunId, prepared: Prepared, sources: Vec<Source>) -> Self {
-        NewRun { id, prepared, sources, wake: None }
+        NewRun { id, prepared, sources, wake: None, due_lease: None }
     }
 }
 
-/// Which runs to list.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct RunFilter {
-    /// Only runs that are not over.
-    pub open: bool,
-    /// Only runs in this state.
-    pub status: Option<Status>,
-    /// Only runs of this runbook.
-    pub runbook: Option<String>,
-    /// Only runs that were prepared at this time or later.
-    pub since: Option<Timestamp>,
-    /// Only runs that come behind this one, which is the last of the page before.
-    pub after: Option<(Timestamp, RunId)>,
-    /// At most so many, newest first; all when zero.
-    pub limit: usize,
-}
-
-impl RunFilter {
-    /// Lists every run.
-    pub fn all() -> Self {
-        RunFilter::default()
-    }
-
-    /// Lists the runs that are not over.
-    pub fn open() -> Self {
-        RunFilter { open: true, ..RunFilter::default() }
-    }
-
-    /// Lists only those in a state.
-    #[must_use]
-    pub fn in_state(self, status: Status) -> Self {
-        RunFilter { status: Some(status), ..self }
-    }
-
-    /// Lists only those of a runbook.
-    #[must_use]
-    pub fn of(self, runbook: impl Into<String>) -> Self {
-        RunFilter { runbook: Some(runbook.into()), ..self }
-    }
-
-    /// Lists only those that were prepared at a time or later.
-    #[must_use]
-    pub fn since(self, time: Timestamp) -> Self {
-        RunFilter { since: Some(time), ..self }
-    }
-
-    /// Lists those that come behind a run, which was the last of the page before.
-    #[must_use]
-    pub fn after(self, run: &Summary) -> Self {
-        RunFilter { after: Some((run.created, run.id.clone())), ..self }
-    }
-
-    /// Returns whether a run is one of these, but for how many there are.
-    pub fn fits(&self, run: &Summary) -> bool {
-        let is_left_out = run.id.is_branch() || (self.open && run.status.is_over());
-        !is_left_out
-            && self.status.is_none_or(|status| run.status == status)
-            && self.runbook.as_ref().is_none_or(|runbook| run.runbook == *runbook)
-            && self.since.is_none_or(|since| run.created >= since)
-            && self.after.as_ref().is_none_or(|(created, id)| (run.created, &run.id) < (*created, id))
-    }
-
-    /// Lists the newest of them, so many at most; all when zero.
-    #[must_use]
-    pub fn at_most(self, limit: usize) -> Self {
-        RunFilter { limit, ..self }
-    }
-}
-
-/// Which open leases to list.
+/// What a person says who wants a lease to stay open for longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum LeaseFilter {
-    /// Those whose deadline has come by a time.
-    Due(Timestamp),
-    /// The one of an id.
-    Id(String),
-    /// Those for one subject, compared without case.
-    Subject(String),
-    /// Those that share one door, compared without case.
-    Door(String),
+pub struct ExtendRequest {
+    /// The lease.
+    pub lease: String,
+    /// The deadline that it has, as it was read.
+    pub from: Timestamp,
+    /// The deadline that it is to have.
+    pub to: Timestamp,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// The id that its closing would have: once there is such a run it is too late.
+    pub unless: RunId,
 }
 
-impl LeaseFilter {
-    /// Returns whether a lease is meant.
-    pub fn fits(&self, lease: &Lease) -> bool {
-        match self {
-            LeaseFilter::Due(now) => lease.deadline <= *now,
-            LeaseFilter::Id(id) => lease.id == *id,
-            LeaseFilter::Subject(subject) => lease.subject.eq_ignore_ascii_case(subject),
-            LeaseFilter::Door(door) => lease.door.eq_ignore_ascii_case(door),
-        }
+impl ExtendRequest {
+    /// Makes a request to move the deadline of a lease, unless a run of the id `unless` closes it by then.
+    pub fn new(lease: &Lease, to: Timestamp, by: impl Into<String>, at: Timestamp, unless: RunId) -> Self {
+        ExtendRequest { lease: lease.id.clone(), from: lease.deadline, to, by: by.into(), at, unless }
     }
 }
 
@@ -422,7 +357,8 @@ impl LeaseFilter {
 pub trait Journal: Send + std::marker::Sync + 'static {
     /// Creates a run. Afterwards its first record and its source texts are on the disk.
     ///
-    /// Returns whether it was created: `false` when a run of that id exists, which is left alone.
+    /// Returns whether it was created: `false` when a run of that id exists, which is left alone, and when the
+    /// lease for which it is ([`NewRun::due_lease`]) is not open any more or has another deadline.
     ///
     /// # Errors
     /// `Storage`.
@@ -596,6 +532,22 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// # Errors
     /// `Storage`.
     async fn forgotten_leases(&self) -> Result<Vec<ForgottenLease>>;
+
+    /// Moves the deadline of a lease to a later time, and with it the schedules that are there to close it and are
+    /// due before, in one transaction. Who did so, when, and from which deadline is kept.
+    ///
+    /// Does nothing, and returns nothing, when there is no such lease with the deadline that the caller has read,
+    /// or its closing has begun.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn extend_lease(&self, request: &ExtendRequest) -> Result<Option<ExtendedLease>>;
+
+    /// Returns the deadlines that were moved, the last one first.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn extended_leases(&self) -> Result<Vec<ExtendedLease>>;
 
     /// Returns the schedules, the next due first.
     ///

@@ -115,7 +115,6 @@ pub(crate) fn next_after(schedule: &Schedule, now: Timestamp) -> Result<Option<T
 #[cfg(all(test, feature = "cron"))]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -192,16 +191,8 @@ mod tests {
 
     #[test]
     fn firings_that_were_missed_are_one() {
-        let schedule = Schedule {
-            id: "a".into(),
-            runbook: "site-report".into(),
-            params: json!({}),
-            due: at("2026-11-01T06:00:00Z"),
-            repeats: Some("0 6 * * *".into()),
-            run: None,
-            workdir: ".".into(),
-            granted: None,
-        };
+        let mut schedule = Schedule::new("a", "site-report", at("2026-11-01T06:00:00Z"));
+        schedule.repeats = Some("0 6 * * *".into());
         let next = next_after(&schedule, at("2026-11-20T12:00:00Z")).unwrap();
         assert_eq!(next, Some(at("2026-11-21T06:00:00Z")));
         assert_eq!(

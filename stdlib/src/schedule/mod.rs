@@ -24,12 +24,20 @@ pub(crate) struct Scheduled {
     due: String,
 }
 
-/// Makes a schedule. Its id follows from the step, so that making it twice makes one.
-fn appoint(cx: &Cx, due: Timestamp, runbook: &str, params: &Value) -> Result<Outcome<Scheduled>> {
+/// Makes a schedule. Its id follows from the step, so that making it twice makes one. `closes` is the lease that it is
+/// there to close.
+fn appoint(
+    cx: &Cx,
+    due: Timestamp,
+    runbook: &str,
+    params: &Value,
+    closes: Option<&str>,
+) -> Result<Outcome<Scheduled>> {
     if runbook.trim().is_empty() {
         return Err(Error::invalid("the name of the runbook is missing"));
     }
-    let schedule = cx.schedule(runbook, due).params(params.clone());
+    let mut schedule = cx.schedule(runbook, due).params(params.clone());
+    schedule.closes = closes.map(str::to_owned);
     let (id, runbook) = (schedule.id.clone(), schedule.runbook.clone());
     let value = Scheduled { id, runbook, due: format!("{due:.0}") };
     Ok(Outcome::done(value).with(Effected::Scheduled(schedule)))

@@ -12,10 +12,10 @@ use serde_json::json;
 
 pub use self::killed::{killed, prove_killed, write_until_killed};
 use self::sample::*;
-use super::{Appended, Claim, Journal, LeaseFilter, NewRun, RunFilter, Status, Sync, Tenure};
+use super::{Appended, Claim, ExtendRequest, Journal, LeaseFilter, NewRun, RunFilter, Status, Sync, Tenure};
 use crate::error::ErrorKind;
 use crate::event::{
-    self, Effected, Event, GENESIS, Lease, Park, Progress, RunId, Signal, StepEnd, fingerprint,
+    self, Effected, Event, GENESIS, Lease, Park, Progress, RunId, Schedule, Signal, StepEnd, fingerprint,
 };
 
 /// One promise: panics when a journal does not keep it. The journal is empty.
@@ -83,6 +83,9 @@ promises! {
     what_may_be_due_is_told
     leases_are_found_by_what_is_due_and_whose_they_are
     a_forgotten_lease_is_off_the_list_and_its_reason_kept
+    a_lease_is_extended_together_with_what_closes_it
+    an_extension_is_of_the_lease_that_was_read_and_whose_closing_has_not_begun
+    a_closing_begins_only_while_its_lease_is_due
     schedules_are_replaced_and_removed
     schedules_are_found_by_what_is_due
     a_schedule_fires_once
@@ -424,6 +427,9 @@ async fn what_may_be_due_is_told(journal: &dyn Journal) {
     assert!(told().await, "a run that is put away");
     journal.schedule(&schedule("s", 9)).await.unwrap();
     assert!(told().await, "a schedule");
+    let request = ExtendRequest::new(&lease("l", 9), t(20), "ann", t(6), "closing".into());
+    journal.extend_lease(&request).await.unwrap();
+    assert!(told().await, "a lease that was extended");
 }
 
 async fn leases_are_found_by_what_is_due_and_whose_they_are(journal: &dyn Journal) {
@@ -468,6 +474,80 @@ async fn a_forgotten_lease_is_off_the_list_and_its_reason_kept(journal: &dyn Jou
     let [second, first] = &kept[..] else { panic!("{kept:?}") };
     assert_eq!((&first.lease, first.by.as_str(), first.at), (&lease("l", 20), "ann", t(4)));
     assert_eq!((first.because.as_str(), second.by.as_str()), ("the node burnt down", "bob"));
+}
+
+/// Opens a lease in run `a`.
+async fn opened(journal: &dyn Journal, lease: Lease) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    let opened = finished(1, vec![Effected::LeaseOpened(lease)]);
+    journal.append(&tenure, &[started(1), opened], t(2), Sync::Now).await.unwrap();
+}
+
+async fn a_lease_is_extended_together_with_what_closes_it(journal: &dyn Journal) {
+    opened(journal, lease("l", 20)).await;
+    let closes = |id: &str, due: i64| schedule(id, due).closes("l");
+    let repeats = Schedule { repeats: Some("0 3 * * *".into()), ..closes("nightly", 22) };
+    let other = schedule("other", 21).closes("m");
+    for planned in
+        [closes("plan", 21), closes("early", 15), closes("late", 90), repeats.clone(), other.clone()]
+    {
+        journal.schedule(&planned).await.unwrap();
+    }
+    let request = ExtendRequest::new(&lease("l", 20), t(50), "ann", t(3), "closing".into());
+    let extended = journal.extend_lease(&request).await.unwrap().unwrap();
+    assert_eq!((&extended.lease, extended.from, extended.at), (&lease("l", 50), t(20), t(3)));
+    assert_eq!(
+        (extended.by.as_str(), &extended.schedules[..]),
+        ("ann", &["early".into(), "plan".into()][..])
+    );
+
+    assert_eq!(journal.leases().await.unwrap(), [lease("l", 50)]);
+    assert_eq!(journal.leases_where(&LeaseFilter::Due(t(49))).await.unwrap(), []);
+    assert_eq!(journal.leases_where(&LeaseFilter::Due(t(50))).await.unwrap(), [lease("l", 50)]);
+    let planned = [other, repeats, closes("early", 50), closes("plan", 50), closes("late", 90)];
+    assert_eq!(journal.schedules().await.unwrap(), planned);
+    assert_eq!(journal.schedules_due(t(49)).await.unwrap().len(), 2);
+    assert!(!journal.fire("plan", t(21), new_run("x"), None, t(30)).await.unwrap(), "it is not due then");
+
+    // What was written is there, the last one first.
+    let again = ExtendRequest::new(&lease("l", 50), t(60), "bob", t(4), "closing".into());
+    let second = journal.extend_lease(&again).await.unwrap().unwrap();
+    assert_eq!(journal.extended_leases().await.unwrap(), [second, extended]);
+}
+
+async fn an_extension_is_of_the_lease_that_was_read_and_whose_closing_has_not_begun(journal: &dyn Journal) {
+    opened(journal, lease("l", 20)).await;
+    journal.schedule(&schedule("plan", 21).closes("l")).await.unwrap();
+    let request = ExtendRequest::new(&lease("l", 20), t(50), "ann", t(3), "closing".into());
+    for wrong in [
+        ExtendRequest { lease: "m".into(), ..request.clone() },
+        ExtendRequest { from: t(19), ..request.clone() },
+        ExtendRequest { to: t(20), ..request.clone() },
+        ExtendRequest { to: t(10), ..request.clone() },
+        ExtendRequest { unless: "a".into(), ..request.clone() },
+    ] {
+        assert_eq!(journal.extend_lease(&wrong).await.unwrap(), None, "{wrong:?}");
+    }
+    journal.prepare(new_run("closing"), t(3)).await.unwrap();
+    assert_eq!(journal.extend_lease(&request).await.unwrap(), None);
+    assert_eq!(journal.leases().await.unwrap(), [lease("l", 20)]);
+    assert_eq!(journal.schedules().await.unwrap(), [schedule("plan", 21).closes("l")]);
+    assert_eq!(journal.extended_leases().await.unwrap(), []);
+}
+
+async fn a_closing_begins_only_while_its_lease_is_due(journal: &dyn Journal) {
+    opened(journal, lease("l", 20)).await;
+    let closing = |id: &str, due: i64| NewRun { due_lease: Some(("l".into(), t(due))), ..new_run(id) };
+    assert!(!journal.prepare(closing("c", 19), t(21)).await.unwrap());
+    let request = ExtendRequest::new(&lease("l", 20), t(50), "ann", t(3), "c".into());
+    assert!(journal.extend_lease(&request).await.unwrap().is_some());
+    assert!(!journal.prepare(closing("c", 20), t(21)).await.unwrap(), "it was extended since it was read");
+    assert_eq!(journal.run(&"c".into()).await.unwrap(), None);
+    assert!(journal.prepare(closing("c", 50), t(51)).await.unwrap());
+    assert!(!journal.prepare(closing("c", 50), t(51)).await.unwrap(), "it begins once");
+    assert!(journal.forget_lease("l", "ann", "it is gone", t(52)).await.unwrap());
+    assert!(!journal.prepare(closing("d", 50), t(53)).await.unwrap(), "there is nothing to close");
 }
 
 async fn schedules_are_found_by_what_is_due(journal: &dyn Journal) {

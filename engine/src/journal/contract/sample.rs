@@ -59,7 +59,7 @@ pub(in crate::journal) fn new_run(id: &str) -> NewRun {
         granted: None,
         entry: None,
     };
-    NewRun { id: id.into(), prepared, sources, wake: None }
+    NewRun { id: id.into(), prepared, sources, wake: None, due_lease: None }
 }
 
 pub(in crate::journal) fn started(step: u32) -> Event {
@@ -108,6 +108,7 @@ pub(in crate::journal) fn lease(id: &str, deadline: i64) -> Lease {
         title: "VM Connect".into(),
         opened: t(0),
         deadline: t(deadline),
+        latest: None,
         close: Call { operation: "vmconnect::disable".into(), args: json!({"vm": 1}) },
     }
 }
@@ -122,5 +123,6 @@ pub(in crate::journal) fn schedule(id: &str, due: i64) -> Schedule {
         run: None,
         workdir: "/work".into(),
         granted: None,
+        closes: None,
     }
 }

@@ -17,10 +17,13 @@ use jiff::Timestamp;
 
 use self::state::State;
 use super::{
-    Appended, Claim, ClaimRequest, Journal, NewRun, News, OwnerId, RunFilter, Summary, Sync, Tenure,
+    Appended, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, News, OwnerId, RunFilter, Summary, Sync,
+    Tenure,
 };
 use crate::error::{Error, Result};
-use crate::event::{self, Event, ForgottenLease, GENESIS, Lease, Record, RunId, Schedule, Signal, Source};
+use crate::event::{
+    self, Event, ExtendedLease, ForgottenLease, GENESIS, Lease, Record, RunId, Schedule, Signal, Source,
+};
 
 /// A journal that is gone with the process.
 #[derive(Default)]
@@ -248,6 +251,17 @@ impl Journal for MemoryJournal {
         Ok(self.lock().state.forgotten.iter().rev().cloned().collect())
     }
 
+    async fn extend_lease(&self, request: &ExtendRequest) -> Result<Option<ExtendedLease>> {
+        match self.perform(Command::Extend(request.clone()))? {
+            Answer::Extended(extended) => Ok(extended.map(|extended| *extended)),
+            _ => unreachable!("an extension is answered as an extension"),
+        }
+    }
+
+    async fn extended_leases(&self) -> Result<Vec<ExtendedLease>> {
+        Ok(self.lock().state.extended.iter().rev().cloned().collect())
+    }
+
     async fn schedules(&self) -> Result<Vec<Schedule>> {
         let mut schedules: Vec<Schedule> = self.lock().state.schedules.values().cloned().collect();
         schedules.sort_by(|a, b| (a.due, &a.id).cmp(&(b.due, &b.id)));
@@ -283,6 +297,7 @@ enum Command {
     Append { tenure: Tenure, events: Vec<Event>, at: Timestamp, sync: Sync },
     Signal { run: RunId, signal: Signal, at: Timestamp },
     Forget { id: String, by: String, because: String, at: Timestamp },
+    Extend(ExtendRequest),
     Keep(String),
     Schedule(Schedule),
     Unschedule(String),
@@ -298,6 +313,7 @@ impl Command {
             Command::Append { tenure, .. } => Some(&tenure.run),
             Command::Heartbeat { .. }
             | Command::Forget { .. }
+            | Command::Extend(_)
             | Command::Keep(_)
             | Command::Schedule(_)
             | Command::Unschedule(_) => None,
@@ -319,6 +335,7 @@ enum Answer {
     Did(bool),
     Claim(Claim),
     Appended(Appended),
+    Extended(Option<Box<ExtendedLease>>),
 }
 
 impl Answer {

@@ -7,10 +7,13 @@ use jiff::Timestamp;
 use super::{Answer, Command};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    Effected, Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, StepEnd, fingerprint,
+    Effected, Event, ExtendedLease, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, StepEnd,
+    fingerprint,
 };
 use crate::journal::derive::{self, Verdict};
-use crate::journal::{Appended, Claim, ClaimRequest, NewRun, OwnerId, Summary, Tenure, unknown};
+use crate::journal::{
+    Appended, Claim, ClaimRequest, ExtendRequest, NewRun, OwnerId, Summary, Tenure, unknown,
+};
 
 /// Everything that a journal holds.
 #[derive(Default)]
@@ -21,6 +24,7 @@ pub(super) struct State {
     pub(super) texts: HashMap<String, String>,
     pub(super) leases: BTreeMap<String, Lease>,
     pub(super) forgotten: Vec<ForgottenLease>,
+    pub(super) extended: Vec<ExtendedLease>,
     pub(super) schedules: BTreeMap<String, Schedule>,
 }
 
@@ -55,6 +59,7 @@ impl State {
                 }
                 None => false,
             })),
+            Command::Extend(request) => Ok(Answer::Extended(self.extend(request).map(Box::new))),
             Command::Keep(text) => {
                 self.texts.insert(fingerprint(text), text.clone());
                 Ok(Answer::Done)
@@ -71,7 +76,8 @@ impl State {
     fn prepare(&mut self, run: &NewRun, at: Timestamp) -> Result<bool> {
         let (summary, first) = derive::prepare(run, at)?;
         reads_back(&first, &Event::Prepared(Box::new(run.prepared.clone())))?;
-        if self.lines.contains_key(&run.id) {
+        let deadline = |id: &str| self.leases.get(id).map(|lease| lease.deadline);
+        if self.lines.contains_key(&run.id) || !derive::is_wanted(run, deadline) {
             return Ok(false);
         }
         let line = Line {
@@ -138,6 +144,18 @@ impl State {
             }
         }
         Ok(Appended { records, signalled })
+    }
+
+    fn extend(&mut self, request: &ExtendRequest) -> Option<ExtendedLease> {
+        let lease = self.leases.get_mut(&request.lease)?;
+        if self.lines.contains_key(&request.unless) {
+            return None;
+        }
+        let closing = self.schedules.values_mut().filter(|one| one.closes.as_ref() == Some(&request.lease));
+        let extended = derive::extend(lease, closing, request)?;
+        lease.clone_from(&extended.lease);
+        self.extended.push(extended.clone());
+        Some(extended)
     }
 
     fn signal(&mut self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {

@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Params, Row, params};
 use serde::de::DeserializeOwned;
 
+use super::runs;
 use super::values::{Rows, column, damaged, json, parse, seal, text};
-use crate::event::{ForgottenLease, Lease, Schedule};
-use crate::journal::LeaseFilter;
+use crate::event::{ExtendedLease, ForgottenLease, Lease, Schedule};
+use crate::journal::{ExtendRequest, LeaseFilter, derive};
 
 // Leases.
 
@@ -44,6 +45,11 @@ fn read_leases(db: &Connection, sql: &str, params: impl Params) -> Rows<Vec<Leas
         Ok(lease)
     };
     db.prepare_cached(sql)?.query_and_then(params, read)?.collect()
+}
+
+/// Returns the deadline of a lease, if it is open.
+pub(super) fn deadline(db: &Connection, id: &str) -> Rows<Option<Timestamp>> {
+    Ok(leases_where(db, &LeaseFilter::Id(id.to_owned()))?.pop().map(|lease| lease.deadline))
 }
 
 /// Opens a lease, or replaces the terms of the one of the same id.
@@ -86,6 +92,37 @@ pub(super) fn forget_lease(db: &Connection, id: &str, by: &str, because: &str, a
 pub(super) fn forgotten_leases(db: &Connection) -> Rows<Vec<ForgottenLease>> {
     db.prepare_cached("SELECT id, body, sum FROM forgotten_leases ORDER BY n DESC")?
         .query_and_then([], |row| read_body(row, "forgotten lease", 3))?
+        .collect()
+}
+
+/// Moves the deadline of a lease, and what is there to close it. Does nothing when the lease is not as it was read.
+pub(super) fn extend_lease(db: &Connection, request: &ExtendRequest) -> Rows<Option<ExtendedLease>> {
+    let Some(lease) = leases_where(db, &LeaseFilter::Id(request.lease.clone()))?.pop() else {
+        return Ok(None);
+    };
+    if runs::find(db, &request.unless)?.is_some() {
+        return Ok(None);
+    }
+    let mut schedules = schedules(db)?;
+    let closing = schedules.iter_mut().filter(|one| one.closes.as_ref() == Some(&request.lease));
+    let Some(extended) = derive::extend(&lease, closing, request) else { return Ok(None) };
+    put_lease(db, &extended.lease)?;
+    for moved in schedules.iter().filter(|one| extended.schedules.contains(&one.id)) {
+        put_schedule(db, moved)?;
+    }
+    let body = json(&extended)?;
+    db.prepare_cached("INSERT INTO extended_leases (id, body, sum) VALUES (?1, ?2, ?3)")?.execute([
+        &request.lease,
+        &body,
+        &seal(&[&request.lease, &body]),
+    ])?;
+    Ok(Some(extended))
+}
+
+/// Returns the deadlines that were moved, the last one first.
+pub(super) fn extended_leases(db: &Connection) -> Rows<Vec<ExtendedLease>> {
+    db.prepare_cached("SELECT id, body, sum FROM extended_leases ORDER BY n DESC")?
+        .query_and_then([], |row| read_body(row, "extended lease", 3))?
         .collect()
 }
 

@@ -41,11 +41,11 @@ use self::values::{Fault, Rows};
 use self::writer::{Job, Writer};
 use super::derive::{self, Verdict};
 use super::{
-    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence, RunFilter, Summary,
-    Sync, Tenure,
+    Appended, Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence,
+    RunFilter, Summary, Sync, Tenure,
 };
 use crate::error::{Error, Result};
-use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source};
+use crate::event::{Event, ExtendedLease, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source};
 
 /// A journal in an SQLite database.
 ///
@@ -203,7 +203,14 @@ impl Drop for SqliteJournal {
 impl Journal for SqliteJournal {
     async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
         let (summary, first) = derive::prepare(&run, at)?;
-        self.write_news(move |db| runs::add(db, &summary, &first, &run.sources)).await
+        self.write_news(move |db| {
+            let deadline = match &run.due_lease {
+                Some((lease, _)) => duties::deadline(db, lease)?,
+                None => None,
+            };
+            Ok(derive::is_wanted(&run, |_| deadline) && runs::add(db, &summary, &first, &run.sources)?)
+        })
+        .await
     }
 
     fn enter(&self, owner: &OwnerId) -> Result<()> {
@@ -346,6 +353,15 @@ impl Journal for SqliteJournal {
 
     async fn forgotten_leases(&self) -> Result<Vec<ForgottenLease>> {
         self.read(duties::forgotten_leases).await
+    }
+
+    async fn extend_lease(&self, request: &ExtendRequest) -> Result<Option<ExtendedLease>> {
+        let request = request.clone();
+        self.write_news(move |db| duties::extend_lease(db, &request)).await
+    }
+
+    async fn extended_leases(&self) -> Result<Vec<ExtendedLease>> {
+        self.read(duties::extended_leases).await
     }
 
     async fn schedules(&self) -> Result<Vec<Schedule>> {

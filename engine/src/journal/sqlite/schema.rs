@@ -35,7 +35,8 @@ const CHECKED: u64 = 4 << 20;
 /// `sum` is over all that the row says: SQLite itself does not notice a flipped bit in a value.
 /// Records need none, they are chained; nor do texts, which lie under their fingerprint. What a step
 /// writes has no index and no foreign key: a row at the end of `log`, and one of `heads` in place.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE owners (
         id TEXT PRIMARY KEY NOT NULL,
         until TEXT NOT NULL,
@@ -110,7 +111,19 @@ const MIGRATIONS: [&str; 1] = ["
         sum TEXT NOT NULL
     ) STRICT;
     CREATE INDEX schedules_due ON schedules (due, id);
-"];
+",
+    "
+    CREATE TABLE extended_leases (
+        n INTEGER PRIMARY KEY NOT NULL,
+        id TEXT NOT NULL,
+        body TEXT NOT NULL,
+        sum TEXT NOT NULL
+    ) STRICT;
+",
+];
+
+/// The current format.
+pub(super) const FORMAT: u32 = MIGRATIONS.len() as u32;
 
 /// A database file: its place, and which file it was when it was opened.
 #[derive(Debug)]
@@ -378,6 +391,16 @@ impl Site {
     /// Refuses a database whose tables are not exactly those of the current format.
     fn recognise(&self, db: &Connection) -> Result<(), Fault> {
         self.recognise_version(db)?;
+        let version = version(db)?;
+        if version < FORMAT {
+            return Err(Fault::Said(
+                Error::storage(format!(
+                    "the journal `{}` has format {version}, and only format {FORMAT} is read",
+                    self.path.display()
+                ))
+                .hint("open it for writing once: that brings it to the current format"),
+            ));
+        }
         let wanted = Connection::open_in_memory()?;
         for step in MIGRATIONS {
             wanted.execute_batch(step)?;

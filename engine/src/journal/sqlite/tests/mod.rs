@@ -11,6 +11,7 @@ use futures::future::join_all;
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::schema::FORMAT;
 use super::*;
 use crate::error::ErrorKind;
 use crate::event::Effected;
@@ -174,13 +175,13 @@ async fn nobody_else_may_read_it() {
 async fn other_files_are_refused_and_left_alone() {
     let place = Place::new();
     story(&place.open()).await;
-    place.raw().pragma_update(None, "user_version", 2).unwrap();
+    place.raw().pragma_update(None, "user_version", FORMAT + 1).unwrap();
     let error = place.refused();
-    assert!(error.message().contains("format 2"), "{error:?}");
+    assert!(error.message().contains(&format!("format {}", FORMAT + 1)), "{error:?}");
     assert!(SqliteJournal::open_read_only(&place.path()).is_err());
     place.raw().pragma_update(None, "user_version", 0).unwrap();
     place.refused();
-    place.raw().pragma_update(None, "user_version", 1).unwrap();
+    place.raw().pragma_update(None, "user_version", FORMAT).unwrap();
     drop(place.open());
     place.raw().execute_batch("CREATE TABLE mine (x)").unwrap();
     assert!(place.refused().message().contains("tables"));
@@ -198,6 +199,27 @@ async fn other_files_are_refused_and_left_alone() {
     fs::create_dir(place.path()).unwrap();
     place.refused();
     assert!(SqliteJournal::open_read_only(&place.folder.path().join("none.db")).is_err());
+}
+
+/// What came to the format after its first version.
+const SINCE_FORMAT_1: &str = "DROP TABLE extended_leases";
+
+#[tokio::test]
+async fn a_journal_of_the_first_format_is_brought_to_the_current_one() {
+    let place = Place::new();
+    let journal = place.open();
+    story(&journal).await;
+    let before = seen(&journal).await;
+    drop(journal);
+    place.raw().execute_batch(SINCE_FORMAT_1).unwrap();
+    place.raw().pragma_update(None, "user_version", 1).unwrap();
+    let Err(error) = SqliteJournal::open_read_only(&place.path()) else { panic!("it is only read") };
+    assert!(place.says(error).message().contains("format 1"));
+    let journal = place.open();
+    assert_eq!(seen(&journal).await, before);
+    assert_eq!(journal.extended_leases().await.unwrap(), []);
+    drop(journal);
+    SqliteJournal::open_read_only(&place.path()).unwrap();
 }
 
 #[test]
