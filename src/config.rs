@@ -19,6 +19,11 @@
 //!
 //! [state]
 //! path = "/var/lib/relight"
+//!
+//! [retention]                # what `relight serve` takes away once a day: runs that are over and
+//! older_than = "90d"         # ended longer ago,
+//! keep = 1000                # and are not among the newest
+//! export = "exported"        # each is written into this folder before it goes
 //! ```
 //!
 //! It is read from `--config` or RELIGHT_CONFIG, else from beside the library that `--library` or
@@ -26,7 +31,7 @@
 
 use std::path::{Path, PathBuf};
 
-use relight_engine::{Error, Result, Snippet};
+use relight_engine::{Error, Result, Snippet, Span};
 use serde::Deserialize;
 
 use crate::platform;
@@ -45,6 +50,20 @@ pub(crate) struct Config {
     pub(crate) cloud: Option<OwnCloud>,
     /// Where runs are kept.
     pub(crate) state: Place,
+    /// How long runs are kept.
+    pub(crate) retention: Retention,
+}
+
+/// How long runs that are over are kept; for ever when nothing is said.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retention {
+    /// They go when they ended longer ago.
+    pub(crate) older_than: Option<Span>,
+    /// The newest ones stay, so many.
+    pub(crate) keep: Option<usize>,
+    /// Where each is exported to before it goes.
+    pub(crate) export: Option<PathBuf>,
 }
 
 /// A folder.
@@ -114,7 +133,8 @@ impl Config {
         let mut config = parse(&path, &text)?;
         let here = path.parent().unwrap_or(Path::new("."));
         let ca_bundle = config.cloud.as_mut().and_then(|cloud| cloud.ca_bundle.as_mut());
-        let paths = [config.library.path.as_mut(), config.state.path.as_mut(), ca_bundle];
+        let export = config.retention.export.as_mut();
+        let paths = [config.library.path.as_mut(), config.state.path.as_mut(), ca_bundle, export];
         for path in paths.into_iter().flatten() {
             *path = here.join(&*path);
         }

@@ -13,7 +13,7 @@ use relight_engine::event::{Event, ExtendedLease};
 use relight_engine::journal::{
     Appended, Around, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, Sync, Tenure,
 };
-use relight_engine::{Error, Result};
+use relight_engine::{Error, Result, RunId};
 
 use crate::environment::variable;
 use crate::platform;
@@ -83,6 +83,12 @@ impl Around for Doomed {
         let extended = self.inner.extend_lease(request).await?;
         self.count(usize::from(extended.is_some()));
         Ok(extended)
+    }
+
+    async fn prune(&self, runs: &[RunId], at: Timestamp) -> Result<Vec<RunId>> {
+        let gone = self.inner.prune(runs, at).await?;
+        self.count(gone.len());
+        Ok(gone)
     }
 
     async fn fire(

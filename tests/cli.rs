@@ -36,7 +36,7 @@ fn help_names_every_command() {
       check        Check runbooks without running them
       docs         Show what scripts can call
       new          Write a first runbook into the library
-      runs         See runs, resume, stop and answer them
+      runs         See runs, resume, stop and answer them, and take old ones away
       leases       See what is open, close it, and keep it open for longer
       schedule     Run runbooks later, or again and again, while `relight serve` runs
       serve        Keep runs, schedules and leases going
@@ -703,6 +703,7 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
     runbook  recover-unbootable-vm, sha256 [id2]
     state    succeeded
     began  [time] UTC (now)
+    by       ada@desk-7
     changed  [time] UTC (now)
     with     vm=web-01 group=rg-edge disable_after=2h rdp=web-01.rdp
     in       [dir]/work

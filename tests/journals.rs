@@ -15,8 +15,8 @@ use relight_engine::event::{
     Source, fingerprint, verify,
 };
 use relight_engine::journal::{
-    Appended, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, News, OwnerId, RunFilter, Summary, Sync,
-    Tenure,
+    Appended, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, News, OwnerId, PruneFilter, RunFilter,
+    Summary, Sync, Tenure,
 };
 use relight_engine::replay::History;
 use relight_engine::{Driven, Error, ErrorKind, Result};
@@ -170,6 +170,18 @@ impl Journal for Shelf {
 
     async fn forgotten_leases(&self) -> Result<Vec<ForgottenLease>> {
         Ok(Vec::new())
+    }
+
+    async fn prunable(&self, _: &PruneFilter) -> Result<Vec<Summary>> {
+        Ok(Vec::new())
+    }
+
+    async fn prune(&self, _: &[RunId], _: Timestamp) -> Result<Vec<RunId>> {
+        self.not_here()
+    }
+
+    async fn pruned(&self, _: &RunId) -> Result<Option<Timestamp>> {
+        Ok(None)
     }
 
     async fn extend_lease(&self, _: &ExtendRequest) -> Result<Option<ExtendedLease>> {

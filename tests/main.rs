@@ -25,6 +25,7 @@ mod race;
 mod recordings;
 mod registry;
 mod rescue;
+mod retention;
 #[path = "../src/runbooks.rs"]
 mod runbooks;
 mod schedules;

@@ -14,6 +14,8 @@
 //! Owns: which run closes a lease, when it tries again, and what is told about it. Does not own: how the
 //! run is driven ([`run`](crate::run)) and how something is closed (the lease's own operation).
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -109,6 +111,8 @@ impl Parts {
             depth: 0,
             granted: None,
             entry: Some(Entry::Call(Call::new(operation, recorded::data(args.clone())))),
+            who: None,
+            labels: BTreeMap::new(),
         };
         Ok(NewRun::new(id, prepared, Vec::new()))
     }

@@ -55,10 +55,9 @@ pub(crate) fn first_of(leases: &[Lease]) -> Option<&Lease> {
 
 /// Returns the last run that closed the door of `first`, the first lease on it.
 pub(crate) async fn last_closing(journal: &dyn Journal, first: &Lease) -> Result<LastClosing> {
-    let opened = first.opened.to_string();
     let mut last = LastClosing { run: None, failed: 0, next: RunId::from("") };
-    for n in 0u32.. {
-        last.next = RunId::derived(&["close", &first.id, &opened, &first.door, &n.to_string()]);
+    for id in first.closings() {
+        last.next = id;
         let Some(run) = journal.run(&last.next).await? else { break };
         last.failed += u32::from(run.status != Status::Succeeded);
         let is_the_last = !is_over(&run);

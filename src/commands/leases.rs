@@ -65,7 +65,10 @@ struct Close {
 /// it allows; the console of a VM stays open for eight hours at most. Nothing is sent. Who did so and when is kept, and shown by
 /// `relight leases --all`.
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("time").required(true).args(["length", "until"]))]
+#[command(
+    group = ArgGroup::new("time").required(true).args(["length", "until"]),
+    override_usage = "relight leases extend <LEASE> <FOR>\n       relight leases extend <LEASE> --until <TIME>"
+)]
 struct Extend {
     /// Id of the lease, or enough of its beginning; `@last` is the newest
     lease: String,

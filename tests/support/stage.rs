@@ -71,6 +71,7 @@ impl Stage {
             .env("TMPDIR", self.sealed.path("tmp"))
             .env("RELIGHT_STATE", self.sealed.path("state"))
             .env("USER", "ada")
+            .env("HOSTNAME", "desk-7")
             .env("APP_PASSWORD", GUEST_PASSWORD)
             .env("NO_COLOR", "1")
             .env("COLUMNS", "100")

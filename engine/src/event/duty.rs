@@ -74,6 +74,17 @@ impl Lease {
         }
     }
 
+    /// Returns the ids that the closings of its door have or will have, in their order, as long as it is the first on it.
+    pub(crate) fn closings(&self) -> impl Iterator<Item = RunId> {
+        let opened = self.opened.to_string();
+        (0u32..).map(move |n| RunId::derived(&["close", &self.id, &opened, &self.door, &n.to_string()]))
+    }
+
+    /// Returns the run that opened a lease, as its id says.
+    pub(super) fn opener_of(id: &str) -> Option<RunId> {
+        id.rsplit_once('-').map(|(run, _)| RunId::from(run))
+    }
+
     /// Says in one line for a person what is open.
     #[must_use]
     pub fn titled(mut self, title: impl Into<String>) -> Self {

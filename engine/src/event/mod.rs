@@ -188,6 +188,15 @@ impl Event {
         !matches!(self, Event::Progress { .. } | Event::Output { .. })
     }
 
+    /// Returns the fingerprint of the text that lies beside the record: a large result, or kept output.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Event::StepFinished { end: StepEnd::Large { sha256, .. }, .. } => Some(sha256),
+            Event::OutputKept { output, .. } => Some(&output.sha256),
+            _ => None,
+        }
+    }
+
     /// Returns what becomes true together with the event.
     pub fn effected(&self) -> &[Effected] {
         match self {

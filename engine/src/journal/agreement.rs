@@ -8,11 +8,11 @@ use proptest::prelude::*;
 
 use super::contract::sample::{answer, lease, new_run, owner, parked, schedule, started, succeeded, t};
 use super::{
-    Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, MemoryJournal, NewRun, RunFilter,
-    SqliteJournal, Sync, Tenure,
+    Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, MemoryJournal, NewRun, PruneFilter, RunFilter,
+    Sort, SqliteJournal, Sync, Tenure,
 };
 use crate::error::Result;
-use crate::event::{Effected, Event, Lease, RunId, StepEnd};
+use crate::event::{Cause, Effected, Event, Lease, RunId, StepEnd};
 
 const RUNS: [&str; 3] = ["a", "b", "c"];
 const OWNERS: [&str; 3] = ["one", "two", "three"];
@@ -71,6 +71,15 @@ enum Move {
         unless: Option<usize>,
         lasts: i64,
     },
+    /// Runs are taken away, whichever may go.
+    Prune {
+        runs: Vec<usize>,
+    },
+    /// A run that came from another, or whose closing of a lease it is.
+    Descend {
+        run: usize,
+        from: usize,
+    },
     /// A run for a lease that is due, as it is or as it was a while ago.
     Close {
         run: usize,
@@ -112,6 +121,8 @@ fn any_move() -> impl Strategy<Value = Move> {
         2 => (any::<bool>(), prop::bool::weighted(0.1), prop::option::weighted(0.3, run.clone()), lasts)
             .prop_map(|(second, stale, unless, lasts)| Move::Extend { second, stale, unless, lasts }),
         1 => (run.clone(), any::<bool>()).prop_map(|(run, stale)| Move::Close { run, stale }),
+        1 => prop::collection::vec(run.clone(), 1..3).prop_map(|runs| Move::Prune { runs }),
+        1 => (run.clone(), run.clone()).prop_map(|(run, from)| Move::Descend { run, from }),
         1 => any::<bool>().prop_map(|second| Move::Forget { second }),
         1 => name.clone().prop_map(|name| Move::Unschedule { name }),
         2 => (name, run, maybe()).prop_map(|(name, run, lasts)| Move::Fire { name, run, lasts }),
@@ -187,6 +198,17 @@ impl Driver {
                 let unless = unless.map_or("closing".into(), id);
                 shown(journal.extend_lease(&ExtendRequest::new(&found, to, "ann", at, unless)).await)
             }
+            Move::Prune { ref runs } => {
+                let ids: Vec<RunId> = runs.iter().map(|run| id(*run)).collect();
+                shown(journal.prune(&ids, at).await)
+            }
+            Move::Descend { run, from } => {
+                let mut new = new_run(RUNS[run]);
+                new.prepared.cause = Cause::Rerun { of: id(from) };
+                new.prepared.who = (from == 0).then(|| "ann".into());
+                new.prepared.labels.insert("from".into(), RUNS[from].into());
+                shown(journal.prepare(new, at).await)
+            }
             Move::Close { run, stale } => {
                 let deadline = lease_of(journal, "l").await.map_or(at, |lease| lease.deadline);
                 let due = if stale { deadline - SignedDuration::from_secs(1) } else { deadline };
@@ -254,6 +276,10 @@ async fn seen(journal: &dyn Journal, now: i64) -> Vec<String> {
     let mut all = vec![
         shown(journal.runs(&RunFilter::default()).await),
         shown(journal.runs(&RunFilter::open().at_most(2)).await),
+        shown(journal.runs(&RunFilter::all().by("ann").sorted(Sort::Updated)).await),
+        shown(journal.runs(&RunFilter::all().labelled("from", "b").sorted(Sort::Runbook)).await),
+        shown(journal.prunable(&PruneFilter::all()).await),
+        shown(journal.prunable(&PruneFilter::all().before(t(now - 9)).keeping(1)).await),
         shown(journal.leases().await),
         shown(journal.forgotten_leases().await),
         shown(journal.extended_leases().await),
@@ -278,6 +304,7 @@ async fn seen(journal: &dyn Journal, now: i64) -> Vec<String> {
     }
     for run in RUNS.map(RunId::from) {
         all.push(shown(journal.run(&run).await));
+        all.push(shown(journal.pruned(&run).await));
         all.push(shown(journal.records(&run, 0).await));
         all.push(shown(journal.records(&run, 2).await));
         all.push(shown(journal.signals(&run).await));

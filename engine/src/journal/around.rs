@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{
     Appended, Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence,
-    RunFilter, Summary, Sync, Tenure,
+    PruneFilter, RunFilter, Summary, Sync, Tenure,
 };
 use crate::error::Result;
 use crate::event::{Event, ExtendedLease, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source};
@@ -98,6 +98,21 @@ pub trait Around: Send + std::marker::Sync + 'static {
     async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<Summary>> {
         self.allow()?;
         self.behind().find(beginning, limit).await
+    }
+
+    async fn prunable(&self, filter: &PruneFilter) -> Result<Vec<Summary>> {
+        self.allow()?;
+        self.behind().prunable(filter).await
+    }
+
+    async fn prune(&self, runs: &[RunId], at: Timestamp) -> Result<Vec<RunId>> {
+        self.allow()?;
+        self.behind().prune(runs, at).await
+    }
+
+    async fn pruned(&self, run: &RunId) -> Result<Option<Timestamp>> {
+        self.allow()?;
+        self.behind().pruned(run).await
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
@@ -257,6 +272,18 @@ impl<T: Around> Journal for T {
 
     async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<Summary>> {
         Around::find(self, beginning, limit).await
+    }
+
+    async fn prunable(&self, filter: &PruneFilter) -> Result<Vec<Summary>> {
+        Around::prunable(self, filter).await
+    }
+
+    async fn prune(&self, runs: &[RunId], at: Timestamp) -> Result<Vec<RunId>> {
+        Around::prune(self, runs, at).await
+    }
+
+    async fn pruned(&self, run: &RunId) -> Result<Option<Timestamp>> {
+        Around::pruned(self, run).await
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {

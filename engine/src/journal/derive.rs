@@ -2,6 +2,8 @@
 //!
 //! Owns: the rules of claims, tenures, births and words. Does not own: where the results are kept.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::{ClaimRequest, ExtendRequest, NewRun, OwnerId, Status, Summary, Tenure, fenced};
@@ -162,6 +164,42 @@ pub(super) fn extend<'a>(
 /// lease has, when it is open.
 pub(super) fn is_wanted(run: &NewRun, deadline: impl FnOnce(&str) -> Option<Timestamp>) -> bool {
     run.due_lease.as_ref().is_none_or(|(lease, due)| deadline(lease) == Some(*due))
+}
+
+/// What is needed of runs that are over, besides by the runs that they have to do with.
+pub(super) struct Needs {
+    runs: HashSet<RunId>,
+}
+
+impl Needs {
+    /// `is_there` says whether there is a run of an id.
+    pub(super) fn of<E>(
+        leases: &[Lease],
+        schedules: &[Schedule],
+        mut is_there: impl FnMut(&RunId) -> Result<bool, E>,
+    ) -> Result<Needs, E> {
+        let makers = schedules.iter().filter_map(|schedule| schedule.run.clone());
+        let mut runs: HashSet<RunId> = leases.iter().map(|lease| lease.run.clone()).chain(makers).collect();
+        // The number of the next closing follows from those before it.
+        for first in leases {
+            for closing in first.closings() {
+                if !is_there(&closing)? {
+                    break;
+                }
+                runs.insert(closing);
+            }
+        }
+        Ok(Needs { runs })
+    }
+
+    pub(super) fn has(&self, run: &RunId) -> bool {
+        self.runs.contains(run)
+    }
+}
+
+/// Returns the error of an event whose text is not kept.
+pub(super) fn not_kept(run: &RunId, fingerprint: &str) -> Error {
+    Error::storage(format!("run {run} names the text {fingerprint}, which is not kept"))
 }
 
 /// Returns the error of a word to a run that is over.

@@ -19,12 +19,14 @@ mod news;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use around::Around;
-pub use filter::{LeaseFilter, RunFilter};
+pub use filter::{LeaseFilter, PruneFilter, RunFilter, Sort};
 pub use memory::MemoryJournal;
 pub use news::{Listener, News};
 #[cfg(feature = "sqlite")]
@@ -225,6 +227,15 @@ pub struct Summary {
     pub epoch: u64,
     /// Who drives it, or did when it died.
     pub owner: Option<OwnerId>,
+    /// The run that it came from: [`Prepared::came_from`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came_from: Option<RunId>,
+    /// Who started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
+    /// What whoever started it calls it by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Summary {
@@ -243,6 +254,9 @@ impl Summary {
             hash: first.hash.clone(),
             epoch: 0,
             owner: None,
+            came_from: prepared.came_from(),
+            who: prepared.who.clone(),
+            labels: prepared.labels.clone(),
         }
     }
 
@@ -357,7 +371,7 @@ impl ExtendRequest {
 pub trait Journal: Send + std::marker::Sync + 'static {
     /// Creates a run. Afterwards its first record and its source texts are on the disk.
     ///
-    /// Returns whether it was created: `false` when a run of that id exists, which is left alone, and when the
+    /// Returns whether it was created: `false` when a run of that id exists, which is left alone, or was pruned, and when the
     /// lease for which it is ([`NewRun::due_lease`]) is not open any more or has another deadline.
     ///
     /// # Errors
@@ -414,7 +428,8 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// # Errors
     /// `Stopped` when the tenure is void: the caller must not touch the world any more. `Storage`
     /// when the event may not follow or the disk fails; with [`Sync::Soon`] such a failure is
-    /// returned by the next append.
+    /// returned by the next append. `Storage` also when an event names a text that is not kept: it was pruned with the last
+    /// run that named it, and is to be kept again.
     async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended>;
 
     /// Returns the records of a run after number `after`, in order.
@@ -447,11 +462,34 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// `Storage`.
     async fn run(&self, run: &RunId) -> Result<Option<Summary>>;
 
-    /// Returns runs, newest first, without the branches of others.
+    /// Returns runs in the order of the filter, without the branches of others.
     ///
     /// # Errors
     /// `Storage`.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>>;
+
+    /// Returns runs that can be pruned, the oldest first: those that are over, and that nobody needs any more. Needed is what
+    /// opened something that is open, closes it or did so without success, made a schedule, or came from a run that is not
+    /// over or is what such a run came from, however far.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn prunable(&self, filter: &PruneFilter) -> Result<Vec<Summary>>;
+
+    /// Removes those of some runs that are over and that nobody needs, with their branches, their records and the texts that
+    /// no other run names, in one transaction. Returns which those were. Their ids are kept: none of them starts again.
+    ///
+    /// Others wait meanwhile: prune many in pieces.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn prune(&self, runs: &[RunId], at: Timestamp) -> Result<Vec<RunId>>;
+
+    /// Returns when a run was pruned, if it was.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn pruned(&self, run: &RunId) -> Result<Option<Timestamp>>;
 
     /// Returns runs whose id begins with a text, in the order of ids, at most `limit`, without the branches
     /// of others.
@@ -619,4 +657,9 @@ fn fenced(run: &RunId) -> Error {
 /// Returns the error of a call for a run that does not exist.
 pub(crate) fn unknown(run: &RunId) -> Error {
     Error::invalid(format!("there is no run `{run}`")).hint(NextStep::ListRuns)
+}
+
+/// Returns the error of a call for a run that was pruned.
+pub(crate) fn gone(run: &RunId, at: Timestamp) -> Error {
+    Error::invalid(format!("run `{run}` was over, and was pruned at {at:.0}")).hint(NextStep::ListRuns)
 }

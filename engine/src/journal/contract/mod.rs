@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a promise that is not kept panics")]
 
 mod killed;
+mod prune;
 pub(super) mod sample;
 
 use std::panic::AssertUnwindSafe;
@@ -11,8 +12,16 @@ use futures::future::BoxFuture;
 use serde_json::json;
 
 pub use self::killed::{killed, prove_killed, write_until_killed};
+use self::prune::{
+    branches_go_with_their_run, texts_go_with_the_last_run_that_names_them,
+    what_has_to_do_with_an_open_run_is_not_pruned, what_is_due_is_not_changed_by_pruning,
+    what_is_over_is_pruned_by_age_and_number, what_something_due_needs_is_not_pruned,
+    what_was_pruned_does_not_start_again,
+};
 use self::sample::*;
-use super::{Appended, Claim, ExtendRequest, Journal, LeaseFilter, NewRun, RunFilter, Status, Sync, Tenure};
+use super::{
+    Appended, Claim, ExtendRequest, Journal, LeaseFilter, NewRun, RunFilter, Sort, Status, Sync, Tenure,
+};
 use crate::error::ErrorKind;
 use crate::event::{
     self, Effected, Event, GENESIS, Lease, Park, Progress, RunId, Schedule, Signal, StepEnd, fingerprint,
@@ -92,7 +101,16 @@ promises! {
     sources_are_what_the_run_pinned
     records_are_chained_and_read_from_anywhere
     runs_are_listed_newest_first
+    runs_are_listed_by_who_started_them_and_what_they_are_called
+    runs_are_listed_in_the_order_that_is_asked_for
     a_run_is_found_by_the_beginning_of_its_id
+    what_is_over_is_pruned_by_age_and_number
+    what_was_pruned_does_not_start_again
+    what_has_to_do_with_an_open_run_is_not_pruned
+    what_something_due_needs_is_not_pruned
+    branches_go_with_their_run
+    texts_go_with_the_last_run_that_names_them
+    what_is_due_is_not_changed_by_pruning
     a_text_is_kept_under_its_fingerprint
     what_would_not_read_back_is_not_written
     what_can_wait_is_in_order_with_what_cannot
@@ -648,6 +666,79 @@ async fn runs_are_listed_newest_first(journal: &dyn Journal) {
         assert_eq!(ids(RunFilter::all().after(run)).await, behind);
         let next: Vec<String> = behind.iter().take(1).cloned().collect();
         assert_eq!(ids(RunFilter::open().since(t(0)).after(run).at_most(1)).await, next);
+    }
+}
+
+/// Prepares a run of a runbook that somebody started and calls by labels.
+async fn started_by(
+    journal: &dyn Journal,
+    id: &str,
+    runbook: &str,
+    who: &str,
+    labels: &[(&str, &str)],
+    at: i64,
+) {
+    let mut run = new_run(id);
+    run.prepared.runbook = runbook.into();
+    run.prepared.who = Some(who.into());
+    run.prepared.labels = labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    journal.prepare(run, t(at)).await.unwrap();
+}
+
+async fn runs_are_listed_by_who_started_them_and_what_they_are_called(journal: &dyn Journal) {
+    started_by(journal, "a", "book", "ann@desk", &[("ticket", "INC1"), ("site", "hq")], 1).await;
+    started_by(journal, "b", "book", "bob@desk", &[("ticket", "INC1")], 2).await;
+    started_by(journal, "c", "book", "ann@desk", &[("ticket", "INC2")], 3).await;
+    journal.prepare(new_run("d"), t(4)).await.unwrap();
+    let ids = async |filter: RunFilter| -> Vec<String> {
+        journal.runs(&filter).await.unwrap().into_iter().map(|run| run.id.to_string()).collect()
+    };
+    let all = RunFilter::all;
+    assert_eq!(ids(all().by("ann@desk")).await, ["c", "a"]);
+    assert_eq!(ids(all().by("ann")).await, [""; 0]);
+    assert_eq!(ids(all().labelled("ticket", "INC1")).await, ["b", "a"]);
+    assert_eq!(ids(all().labelled("ticket", "INC1").labelled("site", "hq")).await, ["a"]);
+    assert_eq!(ids(all().labelled("ticket", "INC1").by("bob@desk")).await, ["b"]);
+    assert_eq!(ids(all().labelled("ticket", "INC3")).await, [""; 0]);
+    assert_eq!(ids(all().labelled("INC1", "ticket")).await, [""; 0]);
+    let run = journal.run(&"a".into()).await.unwrap().unwrap();
+    assert_eq!((run.who.as_deref(), run.labels.len()), (Some("ann@desk"), 2));
+    // They are part of the record, and stay when the run goes on.
+    let tenure = claim(journal, "a", "one", 5).await;
+    journal.append(&tenure, &[parked(None)], t(6), Sync::Now).await.unwrap();
+    assert_eq!(ids(all().labelled("site", "hq").in_state(Status::Parked)).await, ["a"]);
+    let Event::Prepared(first) = journal.records(&"a".into(), 0).await.unwrap()[0].event().unwrap() else {
+        panic!("it begins with what is fixed about it")
+    };
+    assert_eq!((first.who, first.labels), (run.who, run.labels));
+}
+
+async fn runs_are_listed_in_the_order_that_is_asked_for(journal: &dyn Journal) {
+    for (id, runbook, at) in
+        [("a", "two", 1), ("b", "one", 2), ("c", "two", 3), ("d", "one", 3), ("e", "one", 4)]
+    {
+        started_by(journal, id, runbook, "ann", &[], at).await;
+    }
+    for (id, at) in [("b", 9), ("a", 9), ("d", 7)] {
+        let tenure = claim(journal, id, "one", at).await;
+        journal.append(&tenure, &[succeeded()], t(at), Sync::Now).await.unwrap();
+    }
+    for (sort, order) in [
+        (Sort::Created, ["e", "d", "c", "b", "a"]),
+        (Sort::Updated, ["b", "a", "d", "e", "c"]),
+        (Sort::Runbook, ["e", "d", "b", "c", "a"]),
+    ] {
+        let ids = async |filter: RunFilter| -> Vec<String> {
+            let runs = journal.runs(&filter.sorted(sort)).await.unwrap();
+            runs.into_iter().map(|run| run.id.to_string()).collect()
+        };
+        assert_eq!(ids(RunFilter::all()).await, order, "{sort:?}");
+        let all = journal.runs(&RunFilter::all().sorted(sort)).await.unwrap();
+        for (at, run) in all.iter().enumerate() {
+            assert_eq!(ids(RunFilter::all().after(run)).await, order[at + 1..], "{sort:?} behind {}", run.id);
+            let next: Vec<&str> = order[at + 1..].iter().take(1).copied().collect();
+            assert_eq!(ids(RunFilter::all().after(run).at_most(1)).await, next, "{sort:?} behind {}", run.id);
+        }
     }
 }
 

@@ -17,8 +17,8 @@ use jiff::Timestamp;
 
 use self::state::State;
 use super::{
-    Appended, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, News, OwnerId, RunFilter, Summary, Sync,
-    Tenure,
+    Appended, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, News, OwnerId, PruneFilter, RunFilter,
+    Summary, Sync, Tenure,
 };
 use crate::error::{Error, Result};
 use crate::event::{
@@ -176,7 +176,7 @@ impl Journal for MemoryJournal {
         let inner = self.lock();
         let all = inner.state.lines.values().map(|line| &line.summary);
         let mut found: Vec<Summary> = all.filter(|run| filter.fits(run)).cloned().collect();
-        found.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
+        found.sort_by(|a, b| filter.sort.compare(a, b));
         if filter.limit > 0 {
             found.truncate(filter.limit);
         }
@@ -188,6 +188,21 @@ impl Journal for MemoryJournal {
         let runs =
             inner.state.lines.iter().filter(|(id, _)| id.as_str().starts_with(beginning) && !id.is_branch());
         Ok(runs.take(limit).map(|(_, line)| line.summary.clone()).collect())
+    }
+
+    async fn prunable(&self, filter: &PruneFilter) -> Result<Vec<Summary>> {
+        Ok(self.lock().state.prunable(filter))
+    }
+
+    async fn prune(&self, runs: &[RunId], at: Timestamp) -> Result<Vec<RunId>> {
+        match self.perform(Command::Prune { runs: runs.to_vec(), at })? {
+            Answer::Runs(gone) => Ok(gone),
+            _ => unreachable!("pruning is answered by what was pruned"),
+        }
+    }
+
+    async fn pruned(&self, run: &RunId) -> Result<Option<Timestamp>> {
+        Ok(self.lock().state.pruned.get(run).copied())
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
@@ -298,6 +313,7 @@ enum Command {
     Signal { run: RunId, signal: Signal, at: Timestamp },
     Forget { id: String, by: String, because: String, at: Timestamp },
     Extend(ExtendRequest),
+    Prune { runs: Vec<RunId>, at: Timestamp },
     Keep(String),
     Schedule(Schedule),
     Unschedule(String),
@@ -314,6 +330,7 @@ impl Command {
             Command::Heartbeat { .. }
             | Command::Forget { .. }
             | Command::Extend(_)
+            | Command::Prune { .. }
             | Command::Keep(_)
             | Command::Schedule(_)
             | Command::Unschedule(_) => None,
@@ -335,6 +352,7 @@ enum Answer {
     Did(bool),
     Claim(Claim),
     Appended(Appended),
+    Runs(Vec<RunId>),
     Extended(Option<Box<ExtendedLease>>),
 }
 

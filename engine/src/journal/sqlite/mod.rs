@@ -14,6 +14,7 @@ mod mark;
 mod past;
 mod platform;
 mod presence;
+mod prune;
 mod rows;
 mod runs;
 mod schema;
@@ -42,7 +43,7 @@ use self::writer::{Job, Writer};
 use super::derive::{self, Verdict};
 use super::{
     Appended, Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence,
-    RunFilter, Summary, Sync, Tenure,
+    PruneFilter, RunFilter, Summary, Sync, Tenure,
 };
 use crate::error::{Error, Result};
 use crate::event::{Event, ExtendedLease, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source};
@@ -307,6 +308,25 @@ impl Journal for SqliteJournal {
 
     async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<Summary>> {
         self.glance(|db| runs::beginning(db, beginning, limit)).await
+    }
+
+    async fn prunable(&self, filter: &PruneFilter) -> Result<Vec<Summary>> {
+        let filter = filter.clone();
+        self.read(move |db| prune::prunable(db, &filter)).await
+    }
+
+    async fn prune(&self, runs: &[RunId], at: Timestamp) -> Result<Vec<RunId>> {
+        let runs = runs.to_vec();
+        let gone = self.write(move |db| prune::prune(db, &runs, at)).await?;
+        if !gone.is_empty() {
+            // By itself: others take their turn in between.
+            self.write(prune::give_back).await?;
+        }
+        Ok(gone)
+    }
+
+    async fn pruned(&self, run: &RunId) -> Result<Option<Timestamp>> {
+        self.glance(|db| prune::time(db, run)).await
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
