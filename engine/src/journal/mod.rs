@@ -469,8 +469,8 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>>;
 
     /// Returns runs that can be pruned, the oldest first: those that are over, and that nobody needs any more. Needed is what
-    /// opened something that is open, closes it or did so without success, made a schedule, or came from a run that is not
-    /// over or is what such a run came from, however far.
+    /// opened something that is open, closes it or did so without success, or made a schedule; what such a run, or one that is
+    /// not over, came from, however far; and what came from one that is not over.
     ///
     /// # Errors
     /// `Storage`.

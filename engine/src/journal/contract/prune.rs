@@ -119,19 +119,20 @@ pub(super) async fn what_something_due_needs_is_not_pruned(journal: &dyn Journal
     let mut closings = opens.closings();
     let (first, second) = (closings.next().unwrap(), closings.next().unwrap());
     over(journal, first.as_str(), Cause::Lease { id: "other-1".into() }, 4).await;
-    over(journal, "maker", Cause::Person, 5).await;
+    over(journal, "above", Cause::Person, 5).await;
+    over(journal, "maker", child_of("above"), 5).await;
     let made = crate::event::Schedule { run: Some("maker".into()), ..schedule("s", 90) };
     journal.schedule(&made).await.unwrap();
-    let all = ids(&["a", first.as_str(), "maker"]);
+    let all = ids(&["a", first.as_str(), "above", "maker"]);
     assert_eq!(prunable(journal, PruneFilter::all()).await, [""; 0]);
     assert_eq!(journal.prune(&all, t(6)).await.unwrap(), []);
     journal.unschedule("s").await.unwrap();
-    assert_eq!(prunable(journal, PruneFilter::all()).await, ["maker"]);
+    assert_eq!(prunable(journal, PruneFilter::all()).await, ["above", "maker"]);
 
     // The next closing is begun, and as long as it is open the opener is needed.
     begun(journal, second.as_str(), Cause::Lease { id: "a-1".into() }, 7).await;
     assert!(journal.forget_lease("a-1", "ann", "it is gone", t(8)).await.unwrap());
-    assert_eq!(journal.prune(&all, t(9)).await.unwrap(), ids(&[first.as_str(), "maker"]));
+    assert_eq!(journal.prune(&all, t(9)).await.unwrap(), ids(&[first.as_str(), "above", "maker"]));
     let tenure = claim(journal, second.as_str(), "one", 10).await;
     journal.append(&tenure, &[succeeded()], t(10), Sync::Now).await.unwrap();
     assert_eq!(prunable(journal, PruneFilter::all()).await, ["a", second.as_str()]);

@@ -225,7 +225,7 @@ impl State {
         let is_open = |run: &Summary| !run.status.is_over();
         let (mut below, mut seen) = (vec![run], HashSet::new());
         while let Some(one) = below.pop() {
-            if is_open(one) {
+            if is_open(one) || needs.has(&one.id) {
                 return true;
             }
             if seen.insert(&one.id) {
@@ -243,7 +243,7 @@ impl State {
                 break;
             }
         }
-        needs.has(&run.id)
+        false
     }
 
     fn signal(&mut self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Params, Row, params};
 use serde::de::DeserializeOwned;
 
-use super::runs;
+use super::rows;
 use super::values::{Rows, column, damaged, json, parse, seal, text};
 use crate::event::{ExtendedLease, ForgottenLease, Lease, Schedule};
 use crate::journal::{ExtendRequest, LeaseFilter, derive};
@@ -100,7 +100,7 @@ pub(super) fn extend_lease(db: &Connection, request: &ExtendRequest) -> Rows<Opt
     let Some(lease) = leases_where(db, &LeaseFilter::Id(request.lease.clone()))?.pop() else {
         return Ok(None);
     };
-    if runs::find(db, &request.unless)?.is_some() {
+    if rows::has_run(db, &request.unless)? {
         return Ok(None);
     }
     let mut schedules = schedules(db)?;

@@ -148,6 +148,13 @@ pub(super) fn add_text(db: &Connection, text: &str) -> Rows<()> {
     Ok(())
 }
 
+/// Notes that a run names a text.
+pub(super) fn note_use(db: &Connection, run: i64, print: &str) -> Rows<()> {
+    db.prepare_cached("INSERT INTO uses (run, fingerprint) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+        .execute(params![run, print])?;
+    Ok(())
+}
+
 /// Returns whether a text is kept.
 pub(super) fn has_text(db: &Connection, print: &str) -> Rows<bool> {
     let mut statement = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM texts WHERE fingerprint = ?1)")?;

@@ -326,7 +326,7 @@ impl Journal for SqliteJournal {
     }
 
     async fn pruned(&self, run: &RunId) -> Result<Option<Timestamp>> {
-        self.glance(|db| prune::time(db, run)).await
+        self.glance(|db| rows::pruned(db, run)).await
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {

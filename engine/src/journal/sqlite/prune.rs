@@ -7,11 +7,11 @@
 
 use jiff::Timestamp;
 use rusqlite::types::Value;
-use rusqlite::{Connection, params, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 
 use super::runs::{self, IS_OVER, IS_WHOLE, RUN, Stored};
-use super::values::{Rows, column, parse_time, text};
-use super::{duties, log};
+use super::values::{Rows, column, text};
+use super::{duties, log, rows};
 use crate::event::RunId;
 use crate::journal::derive::Needs;
 use crate::journal::{PruneFilter, Summary};
@@ -132,44 +132,36 @@ pub(super) fn give_back(db: &Connection) -> Rows<()> {
     Ok(())
 }
 
-/// Returns when a run was pruned, if it was.
-pub(super) fn time(db: &Connection, id: &RunId) -> Rows<Option<Timestamp>> {
-    let mut statement = db.prepare_cached("SELECT at FROM pruned WHERE id = ?1")?;
-    let mut rows = statement.query([id.as_str()])?;
-    let what = format!("when run {id} was pruned");
-    rows.next()?.map(|row| parse_time(&column::<String>(row, 0, &what)?, &what)).transpose()
-}
-
 fn needs(db: &Connection) -> Rows<Needs> {
     let (leases, schedules) = (duties::leases(db)?, duties::schedules(db)?);
-    Needs::of(&leases, &schedules, |run| Ok(runs::find(db, run)?.is_some()))
+    Needs::of(&leases, &schedules, |run| rows::has_run(db, run))
 }
 
-/// Returns whether something needs a run that is over: what is open or due, or a run that is not over and came from it, or
-/// from which it came, however far.
+/// Returns whether something needs a run that is over: what is open or due needs it or one that came from it, one that came
+/// from it is not over, or one from which it came, however far.
 fn is_needed(db: &Connection, needs: &Needs, run: &Summary) -> Rows<bool> {
-    if needs.has(&run.id) {
-        return Ok(true);
+    let mut below = db.prepare_cached(
+        "WITH RECURSIVE below (id) AS (VALUES (?1) UNION
+            SELECT runs.id FROM below JOIN runs ON runs.came_from = below.id)
+         SELECT runs.id, status IN ('prepared', 'running', 'parked') FROM below JOIN runs ON runs.id = below.id",
+    )?;
+    let mut rows = below.query([run.id.as_str()])?;
+    while let Some(row) = rows.next()? {
+        let id = RunId::from(column::<String>(row, 0, &"the name of a run")?);
+        if column(row, 1, &"the state of a run")? || needs.has(&id) {
+            return Ok(true);
+        }
     }
-    let open: bool = db
+    let Some(from) = &run.came_from else { return Ok(false) };
+    let is_open_above = db
         .prepare_cached(
-            "WITH RECURSIVE
-                below (id) AS (VALUES (?1) UNION
-                    SELECT runs.id FROM below JOIN runs ON runs.came_from = below.id),
-                above (id) AS (VALUES (?2) UNION
-                    SELECT came_from FROM above JOIN runs ON runs.id = above.id WHERE came_from IS NOT NULL)
-             SELECT EXISTS (SELECT 1 FROM runs WHERE status IN ('prepared', 'running', 'parked')
-                AND id IN (SELECT id FROM below UNION ALL SELECT id FROM above))",
+            "WITH RECURSIVE above (id) AS (VALUES (?1) UNION
+                SELECT came_from FROM above JOIN runs ON runs.id = above.id WHERE came_from IS NOT NULL)
+             SELECT EXISTS (SELECT 1 FROM above JOIN runs ON runs.id = above.id
+                WHERE status IN ('prepared', 'running', 'parked'))",
         )?
-        .query_row(params![run.id.as_str(), run.came_from.as_ref().map(RunId::as_str)], |row| row.get(0))?;
-    Ok(open)
-}
-
-/// Notes that a run names a text.
-pub(super) fn note_use(db: &Connection, run: i64, print: &str) -> Rows<()> {
-    db.prepare_cached("INSERT INTO uses (run, fingerprint) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
-        .execute(params![run, print])?;
-    Ok(())
+        .query_row([from.as_str()], |row| row.get(0))?;
+    Ok(is_open_above)
 }
 
 /// Notes of every run where it came from and which texts it names, as its records say. For a database of a version that
@@ -181,7 +173,7 @@ pub(super) fn trace_all(db: &Connection) -> Rows<()> {
         let Ok(Stored { mut summary, place }) = runs::read(row) else { continue };
         if let Ok(prepared) = log::preparation(db, &summary.id, place.first) {
             for pin in &prepared.sources {
-                note_use(db, place.run, &pin.fingerprint)?;
+                log::note_use(db, place.run, &pin.fingerprint)?;
             }
             summary.came_from = prepared.came_from();
             if summary.came_from.is_some() {
@@ -190,7 +182,7 @@ pub(super) fn trace_all(db: &Connection) -> Rows<()> {
         }
         for record in log::tail(db, &summary.id, place.run, place.last, 1).unwrap_or_default() {
             if let Some(print) = record.event().ok().as_ref().and_then(|event| event.text()) {
-                note_use(db, place.run, print)?;
+                log::note_use(db, place.run, print)?;
             }
         }
     }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::values::{
     Fault, Rows, column, damaged, json, parse, parse_status, parse_time, seal, signed, text, unsigned,
 };
-use super::{duties, log, prune, rows};
+use super::{duties, log, rows};
 use crate::error::Error;
 use crate::event::{Effected, Event, Record, RunId, Signal, Source, fingerprint, hex, unhex};
 use crate::journal::{OwnerId, RunFilter, Sort, Status, Summary, derive, fenced, gone, unknown};
@@ -49,7 +49,7 @@ pub(super) fn find(db: &Connection, id: &RunId) -> Rows<Option<Stored>> {
 pub(super) fn known(db: &Connection, id: &RunId) -> Rows<Stored> {
     match find(db, id)? {
         Some(found) => Ok(found),
-        None => Err(Fault::Said(match prune::time(db, id)? {
+        None => Err(Fault::Said(match rows::pruned(db, id)? {
             Some(at) => gone(id, at),
             None => unknown(id),
         })),
@@ -217,7 +217,7 @@ pub(super) fn sources(db: &Connection, id: &RunId) -> Rows<Vec<Source>> {
 
 /// Adds a run with its first record and its texts. Returns whether it is new.
 pub(super) fn add(db: &Connection, summary: &Summary, first: &Record, sources: &[Source]) -> Rows<bool> {
-    if prune::time(db, &summary.id)?.is_some() {
+    if rows::pruned(db, &summary.id)?.is_some() {
         return Ok(false);
     }
     let park = summary.park.as_ref().map(json).transpose()?;
@@ -271,7 +271,7 @@ pub(super) fn add(db: &Connection, summary: &Summary, first: &Record, sources: &
     ])?;
     for source in sources {
         log::add_text(db, &source.text)?;
-        prune::note_use(db, run, &fingerprint(&source.text))?;
+        log::note_use(db, run, &fingerprint(&source.text))?;
     }
     Ok(true)
 }
@@ -301,7 +301,7 @@ pub(super) fn advance(
             if !log::has_text(db, print)? {
                 return Err(Fault::Said(derive::not_kept(&after.id, print)));
             }
-            prune::note_use(db, place.run, print)?;
+            log::note_use(db, place.run, print)?;
         }
     }
     let waiting = rows::has_signal(db, &after.id)?;
