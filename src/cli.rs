@@ -146,6 +146,38 @@ mod tests {
         command().debug_assert();
     }
 
+    /// What lists or shows something does so for programs, too.
+    #[test]
+    fn whatever_lists_or_shows_has_json() {
+        const WORDS: [&str; 5] = ["List", "Show", "See", "Say", "Check"];
+        fn look(command: &clap::Command, path: &str, found: &mut Vec<(String, bool)>) {
+            let path = format!("{path} {}", command.get_name());
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            let word = about.split([' ', ',']).next().unwrap_or_default();
+            if WORDS.contains(&word) || ["list", "show"].contains(&command.get_name()) {
+                found.push((path.clone(), command.get_arguments().any(|it| it.get_long() == Some("json"))));
+            }
+            for sub in command.get_subcommands() {
+                look(sub, &path, found);
+            }
+        }
+        let mut found = Vec::new();
+        let mut whole = command();
+        whole.build();
+        look(&whole, "", &mut found);
+        let lacking: Vec<&String> = found.iter().filter(|(_, has)| !has).map(|(path, _)| path).collect();
+        assert!(lacking.is_empty(), "no --json: {lacking:#?}");
+        // The words are those that such commands begin with.
+        for known in
+            ["relight list", "relight runs list", "relight leases", "relight doctor", "relight whoami"]
+        {
+            assert!(
+                found.iter().any(|(path, _)| path.trim() == known),
+                "{known} is not looked at: {found:#?}"
+            );
+        }
+    }
+
     /// Help lines are imperative sentences without a full stop, for every command and argument.
     #[test]
     fn help_lines_start_upper_case_and_end_without_a_full_stop() {

@@ -29,6 +29,10 @@
 //! [remote]                   # for --server
 //! token_file = "token"       # where RELIGHT_TOKEN is not set
 //! ca_bundle = "edge-root.pem"  # trusted besides the system's certificates
+//! [retention]                # what `relight serve` takes away once a day: runs that are over and
+//! older_than = "90d"         # ended longer ago,
+//! keep = 1000                # and are not among the newest
+//! export = "exported"        # each is written into this folder before it goes
 //! ```
 //!
 //! It is read from `--config` or RELIGHT_CONFIG, else from beside the library that `--library` or
@@ -36,7 +40,7 @@
 
 use std::path::{Path, PathBuf};
 
-use relight_engine::{Error, Result, Snippet};
+use relight_engine::{Error, Result, Snippet, Span};
 use serde::Deserialize;
 
 use crate::platform;
@@ -59,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) service: Service,
     /// How services elsewhere are talked to.
     pub(crate) remote: Remote,
+    /// How long runs are kept.
+    pub(crate) retention: Retention,
 }
 
 /// How services elsewhere are talked to.
@@ -83,6 +89,18 @@ pub(crate) struct Service {
     pub(crate) tls_key: Option<PathBuf>,
     /// The secrets that tokens below `admin` may name, each perhaps with a `*` at its end.
     pub(crate) secrets: Vec<String>,
+}
+
+/// How long runs that are over are kept; for ever when nothing is said.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retention {
+    /// They go when they ended longer ago.
+    pub(crate) older_than: Option<Span>,
+    /// The newest ones stay, so many.
+    pub(crate) keep: Option<usize>,
+    /// Where each is exported to before it goes.
+    pub(crate) export: Option<PathBuf>,
 }
 
 /// A folder.
@@ -152,6 +170,7 @@ impl Config {
         let mut config = parse(&path, &text)?;
         let here = path.parent().unwrap_or(Path::new("."));
         let ca_bundle = config.cloud.as_mut().and_then(|cloud| cloud.ca_bundle.as_mut());
+        let export = config.retention.export.as_mut();
         let service = &mut config.service;
         let paths = [
             config.library.path.as_mut(),
@@ -161,6 +180,7 @@ impl Config {
             service.tls_key.as_mut(),
             config.remote.token_file.as_mut(),
             config.remote.ca_bundle.as_mut(),
+            export,
         ];
         for path in paths.into_iter().flatten() {
             *path = here.join(&*path);

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use relight_engine::event::Event;
+use relight_engine::event::{Event, ExtendedLease};
 use relight_engine::journal::{
-    Appended, Around, Claim, ClaimRequest, Journal, NewRun, Settlement, Sync, Tenure,
+    Appended, Around, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, Settlement, Sync, Tenure,
 };
-use relight_engine::{Error, Result};
+use relight_engine::{Error, Result, RunId};
 
 use crate::environment::variable;
 use crate::platform;
@@ -83,5 +83,17 @@ impl Around for Doomed {
         let settled = self.inner.settle(settlement, at).await?;
         self.count(if settled { settlement.starts.len() } else { 0 });
         Ok(settled)
+    }
+
+    async fn extend_lease(&self, request: &ExtendRequest) -> Result<Option<ExtendedLease>> {
+        let extended = self.inner.extend_lease(request).await?;
+        self.count(usize::from(extended.is_some()));
+        Ok(extended)
+    }
+
+    async fn prune(&self, runs: &[RunId], at: Timestamp) -> Result<Vec<RunId>> {
+        let gone = self.inner.prune(runs, at).await?;
+        self.count(gone.len());
+        Ok(gone)
     }
 }

@@ -46,6 +46,13 @@ pub(crate) fn user() -> String {
     named.or_else(|| whoami::username().ok()).unwrap_or_else(|| "somebody".to_owned())
 }
 
+/// Returns who sits at the keyboard of which machine: `ann@desk-7`.
+pub(crate) fn who() -> String {
+    let named = ["HOSTNAME", "COMPUTERNAME"].iter().find_map(|name| variable(name));
+    let host = named.or_else(|| whoami::hostname().ok()).unwrap_or_else(|| "somewhere".to_owned());
+    format!("{}@{host}", user())
+}
+
 /// Returns whether the terminal is likely to show more than ASCII.
 pub(crate) fn speaks_unicode() -> bool {
     if cfg!(windows) {
@@ -67,6 +74,18 @@ pub(crate) fn make_private_folder(folder: &Path) -> io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     // On Windows the folder inherits from the user's profile, which is closed to others.
     builder.create(folder)
+}
+
+/// Writes a file that only its owner can read, as a whole. Afterwards it is on the disk.
+pub(crate) fn write_durably(path: &Path, text: &str) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    #[cfg(unix)]
+    fs::File::open(folder)?.sync_all()?;
+    Ok(())
 }
 
 /// Returns whether others than the owner can enter a folder.

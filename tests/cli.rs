@@ -36,11 +36,11 @@ fn help_names_every_command() {
       check        Check runbooks without running them
       docs         Show what scripts can call
       new          Write a first runbook into the library
-      runs         See runs, resume, stop and answer them
-      leases       See what is open, and close it
+      runs         See runs, resume, stop and answer them, and take old ones away
+      leases       See what is open, close it, and keep it open for longer
       schedule     Run runbooks later, or again and again, while `relight serve` runs
       serve        Keep runs, schedules and leases going
-      token        Say who may talk to `relight serve`
+      token        Decide who may talk to `relight serve`
       audit        List the requests to `relight serve`, the newest first
       connect      Sign in on a machine through Azure Arc, for a shell or one command
       proxy        Carry SSH to a machine through Azure Arc, as OpenSSH's ProxyCommand
@@ -160,7 +160,7 @@ fn show_tells_what_a_runbook_takes() {
     Calls:
       1.  reads          local::vm(params.vm, #{ group: params.group })
       2.  changes        vmconnect::enable(unknown, #{ cluster: params.cluster, open_for: params.disable_after })
-      3.  schedules      schedule::after(params.disable_after, "disable-vm-connect", #{ vm: unknown })
+      3.  schedules      schedule::after(params.disable_after, "disable-vm-connect", #{ vm: unknown }, #{ closes: unknown })
     3.1.  changes          vmconnect::disable(unknown, #{ group: unknown })
       4.  perhaps reads  net::first_reachable(unknown, unknown, #{ wait: "2m" })
       5.  changes        rdp::write(params.rdp, unknown, #{ address: unknown })
@@ -168,7 +168,7 @@ fn show_tells_what_a_runbook_takes() {
 
     May:     azure:write, net:probe, file:write
     Roles:   Azure Stack HCI Administrator
-    Source:  ships with relight, sha256 23f20816d899cef5
+    Source:  ships with relight, sha256 a167d71d730d9964
     "#);
 }
 
@@ -543,7 +543,7 @@ fn a_plan_says_what_would_happen_and_writes_nothing() {
           line 31          Reads one VM of Azure Local.
       2.  changes  vmconnect::enable(unknown, #{ cluster: (), open_for: "2h" })
           line 36          Opens the console of a VM on its host, and leases it so that it is closed again.
-      3.  schedules  schedule::after("2h", "disable-vm-connect", #{ vm: unknown })
+      3.  schedules  schedule::after("2h", "disable-vm-connect", #{ vm: unknown }, #{ closes: unknown })
           line 37          Has a runbook run once after a while.
     3.1.  changes  vmconnect::disable(unknown, #{ group: unknown })
           line 17            Closes the console of a VM, unless another VM's lease shares the port of its host.
@@ -705,6 +705,7 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
     runbook  recover-unbootable-vm, sha256 [id2]
     state    succeeded
     began  [time] UTC (now)
+    by       ada@desk-7
     changed  [time] UTC (now)
     with     vm=web-01 group=rg-edge disable_after=2h rdp=web-01.rdp
     in       [dir]/work

@@ -11,12 +11,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use relight_engine::event::{
-    Event, ForgottenLease, GENESIS, Lease, Park, Record, RunEnd, RunId, Schedule, Signal, Source, Tick,
-    fingerprint, verify,
+    Event, ExtendedLease, ForgottenLease, GENESIS, Lease, Park, Record, RunEnd, RunId, Schedule, Signal,
+    Source, Tick, fingerprint, verify,
 };
 use relight_engine::journal::{
-    Appended, Claim, ClaimRequest, Journal, NewRun, News, OwnerId, RunFilter, ScheduledEnd, Settlement,
-    Summary, Sync, Tenure, TickFilter,
+    Appended, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, News, OwnerId, PruneFilter, RunFilter,
+    ScheduledEnd, Settlement, Summary, Sync, Tenure, TickFilter,
 };
 use relight_engine::replay::History;
 use relight_engine::{Driven, Error, ErrorKind, Result};
@@ -169,6 +169,26 @@ impl Journal for Shelf {
     }
 
     async fn forgotten_leases(&self) -> Result<Vec<ForgottenLease>> {
+        Ok(Vec::new())
+    }
+
+    async fn prunable(&self, _: &PruneFilter) -> Result<Vec<Summary>> {
+        Ok(Vec::new())
+    }
+
+    async fn prune(&self, _: &[RunId], _: Timestamp) -> Result<Vec<RunId>> {
+        self.not_here()
+    }
+
+    async fn pruned(&self, _: &RunId) -> Result<Option<Timestamp>> {
+        Ok(None)
+    }
+
+    async fn extend_lease(&self, _: &ExtendRequest) -> Result<Option<ExtendedLease>> {
+        self.not_here()
+    }
+
+    async fn extended_leases(&self) -> Result<Vec<ExtendedLease>> {
         Ok(Vec::new())
     }
 

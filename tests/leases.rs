@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use relight_engine::clock::Clock;
 use relight_engine::event::{Park, RunEnd};
 use relight_engine::journal::{OwnerId, RunFilter};
@@ -344,5 +344,119 @@ async fn what_is_late_is_told_loudly() {
         let served = ended(serve);
         let took_effect: Vec<LedgerEntry> = stage.lab.ledger().into_iter().filter(|it| it.effect).collect();
         assert_eq!(removes(&took_effect), 0, "{served:?}");
+    });
+}
+
+/// What cannot be is said; what can is shown; a service that runs meanwhile closes at the new time, and the scheduled run with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_lease_is_extended_while_a_service_waits_for_it() {
+    let stage = Stage::new(600).await;
+    tokio::task::block_in_place(|| {
+        let opened = stage.relight(&["run", FLAGSHIP, "vm=web-01", "disable_after=2h"]);
+        assert_eq!(opened.code, Some(0), "{opened:?}");
+        let lease = || stage.lines(&["leases", "--json"]).pop().expect("one open lease");
+        let schedule = || stage.lines(&["schedule", "--json"]).pop().expect("one schedule");
+        let time = |of: &serde_json::Value, name: &str| -> Timestamp {
+            of[name].as_str().expect("a time").parse().expect("a time")
+        };
+        let before = lease();
+        assert_eq!(before["extended"], serde_json::json!([]));
+        assert_eq!(schedule()["closes"], before["id"]);
+        let latest = time(&before, "latest");
+        assert!(latest.duration_since(time(&before, "opened")) == SignedDuration::from_hours(8), "{before}");
+
+        let serve = stage.command(&["serve"]).spawn().expect("relight starts");
+        for (args, words) in [
+            (&["@last", "9h"][..], "may stay open until"),
+            (&["@last", "1m"], "is open until"),
+            (&["@last", "--until", "2026-11-20T00:00:00Z"], "is open until"),
+            (&["nothing-3", "3h"], "there is no open lease `nothing-3`"),
+            (&["@last"], "required"),
+            (&["@last", "3h", "--until", "2026-11-20T00:00:00Z"], "cannot be used"),
+            (&["@last", "soon"], "soon"),
+        ] {
+            let refused = stage.relight(&[&["leases", "extend"], args].concat());
+            assert_eq!(refused.code, Some(2), "{args:?}: {refused:?}");
+            assert!(refused.err.contains(words), "{args:?}: {refused:?}");
+        }
+        assert_eq!(lease(), {
+            let mut same = before.clone();
+            same["served"] = true.into();
+            same
+        });
+
+        let extended = stage.relight(&["leases", "extend", "@last", "5h"]);
+        assert_eq!(extended.code, Some(0), "{extended:?}");
+        assert!(
+            extended.err.contains("stays open until") && extended.err.contains("(in 5h)"),
+            "{extended:?}"
+        );
+        let schedule_id = schedule()["id"].as_str().expect("an id").to_owned();
+        assert!(extended.err.contains(&format!("Schedule {schedule_id}, which closes it")), "{extended:?}");
+        assert!(extended.err.contains("A running `relight serve"), "{extended:?}");
+        let (after, planned) = (lease(), schedule());
+        let to = time(&after, "deadline");
+        assert_eq!(time(&planned, "due"), to);
+        let moved = &after["extended"][0];
+        assert_eq!((time(moved, "from"), time(moved, "to")), (time(&before, "deadline"), to));
+        assert_eq!(moved["by"], "ada");
+        let listed = stage.relight(&["leases"]);
+        assert!(listed.out.contains("extended by ada"), "{listed:?}");
+
+        // The old deadline goes by.
+        let old = time(&before, "deadline") + SignedDuration::from_mins(20);
+        until("the old deadline is over", || stage.clock.now() > old);
+        assert!(has_open_ports(&stage), "it was closed at the old deadline");
+        assert_eq!(removes(&stage.lab.ledger()), 0);
+        until("nothing is open", || stage.relight(&["leases", "--json"]).out.is_empty());
+        assert!(stage.clock.now() > to, "it was closed early");
+        until("every run is over", || stage.relight(&["runs", "list", "--open", "--json"]).out.is_empty());
+        signal(serve.id(), "TERM");
+        assert_eq!(ended(serve).code, Some(0));
+        assert_eq!(removes(&stage.lab.ledger()), 1);
+        assert_eq!(stage.complaints(), Vec::<String>::new());
+
+        // What is closed is not extended, and who extended it is still known.
+        let gone = stage.relight(&["leases", "extend", before["id"].as_str().expect("an id"), "1h"]);
+        assert!(gone.code == Some(2) && gone.err.contains("there is no open lease"), "{gone:?}");
+        let all = stage.relight(&["leases", "--all"]);
+        assert!(all.out.contains("extended by ada"), "{all:?}");
+        let all = stage.lines(&["leases", "--all", "--json"]);
+        assert_eq!(all[0]["extended"]["lease"]["id"], before["id"]);
+    });
+}
+
+/// The command is killed when the new deadline is on the disk, and before it has said so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_extension_that_is_killed_has_happened_as_a_whole() {
+    let stage = Stage::new(60).await;
+    tokio::task::block_in_place(|| {
+        let opened = stage.relight(&["run", FLAGSHIP, "vm=web-01", "disable_after=2h"]);
+        assert_eq!(opened.code, Some(0), "{opened:?}");
+        let died = stage.crashes_after(1, &["leases", "extend", "@last", "4h"]);
+        assert!(died.code.is_none() && died.err.is_empty(), "{died:?}");
+        let lease = stage.lines(&["leases", "--json"]).pop().expect("one open lease");
+        let schedule = stage.lines(&["schedule", "--json"]).pop().expect("one schedule");
+        assert_eq!(lease["deadline"], schedule["due"]);
+        assert_eq!(lease["extended"][0]["to"], lease["deadline"]);
+        // Whoever types it again is told that it is so.
+        let to = lease["deadline"].as_str().expect("a time");
+        let again = stage.relight(&["leases", "extend", "@last", "--until", to]);
+        assert!(again.code == Some(2) && again.err.contains("already"), "{again:?}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_being_closed_is_not_extended() {
+    let stage = Stage::new(60).await;
+    tokio::task::block_in_place(|| {
+        let opened = stage.relight(&["run", FLAGSHIP, "vm=web-01", "disable_after=2h"]);
+        assert_eq!(opened.code, Some(0), "{opened:?}");
+        stage.lab.inject("role-missing".parse().expect("a fault"));
+        let closed = stage.relight(&["leases", "close", "@last"]);
+        assert_eq!(closed.code, Some(3), "{closed:?}");
+        let refused = stage.relight(&["leases", "extend", "@last", "4h"]);
+        assert!(refused.code == Some(2) && refused.err.contains("is being closed"), "{refused:?}");
+        assert!(refused.err.contains("relight runs show"), "{refused:?}");
     });
 }

@@ -27,6 +27,7 @@ mod recordings;
 mod registry;
 mod remote;
 mod rescue;
+mod retention;
 #[path = "../src/runbooks.rs"]
 mod runbooks;
 mod schedules;

@@ -14,6 +14,8 @@
 //! Owns: which run closes a lease, when it tries again, and what is told about it. Does not own: how the
 //! run is driven ([`run`](crate::run)) and how something is closed (the lease's own operation).
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -25,10 +27,20 @@ use crate::lease::{closing_of, first_of, is_over, last_closing, pause};
 use crate::log::Closing;
 use crate::recorded;
 
+/// Why somebody wants a lease closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// Its deadline has come. One that was moved since it was read is left alone.
+    AtDeadline,
+    /// It is to be closed whatever its deadline is. The next closing after one that ended badly waits for a pause.
+    Again,
+    /// The same, without that pause.
+    Now,
+}
+
 impl Core {
-    /// Returns the run that closes a lease, and writes it down when there is none. `now` asks for the
-    /// next one without the pause after one that ended badly.
-    pub(crate) async fn close(&self, lease: &Lease, now: bool) -> Result<Closing> {
+    /// Returns the run that closes a lease, and writes it down when there is none.
+    pub(crate) async fn close(&self, lease: &Lease, asks: Asks) -> Result<Closing> {
         loop {
             // The door's first lease names its closings, so that all who ask agree on the name.
             let Some(first) = self.first_on(&lease.door).await? else { return Ok(Closing::Over) };
@@ -49,13 +61,24 @@ impl Core {
                 let again = run.updated.saturating_add(pause(last.failed)).unwrap_or(Timestamp::MAX);
                 last.failed > 0 && run.status != Status::Succeeded && again > self.clock.now()
             });
-            if is_patient && !now {
+            if is_patient && asks != Asks::Now {
                 return Ok(Closing::Paused);
             }
-            let closing = self.closing(lease, last.next.clone())?;
-            self.write_down(closing).await?;
+            let mut closing = self.closing(lease, last.next.clone())?;
+            if asks == Asks::AtDeadline {
+                closing.due_lease = Some((lease.id.clone(), lease.deadline));
+            }
+            if !self.write_down(closing).await? && self.was_extended(lease, asks).await? {
+                return Ok(Closing::Paused);
+            }
             return Ok(Closing::Begun(last.next));
         }
+    }
+
+    /// Returns whether a lease whose deadline had come has a later one now.
+    async fn was_extended(&self, lease: &Lease, asks: Asks) -> Result<bool> {
+        let now = self.journal.leases_where(&LeaseFilter::Id(lease.id.clone())).await?.pop();
+        Ok(asks == Asks::AtDeadline && now.is_some_and(|now| now.deadline > lease.deadline))
     }
 
     /// Returns the first lease on a door.
@@ -88,6 +111,8 @@ impl Parts {
             depth: 0,
             granted: None,
             entry: Some(Entry::Call(Call::new(operation, recorded::data(args.clone())))),
+            who: None,
+            labels: BTreeMap::new(),
         };
         Ok(NewRun::new(id, prepared, Vec::new()))
     }

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::closing::Asks;
 use crate::core::Core;
 use crate::drive::{Drive, Driven, Halt, Way};
 use crate::error::{Error, ErrorKind, Result};
@@ -304,7 +305,7 @@ impl RunLog for JournalLog {
 #[async_trait]
 impl OtherRuns for JournalLog {
     async fn begin(&self, run: NewRun) -> Result<()> {
-        self.core.write_down(run).await
+        self.core.write_down(run).await.map(drop)
     }
 
     fn drive(&self, run: &RunId, hold: Hold) -> BoxFuture<'static, Result<Driven>> {
@@ -368,7 +369,7 @@ impl Duties for JournalLog {
     }
 
     async fn close(&self, lease: &Lease, now: bool) -> Result<Closing> {
-        self.core.close(lease, now).await
+        self.core.close(lease, if now { Asks::Now } else { Asks::Again }).await
     }
 
     fn drive_closing(&self, run: &RunId, hold: Hold) -> BoxFuture<'static, Result<Driven>> {

@@ -35,12 +35,8 @@ pub(crate) async fn check_wanted(journal: &dyn Journal, lease: &Lease) -> Result
         return refused("was closed meanwhile");
     }
     let Some(first) = first_of(&on_the_door) else { return Ok(()) };
-    let closing = last_closing(journal, first).await?.run.filter(|run| !is_over(run));
-    let is_closed = closing.is_some_and(|run| {
-        let own = |open: &&Lease| run.runbook == closing_of(&open.id);
-        on_the_door.iter().find(own).is_some_and(|closed| end_together(closed, lease))
-    });
-    if is_closed { refused("is being closed") } else { Ok(()) }
+    let closing = last_closing(journal, first).await?;
+    if closing.ends(lease, &on_the_door).is_some() { refused("is being closed") } else { Ok(()) }
 }
 
 /// Returns whether whoever closes one of two leases on one door ends the other as well.
@@ -59,10 +55,9 @@ pub(crate) fn first_of(leases: &[Lease]) -> Option<&Lease> {
 
 /// Returns the last run that closed the door of `first`, the first lease on it.
 pub(crate) async fn last_closing(journal: &dyn Journal, first: &Lease) -> Result<LastClosing> {
-    let opened = first.opened.to_string();
     let mut last = LastClosing { run: None, failed: 0, next: RunId::from("") };
-    for n in 0u32.. {
-        last.next = RunId::derived(&["close", &first.id, &opened, &first.door, &n.to_string()]);
+    for id in first.closings() {
+        last.next = id;
         let Some(run) = journal.run(&last.next).await? else { break };
         last.failed += u32::from(run.status != Status::Succeeded);
         let is_the_last = !is_over(&run);
@@ -81,6 +76,16 @@ pub(crate) struct LastClosing {
     pub(crate) failed: u32,
     /// The id of the next.
     pub(crate) next: RunId,
+}
+
+impl LastClosing {
+    /// Returns the run, if it is under way and ends this lease, which is one of those on the door.
+    pub(crate) fn ends(&self, lease: &Lease, on_the_door: &[Lease]) -> Option<&RunId> {
+        let run = self.run.as_ref().filter(|run| !is_over(run))?;
+        let own = |open: &&Lease| run.runbook == closing_of(&open.id);
+        let closed = on_the_door.iter().find(own)?;
+        end_together(closed, lease).then_some(&run.id)
+    }
 }
 
 /// Returns whether a closing run does nothing more. One that met a record which it does not understand

@@ -2,6 +2,7 @@
 //!
 //! Nothing is sent here, and everything that can be refused is refused here.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,13 +16,17 @@ use crate::event::{
     Branch, Cause, Entry, Event, FORMAT, Pin, Prepared, Provenance, RunId, Source, fingerprint,
 };
 use crate::hint::NextStep;
-use crate::journal::NewRun;
+use crate::journal::{NewRun, gone, unknown};
 use crate::params::{Given, Surroundings, bind};
 use crate::runbook::Runbook;
 use crate::script::Bundle;
 
 /// How many runs may stand above one: a runbook that runs itself must not go on for ever.
 const DEEPEST: u32 = 8;
+
+/// How many labels a run may have, and how many bytes their names and values.
+const MOST_LABELS: usize = 32;
+const LONGEST_LABEL: usize = 200;
 
 /// The longest id of a run.
 const LONGEST_ID: usize = 100;
@@ -50,6 +55,10 @@ pub struct RunRequest {
     pub cause: Cause,
     /// When a worker may wake it; at once unless set.
     pub wake: Option<Timestamp>,
+    /// Who wants it.
+    pub who: Option<String>,
+    /// What it is called by, each with a name: letters, digits, `-`, `_`, `.` and `/`.
+    pub labels: BTreeMap<String, String>,
     /// How many runs stand above it.
     pub(crate) depth: u32,
     /// What whatever causes the run may do; the run may do no more. Nothing limits a run that a person starts.
@@ -71,6 +80,8 @@ impl RunRequest {
             id: RunId::fresh(),
             cause: Cause::Person,
             wake: None,
+            who: None,
+            labels: BTreeMap::new(),
             depth: 0,
             granted: None,
             may_name: None,
@@ -116,6 +127,10 @@ pub(crate) struct Parent<'a> {
     pub(crate) workdir: &'a Path,
     /// The files that it may name.
     pub(crate) paths: &'a [String],
+    /// Who started it.
+    pub(crate) who: Option<String>,
+    /// What it is called by.
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// What the branches of a run have from it.
@@ -139,6 +154,7 @@ impl Parts {
     /// Makes a run of a request, without writing it anywhere.
     pub(crate) fn draft(&self, request: &RunRequest) -> Result<Draft> {
         check_id(&request.id)?;
+        check_labels(&request.labels)?;
         let find = |name: &str| match request.pinned.iter().find(|pinned| pinned.name == name) {
             Some(pinned) => Ok(pinned.clone()),
             None => self.library.source(name),
@@ -189,8 +205,10 @@ impl Parts {
             depth: request.depth,
             granted: request.granted.clone(),
             entry: None,
+            who: request.who.clone(),
+            labels: request.labels.clone(),
         };
-        let run = NewRun { id: request.id.clone(), prepared, sources, wake: request.wake };
+        let run = NewRun { wake: request.wake, ..NewRun::new(request.id.clone(), prepared, sources) };
         Ok(Draft { run, runbook, bundle })
     }
 
@@ -216,6 +234,8 @@ impl Parts {
             cause: Cause::Run { id: parent.run.clone(), step: parent.step, branch: None },
             // The parent drives it; a worker takes over only when nobody did for a while.
             wake: Some(self.after(HEARTBEAT)),
+            who: parent.who,
+            labels: parent.labels,
             depth,
             ..RunRequest::new(runbook)
         };
@@ -233,7 +253,7 @@ impl Parts {
         };
         // Its run drives it; a worker takes over only when nobody did for a while.
         let wake = Some(self.after(HEARTBEAT));
-        NewRun { id: trunk.run.branch(step, index), prepared, sources: trunk.sources.to_vec(), wake }
+        NewRun { wake, ..NewRun::new(trunk.run.branch(step, index), prepared, trunk.sources.to_vec()) }
     }
 }
 
@@ -251,6 +271,12 @@ impl Core {
         Ok(id)
     }
 
+    /// Returns the error of a call for a run that is not there, or not any more.
+    pub(crate) async fn not_there(&self, run: &RunId) -> Result<Error> {
+        let pruned = self.journal.pruned(run).await?;
+        Ok(pruned.map_or_else(|| unknown(run), |at| gone(run, at)))
+    }
+
     /// Returns the paths that whoever started a run named.
     pub(crate) async fn paths_of(&self, run: &RunId) -> Result<Vec<String>> {
         let records = self.journal.records(run, 0).await?;
@@ -260,14 +286,15 @@ impl Core {
         }
     }
 
-    /// Writes a run down that may exist already, and shows a new one.
-    pub(crate) async fn write_down(&self, run: NewRun) -> Result<()> {
+    /// Writes a run down that may exist already, and shows a new one. Returns whether it is new.
+    pub(crate) async fn write_down(&self, run: NewRun) -> Result<bool> {
         let (id, event) = (run.id.clone(), Event::Prepared(Box::new(run.prepared.clone())));
         let at = self.clock.now();
-        if self.journal.prepare(run, at).await? {
+        let is_new = self.journal.prepare(run, at).await?;
+        if is_new {
             self.show(Notice { run: id, seq: Some(1), at, event });
         }
-        Ok(())
+        Ok(is_new)
     }
 }
 
@@ -282,6 +309,35 @@ fn check_id(id: &RunId) -> Result<()> {
         false => Err(Error::invalid(format!("`{}` cannot be the id of a run", id.as_str().escape_debug()))
             .hint(format!("use letters, digits, `-` and `_`, at most {LONGEST_ID} of them"))),
     }
+}
+
+/// Refuses labels that could not be typed in a list's filter, or are none.
+///
+/// # Errors
+/// `Invalid`.
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<()> {
+    if labels.len() > MOST_LABELS {
+        return Err(Error::invalid(format!(
+            "a run has at most {MOST_LABELS} labels, and not {}",
+            labels.len()
+        )));
+    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    for (name, value) in labels {
+        if !(1..=LONGEST_LABEL).contains(&name.len()) || !name.chars().all(is_plain) {
+            return Err(Error::invalid(format!("`{}` cannot be the name of a label", name.escape_debug()))
+                .hint(format!(
+                    "use letters, digits, `-`, `_`, `.` and `/`, at most {LONGEST_LABEL} of them"
+                )));
+        }
+        if value.len() > LONGEST_LABEL || value.chars().any(char::is_control) {
+            return Err(Error::invalid(format!(
+                "the label `{name}` has a value that is too long or has control characters"
+            ))
+            .hint(format!("write one line of at most {LONGEST_LABEL} bytes")));
+        }
+    }
+    Ok(())
 }
 
 fn pins(sources: &[Source]) -> Vec<Pin> {

@@ -207,7 +207,7 @@ impl Core {
     /// Returns how a run that is over ended.
     pub(crate) async fn how_it_ended(&self, run: &RunId) -> Result<RunEnd> {
         // The last record says it, also of a run whose earlier ones cannot be read any more.
-        let summary = self.journal.run(run).await?.ok_or_else(|| crate::journal::unknown(run))?;
+        let Some(summary) = self.journal.run(run).await? else { return Err(self.not_there(run).await?) };
         let last = self.journal.records(run, summary.seq.saturating_sub(1)).await?;
         match last.last().map(Record::event).transpose()? {
             Some(Event::Finished { end, .. }) => Ok(end),

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::{Clock, Interval};
+use crate::closing::Asks;
 use crate::core::Core;
 use crate::drive::Halt;
 use crate::drive::{Driven, Way};
@@ -257,7 +258,7 @@ impl Worker {
     async fn close_due(&mut self, now: Timestamp, found: &mut Found) -> Result<()> {
         for lease in self.core.journal.leases_where(&LeaseFilter::Due(now)).await? {
             self.is_unsettled = true;
-            match self.core.close(&lease, false).await {
+            match self.core.close(&lease, Asks::AtDeadline).await {
                 Ok(Closing::Begun(run)) => {
                     // A door does not wait for a place.
                     self.begin(&run, None);

@@ -44,7 +44,7 @@ impl Around for Forgetful {
 }
 
 #[tokio::test]
-#[should_panic(expected = "1 promises are not kept:\na_text_is_kept_under_its_fingerprint: ")]
+#[should_panic(expected = "2 promises are not kept:\ntexts_go_with_the_last_run_that_names_them: ")]
 async fn a_journal_that_breaks_a_promise_is_told_which() {
     testing::prove(async || Forgetful(MemoryJournal::new())).await;
 }

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::Args;
-use relight_engine::{Engine, Library};
+use relight_engine::{Engine, Error, Failure, Library};
+use serde_json::json;
 
 use crate::args::Global;
 use crate::exit::{Exit, Result};
@@ -20,6 +21,10 @@ pub(crate) struct Check {
     /// Names of runbooks, or files; all of the library when left out
     #[arg(value_name = "RUNBOOK|FILE")]
     runbooks: Vec<String>,
+
+    /// Print one JSON object per line and runbook
+    #[arg(long)]
+    json: bool,
 }
 
 impl Check {
@@ -43,10 +48,18 @@ impl Check {
                 None => Engine::check(&engine, name)?,
             };
             wrong += usize::from(!findings.is_empty());
+            if self.json {
+                let findings: Vec<Failure> = findings.iter().map(Error::to_failure).collect();
+                writeln!(terminal::out(), "{}", json!({ "runbook": name, "findings": findings }))?;
+                continue;
+            }
             for finding in &findings {
                 terminal::complain(finding);
                 terminal::say("");
             }
+        }
+        if self.json {
+            return Ok(if wrong > 0 { Exit::Invalid } else { Exit::Done });
         }
         let all = names.len();
         let runbooks = if all == 1 { "runbook" } else { "runbooks" };

@@ -4,12 +4,16 @@ use std::io::Write;
 
 use clap::Args;
 use relight_engine::{Declaration, Error, Field, Redo};
+use serde_json::{Value, json};
 
 use crate::args::Global;
 use crate::exit::{Exit, Result};
 use crate::format::{Table, wrapped};
 use crate::setup::Home;
 use crate::terminal;
+use crate::visible::Visible;
+
+type Out = Visible<std::io::StdoutLock<'static>>;
 
 /// Show what scripts can call
 #[derive(Args, Debug)]
@@ -17,6 +21,10 @@ pub(crate) struct Docs {
     /// An operation such as vmconnect::enable, or an area such as vmconnect; all of them when left out
     #[arg(value_name = "NAME|AREA")]
     name: Option<String>,
+
+    /// Print one JSON object per line and operation
+    #[arg(long)]
+    json: bool,
 }
 
 /// What is bound to the interpreter itself, and so is no operation.
@@ -33,9 +41,10 @@ impl Docs {
         let mut operations: Vec<&Declaration> = operations.iter().map(AsRef::as_ref).collect();
         operations.sort_by_key(|operation| operation.split_name());
         let mut out = terminal::out();
+        let overview = if self.json { lines } else { overview };
         let Some(name) = self.name else { return overview(&mut out, &operations) };
         if let Some(operation) = operations.iter().find(|operation| operation.name == name) {
-            return page(&mut out, operation);
+            return if self.json { lines(&mut out, &[operation]) } else { page(&mut out, operation) };
         }
         let area: Vec<&Declaration> =
             operations.iter().filter(|o| o.split_name().0 == name).copied().collect();
@@ -63,7 +72,30 @@ fn unknown(name: &str, operations: &[&Declaration]) -> Error {
     }
 }
 
-fn overview(out: &mut impl Write, operations: &[&Declaration]) -> Result {
+fn lines(out: &mut Out, operations: &[&Declaration]) -> Result {
+    for operation in operations {
+        writeln!(out, "{}", as_json(operation))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn as_json(operation: &Declaration) -> Value {
+    let field = |field: &Field| json!({ "name": field.name, "type": field.kind, "help": field.help });
+    json!({
+        "name": operation.name,
+        "signature": operation.signature(),
+        "summary": operation.summary,
+        "notes": operation.notes,
+        "arguments": operation.positional().map(field).collect::<Vec<_>>(),
+        "options": operation.optional().map(field).collect::<Vec<_>>(),
+        "gives": operation.output_fields().iter().map(field).collect::<Vec<_>>(),
+        "effects": operation.effects.iter().map(|effect| effect.as_str()).collect::<Vec<_>>(),
+        "codes": operation.codes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "after_a_crash": after_a_crash(operation),
+    })
+}
+
+fn overview(out: &mut Out, operations: &[&Declaration]) -> Result {
     let mut area = None;
     for operation in operations {
         let (own, _) = operation.split_name();

@@ -2,23 +2,25 @@
 
 use std::io::{self, Write};
 
-use clap::{Args, Subcommand};
-use relight_engine::event::{ForgottenLease, Lease};
-use relight_engine::{Engine, Error, OpenLease, RunId};
+use clap::{ArgGroup, Args, Subcommand};
+use jiff::Timestamp;
+use relight_engine::event::{ExtendedLease, ForgottenLease, Lease};
+use relight_engine::{Engine, Error, OpenLease, RunId, Span};
 use serde_json::{Value, json};
 
 use super::afar;
 use super::foreground::{self, Answers};
+use super::left_open::tell_who_closes;
 use super::which::short;
 use crate::args::{Global, Place};
 use crate::exit::{Exit, Result};
-use crate::format::{Table, when};
+use crate::format::{Table, moment, when};
 use crate::report::Audience;
 use crate::serving::attempts;
 use crate::setup::Home;
 use crate::{platform, terminal};
 
-/// See what is open, and close it
+/// See what is open, close it, and keep it open for longer
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Leases {
@@ -34,6 +36,7 @@ pub(crate) struct Leases {
 enum Command {
     List(List),
     Close(Close),
+    Extend(Extend),
     Forget(Forget),
 }
 
@@ -47,7 +50,7 @@ struct List {
     #[arg(long)]
     json: bool,
 
-    /// List what was forgotten, too: by whom, when and why
+    /// List what was forgotten and what was extended, too: by whom, when and why
     #[arg(long)]
     all: bool,
 }
@@ -57,6 +60,29 @@ struct List {
 struct Close {
     /// Id of the lease, or enough of its beginning; `@last` is the newest
     lease: String,
+}
+
+/// Keep something open for longer than was promised
+///
+/// It closes at the new time then, and so does what a run scheduled to close it before. There is no way past the time that what opened
+/// it allows; the console of a VM stays open for eight hours at most. Nothing is sent. Who did so and when is kept, and shown by
+/// `relight leases --all`.
+#[derive(Args, Debug)]
+#[command(
+    group = ArgGroup::new("time").required(true).args(["length", "until"]),
+    override_usage = "relight leases extend <LEASE> <FOR>\n       relight leases extend <LEASE> --until <TIME>"
+)]
+struct Extend {
+    /// Id of the lease, or enough of its beginning; `@last` is the newest
+    lease: String,
+
+    /// How long from now it stays open, such as 2h
+    #[arg(value_name = "FOR")]
+    length: Option<Span>,
+
+    /// Until when it stays open, such as 2026-11-20T22:00:00Z
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
 }
 
 /// Take something off the list that was closed by other means, or is gone
@@ -79,6 +105,7 @@ impl Leases {
         match self.command.unwrap_or(Command::List(self.list)) {
             Command::List(list) => list.run(&home).await,
             Command::Close(close) => close.run(home).await,
+            Command::Extend(extend) => extend.run(&home).await,
             Command::Forget(forget) => forget.run(&home).await,
         }
     }
@@ -89,14 +116,17 @@ impl List {
         let engine = home.offline_engine()?;
         let open = engine.leases().await?;
         let forgotten = if self.all { engine.forgotten_leases().await? } else { Vec::new() };
+        let extended = engine.extended_leases().await?;
         let is_served = home.is_served()?;
         let late = open.iter().filter(|open| open.is_late).count();
         let exit = if late > 0 { Exit::Parked } else { Exit::Done };
         let mut out = terminal::out();
         if self.json {
-            let open = open.iter().map(|open| as_json(open, is_served));
+            let open = open.iter().map(|open| as_json(open, &extended, is_served));
             let forgotten = forgotten.iter().map(|forgotten| json!({ "forgotten": forgotten }));
-            for line in open.chain(forgotten) {
+            let extended = extended.iter().filter(|_| self.all);
+            let extended = extended.map(|extended| json!({ "extended": extended }));
+            for line in open.chain(forgotten).chain(extended) {
                 writeln!(out, "{line}")?;
             }
             return Ok(exit);
@@ -115,6 +145,13 @@ impl List {
             }
         }
         tell_forgotten(&mut out, &engine, &forgotten)?;
+        let told = |extended: &&ExtendedLease| {
+            self.all || open.iter().any(|open| open.lease.id == extended.lease.id)
+        };
+        for extended in extended.iter().filter(told) {
+            let id = open.iter().position(|open| open.lease.id == extended.lease.id).map(|at| &ids[at]);
+            writeln!(out, "{}", moved(&engine, extended, id.unwrap_or(&extended.lease.id)))?;
+        }
         drop(out);
         if open.is_empty() {
             terminal::say("Nothing is open.");
@@ -183,8 +220,11 @@ fn table(engine: &Engine, open: &[OpenLease], ids: &[String]) -> Table {
     table
 }
 
-fn as_json(open: &OpenLease, is_served: bool) -> Value {
+fn as_json(open: &OpenLease, extended: &[ExtendedLease], is_served: bool) -> Value {
     let mut line = json!(open.lease);
+    let own = extended.iter().filter(|extended| extended.lease.id == open.lease.id);
+    let moved = |one: &ExtendedLease| json!({ "from": one.from, "to": one.lease.deadline, "by": one.by, "at": one.at });
+    line["extended"] = own.map(moved).collect();
     line["late"] = json!(open.is_late);
     line["served"] = json!(is_served);
     line["closing"] = open.closing.as_ref().map_or(Value::Null, |closing| {
@@ -206,6 +246,36 @@ fn tell_forgotten(out: &mut impl Write, engine: &Engine, forgotten: &[ForgottenL
         writeln!(out, "{}: {}, forgotten by {by} {}: {because}", lease.id, lease.title, when(now, *at))?;
     }
     Ok(())
+}
+
+/// Says who moved a deadline, when, and from which to which.
+fn moved(engine: &Engine, extended: &ExtendedLease, id: &str) -> String {
+    let now = engine.clock().now();
+    let ExtendedLease { lease, from, by, at, .. } = extended;
+    let (from, to, at) = (moment(*from), moment(lease.deadline), when(now, *at));
+    format!("{id}: {}, extended by {by} {at}: from {from} to {to}", lease.title)
+}
+
+impl Extend {
+    async fn run(self, home: &Home) -> Result {
+        home.refuse_remote("nothing can be extended")?;
+        let engine = home.offline_engine()?;
+        let lease = find(&engine, &self.lease).await?;
+        let now = engine.clock().now();
+        let length = self.length.map(Span::get).unwrap_or_default();
+        let until = self.until.unwrap_or_else(|| now.saturating_add(length).unwrap_or(Timestamp::MAX));
+        let ExtendedLease { lease, schedules, .. } =
+            engine.extend_lease(&lease, until, &platform::user()).await?;
+        terminal::say(format!("{} stays open until {}", lease.title, when(now, lease.deadline)));
+        for schedule in schedules {
+            terminal::say(format!("Schedule {schedule}, which closes it, runs then"));
+        }
+        if !home.is_served()? && !home.is_lab() {
+            terminal::say("A timer of the system that was to close it still does so at the time before");
+        }
+        tell_who_closes(&engine, home, &[lease]).await?;
+        Ok(Exit::Done)
+    }
 }
 
 impl Forget {

@@ -15,7 +15,7 @@ use crate::terminal;
 
 /// Says what a run and its children left open, and who closes it when.
 pub(super) async fn tell(engine: &Engine, home: &Home, run: &RunId) -> Result<()> {
-    let (now, place) = (engine.clock().now(), home.same_place());
+    let now = engine.clock().now();
     let mut leases = Vec::new();
     for lease in engine.journal().leases().await? {
         if is_of(engine, &lease.run, run).await? {
@@ -39,6 +39,12 @@ pub(super) async fn tell(engine: &Engine, home: &Home, run: &RunId) -> Result<()
     for lease in &leases {
         terminal::say(format!("{} stays open until {}", lease.title, when(now, lease.deadline)));
     }
+    tell_who_closes(engine, home, &leases).await
+}
+
+/// Says who closes leases, and what somebody can do so that they are closed.
+pub(super) async fn tell_who_closes(engine: &Engine, home: &Home, leases: &[Lease]) -> Result<()> {
+    let (now, place) = (engine.clock().now(), home.same_place());
     let is_served = home.is_served()?;
     if home.remote().is_some() {
         terminal::say("The service sees to it.");
@@ -53,7 +59,7 @@ pub(super) async fn tell(engine: &Engine, home: &Home, run: &RunId) -> Result<()
             terminal::say("  relight serve --install    # the system runs it from now on");
         }
     }
-    for lease in &leases {
+    for lease in leases {
         let id = which::short(engine, lease).await?;
         if !is_served && !home.is_lab() {
             terminal::say(format!("  {}    # once", timer(now, lease, &id)));

@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use clap::Args;
-use relight_engine::Error;
+use relight_engine::{Error, Runbook};
+use serde_json::{Value, json};
 
 use crate::args::Global;
 use crate::exit::{Exit, Result};
@@ -18,8 +19,12 @@ use crate::terminal;
 #[derive(Args, Debug)]
 pub(crate) struct List {
     /// Print the names alone
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     names: bool,
+
+    /// Print one JSON object per line
+    #[arg(long)]
+    json: bool,
 }
 
 impl List {
@@ -32,6 +37,7 @@ impl List {
             library.names()?.into_iter().partition(|name| library.is_module(name));
         for name in runbooks {
             match library.runbook(&name) {
+                read if self.json => writeln!(out, "{}", as_json(&name, library.is_shipped(&name), read))?,
                 _ if self.names => writeln!(out, "{name}")?,
                 Ok(runbook) => table.row([name, runbook.title]),
                 Err(error) => table.row([name, format!("(broken: {})", brief(&reason(&error), 100))]),
@@ -40,7 +46,7 @@ impl List {
         for line in table.lines(0) {
             writeln!(out, "{line}")?;
         }
-        if !self.names {
+        if !self.names && !self.json {
             if !modules.is_empty() {
                 terminal::say(format!(
                     "\nWithout front matter, and so only to be imported: {}",
@@ -52,6 +58,19 @@ impl List {
             );
         }
         Ok(Exit::Done)
+    }
+}
+
+fn as_json(name: &str, ships: bool, read: relight_engine::Result<Runbook>) -> Value {
+    match read {
+        Ok(runbook) => json!({
+            "name": name,
+            "title": runbook.title,
+            "summary": runbook.summary,
+            "shipped": ships,
+            "sha256": runbook.fingerprint,
+        }),
+        Err(error) => json!({ "name": name, "broken": error.to_failure() }),
     }
 }
 

@@ -1,9 +1,12 @@
 //! What is asked for on the command line, as a run.
 
+use std::collections::BTreeMap;
+
 use relight_engine::{Error, RunRequest};
 
 use crate::args::Assignment;
 use crate::exit::Result;
+use crate::platform;
 
 /// Makes a request of what stands on the command line: a name in the library, or a file.
 pub(super) fn request(runbook: &str, params: &[Assignment]) -> Result<RunRequest> {
@@ -20,8 +23,14 @@ pub(super) fn request(runbook: &str, params: &[Assignment]) -> Result<RunRequest
         false => RunRequest::new(runbook.strip_suffix(".rhai").unwrap_or(runbook)),
     };
     request.workdir = workdir;
+    request.who = Some(platform::who());
     for Assignment { name, value } in params {
         request = request.param(name, value);
     }
     Ok(request)
+}
+
+/// Returns labels by their names. Of several with one name the last counts.
+pub(super) fn by_name(labels: &[Assignment]) -> BTreeMap<String, String> {
+    labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect()
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::afar;
 use super::foreground::{self, Answers};
 use super::plan;
-use super::request::request;
+use super::request::{by_name, request};
 use crate::args::{Assignment, Global, Place, Recorded};
 use crate::exit::{Exit, Result};
 use crate::format::assignments;
@@ -31,6 +31,10 @@ pub(crate) struct Run {
     /// Parameters of the runbook; see `relight show RUNBOOK`
     #[arg(value_name = "NAME=VALUE")]
     params: Vec<Assignment>,
+
+    /// Call the run by this too, such as `ticket=INC123`; once for each label
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<Assignment>,
 
     /// Print what would be read and changed, in order, and send nothing
     #[arg(long, conflicts_with_all = ["detach", "yes", "file"])]
@@ -67,6 +71,7 @@ impl Run {
         }
         let mut request = request(&self.runbook, &self.params)?;
         request.require_clean = self.require_clean;
+        request.labels = by_name(&self.labels);
         if self.plan {
             return print_plan(&home.planner()?.plan(&request)?, self.json);
         }

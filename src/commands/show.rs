@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use clap::Args;
-use relight_engine::{Param, Runbook};
+use relight_engine::{Param, PlannedCall, Runbook};
+use serde_json::{Value, json};
 
 use super::plan;
 use crate::args::Global;
@@ -20,8 +21,12 @@ pub(crate) struct Show {
     runbook: String,
 
     /// Print its text instead
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     source: bool,
+
+    /// Print it as one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl Show {
@@ -34,6 +39,11 @@ impl Show {
             return Ok(Exit::Done);
         }
         let runbook = library.runbook(&self.runbook)?;
+        if self.json {
+            let calls = home.engine()?.calls(&self.runbook);
+            writeln!(out, "{}", as_json(&runbook, library.is_shipped(&runbook.name), calls))?;
+            return Ok(Exit::Done);
+        }
         writeln!(out, "{}: {}", runbook.name, one_line(&runbook.title))?;
         if !runbook.summary.is_empty() {
             writeln!(out)?;
@@ -81,6 +91,34 @@ impl Show {
         }
         Ok(Exit::Done)
     }
+}
+
+fn as_json(runbook: &Runbook, ships: bool, calls: relight_engine::Result<Vec<PlannedCall>>) -> Value {
+    let param = |param: &Param| {
+        json!({
+            "name": param.name,
+            "help": param.help,
+            "type": param.kind.to_string(),
+            "required": param.required,
+            "default": param.default,
+            "min": param.min,
+            "max": param.max,
+            "one_of": param.one_of,
+            "pattern": param.pattern,
+        })
+    };
+    json!({
+        "name": runbook.name,
+        "title": runbook.title,
+        "summary": runbook.summary,
+        "params": runbook.params.iter().map(param).collect::<Vec<_>>(),
+        // Those of a text that cannot be read are not known.
+        "calls": calls.ok(),
+        "effects": runbook.reach().words().collect::<Vec<_>>(),
+        "roles": runbook.roles,
+        "shipped": ships,
+        "sha256": runbook.fingerprint,
+    })
 }
 
 /// Returns the command line that runs it.

@@ -13,7 +13,7 @@ use crate::service::{Grant, Role, Tokens};
 use crate::setup::Home;
 use crate::terminal;
 
-/// Say who may talk to `relight serve`
+/// Decide who may talk to `relight serve`
 #[derive(Args, Debug)]
 pub(crate) struct Token {
     #[command(subcommand)]

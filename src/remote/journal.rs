@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use relight_engine::event::{Event, Lease, Record, Schedule, Signal, Source};
+use relight_engine::event::{Event, ExtendedLease, Lease, Record, Schedule, Signal, Source};
 use relight_engine::journal::{
-    Around, Journal, LeaseFilter, MemoryJournal, OwnerId, Presence, RunFilter, Summary,
+    Around, Journal, LeaseFilter, MemoryJournal, OwnerId, Presence, RunFilter, Sort, Summary,
 };
 use relight_engine::{Error, Result, RunId};
 use serde::de::DeserializeOwned;
@@ -116,13 +116,19 @@ impl Around for RemoteJournal {
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
-        let mut after = filter.after.as_ref().map(|(_, id)| id.to_string());
+        if filter.labels.len() > 1 || filter.sort != Sort::default() {
+            return Err(Error::invalid("a service lists by one label at most, and the newest first")
+                .hint("leave out --sort, and all --label but one"));
+        }
+        let mut after = filter.after.as_ref().map(|run| run.id.to_string());
         let mut runs = Vec::new();
         loop {
             let left = if filter.limit == 0 { PAGE } else { PAGE.min(filter.limit - runs.len()) };
             let mut query = vec![("limit", left.to_string()), ("open", filter.open.to_string())];
             query.extend(filter.status.map(|status| ("state", status.as_str().to_owned())));
             query.extend(filter.runbook.clone().map(|runbook| ("runbook", runbook)));
+            query.extend(filter.who.clone().map(|who| ("who", who)));
+            query.extend(filter.labels.iter().map(|(name, value)| ("label", format!("{name}={value}"))));
             query.extend(filter.since.map(|since| ("since", since.to_string())));
             query.extend(after.take().map(|after| ("after", after)));
             let mut page = self.client.get(&["v1", "runs"], &query).await?;
@@ -151,6 +157,11 @@ impl Around for RemoteJournal {
     async fn leases(&self) -> Result<Vec<Lease>> {
         let mut answer = self.client.get(&["v1", "leases"], &[]).await?;
         parsed(answer["leases"].take())
+    }
+
+    /// Which deadlines were moved is known where the service is; a lease says the one that holds.
+    async fn extended_leases(&self) -> Result<Vec<ExtendedLease>> {
+        Ok(Vec::new())
     }
 
     async fn leases_where(&self, filter: &LeaseFilter) -> Result<Vec<Lease>> {

@@ -91,6 +91,12 @@ pub(super) struct RunView {
     owner: Option<String>,
     /// What is known about that process.
     driver: Option<Driver>,
+    /// The run that it came from.
+    came_from: Option<String>,
+    /// Who started it: a person, or the name of a token.
+    who: Option<String>,
+    /// What whoever started it calls it by.
+    labels: BTreeMap<String, String>,
 }
 
 impl RunView {
@@ -113,6 +119,9 @@ impl RunView {
             hash: run.hash,
             epoch: run.epoch,
             owner: run.owner.map(|owner| owner.as_str().to_owned()),
+            came_from: run.came_from.map(|from| from.to_string()),
+            who: run.who,
+            labels: run.labels,
         }
     }
 }

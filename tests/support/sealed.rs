@@ -68,6 +68,7 @@ impl Sealed {
             .env("TMPDIR", self.path("tmp"))
             .env("RELIGHT_STATE", self.path("state"))
             .env("USER", "ada")
+            .env("HOSTNAME", "desk-7")
             .env("TZ", "UTC")
             .env("COLUMNS", "100")
             .env("NO_COLOR", "1");

@@ -71,6 +71,7 @@ impl Stage {
             .env("TMPDIR", self.sealed.path("tmp"))
             .env("RELIGHT_STATE", self.sealed.path("state"))
             .env("USER", "ada")
+            .env("HOSTNAME", "desk-7")
             .env("APP_PASSWORD", GUEST_PASSWORD)
             .env("NO_COLOR", "1")
             .env("COLUMNS", "100")
@@ -83,6 +84,14 @@ impl Stage {
     /// Runs the command to its end.
     pub(crate) fn relight(&self, args: &[&str]) -> Ended {
         ended(self.command(args).spawn().expect("relight starts"))
+    }
+
+    /// Runs a command that prints one JSON object per line, and reads them.
+    pub(crate) fn lines(&self, args: &[&str]) -> Vec<Value> {
+        let said = self.relight(args);
+        let line =
+            |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{args:?}: {e}: {said:?}"));
+        said.out.lines().map(line).collect()
     }
 
     /// Runs the command and kills it after it has written so many records.

@@ -619,7 +619,7 @@ fn without_keys(text: &str) -> String {
 
 /// What a run came to, the same in every lab and at every time of day.
 pub(crate) fn plain_value(value: &Value) -> Value {
-    const TIMES: [&str; 4] = ["closes_at", "due", "id", "run"];
+    const TIMES: [&str; 5] = ["closes_at", "due", "id", "lease", "run"];
     match value {
         Value::String(text) => Value::String(without_keys(&without_times(&without_network(text)))),
         Value::Array(items) => items.iter().map(plain_value).collect(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Engine;
+use crate::closing::Asks;
 use crate::error::{Error, Failure, Result};
 use crate::event::{Cause, Event, ForgottenLease, Lease, RunEnd, RunId};
 use crate::hint::NextStep;
@@ -102,7 +103,7 @@ impl Engine {
     pub async fn close_lease(&self, id: &str) -> Result<RunId> {
         let found = self.journal().leases_where(&LeaseFilter::Id(id.to_owned())).await?.pop();
         if let Some(lease) = found
-            && let Closing::Begun(run) | Closing::UnderWay(run) = self.0.close(&lease, true).await?
+            && let Closing::Begun(run) | Closing::UnderWay(run) = self.0.close(&lease, Asks::Now).await?
         {
             return Ok(run);
         }
@@ -142,6 +143,6 @@ impl Engine {
     }
 }
 
-fn no_lease(id: &str) -> Error {
+pub(super) fn no_lease(id: &str) -> Error {
     Error::invalid(format!("there is no open lease `{id}`")).hint(NextStep::ListLeases)
 }

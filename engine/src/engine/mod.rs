@@ -1,5 +1,6 @@
 //! The engine: what an embedder builds once and shares.
 
+mod extend;
 mod leases;
 mod schedules;
 
@@ -328,7 +329,7 @@ impl Engine {
             (Some(a), Some(b)) => {
                 Err(Error::invalid(format!("`{id}` fits more than one run, such as {} and {}", a.id, b.id)))
             }
-            (None, _) => Err(crate::journal::unknown(&RunId::from(id))),
+            (None, _) => Err(self.0.not_there(&RunId::from(id)).await?),
         }
     }
 
@@ -409,7 +410,10 @@ impl Engine {
     }
 
     async fn summary(&self, run: &RunId) -> Result<Summary> {
-        self.0.journal.run(run).await?.ok_or_else(|| crate::journal::unknown(run))
+        match self.0.journal.run(run).await? {
+            Some(summary) => Ok(summary),
+            None => Err(self.0.not_there(run).await?),
+        }
     }
 
     /// Returns whether a run may be resumed, with the reason when not.

@@ -173,7 +173,11 @@ impl Engine {
                 }
                 let arrival = Arrival::new(due, TickCause::Backfill { by: by.to_owned() });
                 let waits = schedule.standing.waiting.iter().any(|waiting| waiting.due == due);
-                if waits || self.journal().run(&arrival.run(id)).await?.is_some() {
+                let run = arrival.run(id);
+                if waits
+                    || self.journal().run(&run).await?.is_some()
+                    || self.journal().pruned(&run).await?.is_some()
+                {
                     ran += 1;
                 } else {
                     wanted.push(arrival);

@@ -16,7 +16,7 @@ mod step;
 mod tests;
 mod tick;
 
-pub use duty::{Call, Effected, ForgottenLease, Lease};
+pub use duty::{Call, Effected, ExtendedLease, ForgottenLease, Lease};
 pub use end::RunEnd;
 use jiff::Timestamp;
 pub use made::{KeptOutput, Stream, WrittenFile};
@@ -190,6 +190,15 @@ impl Event {
     /// Returns whether the journal keeps the event.
     pub fn is_durable(&self) -> bool {
         !matches!(self, Event::Progress { .. } | Event::Output { .. })
+    }
+
+    /// Returns the fingerprint of the text that lies beside the record: a large result, or kept output.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Event::StepFinished { end: StepEnd::Large { sha256, .. }, .. } => Some(sha256),
+            Event::OutputKept { output, .. } => Some(&output.sha256),
+            _ => None,
+        }
     }
 
     /// Returns what becomes true together with the event.

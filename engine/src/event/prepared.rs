@@ -1,11 +1,13 @@
 //! What a run begins with: its texts, its parameters, and who wanted it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Call, RunId};
+use super::{Call, Lease, RunId};
 use crate::effect::Effects;
 
 /// One source text that a run uses: the runbook itself, something it imports, or a child.
@@ -145,9 +147,25 @@ pub struct Prepared {
     /// Where the run begins, unless it does so at the top of its runbook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<Entry>,
+    /// Who started it, as the program that did calls them: `ann@desk-7`. A child has that of its parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
+    /// What whoever started it calls it by, such as the number of a ticket. A child has those of its parent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Prepared {
+    /// Returns the run that this one came from: its parent, the one that it does again, the one that opened what it closes.
+    pub fn came_from(&self) -> Option<RunId> {
+        match &self.cause {
+            Cause::Run { id, .. } => Some(id.clone()),
+            Cause::Rerun { of } => Some(of.clone()),
+            Cause::Lease { id } => Lease::opener_of(id),
+            Cause::Person | Cause::Schedule { .. } => None,
+        }
+    }
+
     /// Returns what a branch begins with.
     pub fn branch(&self) -> Option<&Branch> {
         match &self.entry {

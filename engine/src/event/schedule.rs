@@ -35,6 +35,9 @@ pub struct Schedule {
     /// What the run that made it may do: its runs may do no more. The engine sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<Effects>,
+    /// The lease that it is there to close: it comes due with that when a person extends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closes: Option<String>,
     /// What is asked of its runs beside the rule.
     #[serde(default, skip_serializing_if = "is_default")]
     pub terms: Terms,
@@ -198,11 +201,19 @@ impl Schedule {
             run: None,
             workdir: ".".to_owned(),
             granted: None,
+            closes: None,
             terms: Terms::default(),
             pins: Vec::new(),
             declared: None,
             standing: Standing::default(),
         }
+    }
+
+    /// Says which lease it is there to close.
+    #[must_use]
+    pub fn closes(mut self, lease: impl Into<String>) -> Self {
+        self.closes = Some(lease.into());
+        self
     }
 
     /// Sets its parameters.

@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::contract::sample::{answer, lease, new_run, owner, parked, schedule, started, succeeded, t};
 use super::{
-    Claim, ClaimRequest, Journal, LeaseFilter, MemoryJournal, NewRun, RunFilter, Settlement, SqliteJournal,
-    Start, Sync, Tenure, TickFilter,
+    Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, MemoryJournal, NewRun, PruneFilter, RunFilter,
+    Settlement, Sort, SqliteJournal, Start, Sync, Tenure, TickFilter,
 };
 use crate::error::Result;
-use crate::event::{Effected, Event, Fate, RunId, StepEnd, Tick, TickCause};
+use crate::event::{Cause, Effected, Event, Fate, Lease, RunId, StepEnd, Tick, TickCause};
 
 const RUNS: [&str; 3] = ["a", "b", "c"];
 const OWNERS: [&str; 3] = ["one", "two", "three"];
@@ -64,6 +64,27 @@ enum Move {
     Forget {
         second: bool,
     },
+    /// Of the lease as it is, or as it was a while ago; a run may be in the way.
+    Extend {
+        second: bool,
+        stale: bool,
+        unless: Option<usize>,
+        lasts: i64,
+    },
+    /// Runs are taken away, whichever may go.
+    Prune {
+        runs: Vec<usize>,
+    },
+    /// A run that came from another, or whose closing of a lease it is.
+    Descend {
+        run: usize,
+        from: usize,
+    },
+    /// A run for a lease that is due, as it is or as it was a while ago.
+    Close {
+        run: usize,
+        stale: bool,
+    },
     /// A look at a schedule: it becomes due later or is gone, with or without an account and a run; one that nobody has read last is void.
     Settle {
         name: usize,
@@ -71,6 +92,7 @@ enum Move {
         lasts: Option<i64>,
         account: Option<bool>,
         run: Option<usize>,
+        closes: Option<bool>,
     },
     /// Stops one run and hears of the ends of others.
     HearEnds {
@@ -96,9 +118,14 @@ fn any_move() -> impl Strategy<Value = Move> {
         1 => run.clone().prop_map(|run| Move::Finish { run }),
         2 => (run.clone(), step.clone()).prop_map(|(run, step)| Move::Word { run, step }),
         2 => (run.clone(), step).prop_map(|(run, step)| Move::Hear { run, step }),
+        2 => (any::<bool>(), prop::bool::weighted(0.1), prop::option::weighted(0.3, run.clone()), lasts.clone())
+            .prop_map(|(second, stale, unless, lasts)| Move::Extend { second, stale, unless, lasts }),
+        1 => (run.clone(), any::<bool>()).prop_map(|(run, stale)| Move::Close { run, stale }),
+        1 => prop::collection::vec(run.clone(), 1..3).prop_map(|runs| Move::Prune { runs }),
+        1 => (run.clone(), run.clone()).prop_map(|(run, from)| Move::Descend { run, from }),
         1 => any::<bool>().prop_map(|second| Move::Forget { second }),
-        4 => (name.clone(), prop::bool::weighted(0.1), maybe(), prop::option::of(any::<bool>()), prop::option::of(run.clone()))
-            .prop_map(|(name, stale, lasts, account, run)| Move::Settle { name, stale, lasts, account, run }),
+        4 => (name.clone(), prop::bool::weighted(0.1), maybe(), prop::option::of(any::<bool>()), prop::option::of(run.clone()), prop::option::of(any::<bool>()))
+            .prop_map(|(name, stale, lasts, account, run, closes)| Move::Settle { name, stale, lasts, account, run, closes }),
         1 => (name, run).prop_map(|(name, run)| Move::HearEnds { name, run }),
         1 => Just(Move::StopOverdue),
     ]
@@ -162,9 +189,12 @@ impl Driver {
                 let id = if second { "m" } else { "l" };
                 shown(journal.forget_lease(id, "ann", "it is gone", at).await)
             }
-            Move::Settle { name, stale, lasts, account, run } => {
+            Move::Settle { name, stale, lasts, account, run, closes } => {
                 let read = journal.schedule(NAMES[name]).await.unwrap();
-                let to = lasts.map(|lasts| schedule(NAMES[name], self.now + lasts));
+                let mut to = lasts.map(|lasts| schedule(NAMES[name], self.now + lasts));
+                if let (Some(to), Some(second)) = (&mut to, closes) {
+                    to.closes = Some(if second { "m" } else { "l" }.to_owned());
+                }
                 let from = if stale { Some(schedule(NAMES[name], 1)) } else { read };
                 let fate =
                     |busy: bool| Fate::Skipped { because: if busy { "busy" } else { "paused" }.into() };
@@ -177,6 +207,34 @@ impl Driver {
                 let ticks = ticks.into_iter().collect();
                 let settlement = Settlement { from, to, ticks, starts, ..Settlement::default() };
                 shown(journal.settle(&settlement, at).await)
+            }
+            Move::Extend { second, stale, unless, lasts } => {
+                let Some(mut found) = lease_of(journal, if second { "m" } else { "l" }).await else {
+                    return "no lease".into();
+                };
+                let to = found.deadline.max(at) + SignedDuration::from_secs(lasts);
+                if stale {
+                    found.deadline -= SignedDuration::from_secs(1);
+                }
+                let unless = unless.map_or("closing".into(), id);
+                shown(journal.extend_lease(&ExtendRequest::new(&found, to, "ann", at, unless)).await)
+            }
+            Move::Prune { ref runs } => {
+                let ids: Vec<RunId> = runs.iter().map(|run| id(*run)).collect();
+                shown(journal.prune(&ids, at).await)
+            }
+            Move::Descend { run, from } => {
+                let mut new = new_run(RUNS[run]);
+                new.prepared.cause = Cause::Rerun { of: id(from) };
+                new.prepared.who = (from == 0).then(|| "ann".into());
+                new.prepared.labels.insert("from".into(), RUNS[from].into());
+                shown(journal.prepare(new, at).await)
+            }
+            Move::Close { run, stale } => {
+                let deadline = lease_of(journal, "l").await.map_or(at, |lease| lease.deadline);
+                let due = if stale { deadline - SignedDuration::from_secs(1) } else { deadline };
+                let new = NewRun { due_lease: Some(("l".into(), due)), ..new_run(RUNS[run]) };
+                shown(journal.prepare(new, at).await)
             }
             Move::HearEnds { name, run } => {
                 let Some(read) = journal.schedule(NAMES[name]).await.unwrap() else {
@@ -210,6 +268,10 @@ impl Driver {
     }
 }
 
+async fn lease_of(journal: &dyn Journal, id: &str) -> Option<Lease> {
+    journal.leases_where(&LeaseFilter::Id(id.into())).await.unwrap().pop()
+}
+
 fn finished(step: u32, effect: usize, deadline: Timestamp) -> Event {
     let second = deadline.as_second();
     let effected = match effect {
@@ -232,8 +294,13 @@ async fn seen(journal: &dyn Journal, now: i64) -> Vec<String> {
     let mut all = vec![
         shown(journal.runs(&RunFilter::default()).await),
         shown(journal.runs(&RunFilter::open().at_most(2)).await),
+        shown(journal.runs(&RunFilter::all().by("ann").sorted(Sort::Updated)).await),
+        shown(journal.runs(&RunFilter::all().labelled("from", "b").sorted(Sort::Runbook)).await),
+        shown(journal.prunable(&PruneFilter::all()).await),
+        shown(journal.prunable(&PruneFilter::all().before(t(now - 9)).keeping(1)).await),
         shown(journal.leases().await),
         shown(journal.forgotten_leases().await),
+        shown(journal.extended_leases().await),
         shown(journal.schedules().await),
         shown(journal.schedules_due(t(now)).await),
         shown(journal.schedules_due(t(now + 9)).await),
@@ -258,6 +325,7 @@ async fn seen(journal: &dyn Journal, now: i64) -> Vec<String> {
     }
     for run in RUNS.map(RunId::from) {
         all.push(shown(journal.run(&run).await));
+        all.push(shown(journal.pruned(&run).await));
         all.push(shown(journal.records(&run, 0).await));
         all.push(shown(journal.records(&run, 2).await));
         all.push(shown(journal.signals(&run).await));

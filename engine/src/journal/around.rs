@@ -4,11 +4,13 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence, RunFilter,
-    ScheduledEnd, Settlement, Status, Summary, Sync, Tenure, TickFilter,
+    Appended, Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence,
+    PruneFilter, RunFilter, ScheduledEnd, Settlement, Status, Summary, Sync, Tenure, TickFilter,
 };
 use crate::error::Result;
-use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, Tick};
+use crate::event::{
+    Event, ExtendedLease, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, Tick,
+};
 
 /// A journal in front of another one, for watching it or for letting it fail.
 ///
@@ -105,6 +107,21 @@ pub trait Around: Send + std::marker::Sync + 'static {
         self.behind().find(beginning, limit).await
     }
 
+    async fn prunable(&self, filter: &PruneFilter) -> Result<Vec<Summary>> {
+        self.allow()?;
+        self.behind().prunable(filter).await
+    }
+
+    async fn prune(&self, runs: &[RunId], at: Timestamp) -> Result<Vec<RunId>> {
+        self.allow()?;
+        self.behind().prune(runs, at).await
+    }
+
+    async fn pruned(&self, run: &RunId) -> Result<Option<Timestamp>> {
+        self.allow()?;
+        self.behind().pruned(run).await
+    }
+
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
         self.allow()?;
         self.behind().due(now, limit).await
@@ -157,6 +174,16 @@ pub trait Around: Send + std::marker::Sync + 'static {
     async fn forgotten_leases(&self) -> Result<Vec<ForgottenLease>> {
         self.allow()?;
         self.behind().forgotten_leases().await
+    }
+
+    async fn extend_lease(&self, request: &ExtendRequest) -> Result<Option<ExtendedLease>> {
+        self.allow()?;
+        self.behind().extend_lease(request).await
+    }
+
+    async fn extended_leases(&self) -> Result<Vec<ExtendedLease>> {
+        self.allow()?;
+        self.behind().extended_leases().await
     }
 
     async fn schedules(&self) -> Result<Vec<Schedule>> {
@@ -261,6 +288,18 @@ impl<T: Around> Journal for T {
         Around::find(self, beginning, limit).await
     }
 
+    async fn prunable(&self, filter: &PruneFilter) -> Result<Vec<Summary>> {
+        Around::prunable(self, filter).await
+    }
+
+    async fn prune(&self, runs: &[RunId], at: Timestamp) -> Result<Vec<RunId>> {
+        Around::prune(self, runs, at).await
+    }
+
+    async fn pruned(&self, run: &RunId) -> Result<Option<Timestamp>> {
+        Around::pruned(self, run).await
+    }
+
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
         Around::due(self, now, limit).await
     }
@@ -303,6 +342,14 @@ impl<T: Around> Journal for T {
 
     async fn forgotten_leases(&self) -> Result<Vec<ForgottenLease>> {
         Around::forgotten_leases(self).await
+    }
+
+    async fn extend_lease(&self, request: &ExtendRequest) -> Result<Option<ExtendedLease>> {
+        Around::extend_lease(self, request).await
+    }
+
+    async fn extended_leases(&self) -> Result<Vec<ExtendedLease>> {
+        Around::extended_leases(self).await
     }
 
     async fn schedules(&self) -> Result<Vec<Schedule>> {

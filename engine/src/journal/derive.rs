@@ -2,11 +2,15 @@
 //!
 //! Owns: the rules of claims, tenures, births and words. Does not own: where the results are kept.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
-use super::{ClaimRequest, NewRun, OwnerId, Status, Summary, Tenure, fenced};
+use super::{ClaimRequest, ExtendRequest, NewRun, OwnerId, Status, Summary, Tenure, fenced};
 use crate::error::{Error, Result};
-use crate::event::{Event, GENESIS, Record, RunId, Schedule, Signal, Tick, fingerprint};
+use crate::event::{
+    Event, ExtendedLease, GENESIS, Lease, Record, RunId, Schedule, Signal, Tick, fingerprint,
+};
 use crate::hint::NextStep;
 
 /// Returns the first record and the summary of a new run.
@@ -151,6 +155,78 @@ pub(super) fn unscheduled(before: &Schedule, at: Timestamp) -> Vec<Tick> {
 /// Returns the word that asks a run to stop which takes longer than its schedule allows.
 pub(super) fn overdue(schedule: &str) -> Signal {
     Signal::Stop { by: format!("the schedule {schedule}, as it took too long") }
+}
+
+/// Moves the deadline of a lease and what is there to close it, if the lease is as whoever asks has read it.
+///
+/// `schedules` are those that say that they close it; those that move are changed.
+pub(super) fn extend<'a>(
+    lease: &Lease,
+    schedules: impl Iterator<Item = &'a mut Schedule>,
+    request: &ExtendRequest,
+) -> Option<ExtendedLease> {
+    if lease.deadline != request.from || request.to <= request.from {
+        return None;
+    }
+    let later = Lease { deadline: request.to, ..lease.clone() };
+    let mut extended = ExtendedLease::new(later, request.from, &request.by, request.at);
+    // One that repeats has times of its own.
+    for schedule in schedules.filter(|one| one.repeats.is_none() && one.due < request.to) {
+        schedule.due = request.to;
+        extended.schedules.push(schedule.id.clone());
+    }
+    Some(extended)
+}
+
+/// Returns whether a run is created as far as the lease counts for which it is. `deadline` is the one that this
+/// lease has, when it is open.
+pub(super) fn is_wanted(run: &NewRun, deadline: impl FnOnce(&str) -> Option<Timestamp>) -> bool {
+    run.due_lease.as_ref().is_none_or(|(lease, due)| deadline(lease) == Some(*due))
+}
+
+/// What is needed of runs that are over, besides by the runs that they have to do with.
+pub(super) struct Needs {
+    runs: HashSet<RunId>,
+    /// The texts by which schedules go.
+    texts: HashSet<String>,
+}
+
+impl Needs {
+    /// `is_there` says whether there is a run of an id.
+    pub(super) fn of<E>(
+        leases: &[Lease],
+        schedules: &[Schedule],
+        mut is_there: impl FnMut(&RunId) -> Result<bool, E>,
+    ) -> Result<Needs, E> {
+        // What made it, and what it has started and not heard the end of.
+        let makers =
+            schedules.iter().flat_map(|schedule| schedule.run.iter().chain(&schedule.standing.open).cloned());
+        let mut runs: HashSet<RunId> = leases.iter().map(|lease| lease.run.clone()).chain(makers).collect();
+        // The number of the next closing follows from those before it.
+        for first in leases {
+            for closing in first.closings() {
+                if !is_there(&closing)? {
+                    break;
+                }
+                runs.insert(closing);
+            }
+        }
+        let pins = schedules.iter().flat_map(|schedule| &schedule.pins);
+        Ok(Needs { runs, texts: pins.map(|pin| pin.fingerprint.clone()).collect() })
+    }
+
+    pub(super) fn has(&self, run: &RunId) -> bool {
+        self.runs.contains(run)
+    }
+
+    pub(super) fn has_text(&self, fingerprint: &str) -> bool {
+        self.texts.contains(fingerprint)
+    }
+}
+
+/// Returns the error of an event whose text is not kept.
+pub(super) fn not_kept(run: &RunId, fingerprint: &str) -> Error {
+    Error::storage(format!("run {run} names the text {fingerprint}, which is not kept"))
 }
 
 /// Returns the error of a word to a run that is over.

@@ -13,17 +13,21 @@ mod around;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod contract;
 mod derive;
+mod filter;
 mod memory;
 mod news;
 mod settlement;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use around::Around;
+pub use filter::{LeaseFilter, PruneFilter, RunFilter, Sort};
 pub use memory::MemoryJournal;
 pub use news::{Listener, News};
 pub use settlement::{ScheduledEnd, Settlement, Start, TickFilter};
@@ -34,7 +38,8 @@ pub(crate) use sqlite::records_of;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    Event, ForgottenLease, Lease, Park, Prepared, Record, RunEnd, RunId, Schedule, Signal, Source, Tick,
+    Event, ExtendedLease, ForgottenLease, Lease, Park, Prepared, Record, RunEnd, RunId, Schedule, Signal,
+    Source, Tick,
 };
 use crate::hint::NextStep;
 
@@ -224,6 +229,15 @@ pub struct Summary {
     pub epoch: u64,
     /// Who drives it, or did when it died.
     pub owner: Option<OwnerId>,
+    /// The run that it came from: [`Prepared::came_from`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came_from: Option<RunId>,
+    /// Who started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
+    /// What whoever started it calls it by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Summary {
@@ -242,6 +256,9 @@ impl Summary {
             hash: first.hash.clone(),
             epoch: 0,
             owner: None,
+            came_from: prepared.came_from(),
+            who: prepared.who.clone(),
+            labels: prepared.labels.clone(),
         }
     }
 
@@ -311,108 +328,40 @@ pub struct NewRun {
     /// When it wakes by itself; at once unless set. A run that the caller drives itself is woken
     /// by a worker only after this time.
     pub wake: Option<Timestamp>,
+    /// The lease that it closes because its deadline has come, and that deadline: the run is created only while
+    /// the lease is open and has it.
+    pub due_lease: Option<(String, Timestamp)>,
 }
 
 impl NewRun {
     /// Makes a run of its parts, due at once.
     pub fn new(id: RunId, prepared: Prepared, sources: Vec<Source>) -> Self {
-        NewRun { id, prepared, sources, wake: None }
+        NewRun { id, prepared, sources, wake: None, due_lease: None }
     }
 }
 
-/// Which runs to list.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct RunFilter {
-    /// Only runs that are not over.
-    pub open: bool,
-    /// Only runs in this state.
-    pub status: Option<Status>,
-    /// Only runs of this runbook.
-    pub runbook: Option<String>,
-    /// Only runs that were prepared at this time or later.
-    pub since: Option<Timestamp>,
-    /// Only runs that come behind this one, which is the last of the page before.
-    pub after: Option<(Timestamp, RunId)>,
-    /// At most so many, newest first; all when zero.
-    pub limit: usize,
-}
-
-impl RunFilter {
-    /// Lists every run.
-    pub fn all() -> Self {
-        RunFilter::default()
-    }
-
-    /// Lists the runs that are not over.
-    pub fn open() -> Self {
-        RunFilter { open: true, ..RunFilter::default() }
-    }
-
-    /// Lists only those in a state.
-    #[must_use]
-    pub fn in_state(self, status: Status) -> Self {
-        RunFilter { status: Some(status), ..self }
-    }
-
-    /// Lists only those of a runbook.
-    #[must_use]
-    pub fn of(self, runbook: impl Into<String>) -> Self {
-        RunFilter { runbook: Some(runbook.into()), ..self }
-    }
-
-    /// Lists only those that were prepared at a time or later.
-    #[must_use]
-    pub fn since(self, time: Timestamp) -> Self {
-        RunFilter { since: Some(time), ..self }
-    }
-
-    /// Lists those that come behind a run, which was the last of the page before.
-    #[must_use]
-    pub fn after(self, run: &Summary) -> Self {
-        RunFilter { after: Some((run.created, run.id.clone())), ..self }
-    }
-
-    /// Returns whether a run is one of these, but for how many there are.
-    pub fn fits(&self, run: &Summary) -> bool {
-        let is_left_out = run.id.is_branch() || (self.open && run.status.is_over());
-        !is_left_out
-            && self.status.is_none_or(|status| run.status == status)
-            && self.runbook.as_ref().is_none_or(|runbook| run.runbook == *runbook)
-            && self.since.is_none_or(|since| run.created >= since)
-            && self.after.as_ref().is_none_or(|(created, id)| (run.created, &run.id) < (*created, id))
-    }
-
-    /// Lists the newest of them, so many at most; all when zero.
-    #[must_use]
-    pub fn at_most(self, limit: usize) -> Self {
-        RunFilter { limit, ..self }
-    }
-}
-
-/// Which open leases to list.
+/// What a person says who wants a lease to stay open for longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum LeaseFilter {
-    /// Those whose deadline has come by a time.
-    Due(Timestamp),
-    /// The one of an id.
-    Id(String),
-    /// Those for one subject, compared without case.
-    Subject(String),
-    /// Those that share one door, compared without case.
-    Door(String),
+pub struct ExtendRequest {
+    /// The lease.
+    pub lease: String,
+    /// The deadline that it has, as it was read.
+    pub from: Timestamp,
+    /// The deadline that it is to have.
+    pub to: Timestamp,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// The id that its closing would have: once there is such a run it is too late.
+    pub unless: RunId,
 }
 
-impl LeaseFilter {
-    /// Returns whether a lease is meant.
-    pub fn fits(&self, lease: &Lease) -> bool {
-        match self {
-            LeaseFilter::Due(now) => lease.deadline <= *now,
-            LeaseFilter::Id(id) => lease.id == *id,
-            LeaseFilter::Subject(subject) => lease.subject.eq_ignore_ascii_case(subject),
-            LeaseFilter::Door(door) => lease.door.eq_ignore_ascii_case(door),
-        }
+impl ExtendRequest {
+    /// Makes a request to move the deadline of a lease, unless a run of the id `unless` closes it by then.
+    pub fn new(lease: &Lease, to: Timestamp, by: impl Into<String>, at: Timestamp, unless: RunId) -> Self {
+        ExtendRequest { lease: lease.id.clone(), from: lease.deadline, to, by: by.into(), at, unless }
     }
 }
 
@@ -424,7 +373,8 @@ impl LeaseFilter {
 pub trait Journal: Send + std::marker::Sync + 'static {
     /// Creates a run. Afterwards its first record and its source texts are on the disk.
     ///
-    /// Returns whether it was created: `false` when a run of that id exists, which is left alone.
+    /// Returns whether it was created: `false` when a run of that id exists, which is left alone, or was pruned, and when the
+    /// lease for which it is ([`NewRun::due_lease`]) is not open any more or has another deadline.
     ///
     /// # Errors
     /// `Storage`.
@@ -480,7 +430,8 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// # Errors
     /// `Stopped` when the tenure is void: the caller must not touch the world any more. `Storage`
     /// when the event may not follow or the disk fails; with [`Sync::Soon`] such a failure is
-    /// returned by the next append.
+    /// returned by the next append. `Storage` also when an event names a text that is not kept: it was pruned with the last
+    /// run that named it, and is to be kept again.
     async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended>;
 
     /// Returns the records of a run after number `after`, in order.
@@ -513,7 +464,7 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// `Storage`.
     async fn run(&self, run: &RunId) -> Result<Option<Summary>>;
 
-    /// Returns runs, newest first, without the branches of others.
+    /// Returns runs in the order of the filter, without the branches of others.
     ///
     /// # Errors
     /// `Storage`.
@@ -528,6 +479,28 @@ pub trait Journal: Send + std::marker::Sync + 'static {
         let count = |status: Status| runs.iter().filter(|run| run.status == status).count() as u64;
         Ok(Status::ALL.into_iter().map(|status| (status, count(status))).collect())
     }
+    /// Returns runs that can be pruned, the oldest first: those that are over, and that nobody needs any more. Needed is what
+    /// opened something that is open, closes it or did so without success, or made a schedule; what such a run, or one that is
+    /// not over, came from, however far; and what came from one that is not over.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn prunable(&self, filter: &PruneFilter) -> Result<Vec<Summary>>;
+
+    /// Removes those of some runs that are over and that nobody needs, with their branches, their records and the texts that
+    /// no other run names, in one transaction. Returns which those were. Their ids are kept: none of them starts again.
+    ///
+    /// Others wait meanwhile: prune many in pieces.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn prune(&self, runs: &[RunId], at: Timestamp) -> Result<Vec<RunId>>;
+
+    /// Returns when a run was pruned, if it was.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn pruned(&self, run: &RunId) -> Result<Option<Timestamp>>;
 
     /// Returns runs whose id begins with a text, in the order of ids, at most `limit`, without the branches
     /// of others.
@@ -609,6 +582,22 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// `Storage`.
     async fn forgotten_leases(&self) -> Result<Vec<ForgottenLease>>;
 
+    /// Moves the deadline of a lease to a later time, and with it the schedules that are there to close it and are
+    /// due before, in one transaction. Who did so, when, and from which deadline is kept.
+    ///
+    /// Does nothing, and returns nothing, when there is no such lease with the deadline that the caller has read,
+    /// or its closing has begun.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn extend_lease(&self, request: &ExtendRequest) -> Result<Option<ExtendedLease>>;
+
+    /// Returns the deadlines that were moved, the last one first.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn extended_leases(&self) -> Result<Vec<ExtendedLease>>;
+
     /// Returns the schedules, the next due first.
     ///
     /// # Errors
@@ -689,4 +678,9 @@ fn fenced(run: &RunId) -> Error {
 /// Returns the error of a call for a run that does not exist.
 pub(crate) fn unknown(run: &RunId) -> Error {
     Error::invalid(format!("there is no run `{run}`")).hint(NextStep::ListRuns)
+}
+
+/// Returns the error of a call for a run that was pruned.
+pub(crate) fn gone(run: &RunId, at: Timestamp) -> Error {
+    Error::invalid(format!("run `{run}` was over, and was pruned at {at:.0}")).hint(NextStep::ListRuns)
 }

@@ -43,10 +43,14 @@ impl Steps {
     pub(super) async fn begin_child(&self, step: u32, runbook: &str, params: &Value) -> Result<RunId> {
         let run = prepare::child_of(self.log.run(), step);
         if self.log.standing(&run).await?.is_none() {
-            let depth = self.line().history.prepared.depth;
+            let (depth, who, labels) = {
+                let prepared = &self.line().history.prepared;
+                (prepared.depth, prepared.who.clone(), prepared.labels.clone())
+            };
             let (texts, workdir, paths) = (&*self.sources, &*self.workdir, &*self.paths);
             let granted = self.runbook()?.reach();
-            let parent = Parent { run: self.log.run(), step, depth, granted, texts, workdir, paths };
+            let parent =
+                Parent { run: self.log.run(), step, depth, granted, texts, workdir, paths, who, labels };
             let child = self.parts.draft_child(parent, runbook, params)?;
             self.log.begin(child).await?;
         }

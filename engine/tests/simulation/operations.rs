@@ -163,6 +163,9 @@ struct Opened {
     minutes: u64,
 }
 
+/// How long a door may stay open when people extend that.
+const LONGEST: Duration = Duration::from_secs(8 * 3600);
+
 /// Opens a door with the duty to close it.
 struct Open(Reach);
 
@@ -179,7 +182,7 @@ impl Operation for Open {
         let lease = cx
             .lease(cx.after(Duration::from_secs(60 * args.minutes)), close)
             .titled(format!("the door {}", args.name));
-        let lease = lease.subject(&args.name).door(&args.name);
+        let lease = lease.subject(&args.name).door(&args.name).latest(cx.after(LONGEST));
         Ok(Outcome::pending(&json!("intent"), Duration::ZERO)?.with(Effected::LeaseOpened(lease)))
     }
 

@@ -40,7 +40,7 @@ pub(super) struct Machine {
     all: bool,
 
     /// Print it as JSON
-    #[arg(long, requires = "subject")]
+    #[arg(long)]
     pub(super) json: bool,
 }
 

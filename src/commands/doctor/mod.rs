@@ -4,11 +4,12 @@ mod machine;
 mod told;
 mod wire;
 
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use relight_engine::{Error, Result as EngineResult};
+use serde_json::json;
 
 use crate::args::{Global, Recorded};
 use crate::azure::{self, SUBSCRIPTION};
@@ -17,7 +18,7 @@ use crate::format::{brief, moment, when};
 use crate::report::Audience;
 use crate::serving::is_served;
 use crate::setup::{self, Home};
-use crate::{next_step, platform};
+use crate::{next_step, platform, terminal};
 use machine::Machine;
 use told::Layout;
 
@@ -77,7 +78,14 @@ impl Doctor {
                     ("fail", line(&error), error.hints().iter().map(next_step::told).collect())
                 }
             };
-            HERE.tell(word, what, &said, &next)?;
+            match self.machine.json {
+                true => writeln!(
+                    terminal::out(),
+                    "{}",
+                    json!({ "check": what, "verdict": word, "said": said, "next": next })
+                )?,
+                false => HERE.tell(word, what, &said, &next)?,
+            }
             Ok(())
         };
         let home = match Home::find(global) {

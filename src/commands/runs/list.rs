@@ -2,11 +2,13 @@
 
 use std::io::{self, Write};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use relight_engine::Engine;
-use relight_engine::journal::{RunFilter, Status};
+use relight_engine::journal::{RunFilter, Sort, Status};
 
+use crate::args::Assignment;
 use crate::commands::advice::{next, state, why};
+use crate::commands::request::by_name;
 use crate::commands::since::since;
 use crate::commands::which::find;
 use crate::exit::{Exit, Result};
@@ -14,7 +16,7 @@ use crate::format::{Table, relative};
 use crate::setup::Home;
 use crate::terminal;
 
-/// List runs, newest first
+/// List runs, the newest first unless said otherwise
 #[derive(Args, Debug)]
 pub(super) struct List {
     /// Only those that are not over
@@ -33,6 +35,18 @@ pub(super) struct List {
     #[arg(long, value_name = "TIME|DURATION")]
     since: Option<String>,
 
+    /// Only those that this user, such as ann@desk-7, or this token started
+    #[arg(long, value_name = "WHO")]
+    who: Option<String>,
+
+    /// Only those with this label; given several times, with all of them
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<Assignment>,
+
+    /// In which order
+    #[arg(long, value_enum, default_value_t)]
+    sort: By,
+
     /// Go on behind this one, the last of the list before
     #[arg(long, value_name = "RUN")]
     after: Option<String>,
@@ -44,6 +58,18 @@ pub(super) struct List {
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
+}
+
+/// The orders of the list.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum By {
+    /// Begun last first
+    #[default]
+    Created,
+    /// Changed last first
+    Updated,
+    /// By the names of the runbooks
+    Runbook,
 }
 
 impl List {
@@ -62,6 +88,8 @@ impl List {
             let is_narrow = self.state.is_some()
                 || self.runbook.is_some()
                 || self.since.is_some()
+                || self.who.is_some()
+                || !self.labels.is_empty()
                 || self.after.is_some();
             terminal::say(match (is_narrow, self.open) {
                 (true, _) => "No run is like that.",
@@ -98,7 +126,12 @@ impl List {
         }
         if self.limit > 0 && runs.len() == self.limit {
             let last = ids.last().map_or("", String::as_str);
-            terminal::say(format!("The newest {}; more with --limit, or --after {last}.", self.limit));
+            let which = match self.sort {
+                By::Created => "newest",
+                By::Updated => "last changed",
+                By::Runbook => "first",
+            };
+            terminal::say(format!("The {which} {}; more with --limit, or --after {last}.", self.limit));
         }
         Ok(Exit::Done)
     }
@@ -110,6 +143,13 @@ impl List {
         let mut filter = all.at_most(self.limit);
         filter.status = self.state;
         filter.runbook.clone_from(&self.runbook);
+        filter.who.clone_from(&self.who);
+        filter.labels = by_name(&self.labels);
+        filter.sort = match self.sort {
+            By::Created => Sort::Created,
+            By::Updated => Sort::Updated,
+            By::Runbook => Sort::Runbook,
+        };
         filter.since = self.since.as_deref().map(|text| since(text, engine.clock().now())).transpose()?;
         if let Some(run) = &self.after {
             filter = filter.after(&find(engine, run).await?);

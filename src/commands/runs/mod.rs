@@ -5,6 +5,7 @@ mod answer;
 mod export;
 mod list;
 mod output;
+mod prune;
 mod rerun;
 mod resume;
 mod show;
@@ -17,7 +18,7 @@ use crate::exit::Result;
 use crate::setup::Home;
 use clap::{Args, Subcommand};
 
-/// See runs, resume, stop and answer them
+/// See runs, resume, stop and answer them, and take old ones away
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Runs {
@@ -42,6 +43,7 @@ enum Command {
     Answer(answer::Answer),
     Export(export::Export),
     Verify(verify::Verify),
+    Prune(prune::Prune),
 }
 
 impl Runs {
@@ -63,6 +65,7 @@ impl Runs {
             Command::Answer(answer) => answer.run(home).await,
             Command::Export(export) => export.run(global).await,
             Command::Verify(verify) => verify.run(),
+            Command::Prune(prune) => prune.run(global).await,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::commands::which::Which;
 use crate::exit::Result;
 use crate::report::Audience;
 use crate::setup::Home;
-use crate::terminal;
+use crate::{platform, terminal};
 
 /// Run the runbook of an earlier run again, from the top, with the same parameters
 ///
@@ -33,7 +33,9 @@ impl Rerun {
         let (of, request) = {
             let engine = home.offline_engine()?;
             let of = self.which.find(&engine).await?.id;
-            (engine.shortest(&of).await?, engine.rerun(&of).await?)
+            let mut request = engine.rerun(&of).await?;
+            request.who = Some(platform::who());
+            (engine.shortest(&of).await?, request)
         };
         // What is wrong with the request is known before anything is opened or reached.
         let draft = home.planner()?.draft(&request)?;

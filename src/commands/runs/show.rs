@@ -14,7 +14,7 @@ use relight_engine::{Engine, ErrorKind, Notice, RunId, Shown};
 use crate::commands::which::Which;
 use crate::commands::{advice, files};
 use crate::exit::{Exit, Result};
-use crate::format::{Table, assignments, between, brief, in_local_time, length, plain, when};
+use crate::format::{Table, assignments, between, brief, in_local_time, length, plain, quoted, when};
 use crate::report::{self, json_line};
 use crate::setup::Home;
 use crate::terminal;
@@ -66,7 +66,14 @@ impl Show {
             table.row(["goes on".into(), when(now, wake)]);
         }
         table.row(["began".into(), format!("{}{}", when(now, history.created), cause(&prepared.cause))]);
+        if let Some(who) = &prepared.who {
+            table.row(["by".into(), who.clone()]);
+        }
         table.row(["changed".into(), when(now, summary.updated)]);
+        if !prepared.labels.is_empty() {
+            let labels = prepared.labels.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
+            table.row(["labels".into(), labels.collect::<Vec<_>>().join(" ")]);
+        }
         let given = assignments(&prepared.params);
         if !given.is_empty() {
             table.row(["with".into(), given]);

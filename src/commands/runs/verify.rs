@@ -7,9 +7,10 @@ use clap::Args;
 use relight_engine::Error;
 use relight_engine::event::{GENESIS, fingerprint, verify};
 use relight_engine::replay::History;
+use serde_json::json;
 
-use super::export::{Exported, FORMAT, out_of_line};
 use crate::exit::{Exit, Result};
+use crate::exported::{Exported, FORMAT, out_of_line};
 use crate::report;
 use crate::terminal;
 
@@ -21,6 +22,10 @@ use crate::terminal;
 pub(super) struct Verify {
     /// The file that `relight runs export` printed
     file: PathBuf,
+
+    /// Print what it is as one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl Verify {
@@ -60,6 +65,13 @@ impl Verify {
         let state = history.end.as_ref().map_or_else(|| "not over".to_owned(), report::outcome);
         let seal = exported.records.last().map(|record| record.hash.as_str()).unwrap_or_default();
         let mut out = terminal::out();
+        if self.json {
+            let runbook = &history.prepared.runbook;
+            let Exported { run, records, .. } = &exported;
+            let intact = json!({ "run": run, "runbook": runbook, "records": records.len(), "end": history.end, "seal": seal });
+            writeln!(out, "{intact}")?;
+            return Ok(Exit::Done);
+        }
         writeln!(
             out,
             "intact: run {} of {}, {} records, {state}",

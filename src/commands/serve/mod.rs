@@ -15,6 +15,7 @@ use crate::args::Global;
 use crate::exit::{Exit, Result};
 use crate::interrupt::{Interrupts, Means};
 use crate::report::Audience;
+use crate::retention::{Rules, keep_tidy};
 use crate::service::{self, Health, Options, Server, Tls};
 use crate::serving::{Serving, watch_leases};
 use crate::setup::Home;
@@ -78,6 +79,7 @@ impl Serve {
             return Ok(Exit::Done);
         }
         let options = self.options(&home)?;
+        let config = home.config().clone();
         let session = home.connect(Audience::Log).await?;
         let _interrupts = Interrupts::watch(
             &session.engine,
@@ -90,6 +92,16 @@ impl Serve {
         let watching = tokio::spawn({
             let engine = session.engine.clone();
             async move { watch_leases(&engine).await }
+        });
+        let rules = Rules::of(&config.retention);
+        let tidying = tokio::spawn({
+            let engine = session.engine.clone();
+            async move {
+                match rules {
+                    Some(rules) => keep_tidy(&engine, &rules).await,
+                    None => std::future::pending().await,
+                }
+            }
         });
         let closed = tokio::spawn({
             let (engine, ends) = (session.engine.clone(), self.until_closed);
@@ -119,8 +131,10 @@ impl Serve {
             server.end().await;
         }
         closed.abort();
-        watching.abort();
-        let _ = watching.await;
+        for helper in [watching, tidying] {
+            helper.abort();
+            let _ = helper.await;
+        }
         drop(worker);
         let leases = session.engine.leases().await;
         session.close().await;

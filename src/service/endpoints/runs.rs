@@ -37,6 +37,11 @@ pub(super) struct ListQuery {
     runbook: Option<String>,
     /// Only those that were begun at this time or later.
     since: Option<Timestamp>,
+    /// Only those that this person, or the token of this name, started.
+    who: Option<String>,
+    /// Only those with this label, as `name=value`.
+    #[schemars(regex(pattern = "^[^=]+=.*$"))]
+    label: Option<String>,
     /// Only those that come behind this one: the `next` of the page before.
     after: Option<String>,
     /// Only those whose id begins so, whatever else is said.
@@ -85,6 +90,15 @@ impl Endpoint for ListRuns {
         filter.status = query.state.map(Into::into);
         filter.runbook = query.runbook;
         filter.since = query.since;
+        filter.who = query.who;
+        if let Some(label) = &query.label {
+            let Some((name, value)) = label.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+                return Err(Refusal::from(relight_engine::Error::invalid(
+                    "a label is asked for as `name=value`",
+                )));
+            };
+            filter = filter.labelled(name, value);
+        }
         if let Some(after) = &query.after {
             let run = engine.journal().run(&RunId::from(after.as_str())).await?;
             let run = run.filter(|run| call.reaches(&run.runbook)).ok_or_else(|| {

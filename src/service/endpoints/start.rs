@@ -94,6 +94,7 @@ impl Endpoint for StartRun {
         let given = start.params.iter().filter(|(_, value)| !value.is_null());
         request.params = given.map(|(name, value)| (name.clone(), Given::Value(value.clone()))).collect();
         request.workdir = call.shared.state.join("files").join(id.as_str());
+        request.who = Some(call.by().to_owned());
         engine.draft(&request)?;
         // From here on asking for something else under this id is refused, also after a crash.
         let is_first = tokio::task::block_in_place(|| tokens.is_same_start(id.as_str(), &asked));

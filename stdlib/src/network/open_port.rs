@@ -60,6 +60,9 @@ pub(crate) struct Opened {
     /// When they are removed.
     #[schemars(extend("format" = "date-time"))]
     closes_at: Option<String>,
+    /// Id of the lease that removes them. Nothing where the port was open already.
+    #[serde(default)]
+    lease: Option<String>,
 }
 
 /// A rule that was or will be made.
@@ -133,14 +136,14 @@ impl Operation for OpenPort {
         let mut opening = Opening {
             port,
             source: source.prefix(),
-            closes_at: cx.after(open_for.saturating_add(LIMIT).min(LONGEST)),
+            closes_at: cx.after(lasting(open_for)),
             rules: Vec::new(),
             made: Vec::new(),
             tries: 0,
             vm: vm.id.clone(),
         };
         if Checked::of(&layers, &vm.name, &source, port).open {
-            return Ok(Outcome::done(opening.opened(false)));
+            return Ok(Outcome::done(opening.opened(None)));
         }
         if layers.is_empty() {
             return Err(Error::rejected(format!("no security group stands before `{}`, so there is none to open", vm.name))
@@ -173,7 +176,7 @@ impl Operation for OpenPort {
             let mut lease = opening.lease(cx, open_for);
             opening.closes_at = opening.closes_at.min(cx.after(open_for));
             lease.deadline = opening.closes_at;
-            return Ok(Outcome::done(opening.opened(true)).with(Effected::LeaseOpened(lease)));
+            return Ok(Outcome::done(opening.opened(Some(cx.lease_id()))).with(Effected::LeaseOpened(lease)));
         };
         let plan = change.target().clone();
         match change.advance(&MakeRule(self.0.clone()), cx, args).await {
@@ -262,16 +265,26 @@ impl Opening {
             Call::new("network::close_port", json!({ "vm": self.vm, "port": self.port, "rules": rules }));
         let mut lease = cx.lease(self.closes_at, close);
         lease.opened = self.closes_at.saturating_sub(open_for).unwrap_or(Timestamp::MIN);
+        let taken = self.closes_at.saturating_sub(lasting(open_for)).unwrap_or(Timestamp::MIN);
         lease
+            .latest(taken.saturating_add(LONGEST).unwrap_or(Timestamp::MAX))
             .titled(format!("port {} of {} for {}", self.port, self.vm.name(), self.source))
             .subject(self.vm.key())
             .door(door(&self.vm, self.port, &cx.lease_id()))
     }
 
-    fn opened(self, changed: bool) -> Opened {
+    /// Returns what became of it. `lease` is the one that ends it, where anything was changed.
+    fn opened(self, lease: Option<String>) -> Opened {
+        let changed = lease.is_some();
         let closes_at = changed.then(|| format!("{:.0}", self.closes_at));
-        Opened { vm: self.vm, port: self.port, source: self.source, changed, rules: self.made, closes_at }
+        let Opening { vm, port, source, made: rules, .. } = self;
+        Opened { vm, port, source, changed, rules, closes_at, lease }
     }
+}
+
+/// Returns how long the lease lasts when it is taken: opening takes its time, too.
+fn lasting(open_for: Duration) -> Duration {
+    open_for.saturating_add(LIMIT).min(LONGEST)
 }
 
 /// The making of one rule.

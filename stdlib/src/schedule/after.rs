@@ -15,6 +15,10 @@ pub(crate) struct Args {
     runbook: String,
     /// Its parameters; `#{}` when it takes none.
     params: serde_json::Map<String, Value>,
+    /// Id of the lease that it is there to close, such as the `lease` of a console. When a person extends that lease, the
+    /// run is due with it.
+    #[serde(default)]
+    closes: Option<String>,
 }
 
 /// `schedule::after`.
@@ -37,10 +41,21 @@ impl Operation for After {
             )
             .on("edge")
             .gives(json!("disable-vm-connect")),
+            Example::new(
+                "Say which lease it closes, so that both move when somebody needs it open for longer.",
+                r#"
+                    let console = vmconnect::enable("web-01", #{ open_for: "2h" });
+                    schedule::after("2h", "disable-vm-connect", #{ vm: console.vm }, #{ closes: console.lease }).runbook
+                "#,
+            )
+            .on("edge")
+            .gives(json!("disable-vm-connect")),
         ]
     }
 
     async fn begin(&self, cx: &Cx, args: &Args) -> Result<Outcome<Scheduled>> {
-        appoint(cx, cx.after(args.delay.get()), &args.runbook, &args.params, |_| ())
+        appoint(cx, cx.after(args.delay.get()), &args.runbook, &args.params, |schedule| {
+            schedule.closes.clone_from(&args.closes);
+        })
     }
 }

@@ -15,6 +15,10 @@ pub(crate) struct Args {
     runbook: String,
     /// Its parameters; `#{}` when it takes none.
     params: serde_json::Map<String, Value>,
+    /// Id of the lease that it is there to close, such as the `lease` of a console. When a person extends that lease, the
+    /// run is due with it.
+    #[serde(default)]
+    closes: Option<String>,
 }
 
 /// `schedule::at`.
@@ -49,6 +53,6 @@ impl Operation for At {
             .because(e)
             .hint("write for example 2026-11-21T03:00:00Z, or 2026-11-21T04:00:00+01:00")
         })?;
-        appoint(cx, due, &args.runbook, &args.params, |_| ())
+        appoint(cx, due, &args.runbook, &args.params, |schedule| schedule.closes.clone_from(&args.closes))
     }
 }

@@ -27,6 +27,7 @@ const MOST_MOVES: u32 = 3;
 
 /// Opens the console port (2179) of the node that runs a VM, so that the console can be reached with Remote Desktop
 /// even when the guest does not boot. The port is leased: it is closed when `open_for` is over, and tried again until it is.
+/// Whoever needs it for longer extends the lease, up to eight hours in all.
 ///
 /// The identity needs the role "Azure Stack HCI Administrator" on the VM and the instance. The request is a cluster job
 /// under a name that only this step uses; beginning again only reads, and a job that was already sent is adopted.
@@ -66,9 +67,11 @@ pub(crate) struct Console {
     addresses: Vec<String>,
     /// Port: 2179.
     port: u16,
-    /// When it is closed.
+    /// When it is closed, unless somebody extends that.
     #[schemars(extend("format" = "date-time"))]
     closes_at: String,
+    /// Id of the lease that closes it.
+    lease: String,
 }
 
 /// What is stored while the port is being opened.
@@ -309,6 +312,7 @@ impl Enable {
             addresses,
             port: PORT,
             closes_at: format!("{:.0}", opening.closes_at),
+            lease: cx.lease_id(),
         })
         .with(Effected::LeaseOpened(lease)))
     }
@@ -363,7 +367,10 @@ impl Opening {
         );
         let mut lease = cx.lease(self.closes_at, close);
         lease.opened = self.closes_at.saturating_sub(args.lasting()).unwrap_or(Timestamp::MIN);
+        // The service closes the port by itself then.
+        let latest = lease.opened.saturating_add(OPEN_FOR).unwrap_or(Timestamp::MAX);
         lease
+            .latest(latest)
             .titled(format!("VM Connect to {} on {}", self.vm.name(), self.node))
             .subject(self.vm.key())
             .door(endpoint(&self.cluster, &self.node))

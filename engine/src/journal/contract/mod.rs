@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a promise that is not kept panics")]
 
 mod killed;
+mod prune;
 pub(super) mod sample;
 mod schedules;
 
@@ -12,12 +13,21 @@ use futures::future::BoxFuture;
 use serde_json::json;
 
 pub use self::killed::{killed, prove_killed, write_until_killed};
+use self::prune::{
+    branches_go_with_their_run, texts_go_with_the_last_run_that_names_them,
+    what_has_to_do_with_an_open_run_is_not_pruned, what_is_due_is_not_changed_by_pruning,
+    what_is_over_is_pruned_by_age_and_number, what_something_due_needs_is_not_pruned,
+    what_was_pruned_does_not_start_again,
+};
 use self::sample::*;
 use self::schedules::*;
-use super::{Appended, Claim, Journal, LeaseFilter, NewRun, RunFilter, Status, Sync, Tenure};
+use super::{
+    Appended, Claim, ExtendRequest, Journal, LeaseFilter, NewRun, RunFilter, Settlement, Sort, Status, Sync,
+    Tenure,
+};
 use crate::error::ErrorKind;
 use crate::event::{
-    self, Effected, Event, GENESIS, Lease, Park, Progress, RunId, Signal, StepEnd, fingerprint,
+    self, Effected, Event, GENESIS, Lease, Park, Progress, RunId, Schedule, Signal, StepEnd, fingerprint,
 };
 
 /// One promise: panics when a journal does not keep it. The journal is empty.
@@ -85,6 +95,9 @@ promises! {
     what_may_be_due_is_told
     leases_are_found_by_what_is_due_and_whose_they_are
     a_forgotten_lease_is_off_the_list_and_its_reason_kept
+    a_lease_is_extended_together_with_what_closes_it
+    an_extension_is_of_the_lease_that_was_read_and_whose_closing_has_not_begun
+    a_closing_begins_only_while_its_lease_is_due
     schedules_are_replaced_and_removed
     schedules_are_found_by_what_is_due
     a_schedule_is_settled_by_who_has_read_it_last
@@ -95,7 +108,16 @@ promises! {
     sources_are_what_the_run_pinned
     records_are_chained_and_read_from_anywhere
     runs_are_listed_newest_first
+    runs_are_listed_by_who_started_them_and_what_they_are_called
+    runs_are_listed_in_the_order_that_is_asked_for
     a_run_is_found_by_the_beginning_of_its_id
+    what_is_over_is_pruned_by_age_and_number
+    what_was_pruned_does_not_start_again
+    what_has_to_do_with_an_open_run_is_not_pruned
+    what_something_due_needs_is_not_pruned
+    branches_go_with_their_run
+    texts_go_with_the_last_run_that_names_them
+    what_is_due_is_not_changed_by_pruning
     a_text_is_kept_under_its_fingerprint
     what_would_not_read_back_is_not_written
     what_can_wait_is_in_order_with_what_cannot
@@ -433,6 +455,9 @@ async fn what_may_be_due_is_told(journal: &dyn Journal) {
     assert!(told().await, "a run that is put away");
     put(journal, schedule("s", 9), t(0)).await;
     assert!(told().await, "a schedule");
+    let request = ExtendRequest::new(&lease("l", 9), t(20), "ann", t(6), "closing".into());
+    journal.extend_lease(&request).await.unwrap();
+    assert!(told().await, "a lease that was extended");
 }
 
 async fn leases_are_found_by_what_is_due_and_whose_they_are(journal: &dyn Journal) {
@@ -477,6 +502,81 @@ async fn a_forgotten_lease_is_off_the_list_and_its_reason_kept(journal: &dyn Jou
     let [second, first] = &kept[..] else { panic!("{kept:?}") };
     assert_eq!((&first.lease, first.by.as_str(), first.at), (&lease("l", 20), "ann", t(4)));
     assert_eq!((first.because.as_str(), second.by.as_str()), ("the node burnt down", "bob"));
+}
+
+/// Opens a lease in run `a`.
+async fn opened(journal: &dyn Journal, lease: Lease) {
+    journal.prepare(new_run("a"), t(0)).await.unwrap();
+    let tenure = claim(journal, "a", "one", 1).await;
+    let opened = finished(1, vec![Effected::LeaseOpened(lease)]);
+    journal.append(&tenure, &[started(1), opened], t(2), Sync::Now).await.unwrap();
+}
+
+async fn a_lease_is_extended_together_with_what_closes_it(journal: &dyn Journal) {
+    opened(journal, lease("l", 20)).await;
+    let closes = |id: &str, due: i64| schedule(id, due).closes("l");
+    let repeats = Schedule { repeats: Some("0 3 * * *".into()), ..closes("nightly", 22) };
+    let other = schedule("other", 21).closes("m");
+    for planned in
+        [closes("plan", 21), closes("early", 15), closes("late", 90), repeats.clone(), other.clone()]
+    {
+        put(journal, planned, t(0)).await;
+    }
+    let request = ExtendRequest::new(&lease("l", 20), t(50), "ann", t(3), "closing".into());
+    let extended = journal.extend_lease(&request).await.unwrap().unwrap();
+    assert_eq!((&extended.lease, extended.from, extended.at), (&lease("l", 50), t(20), t(3)));
+    assert_eq!(
+        (extended.by.as_str(), &extended.schedules[..]),
+        ("ann", &["early".into(), "plan".into()][..])
+    );
+
+    assert_eq!(journal.leases().await.unwrap(), [lease("l", 50)]);
+    assert_eq!(journal.leases_where(&LeaseFilter::Due(t(49))).await.unwrap(), []);
+    assert_eq!(journal.leases_where(&LeaseFilter::Due(t(50))).await.unwrap(), [lease("l", 50)]);
+    let planned = [other, repeats, closes("early", 50), closes("plan", 50), closes("late", 90)];
+    assert_eq!(journal.schedules().await.unwrap(), planned);
+    assert_eq!(journal.schedules_due(t(49)).await.unwrap().len(), 2);
+    let stale = Settlement::remove(&closes("plan", 21));
+    assert!(!journal.settle(&stale, t(30)).await.unwrap(), "it is not due then");
+
+    // What was written is there, the last one first.
+    let again = ExtendRequest::new(&lease("l", 50), t(60), "bob", t(4), "closing".into());
+    let second = journal.extend_lease(&again).await.unwrap().unwrap();
+    assert_eq!(journal.extended_leases().await.unwrap(), [second, extended]);
+}
+
+async fn an_extension_is_of_the_lease_that_was_read_and_whose_closing_has_not_begun(journal: &dyn Journal) {
+    opened(journal, lease("l", 20)).await;
+    put(journal, schedule("plan", 21).closes("l"), t(0)).await;
+    let request = ExtendRequest::new(&lease("l", 20), t(50), "ann", t(3), "closing".into());
+    for wrong in [
+        ExtendRequest { lease: "m".into(), ..request.clone() },
+        ExtendRequest { from: t(19), ..request.clone() },
+        ExtendRequest { to: t(20), ..request.clone() },
+        ExtendRequest { to: t(10), ..request.clone() },
+        ExtendRequest { unless: "a".into(), ..request.clone() },
+    ] {
+        assert_eq!(journal.extend_lease(&wrong).await.unwrap(), None, "{wrong:?}");
+    }
+    journal.prepare(new_run("closing"), t(3)).await.unwrap();
+    assert_eq!(journal.extend_lease(&request).await.unwrap(), None);
+    assert_eq!(journal.leases().await.unwrap(), [lease("l", 20)]);
+    assert_eq!(journal.schedules().await.unwrap(), [schedule("plan", 21).closes("l")]);
+    assert_eq!(journal.extended_leases().await.unwrap(), []);
+}
+
+async fn a_closing_begins_only_while_its_lease_is_due(journal: &dyn Journal) {
+    opened(journal, lease("l", 20)).await;
+    let closing = |id: &str, due: i64| NewRun { due_lease: Some(("l".into(), t(due))), ..new_run(id) };
+    assert!(!journal.prepare(closing("c", 19), t(21)).await.unwrap());
+    let request = ExtendRequest::new(&lease("l", 20), t(50), "ann", t(3), "c".into());
+    assert!(journal.extend_lease(&request).await.unwrap().is_some());
+    assert!(!journal.prepare(closing("c", 20), t(21)).await.unwrap(), "it was extended since it was read");
+    assert_eq!(journal.run(&"c".into()).await.unwrap(), None);
+    assert!(journal.prepare(closing("c", 50), t(51)).await.unwrap());
+    assert!(!journal.prepare(closing("c", 50), t(51)).await.unwrap(), "it begins once");
+    assert!(journal.forget_lease("l", "ann", "it is gone", t(52)).await.unwrap());
+    assert!(!journal.prepare(closing("d", 50), t(53)).await.unwrap(), "there is nothing to close");
 }
 
 async fn sources_are_what_the_run_pinned(journal: &dyn Journal) {
@@ -547,6 +647,79 @@ async fn runs_are_listed_newest_first(journal: &dyn Journal) {
         assert_eq!(ids(RunFilter::all().after(run)).await, behind);
         let next: Vec<String> = behind.iter().take(1).cloned().collect();
         assert_eq!(ids(RunFilter::open().since(t(0)).after(run).at_most(1)).await, next);
+    }
+}
+
+/// Prepares a run of a runbook that somebody started and calls by labels.
+async fn started_by(
+    journal: &dyn Journal,
+    id: &str,
+    runbook: &str,
+    who: &str,
+    labels: &[(&str, &str)],
+    at: i64,
+) {
+    let mut run = new_run(id);
+    run.prepared.runbook = runbook.into();
+    run.prepared.who = Some(who.into());
+    run.prepared.labels = labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    journal.prepare(run, t(at)).await.unwrap();
+}
+
+async fn runs_are_listed_by_who_started_them_and_what_they_are_called(journal: &dyn Journal) {
+    started_by(journal, "a", "book", "ann@desk", &[("ticket", "INC1"), ("site", "hq")], 1).await;
+    started_by(journal, "b", "book", "bob@desk", &[("ticket", "INC1")], 2).await;
+    started_by(journal, "c", "book", "ann@desk", &[("ticket", "INC2")], 3).await;
+    journal.prepare(new_run("d"), t(4)).await.unwrap();
+    let ids = async |filter: RunFilter| -> Vec<String> {
+        journal.runs(&filter).await.unwrap().into_iter().map(|run| run.id.to_string()).collect()
+    };
+    let all = RunFilter::all;
+    assert_eq!(ids(all().by("ann@desk")).await, ["c", "a"]);
+    assert_eq!(ids(all().by("ann")).await, [""; 0]);
+    assert_eq!(ids(all().labelled("ticket", "INC1")).await, ["b", "a"]);
+    assert_eq!(ids(all().labelled("ticket", "INC1").labelled("site", "hq")).await, ["a"]);
+    assert_eq!(ids(all().labelled("ticket", "INC1").by("bob@desk")).await, ["b"]);
+    assert_eq!(ids(all().labelled("ticket", "INC3")).await, [""; 0]);
+    assert_eq!(ids(all().labelled("INC1", "ticket")).await, [""; 0]);
+    let run = journal.run(&"a".into()).await.unwrap().unwrap();
+    assert_eq!((run.who.as_deref(), run.labels.len()), (Some("ann@desk"), 2));
+    // They are part of the record, and stay when the run goes on.
+    let tenure = claim(journal, "a", "one", 5).await;
+    journal.append(&tenure, &[parked(None)], t(6), Sync::Now).await.unwrap();
+    assert_eq!(ids(all().labelled("site", "hq").in_state(Status::Parked)).await, ["a"]);
+    let Event::Prepared(first) = journal.records(&"a".into(), 0).await.unwrap()[0].event().unwrap() else {
+        panic!("it begins with what is fixed about it")
+    };
+    assert_eq!((first.who, first.labels), (run.who, run.labels));
+}
+
+async fn runs_are_listed_in_the_order_that_is_asked_for(journal: &dyn Journal) {
+    for (id, runbook, at) in
+        [("a", "two", 1), ("b", "one", 2), ("c", "two", 3), ("d", "one", 3), ("e", "one", 4)]
+    {
+        started_by(journal, id, runbook, "ann", &[], at).await;
+    }
+    for (id, at) in [("b", 9), ("a", 9), ("d", 7)] {
+        let tenure = claim(journal, id, "one", at).await;
+        journal.append(&tenure, &[succeeded()], t(at), Sync::Now).await.unwrap();
+    }
+    for (sort, order) in [
+        (Sort::Created, ["e", "d", "c", "b", "a"]),
+        (Sort::Updated, ["b", "a", "d", "e", "c"]),
+        (Sort::Runbook, ["e", "d", "b", "c", "a"]),
+    ] {
+        let ids = async |filter: RunFilter| -> Vec<String> {
+            let runs = journal.runs(&filter.sorted(sort)).await.unwrap();
+            runs.into_iter().map(|run| run.id.to_string()).collect()
+        };
+        assert_eq!(ids(RunFilter::all()).await, order, "{sort:?}");
+        let all = journal.runs(&RunFilter::all().sorted(sort)).await.unwrap();
+        for (at, run) in all.iter().enumerate() {
+            assert_eq!(ids(RunFilter::all().after(run)).await, order[at + 1..], "{sort:?} behind {}", run.id);
+            let next: Vec<&str> = order[at + 1..].iter().take(1).copied().collect();
+            assert_eq!(ids(RunFilter::all().after(run).at_most(1)).await, next, "{sort:?} behind {}", run.id);
+        }
     }
 }
 

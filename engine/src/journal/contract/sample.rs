@@ -1,6 +1,8 @@
 //! What the tests of journals are made of: small runs, events and times.
 #![cfg_attr(not(test), allow(dead_code, reason = "some are for the tests of our own journals"))]
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -58,8 +60,10 @@ pub(in crate::journal) fn new_run(id: &str) -> NewRun {
         depth: 0,
         granted: None,
         entry: None,
+        who: None,
+        labels: BTreeMap::new(),
     };
-    NewRun { id: id.into(), prepared, sources, wake: None }
+    NewRun { id: id.into(), prepared, sources, wake: None, due_lease: None }
 }
 
 pub(in crate::journal) fn started(step: u32) -> Event {
@@ -108,6 +112,7 @@ pub(in crate::journal) fn lease(id: &str, deadline: i64) -> Lease {
         title: "VM Connect".into(),
         opened: t(0),
         deadline: t(deadline),
+        latest: None,
         close: Call { operation: "vmconnect::disable".into(), args: json!({"vm": 1}) },
     }
 }

@@ -5,7 +5,7 @@ use crate::event::{Arrival, Fate, Pause, Schedule, Tick, TickCause};
 use crate::journal::{ScheduledEnd, Settlement, Start, TickFilter};
 
 /// Adds a schedule or replaces the one of the same id.
-pub(in crate::journal) async fn put(journal: &dyn Journal, schedule: Schedule, at: jiff::Timestamp) {
+pub(super) async fn put(journal: &dyn Journal, schedule: Schedule, at: jiff::Timestamp) {
     let from = journal.schedule(&schedule.id).await.unwrap();
     let settlement = Settlement { from, to: Some(schedule), ..Settlement::default() };
     assert!(journal.settle(&settlement, at).await.unwrap());

@@ -17,12 +17,12 @@ use jiff::Timestamp;
 
 use self::state::State;
 use super::{
-    Appended, Claim, ClaimRequest, Journal, NewRun, News, OwnerId, RunFilter, ScheduledEnd, Settlement,
-    Summary, Sync, Tenure, TickFilter,
+    Appended, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, News, OwnerId, PruneFilter, RunFilter,
+    ScheduledEnd, Settlement, Summary, Sync, Tenure, TickFilter,
 };
 use crate::error::{Error, Result};
 use crate::event::{
-    self, Event, ForgottenLease, GENESIS, Lease, Record, RunId, Schedule, Signal, Source, Tick,
+    self, Event, ExtendedLease, ForgottenLease, GENESIS, Lease, Record, RunId, Schedule, Signal, Source, Tick,
 };
 
 /// A journal that is gone with the process.
@@ -176,7 +176,7 @@ impl Journal for MemoryJournal {
         let inner = self.lock();
         let all = inner.state.lines.values().map(|line| &line.summary);
         let mut found: Vec<Summary> = all.filter(|run| filter.fits(run)).cloned().collect();
-        found.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
+        found.sort_by(|a, b| filter.sort.compare(a, b));
         if filter.limit > 0 {
             found.truncate(filter.limit);
         }
@@ -188,6 +188,21 @@ impl Journal for MemoryJournal {
         let runs =
             inner.state.lines.iter().filter(|(id, _)| id.as_str().starts_with(beginning) && !id.is_branch());
         Ok(runs.take(limit).map(|(_, line)| line.summary.clone()).collect())
+    }
+
+    async fn prunable(&self, filter: &PruneFilter) -> Result<Vec<Summary>> {
+        Ok(self.lock().state.prunable(filter))
+    }
+
+    async fn prune(&self, runs: &[RunId], at: Timestamp) -> Result<Vec<RunId>> {
+        match self.perform(Command::Prune { runs: runs.to_vec(), at })? {
+            Answer::Runs(gone) => Ok(gone),
+            _ => unreachable!("pruning is answered by what was pruned"),
+        }
+    }
+
+    async fn pruned(&self, run: &RunId) -> Result<Option<Timestamp>> {
+        Ok(self.lock().state.pruned.get(run).copied())
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
@@ -252,6 +267,17 @@ impl Journal for MemoryJournal {
         Ok(self.lock().state.forgotten.iter().rev().cloned().collect())
     }
 
+    async fn extend_lease(&self, request: &ExtendRequest) -> Result<Option<ExtendedLease>> {
+        match self.perform(Command::Extend(request.clone()))? {
+            Answer::Extended(extended) => Ok(extended.map(|extended| *extended)),
+            _ => unreachable!("an extension is answered as an extension"),
+        }
+    }
+
+    async fn extended_leases(&self) -> Result<Vec<ExtendedLease>> {
+        Ok(self.lock().state.extended.iter().rev().cloned().collect())
+    }
+
     async fn schedules(&self) -> Result<Vec<Schedule>> {
         let mut schedules: Vec<Schedule> = self.lock().state.schedules.values().cloned().collect();
         let order = |it: &Schedule| (it.wakes().is_none(), it.wakes());
@@ -301,6 +327,8 @@ enum Command {
     Append { tenure: Tenure, events: Vec<Event>, at: Timestamp, sync: Sync },
     Signal { run: RunId, signal: Signal, at: Timestamp },
     Forget { id: String, by: String, because: String, at: Timestamp },
+    Extend(ExtendRequest),
+    Prune { runs: Vec<RunId>, at: Timestamp },
     Keep(String),
     Settle { settlement: Box<Settlement>, at: Timestamp },
     StopOverdue { now: Timestamp },
@@ -320,6 +348,8 @@ impl Command {
             Command::Append { tenure, .. } => Some(&tenure.run),
             Command::Heartbeat { .. }
             | Command::Forget { .. }
+            | Command::Extend(_)
+            | Command::Prune { .. }
             | Command::Keep(_)
             | Command::StopOverdue { .. } => None,
         }
@@ -341,6 +371,7 @@ enum Answer {
     Claim(Claim),
     Appended(Appended),
     Runs(Vec<RunId>),
+    Extended(Option<Box<ExtendedLease>>),
 }
 
 impl Answer {

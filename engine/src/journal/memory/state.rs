@@ -1,18 +1,20 @@
 //! The state that commands lead to, and the rules under which they do.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
 
 use jiff::Timestamp;
 
 use super::{Answer, Command};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    Effected, Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, StepEnd, Tick,
-    fingerprint,
+    Effected, Event, ExtendedLease, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, StepEnd,
+    Tick, fingerprint,
 };
-use crate::journal::derive::{self, Verdict};
+use crate::journal::derive::{self, Needs, Verdict};
 use crate::journal::{
-    Appended, Claim, ClaimRequest, NewRun, OwnerId, Settlement, Start, Status, Summary, Tenure, unknown,
+    Appended, Claim, ClaimRequest, ExtendRequest, NewRun, OwnerId, PruneFilter, Settlement, Start, Status,
+    Summary, Tenure, gone, unknown,
 };
 
 /// Everything that a journal holds.
@@ -22,9 +24,14 @@ pub(super) struct State {
     pub(super) owners: HashMap<OwnerId, Timestamp>,
     /// What records name by its fingerprint.
     pub(super) texts: HashMap<String, String>,
+    /// Which of them a record names.
+    named: HashSet<String>,
     pub(super) leases: BTreeMap<String, Lease>,
     pub(super) forgotten: Vec<ForgottenLease>,
+    pub(super) extended: Vec<ExtendedLease>,
     pub(super) schedules: BTreeMap<String, Schedule>,
+    /// The runs that are gone, and since when.
+    pub(super) pruned: HashMap<RunId, Timestamp>,
     pub(super) ticks: Vec<Tick>,
     /// The runs of schedules of whose end those have not heard.
     pub(super) followed: BTreeMap<RunId, Followed>,
@@ -45,6 +52,8 @@ pub(super) struct Line {
     pub(super) records: Vec<Record>,
     pub(super) sources: Vec<Source>,
     pub(super) signals: Vec<Signal>,
+    /// The texts that its records name.
+    named: HashSet<String>,
     steps: Steps,
 }
 
@@ -70,6 +79,8 @@ impl State {
                 }
                 None => false,
             })),
+            Command::Extend(request) => Ok(Answer::Extended(self.extend(request).map(Box::new))),
+            Command::Prune { runs, at } => Ok(Answer::Runs(self.prune(runs, *at))),
             Command::Keep(text) => {
                 self.texts.insert(fingerprint(text), text.clone());
                 Ok(Answer::Done)
@@ -82,7 +93,11 @@ impl State {
     fn prepare(&mut self, run: &NewRun, at: Timestamp) -> Result<bool> {
         let (summary, first) = derive::prepare(run, at)?;
         reads_back(&first, &Event::Prepared(Box::new(run.prepared.clone())))?;
-        if self.lines.contains_key(&run.id) {
+        let deadline = |id: &str| self.leases.get(id).map(|lease| lease.deadline);
+        if self.lines.contains_key(&run.id)
+            || self.pruned.contains_key(&run.id)
+            || !derive::is_wanted(run, deadline)
+        {
             return Ok(false);
         }
         let line = Line {
@@ -90,6 +105,7 @@ impl State {
             records: vec![first],
             sources: run.sources.clone(),
             signals: Vec::new(),
+            named: HashSet::new(),
             steps: Steps::default(),
         };
         self.lines.insert(run.id.clone(), line);
@@ -100,7 +116,7 @@ impl State {
         if !self.owners.contains_key(&request.owner) {
             return Err(derive::no_heartbeat(&request.owner));
         }
-        let line = self.lines.get_mut(&request.run).ok_or_else(|| unknown(&request.run))?;
+        let line = self.lines.get_mut(&request.run).ok_or_else(|| missing(&self.pruned, &request.run))?;
         let heartbeat = line.summary.owner.as_ref().and_then(|by| self.owners.get(by)).copied();
         Ok(match derive::decide_claim(&mut line.summary, heartbeat, request)? {
             Verdict::Over => Claim::Over,
@@ -114,16 +130,23 @@ impl State {
     }
 
     fn append(&mut self, tenure: &Tenure, events: &[Event], at: Timestamp) -> Result<Appended> {
-        let line = self.lines.get_mut(&tenure.run).ok_or_else(|| unknown(&tenure.run))?;
+        let line = self.lines.get_mut(&tenure.run).ok_or_else(|| missing(&self.pruned, &tenure.run))?;
         let (mut summary, mut steps) = (line.summary.clone(), line.steps.clone());
         let records = derive::proceed(&mut summary, tenure, events, at)?;
         for (event, record) in events.iter().zip(&records) {
             reads_back(record, event)?;
             steps.take(event, record)?;
+            if let Some(print) = event.text().filter(|print| !self.texts.contains_key(*print)) {
+                return Err(derive::not_kept(&tenure.run, print));
+            }
         }
         // Nothing fails from here on.
         line.summary = summary;
         line.steps = steps;
+        for print in events.iter().filter_map(Event::text) {
+            line.named.insert(print.to_owned());
+            self.named.insert(print.to_owned());
+        }
         line.records.extend(records.iter().cloned());
         for event in events {
             if let Some(found) = derive::consumed(event, line.signals.iter()) {
@@ -161,8 +184,88 @@ impl State {
         Ok(Appended { records, signalled })
     }
 
+    fn extend(&mut self, request: &ExtendRequest) -> Option<ExtendedLease> {
+        let lease = self.leases.get_mut(&request.lease)?;
+        if self.lines.contains_key(&request.unless) {
+            return None;
+        }
+        let closing = self.schedules.values_mut().filter(|one| one.closes.as_ref() == Some(&request.lease));
+        let extended = derive::extend(lease, closing, request)?;
+        lease.clone_from(&extended.lease);
+        self.extended.push(extended.clone());
+        Some(extended)
+    }
+
+    pub(super) fn prunable(&self, filter: &PruneFilter) -> Vec<Summary> {
+        let mut over: Vec<&Summary> = self.lines.values().map(|line| &line.summary).collect();
+        over.retain(|run| filter.counts(run));
+        over.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
+        let needs = self.needs();
+        let old = over.into_iter().skip(filter.keep).rev();
+        let free = old.filter(|run| filter.fits(run) && !self.is_needed(&needs, run));
+        let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
+        free.take(limit).cloned().collect()
+    }
+
+    fn prune(&mut self, runs: &[RunId], at: Timestamp) -> Vec<RunId> {
+        let needs = self.needs();
+        let mut gone = Vec::new();
+        for id in runs {
+            let Some(Line { summary, .. }) = self.lines.get(id) else { continue };
+            if id.is_branch() || !summary.status.is_over() || self.is_needed(&needs, summary) {
+                continue;
+            }
+            self.lines.retain(|run, _| run.whole() != *id);
+            self.pruned.insert(id.clone(), at);
+            gone.push(id.clone());
+        }
+        let named: HashSet<String> = self.lines.values().flat_map(|line| line.named.clone()).collect();
+        // What was kept and not named yet is named soon.
+        self.named.retain(|print| {
+            let is_named = named.contains(print) || needs.has_text(print);
+            if !is_named {
+                self.texts.remove(print);
+            }
+            is_named
+        });
+        gone
+    }
+
+    fn needs(&self) -> Needs {
+        let leases: Vec<Lease> = self.leases.values().cloned().collect();
+        let schedules: Vec<Schedule> = self.schedules.values().cloned().collect();
+        let is_there = |run: &RunId| Ok::<_, Infallible>(self.lines.contains_key(run));
+        let Ok(needs) = Needs::of(&leases, &schedules, is_there);
+        needs
+    }
+
+    fn is_needed(&self, needs: &Needs, run: &Summary) -> bool {
+        let is_open = |run: &Summary| !run.status.is_over();
+        let (mut below, mut seen) = (vec![run], HashSet::new());
+        while let Some(one) = below.pop() {
+            if is_open(one) || needs.has(&one.id) {
+                return true;
+            }
+            if seen.insert(&one.id) {
+                let all = self.lines.values().map(|line| &line.summary);
+                below.extend(all.filter(|other| other.came_from.as_ref() == Some(&one.id)));
+            }
+        }
+        let (mut above, mut seen) = (run, HashSet::new());
+        while let Some(line) = above.came_from.as_ref().and_then(|from| self.lines.get(from)) {
+            above = &line.summary;
+            if is_open(above) {
+                return true;
+            }
+            if !seen.insert(&above.id) {
+                break;
+            }
+        }
+        false
+    }
+
     fn signal(&mut self, run: &RunId, signal: &Signal, at: Timestamp) -> Result<()> {
-        let line = self.lines.get_mut(run).ok_or_else(|| unknown(run))?;
+        let line = self.lines.get_mut(run).ok_or_else(|| missing(&self.pruned, run))?;
         if line.summary.status.is_over() {
             return Err(derive::already_over(run, line.summary.status));
         }
@@ -216,10 +319,14 @@ impl State {
 
     /// Notes for the schedule of a run that the run is over, if it is.
     fn tell_end(&mut self, run: &RunId) {
-        let Some(status) = self.lines.get(run).map(|line| line.summary.status).filter(|it| it.is_over())
-        else {
-            return;
+        let status = match self.lines.get(run) {
+            Some(line) => line.summary.status,
+            // It is over and gone.
+            None => Status::Succeeded,
         };
+        if !status.is_over() {
+            return;
+        }
         let Some(followed) = self.followed.get_mut(run) else { return };
         if self.schedules.contains_key(&followed.schedule) {
             (followed.until, followed.ended) = (None, Some(status));
@@ -252,8 +359,12 @@ impl State {
 
     /// Returns one run.
     pub(super) fn line(&self, run: &RunId) -> Result<&Line> {
-        self.lines.get(run).ok_or_else(|| unknown(run))
+        self.lines.get(run).ok_or_else(|| missing(&self.pruned, run))
     }
+}
+
+fn missing(pruned: &HashMap<RunId, Timestamp>, run: &RunId) -> Error {
+    pruned.get(run).map_or_else(|| unknown(run), |at| gone(run, *at))
 }
 
 /// How far a run's line of steps has come.

@@ -5,11 +5,11 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Params, Row, params};
-use serde::de::DeserializeOwned;
 
-use super::values::{Rows, column, damaged, json, parse, seal, text};
-use crate::event::{ForgottenLease, Lease};
-use crate::journal::LeaseFilter;
+use super::values::{Rows, column, damaged, json, read_body, seal, text};
+use super::{rows, schedules};
+use crate::event::{ExtendedLease, ForgottenLease, Lease};
+use crate::journal::{ExtendRequest, LeaseFilter, derive};
 
 const LEASE: &str = "SELECT id, body, sum, deadline, subject, door FROM leases";
 
@@ -42,6 +42,11 @@ fn read_leases(db: &Connection, sql: &str, params: impl Params) -> Rows<Vec<Leas
         Ok(lease)
     };
     db.prepare_cached(sql)?.query_and_then(params, read)?.collect()
+}
+
+/// Returns the deadline of a lease, if it is open.
+pub(super) fn deadline(db: &Connection, id: &str) -> Rows<Option<Timestamp>> {
+    Ok(leases_where(db, &LeaseFilter::Id(id.to_owned()))?.pop().map(|lease| lease.deadline))
 }
 
 /// Opens a lease, or replaces the terms of the one of the same id.
@@ -87,19 +92,33 @@ pub(super) fn forgotten_leases(db: &Connection) -> Rows<Vec<ForgottenLease>> {
         .collect()
 }
 
-/// Reads the body in the second column of a row. The first is its name, the third the sum over both
-/// and over the columns that follow, up to `columns`.
-pub(super) fn read_body<T: DeserializeOwned>(row: &Row<'_>, kind: &str, columns: usize) -> Rows<T> {
-    let id: String = column(row, 0, &format!("the name of a {kind}"))?;
-    let what = format!("the {kind} `{id}`");
-    let body: String = column(row, 1, &what)?;
-    let mut parts = vec![id.clone(), body.clone()];
-    for n in 3..columns {
-        parts.push(column(row, n, &what)?);
+/// Moves the deadline of a lease, and what is there to close it. Does nothing when the lease is not as it was read.
+pub(super) fn extend_lease(db: &Connection, request: &ExtendRequest) -> Rows<Option<ExtendedLease>> {
+    let Some(lease) = leases_where(db, &LeaseFilter::Id(request.lease.clone()))?.pop() else {
+        return Ok(None);
+    };
+    if rows::has_run(db, &request.unless)? {
+        return Ok(None);
     }
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    if column::<String>(row, 2, &what)? != seal(&parts) {
-        return Err(damaged(&what));
+    let mut schedules = schedules::all(db)?;
+    let closing = schedules.iter_mut().filter(|one| one.closes.as_ref() == Some(&request.lease));
+    let Some(extended) = derive::extend(&lease, closing, request) else { return Ok(None) };
+    put_lease(db, &extended.lease)?;
+    for moved in schedules.iter().filter(|one| extended.schedules.contains(&one.id)) {
+        schedules::put(db, moved)?;
     }
-    parse(&body, &what)
+    let body = json(&extended)?;
+    db.prepare_cached("INSERT INTO extended_leases (id, body, sum) VALUES (?1, ?2, ?3)")?.execute([
+        &request.lease,
+        &body,
+        &seal(&[&request.lease, &body]),
+    ])?;
+    Ok(Some(extended))
+}
+
+/// Returns the deadlines that were moved, the last one first.
+pub(super) fn extended_leases(db: &Connection) -> Rows<Vec<ExtendedLease>> {
+    db.prepare_cached("SELECT id, body, sum FROM extended_leases ORDER BY n DESC")?
+        .query_and_then([], |row| read_body(row, "extended lease", 3))?
+        .collect()
 }

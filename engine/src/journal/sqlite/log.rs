@@ -52,6 +52,31 @@ pub(super) fn tail(db: &Connection, id: &RunId, run: i64, last: i64, from: u64) 
     Ok(groups.into_iter().rev().flatten().filter(|record| record.seq >= from).collect())
 }
 
+/// Removes the records of a run, whose last is in row `last`.
+///
+/// The last row of all stays as an empty one: who opens the database takes one that ends earlier for one that has
+/// lost something.
+pub(super) fn remove(db: &Connection, last: i64) -> Rows<()> {
+    let end: i64 =
+        db.prepare_cached("SELECT coalesce(max(n), 0) FROM log")?.query_row([], |row| row.get(0))?;
+    let mut previous = db.prepare_cached("SELECT prev FROM log WHERE n = ?1")?;
+    let mut delete = db.prepare_cached("DELETE FROM log WHERE n = ?1")?;
+    let mut next = last;
+    while next != 0 {
+        let Some(prev) = previous.query([next])?.next()?.map(|row| row.get::<_, i64>(0)).transpose()? else {
+            break;
+        };
+        delete.execute([next])?;
+        // A way that does not lead back would not end.
+        next = if prev < next { prev } else { 0 };
+    }
+    if last == end {
+        db.prepare_cached("INSERT INTO log (n, run, prev, first, body) VALUES (?1, 0, 0, 0, x'')")?
+            .execute([end])?;
+    }
+    Ok(())
+}
+
 /// Returns the preparation of a run, which is in row `row`.
 pub(super) fn preparation(db: &Connection, id: &RunId, row: i64) -> Rows<Prepared> {
     let what = format!("record 1 of run {id}");
@@ -121,6 +146,19 @@ pub(super) fn add_text(db: &Connection, text: &str) -> Rows<()> {
     db.prepare_cached("INSERT INTO texts (fingerprint, text) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
         .execute([fingerprint(text).as_str(), text])?;
     Ok(())
+}
+
+/// Notes that a run names a text.
+pub(super) fn note_use(db: &Connection, run: i64, print: &str) -> Rows<()> {
+    db.prepare_cached("INSERT INTO uses (run, fingerprint) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+        .execute(params![run, print])?;
+    Ok(())
+}
+
+/// Returns whether a text is kept.
+pub(super) fn has_text(db: &Connection, print: &str) -> Rows<bool> {
+    let mut statement = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM texts WHERE fingerprint = ?1)")?;
+    Ok(statement.query_row([print], |row| row.get(0))?)
 }
 
 /// Returns the text of a fingerprint. `what` names it in an error.

@@ -14,6 +14,7 @@ mod mark;
 mod past;
 mod platform;
 mod presence;
+mod prune;
 mod rows;
 mod runs;
 mod schedules;
@@ -42,11 +43,13 @@ use self::values::{Fault, Rows};
 use self::writer::{Job, Writer};
 use super::derive::{self, Verdict};
 use super::{
-    Appended, Claim, ClaimRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence, RunFilter,
-    ScheduledEnd, Settlement, Status, Summary, Sync, Tenure, TickFilter,
+    Appended, Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence,
+    PruneFilter, RunFilter, ScheduledEnd, Settlement, Status, Summary, Sync, Tenure, TickFilter,
 };
 use crate::error::{Error, Result};
-use crate::event::{Event, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, Tick};
+use crate::event::{
+    Event, ExtendedLease, ForgottenLease, Lease, Record, RunId, Schedule, Signal, Source, Tick,
+};
 
 /// A journal in an SQLite database.
 ///
@@ -204,7 +207,14 @@ impl Drop for SqliteJournal {
 impl Journal for SqliteJournal {
     async fn prepare(&self, run: NewRun, at: Timestamp) -> Result<bool> {
         let (summary, first) = derive::prepare(&run, at)?;
-        self.write_news(move |db| runs::add(db, &summary, &first, &run.sources)).await
+        self.write_news(move |db| {
+            let deadline = match &run.due_lease {
+                Some((lease, _)) => duties::deadline(db, lease)?,
+                None => None,
+            };
+            Ok(derive::is_wanted(&run, |_| deadline) && runs::add(db, &summary, &first, &run.sources)?)
+        })
+        .await
     }
 
     fn enter(&self, owner: &OwnerId) -> Result<()> {
@@ -307,6 +317,25 @@ impl Journal for SqliteJournal {
         self.glance(|db| runs::beginning(db, beginning, limit)).await
     }
 
+    async fn prunable(&self, filter: &PruneFilter) -> Result<Vec<Summary>> {
+        let filter = filter.clone();
+        self.read(move |db| prune::prunable(db, &filter)).await
+    }
+
+    async fn prune(&self, runs: &[RunId], at: Timestamp) -> Result<Vec<RunId>> {
+        let runs = runs.to_vec();
+        let gone = self.write(move |db| prune::prune(db, &runs, at)).await?;
+        if !gone.is_empty() {
+            // By itself: others take their turn in between.
+            self.write(prune::give_back).await?;
+        }
+        Ok(gone)
+    }
+
+    async fn pruned(&self, run: &RunId) -> Result<Option<Timestamp>> {
+        self.glance(|db| rows::pruned(db, run)).await
+    }
+
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>> {
         self.read(move |db| runs::due(db, now, limit)).await
     }
@@ -353,6 +382,15 @@ impl Journal for SqliteJournal {
         self.read(duties::forgotten_leases).await
     }
 
+    async fn extend_lease(&self, request: &ExtendRequest) -> Result<Option<ExtendedLease>> {
+        let request = request.clone();
+        self.write_news(move |db| duties::extend_lease(db, &request)).await
+    }
+
+    async fn extended_leases(&self) -> Result<Vec<ExtendedLease>> {
+        self.read(duties::extended_leases).await
+    }
+
     async fn schedules(&self) -> Result<Vec<Schedule>> {
         self.read(schedules::all).await
     }
@@ -385,7 +423,11 @@ impl Journal for SqliteJournal {
                 runs::add(db, summary, first, &start.run.sources)?;
                 schedules::follow(db, &start.run.id, &id, start.until)?;
                 // Whoever asks for a run a second time is told how the first one ended.
-                let status = runs::known(db, &start.run.id)?.summary.status;
+                let status = match runs::find(db, &start.run.id)? {
+                    Some(found) => found.summary.status,
+                    // It is over and gone.
+                    None => Status::Succeeded,
+                };
                 if status.is_over() {
                     schedules::ended(db, &start.run.id, status)?;
                 }

@@ -1,4 +1,4 @@
-//! The rows beside the runs: processes and signals, read back without trusting them.
+//! The rows beside the runs: processes, signals and what is gone, read back without trusting them.
 //!
 //! Does not own: transactions (the [`writer`](super::writer) and the readers make them), the rules
 //! ([`derive`]), runs ([`runs`]), their records ([`log`](super::log)), leases and schedules
@@ -51,6 +51,22 @@ pub(super) fn owner(db: &Connection, owner: &OwnerId) -> Rows<Option<Timestamp>>
         return Err(damaged(&what));
     }
     Ok(Some(until))
+}
+
+// Runs that are there, and those that are gone.
+
+/// Returns whether there is a run of an id.
+pub(super) fn has_run(db: &Connection, id: &RunId) -> Rows<bool> {
+    let mut statement = db.prepare_cached("SELECT EXISTS (SELECT 1 FROM runs WHERE id = ?1)")?;
+    Ok(statement.query_row([id.as_str()], |row| row.get(0))?)
+}
+
+/// Returns when a run was pruned, if it was.
+pub(super) fn pruned(db: &Connection, id: &RunId) -> Rows<Option<Timestamp>> {
+    let mut statement = db.prepare_cached("SELECT at FROM pruned WHERE id = ?1")?;
+    let mut rows = statement.query([id.as_str()])?;
+    let what = format!("when run {id} was pruned");
+    rows.next()?.map(|row| parse_time(&column::<String>(row, 0, &what)?, &what)).transpose()
 }
 
 // Signals.

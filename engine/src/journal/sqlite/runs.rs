@@ -12,8 +12,8 @@ use super::values::{
 };
 use super::{duties, log, rows, schedules};
 use crate::error::Error;
-use crate::event::{Effected, Event, Record, RunId, Signal, Source, hex, unhex};
-use crate::journal::{OwnerId, RunFilter, Status, Summary, derive, fenced, unknown};
+use crate::event::{Effected, Event, Record, RunId, Signal, Source, fingerprint, hex, unhex};
+use crate::journal::{OwnerId, RunFilter, Sort, Status, Summary, derive, fenced, gone, unknown};
 
 /// A run, and where its rows are.
 #[derive(Clone, Debug)]
@@ -26,16 +26,16 @@ pub(super) struct Stored {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place {
     /// The number of the run in this database.
-    run: i64,
+    pub(super) run: i64,
     /// The row of its first record in the log.
-    first: i64,
+    pub(super) first: i64,
     /// The row of its last.
-    last: i64,
+    pub(super) last: i64,
 }
 
-const RUN: &str = "
+pub(super) const RUN: &str = "
     SELECT id, runbook, status, created, wake, park, owner, runs.sum,
-           n, first, last, seq, epoch, step, second, nanosecond, hash, heads.sum
+           n, first, last, seq, epoch, step, second, nanosecond, hash, heads.sum, came_from, who, labels
     FROM runs LEFT JOIN heads ON run = n";
 
 /// Returns one run, if there is one.
@@ -47,7 +47,13 @@ pub(super) fn find(db: &Connection, id: &RunId) -> Rows<Option<Stored>> {
 
 /// Returns one run.
 pub(super) fn known(db: &Connection, id: &RunId) -> Rows<Stored> {
-    find(db, id)?.ok_or_else(|| Fault::Said(unknown(id)))
+    match find(db, id)? {
+        Some(found) => Ok(found),
+        None => Err(Fault::Said(match rows::pruned(db, id)? {
+            Some(at) => gone(id, at),
+            None => unknown(id),
+        })),
+    }
 }
 
 /// Leaves a signal for a run, and wakes it.
@@ -62,12 +68,21 @@ pub(super) fn add_signal(db: &Connection, id: &RunId, signal: &Signal, at: Times
     change(db, place, &before, &after)
 }
 
-/// Returns runs, newest first.
+/// Word for word that of the index `runs_open`.
+const IS_OPEN: &str = "status IN ('prepared', 'running', 'parked')";
+/// Word for word that of the index `runs_over`.
+pub(super) const IS_OVER: &str = "status IN ('succeeded', 'failed', 'stopped', 'abandoned')";
+/// Branches are listed with their runs.
+pub(super) const IS_WHOLE: &str = "instr(id, '.') = 0";
+
+/// Returns runs in the order of a filter.
 pub(super) fn list(db: &Connection, filter: &RunFilter) -> Rows<Vec<Summary>> {
-    let mut conditions = vec!["instr(id, '.') = 0"];
+    let mut conditions = vec![IS_WHOLE];
     if filter.open {
-        // Word for word that of the index `runs_open`.
-        conditions.push("status IN ('prepared', 'running', 'parked')");
+        conditions.push(IS_OPEN);
+    }
+    if filter.status.is_some_and(Status::is_over) {
+        conditions.push(IS_OVER);
     }
     let mut values: Vec<String> = Vec::new();
     let mut wanted = |condition: &'static str, given: &mut dyn Iterator<Item = String>| {
@@ -80,11 +95,41 @@ pub(super) fn list(db: &Connection, filter: &RunFilter) -> Rows<Vec<Summary>> {
     wanted("status = ?", &mut filter.status.iter().map(|status| status.as_str().to_owned()));
     wanted("runbook = ?", &mut filter.runbook.iter().cloned());
     wanted("created >= ?", &mut filter.since.iter().map(|since| text(*since)));
-    let after = filter.after.iter().flat_map(|(created, id)| [text(*created), id.to_string()]);
-    wanted("(created, id) < (?, ?)", &mut after.into_iter());
+    wanted("who = ?", &mut filter.who.iter().cloned());
+    for (name, value) in &filter.labels {
+        let label = [name.clone(), value.clone()];
+        wanted("n IN (SELECT labels.run FROM labels WHERE name = ? AND value = ?)", &mut label.into_iter());
+    }
+    let (order, behind): (_, &[&str]) = match filter.sort {
+        Sort::Created => ("created DESC, id DESC", &["(created, id) < (?, ?)"]),
+        Sort::Updated => (
+            "second DESC, nanosecond DESC, id DESC",
+            &["(second, nanosecond, id) < (CAST(? AS INTEGER), CAST(? AS INTEGER), ?)"],
+        ),
+        // The second says no more than the third; an index leads to it.
+        Sort::Runbook => {
+            ("runbook, created DESC, id DESC", &["runbook >= ?", "(runbook > ? OR (created, id) < (?, ?))"])
+        }
+    };
+    if let Some(after) = &filter.after {
+        let (created, id) = (text(after.created), after.id.to_string());
+        let values: Vec<Vec<String>> = match filter.sort {
+            Sort::Created => vec![vec![created, id]],
+            Sort::Updated => {
+                let Summary { updated, .. } = **after;
+                vec![vec![updated.as_second().to_string(), updated.subsec_nanosecond().to_string(), id]]
+            }
+            Sort::Runbook => {
+                vec![vec![after.runbook.clone()], vec![after.runbook.clone(), created, id]]
+            }
+        };
+        for (condition, values) in behind.iter().zip(values) {
+            wanted(condition, &mut values.into_iter());
+        }
+    }
     let limit = if filter.limit == 0 { -1 } else { i64::try_from(filter.limit).unwrap_or(-1) };
     let mut statement = db.prepare_cached(&format!(
-        "{RUN} WHERE {} ORDER BY created DESC, id DESC LIMIT {limit}",
+        "{RUN} WHERE {} ORDER BY {order} LIMIT {limit}",
         conditions.join(" AND ")
     ))?;
     statement.query_and_then(params_from_iter(values), |row| Ok(read(row)?.summary))?.collect()
@@ -185,13 +230,17 @@ pub(super) fn sources(db: &Connection, id: &RunId) -> Rows<Vec<Source>> {
 
 /// Adds a run with its first record and its texts. Returns whether it is new.
 pub(super) fn add(db: &Connection, summary: &Summary, first: &Record, sources: &[Source]) -> Rows<bool> {
+    if rows::pruned(db, &summary.id)?.is_some() {
+        return Ok(false);
+    }
     let park = summary.park.as_ref().map(json).transpose()?;
+    let labels = labels(summary)?;
     let run: i64 =
         db.prepare_cached("SELECT coalesce(max(n), 0) + 1 FROM runs")?.query_row([], |row| row.get(0))?;
     let added = db
         .prepare_cached(
-            "INSERT INTO runs (n, id, runbook, status, created, wake, park, owner, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO runs (n, id, runbook, status, created, wake, park, owner, sum, came_from, who, labels)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
             run,
@@ -202,10 +251,17 @@ pub(super) fn add(db: &Connection, summary: &Summary, first: &Record, sources: &
             summary.wake.map(text),
             park,
             summary.owner.as_ref().map(OwnerId::as_str),
-            seal_state(run, summary, park.as_deref()),
+            seal_state(run, summary, park.as_deref(), labels.as_deref()),
+            summary.came_from.as_ref().map(RunId::as_str),
+            summary.who,
+            labels,
         ])?;
     if added == 0 {
         return Ok(false);
+    }
+    for (name, value) in &summary.labels {
+        db.prepare_cached("INSERT INTO labels (name, value, run) VALUES (?1, ?2, ?3)")?
+            .execute(params![name, value, run])?;
     }
     let row = log::add(db, run, 0, std::slice::from_ref(first))?;
     let place = Place { run, first: row, last: row };
@@ -228,6 +284,7 @@ pub(super) fn add(db: &Connection, summary: &Summary, first: &Record, sources: &
     ])?;
     for source in sources {
         log::add_text(db, &source.text)?;
+        log::note_use(db, run, &fingerprint(&source.text))?;
     }
     Ok(true)
 }
@@ -236,6 +293,7 @@ pub(super) fn add(db: &Connection, summary: &Summary, first: &Record, sources: &
 pub(super) fn has_consequences(event: &Event) -> bool {
     matches!(event, Event::Signalled { .. } | Event::Finished { parent: Some(_), .. })
         || !event.effected().is_empty()
+        || event.text().is_some()
 }
 
 /// Moves a run on from `before` to `after`, and writes the records and what follows from them.
@@ -252,6 +310,12 @@ pub(super) fn advance(
 ) -> Rows<bool> {
     for event in events {
         rows::consume(db, &after.id, event)?;
+        if let Some(print) = event.text() {
+            if !log::has_text(db, print)? {
+                return Err(Fault::Said(derive::not_kept(&after.id, print)));
+            }
+            log::note_use(db, place.run, print)?;
+        }
     }
     let waiting = rows::has_signal(db, &after.id)?;
     if let (true, Some(last)) = (waiting && after.status == Status::Parked, records.last()) {
@@ -325,9 +389,27 @@ pub(super) fn change(db: &Connection, place: Place, before: &Summary, after: &Su
         after.wake.map(text),
         park,
         after.owner.as_ref().map(OwnerId::as_str),
-        seal_state(place.run, after, park.as_deref()),
+        seal_state(place.run, after, park.as_deref(), labels(after)?.as_deref()),
     ])?;
     Ok(())
+}
+
+/// Writes over where a run came from. Whoever calls it has seen that nothing was said of it.
+pub(super) fn set_origin(db: &Connection, place: Place, run: &Summary) -> Rows<()> {
+    let park: Option<String> =
+        db.prepare_cached("SELECT park FROM runs WHERE n = ?1")?.query_row([place.run], |row| row.get(0))?;
+    let sum = seal_state(place.run, run, park.as_deref(), labels(run)?.as_deref());
+    db.prepare_cached("UPDATE runs SET came_from = ?2, sum = ?3 WHERE n = ?1")?.execute(params![
+        place.run,
+        run.came_from.as_ref().map(RunId::as_str),
+        sum
+    ])?;
+    Ok(())
+}
+
+/// Returns the labels of a run as they stand in its row.
+fn labels(run: &Summary) -> Rows<Option<String>> {
+    (!run.labels.is_empty()).then(|| json(&run.labels)).transpose()
 }
 
 /// Moves the head of a run, if it still is what it was before. Returns whether it was.
@@ -401,11 +483,12 @@ fn raw(hash: &str) -> [u8; 32] {
     unhex(hash).unwrap_or_default()
 }
 
-fn read(row: &Row<'_>) -> Rows<Stored> {
+pub(super) fn read(row: &Row<'_>) -> Rows<Stored> {
     let id: String = column(row, 0, &"the name of a run")?;
     let what = format!("the row of run {id}");
     let time = |text: String| parse_time(&text, &what);
     let park: Option<String> = column(row, 5, &what)?;
+    let labels: Option<String> = column(row, 20, &what)?;
     let place =
         Place { run: column(row, 8, &what)?, first: column(row, 9, &what)?, last: column(row, 10, &what)? };
     let head = Head {
@@ -431,23 +514,34 @@ fn read(row: &Row<'_>) -> Rows<Stored> {
         hash: hex(&head.hash),
         epoch: unsigned(head.epoch, &what)?,
         owner: column::<Option<String>>(row, 6, &what)?.map(OwnerId::from),
+        came_from: column::<Option<String>>(row, 18, &what)?.map(RunId::from),
+        who: column(row, 19, &what)?,
+        labels: labels.as_deref().map(|text| parse(text, &what)).transpose()?.unwrap_or_default(),
     };
-    let sound = column::<String>(row, 7, &what)? == seal_state(place.run, &summary, park.as_deref())
-        && head.sum == head.seal(place);
+    let expected = seal_state(place.run, &summary, park.as_deref(), labels.as_deref());
+    let sound = column::<String>(row, 7, &what)? == expected && head.sum == head.seal(place);
     if sound { Ok(Stored { summary, place }) } else { Err(damaged(&what)) }
 }
 
-/// Returns the sum over the state of a run. `park` is the text in its column: JSON that is read and
+/// Returns the sum over the state of a run. `park` and `labels` are the texts in their columns: JSON that is read and
 /// written again need not be the same text.
-fn seal_state(run: i64, summary: &Summary, park: Option<&str>) -> String {
-    seal(&[
-        &run.to_string(),
+fn seal_state(run: i64, summary: &Summary, park: Option<&str>, labels: Option<&str>) -> String {
+    let (run, created) = (run.to_string(), text(summary.created));
+    let wake = summary.wake.map(text).unwrap_or_default();
+    let mut parts = vec![
+        &*run,
         summary.id.as_str(),
         &summary.runbook,
         summary.status.as_str(),
-        &text(summary.created),
-        &summary.wake.map(text).unwrap_or_default(),
+        &created,
+        &wake,
         park.unwrap_or_default(),
         summary.owner.as_ref().map_or("", OwnerId::as_str),
-    ])
+    ];
+    // Those came later: without them the sum is what it was before.
+    let origin = [summary.came_from.as_ref().map(RunId::as_str), summary.who.as_deref(), labels];
+    if origin.iter().any(Option::is_some) {
+        parts.extend(origin.map(Option::unwrap_or_default));
+    }
+    seal(&parts)
 }

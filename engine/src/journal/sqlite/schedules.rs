@@ -6,8 +6,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, Params, Row, params};
 
-use super::duties::read_body;
-use super::values::{Rows, column, damaged, json, parse_status, parse_time, seal, text};
+use super::values::{Rows, column, damaged, json, parse_status, parse_time, read_body, seal, text};
 use crate::event::{RunId, Schedule, Tick};
 use crate::journal::{ScheduledEnd, Status, TickFilter};
 

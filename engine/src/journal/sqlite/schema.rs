@@ -16,6 +16,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::mark::Mark;
 use super::platform::{Identity, identity, is_listed, make_file};
+use super::prune;
 use super::values::Fault;
 use crate::error::{Error, Result};
 
@@ -35,7 +36,7 @@ const CHECKED: u64 = 4 << 20;
 /// `sum` is over all that the row says: SQLite itself does not notice a flipped bit in a value.
 /// Records need none, they are chained; nor do texts, which lie under their fingerprint. What a step
 /// writes has no index and no foreign key: a row at the end of `log`, and one of `heads` in place.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE owners (
         id TEXT PRIMARY KEY NOT NULL,
@@ -130,7 +131,47 @@ const MIGRATIONS: [&str; 2] = [
     CREATE INDEX scheduled_runs_until ON scheduled_runs (until, run) WHERE until IS NOT NULL;
     CREATE INDEX scheduled_runs_ended ON scheduled_runs (run) WHERE ended IS NOT NULL;
 ",
+    "
+    CREATE TABLE extended_leases (
+        n INTEGER PRIMARY KEY NOT NULL,
+        id TEXT NOT NULL,
+        body TEXT NOT NULL,
+        sum TEXT NOT NULL
+    ) STRICT;
+    ALTER TABLE runs ADD COLUMN came_from TEXT;
+    ALTER TABLE runs ADD COLUMN who TEXT;
+    ALTER TABLE runs ADD COLUMN labels TEXT;
+    CREATE INDEX runs_came_from ON runs (came_from) WHERE came_from IS NOT NULL;
+    CREATE INDEX runs_who ON runs (who, created, id) WHERE who IS NOT NULL;
+    CREATE INDEX runs_runbook ON runs (runbook, created, id);
+    CREATE INDEX runs_over ON runs (status, created, id)
+        WHERE status IN ('succeeded', 'failed', 'stopped', 'abandoned');
+    CREATE TABLE labels (
+        name TEXT NOT NULL,
+        value TEXT NOT NULL,
+        run INTEGER NOT NULL,
+        PRIMARY KEY (name, value, run)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX labels_run ON labels (run);
+    CREATE TABLE uses (
+        run INTEGER NOT NULL,
+        fingerprint TEXT NOT NULL,
+        PRIMARY KEY (run, fingerprint)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX uses_fingerprint ON uses (fingerprint);
+    CREATE TABLE pruned (
+        id TEXT PRIMARY KEY NOT NULL,
+        at TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
 ];
+
+/// The format from which on the database says where runs came from and which texts they name. Before, only their
+/// records do.
+const TRACED: u32 = 3;
+
+/// The current format.
+pub(super) const FORMAT: u32 = MIGRATIONS.len() as u32;
 
 /// A database file: its place, and which file it was when it was opened.
 #[derive(Debug)]
@@ -329,6 +370,8 @@ impl Site {
         let fresh = is_empty(db)?;
         if fresh {
             self.mark().check(None)?;
+            // What is pruned makes the file smaller. Only a file without tables can be told so.
+            db.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
         } else {
             self.recognise_version(db)?;
         }
@@ -358,11 +401,15 @@ impl Site {
         if !is_empty(&tx)? {
             self.recognise_version(&tx)?;
         }
+        let before = version(&tx)?;
         for (step, to) in MIGRATIONS.iter().zip(1_u32..) {
             if version(&tx)? < to {
                 tx.execute_batch(step)?;
                 tx.pragma_update(None, "user_version", to)?;
             }
+        }
+        if (1..TRACED).contains(&before) {
+            prune::trace_all(&tx)?;
         }
         tx.pragma_update(None, "application_id", APPLICATION)?;
         tx.commit()?;
@@ -398,6 +445,16 @@ impl Site {
     /// Refuses a database whose tables are not exactly those of the current format.
     fn recognise(&self, db: &Connection) -> Result<(), Fault> {
         self.recognise_version(db)?;
+        let version = version(db)?;
+        if version < FORMAT {
+            return Err(Fault::Said(
+                Error::storage(format!(
+                    "the journal `{}` has format {version}, and only format {FORMAT} is read",
+                    self.path.display()
+                ))
+                .hint("open it for writing once: that brings it to the current format"),
+            ));
+        }
         let wanted = Connection::open_in_memory()?;
         for step in MIGRATIONS {
             wanted.execute_batch(step)?;

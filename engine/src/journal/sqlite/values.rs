@@ -93,3 +93,20 @@ pub(super) fn seal(parts: &[&str]) -> String {
     sum.truncate(16);
     sum
 }
+
+/// Reads the body in the second column of a row. The first is its name, the third the sum over both
+/// and over the columns that follow, up to `columns`.
+pub(super) fn read_body<T: DeserializeOwned>(row: &Row<'_>, kind: &str, columns: usize) -> Rows<T> {
+    let id: String = column(row, 0, &format!("the name of a {kind}"))?;
+    let what = format!("the {kind} `{id}`");
+    let body: String = column(row, 1, &what)?;
+    let mut parts = vec![id.clone(), body.clone()];
+    for n in 3..columns {
+        parts.push(column(row, n, &what)?);
+    }
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    if column::<String>(row, 2, &what)? != seal(&parts) {
+        return Err(damaged(&what));
+    }
+    parse(&body, &what)
+}

@@ -1,6 +1,7 @@
-//! What people do: they stop runs, close leases early, answer, and resume what waits for them.
+//! What people do: they stop runs, close leases early or extend them, answer, and resume what waits for them.
 
 use jiff::Timestamp;
+use relight_engine::ErrorKind;
 use relight_engine::event::{Park, RunId};
 use relight_engine::journal::{Status, Summary};
 
@@ -25,7 +26,7 @@ impl Care {
 }
 
 impl History {
-    /// A person stops a run, or closes a lease early.
+    /// A person stops a run, closes a lease early, or extends it.
     pub(super) async fn meddle(&mut self) {
         let open: Vec<RunId> =
             self.runs().await.into_iter().filter(|run| !run.status.is_over()).map(|run| run.id).collect();
@@ -35,6 +36,22 @@ impl History {
             self.say(|_| format!("a person stops {run}"));
             if let Err(error) = self.desk().stop(&run, "ann").await {
                 self.violated(format!("an open run cannot be stopped: {error:?}"));
+            }
+        } else if !leases.is_empty() && self.chance.per_mille(400) {
+            let lease = self.chance.one_of(&leases).clone();
+            let to = self.time.now() + minutes(self.chance.from(1, 120) as i64);
+            self.say(|_| format!("a person extends {} to {to}", lease.id));
+            match self.desk().extend_lease(&lease.id, to, "ann").await {
+                Ok(extended) => {
+                    let mut state = self.world.state();
+                    let door = state.doors.get_mut(&lease.door).filter(|door| door.deadline == extended.from);
+                    if let Some(door) = door {
+                        door.deadline = to;
+                    }
+                }
+                // Its time is over, it is being opened or closed, or that is no later.
+                Err(error) if error.kind() == ErrorKind::Invalid => {}
+                Err(error) => self.violated(format!("a lease cannot be extended: {error:?}")),
             }
         } else if !leases.is_empty() {
             let lease = self.chance.one_of(&leases).id.clone();

@@ -11,9 +11,10 @@ use futures::future::join_all;
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::schema::FORMAT;
 use super::*;
 use crate::error::ErrorKind;
-use crate::event::{Effected, Fate, TickCause};
+use crate::event::{Effected, Fate, KeptOutput, Stream, TickCause, fingerprint};
 use crate::journal::contract::sample::{
     answer, both, claim, finished, kind, lease, new_run, note, owner, parked, request, schedule, started,
     succeeded, t,
@@ -180,13 +181,13 @@ async fn nobody_else_may_read_it() {
 async fn other_files_are_refused_and_left_alone() {
     let place = Place::new();
     story(&place.open()).await;
-    place.raw().pragma_update(None, "user_version", 99).unwrap();
+    place.raw().pragma_update(None, "user_version", FORMAT + 1).unwrap();
     let error = place.refused();
-    assert!(error.message().contains("format 99"), "{error:?}");
+    assert!(error.message().contains(&format!("format {}", FORMAT + 1)), "{error:?}");
     assert!(SqliteJournal::open_read_only(&place.path()).is_err());
     place.raw().pragma_update(None, "user_version", 0).unwrap();
     place.refused();
-    place.raw().pragma_update(None, "user_version", 2).unwrap();
+    place.raw().pragma_update(None, "user_version", FORMAT).unwrap();
     drop(place.open());
     place.raw().execute_batch("CREATE TABLE mine (x)").unwrap();
     assert!(place.refused().message().contains("tables"));
@@ -204,6 +205,121 @@ async fn other_files_are_refused_and_left_alone() {
     fs::create_dir(place.path()).unwrap();
     place.refused();
     assert!(SqliteJournal::open_read_only(&place.folder.path().join("none.db")).is_err());
+}
+
+/// What came to the format after its first version.
+const SINCE_FORMAT_1: &str = "
+    DROP TABLE ticks; DROP TABLE scheduled_runs;
+    DROP TABLE extended_leases; DROP TABLE labels; DROP TABLE uses; DROP TABLE pruned;
+    DROP INDEX runs_came_from; DROP INDEX runs_who; DROP INDEX runs_runbook; DROP INDEX runs_over;
+    ALTER TABLE runs DROP COLUMN labels; ALTER TABLE runs DROP COLUMN who; ALTER TABLE runs DROP COLUMN came_from;
+";
+
+#[tokio::test]
+async fn a_journal_of_the_first_format_is_brought_to_the_current_one() {
+    let place = Place::new();
+    let journal = place.open();
+    story(&journal).await;
+    let mut before = seen(&journal).await;
+    // It knew no ticks and no ends of scheduled runs.
+    for unknown in &mut before[4..6] {
+        *unknown = Some("[]".into());
+    }
+    drop(journal);
+    place.raw().execute_batch(SINCE_FORMAT_1).unwrap();
+    place.raw().pragma_update(None, "user_version", 1).unwrap();
+    let Err(error) = SqliteJournal::open_read_only(&place.path()) else { panic!("it is only read") };
+    assert!(place.says(error).message().contains("format 1"));
+    let journal = place.open();
+    assert_eq!(seen(&journal).await, before);
+    assert_eq!(journal.extended_leases().await.unwrap(), []);
+    drop(journal);
+    SqliteJournal::open_read_only(&place.path()).unwrap();
+}
+
+/// A database that the first format's own program wrote says afterwards what its records say.
+#[tokio::test]
+async fn a_saved_journal_says_which_texts_its_runs_name() {
+    let saved = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/journals/format-1.db");
+    let place = Place::new();
+    fs::create_dir_all(place.path().parent().unwrap()).unwrap();
+    fs::copy(saved, place.path()).unwrap();
+    let journal = place.open();
+    let runs = journal.runs(&RunFilter::all()).await.unwrap();
+    assert!(!runs.is_empty());
+    for run in &runs {
+        journal.sources(&run.id).await.unwrap();
+    }
+    drop(journal);
+    let count = |sql: &str| place.raw().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert!(count("SELECT count(*) FROM texts") > 0);
+    let nobody = "SELECT count(*) FROM texts WHERE fingerprint NOT IN (SELECT fingerprint FROM uses)";
+    assert_eq!(count(nobody), 0, "a text that a run names would go with another run");
+}
+
+/// What is taken away makes the file smaller, and is not missed when the journal is opened again.
+#[tokio::test]
+async fn a_journal_whose_runs_were_pruned_is_smaller_and_whole() {
+    let place = Place::new();
+    let journal = place.open();
+    let text = |n: i64| format!("{n} ").repeat(4000);
+    let mut ids = Vec::new();
+    for n in 0..60 {
+        let id = format!("r{n:02}");
+        journal.prepare(new_run(&id), t(n)).await.unwrap();
+        let tenure = claim(&journal, &id, "two", n + 1).await;
+        journal.keep(&text(n)).await.unwrap();
+        let output =
+            KeptOutput { stream: Stream::Stdout, sha256: fingerprint(&text(n)), bytes: 1, left_out: 0 };
+        let events = [started(1), Event::OutputKept { step: 1, output }, note(1), succeeded()];
+        journal.append(&tenure, &events, t(n + 2), Sync::Now).await.unwrap();
+        ids.push(RunId::from(id));
+    }
+    drop(journal);
+    let before = fs::metadata(place.path()).unwrap().len();
+    let journal = place.open();
+    // The last row of the log is among what goes.
+    assert_eq!(journal.prune(&ids, t(99)).await.unwrap().len(), 60);
+    drop(journal);
+    let after = fs::metadata(place.path()).unwrap().len();
+    assert!(after * 2 < before, "{before} bytes before, {after} after");
+    let journal = place.open();
+    journal.check().await.unwrap();
+    journal.prepare(new_run("next"), t(100)).await.unwrap();
+    assert_eq!(journal.records(&"next".into(), 0).await.unwrap().len(), 1);
+    assert!(!journal.prepare(new_run("r07"), t(100)).await.unwrap());
+}
+
+/// A full disk: either it went as a whole, or nothing did.
+#[tokio::test]
+async fn a_prune_on_a_full_disk_is_all_or_nothing() {
+    let place = Place::new();
+    let journal = place.open();
+    story(&journal).await;
+    let free = journal.prunable(&PruneFilter::all()).await.unwrap();
+    let ids: Vec<RunId> = free.into_iter().map(|run| run.id).collect();
+    assert_eq!(ids.len(), 4);
+    journal
+        .sql("CREATE TABLE ballast AS SELECT zeroblob(3000) AS x; PRAGMA max_page_count = 1")
+        .await
+        .unwrap();
+    journal
+        .sql("INSERT INTO pruned SELECT hex(randomblob(40)), '' FROM log, log AS more LIMIT 2000")
+        .await
+        .unwrap_err();
+    match journal.prune(&ids, t(99)).await {
+        Ok(gone) => assert_eq!(gone, ids),
+        Err(error) => {
+            assert!(format!("{error:?}").contains("full"), "{error:?}");
+            for id in &ids {
+                assert!(!journal.records(id, 0).await.unwrap().is_empty());
+            }
+        }
+    }
+    journal.sql("PRAGMA max_page_count = 1000000; DROP TABLE ballast").await.unwrap();
+    journal.prune(&ids, t(99)).await.unwrap();
+    assert_eq!(journal.prunable(&PruneFilter::all()).await.unwrap(), []);
+    journal.check().await.unwrap();
 }
 
 #[test]
