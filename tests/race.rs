@@ -7,7 +7,7 @@ use relight_engine::clock::Clock;
 use relight_engine::journal::Status;
 use serde_json::Value;
 
-use crate::support::stage::{Ended, Stage, ended, signal};
+use crate::support::stage::{Ended, Stage, ended, signal, stand_still};
 use crate::support::world::{FLAGSHIP, repeated};
 
 /// Slow enough that a process which is late by a second still counts as alive: its heartbeat lasts for six.
@@ -49,19 +49,6 @@ fn state(stage: &Stage) -> String {
 
 fn jobs(stage: &Stage) -> usize {
     stage.lab.ledger().iter().filter(|entry| entry.effect).count()
-}
-
-/// Stops a process where it stands, but not while it writes: then nobody else could.
-fn stop(stage: &Stage, pid: u32) {
-    until("the process stands still outside a transaction", || {
-        signal(pid, "STOP");
-        let database = rusqlite::Connection::open(stage.database()).expect("the database");
-        let is_free = database.execute_batch("PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; ROLLBACK").is_ok();
-        if !is_free {
-            signal(pid, "CONT");
-        }
-        is_free
-    });
 }
 
 /// Asserts that the run came to its end once: one request, one file, one end.
@@ -113,7 +100,7 @@ async fn a_process_that_stands_still_is_alive_until_it_is_dead() {
         until("the request is sent", || jobs(&stage) == 1);
         until("it waits", || stage.newest(FLAGSHIP).is_some_and(|run| run["status"] == "running"));
         let run = stage.newest(FLAGSHIP).expect("the run")["id"].as_str().expect("an id").to_owned();
-        stop(&stage, first.id());
+        stand_still(&stage, first.id());
         let second = stage.relight(&["runs", "resume", &run]);
         assert!(stands_back(&second, &run), "{second:?}");
         let third = stage.relight(&["runs", "resume", &run]);
@@ -142,7 +129,7 @@ async fn a_process_that_sleeps_past_its_heartbeat_is_not_replaced() {
         let first = stage.command(&["run", FLAGSHIP, "vm=web-01"]).spawn().expect("relight starts");
         until("the request is sent", || jobs(&stage) == 1);
         let run = stage.newest(FLAGSHIP).expect("the run")["id"].as_str().expect("an id").to_owned();
-        stop(&stage, first.id());
+        stand_still(&stage, first.id());
         let asleep = stage.clock.now();
         let mut refused = 0;
         // Twice as long as a heartbeat lasts.

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use relight_engine::clock::Clock;
 use serde_json::Value;
 
-use crate::support::stage::{Stage, ended, signal};
+use crate::support::stage::{Stage, ended, signal, stand_still};
 
 /// Slow enough that a heartbeat lasts for several seconds of the wall clock.
 const SPEED: u32 = 30;
@@ -145,5 +147,65 @@ async fn yes_answers_for_children_too() {
         assert!(ran.err.contains("Really?"), "{ran:?}");
         let unasked = stage.relight(&["run", "parent"]);
         assert_eq!(unasked.code, Some(3), "a question of a child parks the parent: {unasked:?}");
+    });
+}
+
+/// Two services on one database, of which one stands still for longer than its heartbeat lasts and then goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_service_that_stood_still_does_nothing_a_second_time() {
+    let stage = Stage::new(SPEED).await;
+    tokio::task::block_in_place(|| {
+        // What changes nothing has no effect.
+        runbook(&stage, "beat", &tag("beat").replace("\"yes\"", "`${random()}`"));
+        let add = ["schedule", "add", "beat", "--name", "beat", "--every", "1m", "--overlap", "allow-all"];
+        assert_eq!(stage.relight(&add).code, Some(0));
+        let first = stage.command(&["serve"]).spawn().expect("relight starts");
+        until("the first one serves", || effects(&stage) >= 2);
+        let second = stage.command(&["serve"]).spawn().expect("relight starts");
+        stand_still(&stage, first.id());
+        let (asleep, before) = (stage.clock.now(), effects(&stage));
+        // Twice as long as a heartbeat lasts.
+        until("the other one goes on alone", || {
+            stage.clock.now().duration_since(asleep).as_secs() > 400 && effects(&stage) >= before + 4
+        });
+        signal(first.id(), "CONT");
+        let woken = effects(&stage);
+        until("both serve", || effects(&stage) >= woken + 3);
+        assert_eq!(stage.relight(&["schedule", "pause", "beat", "--because", "enough"]).code, Some(0));
+        until("what had begun is over", || {
+            let open = stage.relight(&["runs", "list", "--open"]);
+            open.out.is_empty()
+        });
+        for service in [first, second] {
+            signal(service.id(), "TERM");
+            let service = ended(service);
+            assert_eq!(service.code, Some(0), "{service:?}");
+        }
+        let history = stage.relight(&["schedule", "history", "beat", "--limit", "10000", "--json"]);
+        let ticks: Vec<Value> =
+            history.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let at = |tick: &Value, name: &str| -> Timestamp {
+            tick[name].as_str().expect("a time").parse().expect("a time")
+        };
+        let (newest, oldest) = (at(&ticks[0], "last"), at(&ticks[ticks.len() - 1], "due"));
+        let counted: u64 = ticks.iter().map(|tick| tick["count"].as_u64().expect("a number")).sum();
+        let minutes = newest.duration_since(oldest).as_secs() / 60;
+        assert_eq!(
+            counted,
+            u64::try_from(minutes).expect("a length") + 1,
+            "each minute once: {}",
+            history.out
+        );
+        let mut runs: Vec<&str> = ticks.iter().filter_map(|tick| tick["fate"]["run"].as_str()).collect();
+        let ran = runs.len();
+        runs.sort_unstable();
+        runs.dedup();
+        assert_eq!(runs.len(), ran, "a run has one tick");
+        assert_eq!(effects(&stage), ran, "{:#?}", stage.lab.ledger());
+        assert_eq!(stage.complaints(), Vec::<String>::new());
+        println!(
+            "service: {ran} of {counted} firings ran, each once, {} of them while one stood still",
+            woken - before
+        );
     });
 }

@@ -69,10 +69,17 @@ impl Metrics {
         );
         let now = engine.clock().now();
         let schedules = engine.journal().schedules().await?;
-        let due = schedules.iter().filter(|schedule| schedule.due <= now).count();
+        let due = schedules.iter().filter(|one| one.wakes().is_some_and(|wakes| wakes <= now)).count();
+        let paused = schedules.iter().filter(|schedule| schedule.standing.paused.is_some()).count();
         page.head("relight_schedules", "gauge", "Schedules.").line("relight_schedules", &[], schedules.len());
         page.head("relight_schedules_due", "gauge", "Schedules whose time has come and that have not begun.")
             .line("relight_schedules_due", &[], due);
+        page.head(
+            "relight_schedules_paused",
+            "gauge",
+            "Schedules that a person or their failures have paused.",
+        )
+        .line("relight_schedules_paused", &[], paused);
         self.answers(&mut page);
         process(&mut page);
         Ok(page.0)

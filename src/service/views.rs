@@ -423,8 +423,39 @@ impl ScheduleView {
     }
 }
 
+/// What became of a firing, or of several in a row that came to the same.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Tick")]
+pub(super) struct TickView {
+    /// The time for which a run was wanted: of several, the first.
+    due: Timestamp,
+    /// Of several, the last.
+    last: Timestamp,
+    /// How many they are.
+    count: u64,
+    /// `why` a run was wanted, and who wanted it when a person did.
+    cause: BTreeMap<String, Value>,
+    /// What it `came_to`, and what belongs to that: the `run`, the reason, or the one `into` which it went.
+    fate: BTreeMap<String, Value>,
+    /// When that was decided.
+    at: Timestamp,
+}
+
+impl TickView {
+    pub(super) fn of(tick: &event::Tick) -> Self {
+        TickView {
+            due: tick.due,
+            last: tick.last,
+            count: tick.count,
+            cause: map(&tick.cause),
+            fate: map(&tick.fate),
+            at: tick.at,
+        }
+    }
+}
+
 /// Returns a tagged value as a map of its fields.
-fn map(value: &impl Serialize) -> BTreeMap<String, Value> {
+pub(super) fn map(value: &impl Serialize) -> BTreeMap<String, Value> {
     match serde_json::to_value(value) {
         Ok(Value::Object(map)) => map.into_iter().collect(),
         _ => BTreeMap::new(),

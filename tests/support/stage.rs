@@ -187,6 +187,19 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(sent.expect("a shell").success(), "kill -{name} {pid}");
 }
 
+/// Stops a process where it stands, but not while it writes: then nobody else could.
+pub(crate) fn stand_still(stage: &Stage, pid: u32) {
+    for _ in 0..10_000 {
+        signal(pid, "STOP");
+        let database = rusqlite::Connection::open(stage.database()).expect("the database");
+        if database.execute_batch("PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; ROLLBACK").is_ok() {
+            return;
+        }
+        signal(pid, "CONT");
+    }
+    panic!("process {pid} writes without end");
+}
+
 /// Every file below a folder.
 pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();

@@ -33,7 +33,12 @@ pub(super) fn table() -> Vec<Route> {
         Route::of::<signals::AnswerRun>(),
         Route::of::<leases::ListLeases>(),
         Route::of::<leases::CloseLease>(),
+        Route::of::<leases::ExtendLease>(),
         Route::of::<schedules::ListSchedules>(),
         Route::of::<schedules::RemoveSchedule>(),
+        Route::of::<schedules::PauseSchedule>(),
+        Route::of::<schedules::ResumeSchedule>(),
+        Route::of::<schedules::TriggerSchedule>(),
+        Route::of::<schedules::ReadHistory>(),
     ]
 }
