@@ -93,9 +93,7 @@ impl Endpoint for ListRuns {
         filter.who = query.who;
         if let Some(label) = &query.label {
             let Some((name, value)) = label.split_once('=').filter(|(name, _)| !name.is_empty()) else {
-                return Err(Refusal::from(relight_engine::Error::invalid(
-                    "a label is asked for as `name=value`",
-                )));
+                return Err(Refusal::bad("a label is asked for as `name=value`"));
             };
             filter = filter.labelled(name, value);
         }

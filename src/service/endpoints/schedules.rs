@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use hyper::Method;
+use relight_engine::ErrorKind;
 use relight_engine::event::Schedule;
 use relight_engine::journal::TickFilter;
-use relight_engine::{Error, ErrorKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -108,9 +108,7 @@ impl Endpoint for PauseSchedule {
     async fn answer(call: &Call, _: NoQuery, body: Reason) -> Outcome<Json<ScheduleView>> {
         let schedule = named(call).await?;
         if body.because.trim().is_empty() {
-            return Err(Refusal::from(Error::invalid(
-                "the reason for which the schedule is paused is missing",
-            )));
+            return Err(Refusal::invalid("the reason for which the schedule is paused is missing"));
         }
         let paused = call.shared.engine.pause_schedule(&schedule.id, call.by(), &body.because).await;
         paused.map_err(|e| Refusal::as_conflict(&e))?;
