@@ -254,6 +254,10 @@ impl RunLog for JournalLog {
             if !heard.is_empty() {
                 return Ok(Woken::Said(heard));
             }
+            // Listening may take the time of a heartbeat that has to be written first.
+            if self.halted().is_some() {
+                return Ok(Woken::Halted);
+            }
             match until {
                 Until::Now => return Ok(Woken::Time),
                 Until::Time(interval) if interval.is_over(clock) => return Ok(Woken::Time),
