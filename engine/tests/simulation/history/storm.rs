@@ -249,8 +249,7 @@ impl History {
         tasks.abort_all();
         while tasks.join_next().await.is_some() {}
         self.interrupted.insert(run.clone());
-        // What is under way comes to its record, also when its intent is just being written, or its thread is on the way there.
-        self.gates.settled().await;
+        // What is under way comes to its record, also when its intent is just being written.
         let begins = format!("append {run} started ");
         let about = self.gates.waiting(|w| {
             let step = w.what.strip_prefix(&begins)?.split(' ').next()?;
