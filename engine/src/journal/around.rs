@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{
     Appended, Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence,
-    PruneFilter, RunFilter, ScheduledEnd, Settlement, Status, Summary, Sync, Tenure, TickFilter,
+    PruneFilter, Queued, RunFilter, ScheduledEnd, Settlement, Status, Summary, Sync, Tenure, TickFilter,
 };
 use crate::error::Result;
 use crate::event::{
@@ -154,6 +154,11 @@ pub trait Around: Send + std::marker::Sync + 'static {
     async fn signalled(&self, owner: &OwnerId) -> Result<Vec<RunId>> {
         self.allow()?;
         self.behind().signalled(owner).await
+    }
+
+    async fn queue(&self) -> Result<Vec<Queued>> {
+        self.allow()?;
+        self.behind().queue().await
     }
 
     async fn leases(&self) -> Result<Vec<Lease>> {
@@ -326,6 +331,10 @@ impl<T: Around> Journal for T {
 
     async fn signalled(&self, owner: &OwnerId) -> Result<Vec<RunId>> {
         Around::signalled(self, owner).await
+    }
+
+    async fn queue(&self) -> Result<Vec<Queued>> {
+        Around::queue(self).await
     }
 
     async fn leases(&self) -> Result<Vec<Lease>> {

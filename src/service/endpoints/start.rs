@@ -36,6 +36,9 @@ pub(super) struct Start {
     /// The run's id; made up when left out.
     #[schemars(length(min = 1, max = 100), regex(pattern = "^[A-Za-z0-9_-]+$"))]
     id: Option<String>,
+    /// Begins although as many runs are under way as may be.
+    #[serde(default)]
+    at_once: bool,
 }
 
 /// Starts a run.
@@ -95,6 +98,7 @@ impl Endpoint for StartRun {
         request.params = given.map(|(name, value)| (name.clone(), Given::Value(value.clone()))).collect();
         request.workdir = call.shared.state.join("files").join(id.as_str());
         request.who = Some(call.by().to_owned());
+        request.at_once = start.at_once;
         engine.draft(&request)?;
         // From here on asking for something else under this id is refused, also after a crash.
         let is_first = tokio::task::block_in_place(|| tokens.is_same_start(id.as_str(), &asked));

@@ -17,8 +17,8 @@ use jiff::Timestamp;
 
 use self::state::State;
 use super::{
-    Appended, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, News, OwnerId, PruneFilter, RunFilter,
-    ScheduledEnd, Settlement, Summary, Sync, Tenure, TickFilter,
+    Appended, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, News, OwnerId, PruneFilter, Queued,
+    RunFilter, ScheduledEnd, Settlement, Summary, Sync, Tenure, TickFilter,
 };
 use crate::error::{Error, Result};
 use crate::event::{
@@ -250,6 +250,10 @@ impl Journal for MemoryJournal {
 
     async fn signals(&self, run: &RunId) -> Result<Vec<Signal>> {
         Ok(self.lock().state.lines.get(run).map(|line| line.signals.clone()).unwrap_or_default())
+    }
+
+    async fn queue(&self) -> Result<Vec<Queued>> {
+        Ok(self.lock().state.queue())
     }
 
     async fn leases(&self) -> Result<Vec<Lease>> {

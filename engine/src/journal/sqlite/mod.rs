@@ -12,9 +12,11 @@ mod lines;
 mod log;
 mod mark;
 mod past;
+mod places;
 mod platform;
 mod presence;
 mod prune;
+mod queue;
 mod rows;
 mod runs;
 mod schedules;
@@ -44,7 +46,7 @@ use self::writer::{Job, Writer};
 use super::derive::{self, Verdict};
 use super::{
     Appended, Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence,
-    PruneFilter, RunFilter, ScheduledEnd, Settlement, Status, Summary, Sync, Tenure, TickFilter,
+    PruneFilter, Queued, RunFilter, ScheduledEnd, Settlement, Status, Summary, Sync, Tenure, TickFilter,
 };
 use crate::error::{Error, Result};
 use crate::event::{
@@ -212,7 +214,7 @@ impl Journal for SqliteJournal {
                 Some((lease, _)) => duties::deadline(db, lease)?,
                 None => None,
             };
-            Ok(derive::is_wanted(&run, |_| deadline) && runs::add(db, &summary, &first, &run.sources)?)
+            Ok(derive::is_wanted(&run, |_| deadline) && runs::add(db, &run, &summary, &first)?)
         })
         .await
     }
@@ -251,6 +253,7 @@ impl Journal for SqliteJournal {
             Ok(match derive::decide_claim(&mut after, heartbeat, &request)? {
                 Verdict::Over => (Claim::Over, None),
                 Verdict::Moved => (Claim::Moved, None),
+                Verdict::Queued => (Claim::Queued, None),
                 Verdict::Held { by, until } => (Claim::Held { by, until }, None),
                 Verdict::Grant(record, tenure) => {
                     let signalled = runs::advance(db, &mut place, &before, &mut after, &[], &[record])?;
@@ -365,6 +368,10 @@ impl Journal for SqliteJournal {
         self.glance(|db| rows::signals(db, run)).await
     }
 
+    async fn queue(&self) -> Result<Vec<Queued>> {
+        self.read(queue::queue).await
+    }
+
     async fn leases(&self) -> Result<Vec<Lease>> {
         self.read(duties::leases).await
     }
@@ -420,7 +427,7 @@ impl Journal for SqliteJournal {
             }
             schedules::account(db, &settlement.ticks)?;
             for (start, (summary, first)) in settlement.starts.iter().zip(&births) {
-                runs::add(db, summary, first, &start.run.sources)?;
+                runs::add(db, &start.run, summary, first)?;
                 schedules::follow(db, &start.run.id, &id, start.until)?;
                 // Whoever asks for a run a second time is told how the first one ended.
                 let status = match runs::find(db, &start.run.id)? {
