@@ -22,6 +22,7 @@ mod layers;
 mod leases;
 mod live;
 mod plan;
+mod queue;
 mod race;
 mod recordings;
 mod registry;

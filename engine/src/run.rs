@@ -201,12 +201,13 @@ impl Core {
         self.journal.claim(&request).await
     }
 
-    /// Returns once a run is out of the queue, or everything that the engine drives is halted.
-    pub(crate) async fn until_its_turn(&self, run: &RunId) -> Result<()> {
+    /// Returns whether the turn of a run has come, once it has or everything that the engine drives is halted.
+    pub(crate) async fn until_its_turn(&self, run: &RunId) -> Result<bool> {
         let mut news = self.journal.news().listen();
-        while self.cancel.get().is_none()
-            && self.journal.run(run).await?.is_some_and(|summary| summary.is_queued())
-        {
+        while self.journal.run(run).await?.is_some_and(|summary| summary.is_queued()) {
+            if self.cancel.get().is_some() {
+                return Ok(false);
+            }
             tokio::select! {
                 () = news.hear() => {}
                 // What another process writes is told by nobody.
@@ -214,7 +215,7 @@ impl Core {
                 () = self.cancel.wait() => {}
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Returns the texts that a run goes by, the runbook itself first.

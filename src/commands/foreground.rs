@@ -57,7 +57,7 @@ pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> R
 }
 
 /// Says what a run waits for that is in the queue.
-async fn tell_queue(engine: &Engine, home: &Home, run: &RunId, id: &str) -> Result<()> {
+pub(super) async fn tell_queue(engine: &Engine, home: &Home, run: &RunId, id: &str) -> Result<()> {
     let queue = engine.queue().await?;
     if let Some(queued) = queue.iter().find(|queued| queued.run.id == *run) {
         let (why, place) = (advice::queued_because(engine, queued).await?, home.same_place());
@@ -208,8 +208,9 @@ pub(super) async fn tell(
             Exit::Parked
         }
         Driven::Queued => {
-            terminal::say(format!("run {id} has not begun and stands in the queue. Wait for it with:"));
-            terminal::say(format!("  relight runs resume {id}{place}"));
+            terminal::say(format!(
+                "run {id} has not begun: it stands in the queue, see `relight runs queue{place}`"
+            ));
             return Ok(Exit::Parked);
         }
         Driven::Held { .. } => {

@@ -138,10 +138,12 @@ impl Run {
 
 /// Leaves a run to whoever serves.
 async fn detach(home: &Home, request: &RunRequest) -> Result {
-    let run = home.offline_engine_for_new_runs()?.prepare(request).await?;
+    let engine = home.offline_engine_for_new_runs()?;
+    let run = engine.prepare(request).await?;
     writeln!(terminal::out(), "{run}")?;
     let place = home.same_place();
     terminal::say(format!("`relight serve{place}` drives it; look with `relight runs show {run}{place}`"));
+    foreground::tell_queue(&engine, home, &run, &engine.shortest(&run).await?).await?;
     Ok(Exit::Done)
 }
 

@@ -178,7 +178,7 @@ impl Engine {
                         () = self.0.cancel.wait() => {}
                     }
                 }
-                Driven::Queued if !self.is_halted() => self.0.until_its_turn(run).await?,
+                Driven::Queued if self.0.until_its_turn(run).await? => {}
                 driven => return Ok(driven),
             }
         }
