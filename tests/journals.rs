@@ -208,6 +208,10 @@ impl Journal for Shelf {
         Ok(Vec::new())
     }
 
+    async fn prune_ticks(&self, _: Timestamp, _: usize) -> Result<usize> {
+        self.not_here()
+    }
+
     async fn scheduled_ends(&self, _: usize) -> Result<Vec<ScheduledEnd>> {
         Ok(Vec::new())
     }

@@ -107,6 +107,9 @@ enum Move {
         run: usize,
     },
     StopOverdue,
+    PruneTicks {
+        age: i64,
+    },
 }
 
 fn any_move() -> impl Strategy<Value = Move> {
@@ -136,6 +139,7 @@ fn any_move() -> impl Strategy<Value = Move> {
             .prop_map(|(name, stale, lasts, account, run, closes)| Move::Settle { name, stale, lasts, account, run, closes }),
         1 => (name, run).prop_map(|(name, run)| Move::HearEnds { name, run }),
         1 => Just(Move::StopOverdue),
+        1 => (0..40_i64).prop_map(|age| Move::PruneTicks { age }),
     ]
 }
 
@@ -255,6 +259,7 @@ impl Driver {
                 let stops = vec![(id(run), "a schedule".to_owned())];
                 shown(journal.settle(&Settlement { stops, heard, ..Settlement::of(&read) }, at).await)
             }
+            Move::PruneTicks { age } => shown(journal.prune_ticks(t(self.now - age), 2).await),
             Move::StopOverdue => shown(journal.stop_overdue(at).await),
         }
     }

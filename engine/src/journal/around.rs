@@ -216,6 +216,11 @@ pub trait Around: Send + std::marker::Sync + 'static {
         self.behind().ticks(filter).await
     }
 
+    async fn prune_ticks(&self, before: Timestamp, limit: usize) -> Result<usize> {
+        self.allow()?;
+        self.behind().prune_ticks(before, limit).await
+    }
+
     async fn scheduled_ends(&self, limit: usize) -> Result<Vec<ScheduledEnd>> {
         self.allow()?;
         self.behind().scheduled_ends(limit).await
@@ -379,6 +384,10 @@ impl<T: Around> Journal for T {
 
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<Tick>> {
         Around::ticks(self, filter).await
+    }
+
+    async fn prune_ticks(&self, before: Timestamp, limit: usize) -> Result<usize> {
+        Around::prune_ticks(self, before, limit).await
     }
 
     async fn scheduled_ends(&self, limit: usize) -> Result<Vec<ScheduledEnd>> {

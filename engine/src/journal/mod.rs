@@ -669,6 +669,13 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// `Storage`.
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<Tick>>;
 
+    /// Takes accounts of ticks away that were made before a time, the oldest first, at most `limit`; the newest of a schedule stays
+    /// as long as the schedule. Returns how many went.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn prune_ticks(&self, before: Timestamp, limit: usize) -> Result<usize>;
+
     /// Returns the runs that are over and whose schedule has not heard of it ([`Settlement::heard`]), in the order of ids, at most
     /// `limit`. The cost follows from how many those are. Nobody waits for the ends of the runs of a schedule that is gone.
     ///

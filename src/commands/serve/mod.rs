@@ -95,10 +95,10 @@ impl Serve {
         });
         let rules = Rules::of(&config.retention);
         let tidying = tokio::spawn({
-            let engine = session.engine.clone();
+            let (engine, state) = (session.engine.clone(), state.clone());
             async move {
                 match rules {
-                    Some(rules) => keep_tidy(&engine, &rules).await,
+                    Some(rules) => keep_tidy(&engine, &rules, &state).await,
                     None => std::future::pending().await,
                 }
             }

@@ -75,6 +75,7 @@ pub async fn prove<J: Journal>(fresh: impl AsyncFn() -> J) {
 }
 
 promises! {
+    accounts_of_ticks_go_but_the_newest_of_each_schedule
     a_run_waits_until_there_is_room
     the_first_in_the_queue_for_which_there_is_room_is_next
     a_run_that_its_maker_drives_keeps_its_time

@@ -300,6 +300,13 @@ impl Journal for MemoryJournal {
         Ok(inner.state.ticks.iter().rev().filter(fits).take(most).cloned().collect())
     }
 
+    async fn prune_ticks(&self, before: Timestamp, limit: usize) -> Result<usize> {
+        match self.perform(Command::PruneTicks { before, limit })? {
+            Answer::Count(count) => Ok(count),
+            _ => unreachable!("it is answered with a number"),
+        }
+    }
+
     async fn scheduled_ends(&self, limit: usize) -> Result<Vec<ScheduledEnd>> {
         let inner = self.lock();
         let ends = inner.state.followed.iter().filter_map(|(run, followed)| {
@@ -335,6 +342,7 @@ enum Command {
     Prune { runs: Vec<RunId>, at: Timestamp },
     Keep(String),
     Settle { settlement: Box<Settlement>, at: Timestamp },
+    PruneTicks { before: Timestamp, limit: usize },
     StopOverdue { now: Timestamp },
 }
 
@@ -355,6 +363,7 @@ impl Command {
             | Command::Extend(_)
             | Command::Prune { .. }
             | Command::Keep(_)
+            | Command::PruneTicks { .. }
             | Command::StopOverdue { .. } => None,
         }
     }
@@ -375,6 +384,7 @@ enum Answer {
     Claim(Claim),
     Appended(Appended),
     Runs(Vec<RunId>),
+    Count(usize),
     Extended(Option<Box<ExtendedLease>>),
 }
 

@@ -99,6 +99,7 @@ impl State {
                 Ok(Answer::Done)
             }
             Command::Settle { settlement, at } => self.settle(settlement, *at).map(Answer::Did),
+            Command::PruneTicks { before, limit } => Ok(Answer::Count(self.prune_ticks(*before, *limit))),
             Command::StopOverdue { now } => Ok(Answer::Runs(self.stop_overdue(*now))),
         }
     }
@@ -422,6 +423,23 @@ impl State {
     fn unschedule(&mut self, id: &str) {
         self.schedules.remove(id);
         self.followed.retain(|_, followed| followed.schedule != id || followed.ended.is_none());
+    }
+
+    fn prune_ticks(&mut self, before: Timestamp, limit: usize) -> usize {
+        let mut old = HashSet::new();
+        for (n, tick) in self.ticks.iter().enumerate() {
+            let is_newest = !self.ticks[n + 1..].iter().any(|newer| newer.schedule == tick.schedule);
+            if is_newest && self.schedules.contains_key(&tick.schedule) {
+                continue;
+            }
+            if old.len() == limit || tick.at >= before {
+                break;
+            }
+            old.insert(n);
+        }
+        let mut n = 0..;
+        self.ticks.retain(|_| !n.next().is_some_and(|n| old.contains(&n)));
+        old.len()
     }
 
     fn account(&mut self, ticks: &[Tick]) {

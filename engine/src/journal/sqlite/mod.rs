@@ -453,6 +453,10 @@ impl Journal for SqliteJournal {
         self.read(move |db| schedules::ticks(db, &filter)).await
     }
 
+    async fn prune_ticks(&self, before: Timestamp, limit: usize) -> Result<usize> {
+        self.write(move |db| schedules::prune(db, before, limit)).await
+    }
+
     async fn scheduled_ends(&self, limit: usize) -> Result<Vec<ScheduledEnd>> {
         self.glance(|db| schedules::ends(db, limit)).await
     }
