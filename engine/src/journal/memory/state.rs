@@ -5,6 +5,7 @@ use std::convert::Infallible;
 
 use jiff::Timestamp;
 
+use super::outbox::Rows;
 use super::{Answer, Command};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
@@ -13,8 +14,8 @@ use crate::event::{
 };
 use crate::journal::derive::{self, Needs, Verdict};
 use crate::journal::{
-    Appended, Claim, ClaimRequest, ExtendRequest, NewRun, OwnerId, PruneFilter, Settlement, Start, Status,
-    Summary, Tenure, gone, unknown,
+    Appended, Claim, ClaimRequest, ExtendRequest, NewRun, Notification, OwnerId, PruneFilter, Settlement,
+    Start, Status, Summary, Tenure, gone, unknown,
 };
 
 /// Everything that a journal holds.
@@ -35,6 +36,7 @@ pub(super) struct State {
     pub(super) ticks: Vec<Tick>,
     /// The runs of schedules of whose end those have not heard.
     pub(super) followed: BTreeMap<RunId, Followed>,
+    pub(super) outbox: Rows,
 }
 
 /// What a schedule has to do with one of its runs.
@@ -87,6 +89,15 @@ impl State {
             }
             Command::Settle { settlement, at } => self.settle(settlement, *at).map(Answer::Did),
             Command::StopOverdue { now } => Ok(Answer::Runs(self.stop_overdue(*now))),
+            Command::Subscribe(all) => Ok(Answer::Unsubscribed(self.outbox.subscribe(all))),
+            Command::Notify(notification) => Ok(Answer::Count(self.outbox.notify(notification) as u64)),
+            Command::Take(taking) => Ok(Answer::Taken(self.outbox.take(taking).map(Box::new))),
+            Command::SettleDelivery { taken, came_to, at } => {
+                Ok(Answer::Did(self.outbox.settle(taken, came_to, *at)))
+            }
+            Command::Bound { receiver, bounds, at } => {
+                Ok(Answer::Count(self.outbox.bound(receiver, bounds, *at)))
+            }
         }
     }
 
@@ -156,6 +167,9 @@ impl State {
         let signalled = !line.signals.is_empty();
         if signalled && !events.is_empty() {
             derive::wake_for(&mut line.summary, line.signals.iter(), at);
+        }
+        for notification in events.iter().filter_map(|event| Notification::of_event(&line.summary, event)) {
+            self.outbox.notify(&notification);
         }
         for effect in events.iter().flat_map(Event::effected) {
             match effect {
@@ -299,6 +313,9 @@ impl State {
         }
         for run in &settlement.heard {
             self.followed.remove(run);
+        }
+        for notification in Notification::of_settlement(settlement, at) {
+            self.outbox.notify(&notification);
         }
         Ok(true)
     }

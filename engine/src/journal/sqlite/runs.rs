@@ -10,10 +10,12 @@ use sha2::{Digest, Sha256};
 use super::values::{
     Fault, Rows, column, damaged, json, parse, parse_status, parse_time, seal, signed, text, unsigned,
 };
-use super::{duties, log, rows, schedules};
+use super::{duties, log, outbox, rows, schedules};
 use crate::error::Error;
 use crate::event::{Effected, Event, Record, RunId, Signal, Source, fingerprint, hex, unhex};
-use crate::journal::{OwnerId, RunFilter, Sort, Status, Summary, derive, fenced, gone, unknown};
+use crate::journal::{
+    Notification, OwnerId, RunFilter, Sort, Status, Summary, derive, fenced, gone, unknown,
+};
 
 /// A run, and where its rows are.
 #[derive(Clone, Debug)]
@@ -292,6 +294,7 @@ pub(super) fn add(db: &Connection, summary: &Summary, first: &Record, sources: &
 /// Returns whether [`advance`] has to know an event: more follows from it than the run's next state.
 pub(super) fn has_consequences(event: &Event) -> bool {
     matches!(event, Event::Signalled { .. } | Event::Finished { parent: Some(_), .. })
+        || Notification::may_be_of(event)
         || !event.effected().is_empty()
         || event.text().is_some()
 }
@@ -340,6 +343,8 @@ pub(super) fn advance(
     if after.status.is_over() {
         schedules::ended(db, &after.id, after.status)?;
     }
+    let worth: Vec<_> = events.iter().filter_map(|event| Notification::of_event(after, event)).collect();
+    outbox::notify(db, &worth)?;
     for event in events {
         if let Some((parent, signal)) = derive::told(&after.id, event) {
             match add_signal(db, parent, &signal, after.updated) {
