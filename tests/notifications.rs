@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use relight_engine::clock::Clock;
 use serde_json::Value;
 
 use crate::support::receiver::{Fate, Receiver, TAKEN, Told};
@@ -40,6 +41,13 @@ fn signed(name: &str, receiver: &Receiver, more: &str) -> String {
 
 fn serve(stage: &Stage) -> Child {
     stage.command(&["serve"]).env("KEY", KEY).spawn().expect("relight starts")
+}
+
+/// Whether a service has begun with a receiver.
+fn is_subscribed(stage: &Stage, receiver: &str) -> bool {
+    let doctor = || stage.relight(&["doctor"]).out;
+    stage.sealed.path("state").exists()
+        && doctor().contains(&format!("{receiver}: nothing was delivered yet"))
 }
 
 fn stop(serve: Child) -> Ended {
@@ -114,12 +122,7 @@ async fn every_form_is_told_and_no_secret_stays_behind() {
         let serve = command.envs(variables.clone()).spawn().expect("relight starts");
         runbook(&stage, "asks", "ask(\"Go <on> & *on*?\", #{ choices: [\"yes\", \"no\"] })");
         runbook(&stage, "fails", "throw \"it broke\";");
-        until("somebody is subscribed", || {
-            !stage.lines(&["notifications", "--json"]).is_empty() || {
-                let doctor = stage.relight(&["doctor"]);
-                doctor.out.contains("ops (teams): nothing was delivered yet")
-            }
-        });
+        until("it serves", || is_subscribed(&stage, "ops (teams)"));
         detach(&stage, "asks");
         let told = web.until("the question is told in three forms", |told| told.len() == 3);
         detach(&stage, "fails");
@@ -221,10 +224,7 @@ async fn a_receiver_that_fails_is_told_again_under_the_same_id() {
         configure(&stage, &config);
         runbook(&stage, "asks", "ask(\"Go on?\")");
         let serve = serve(&stage);
-        until("it serves", || {
-            stage.sealed.path("state").exists()
-                && stage.relight(&["doctor"]).out.contains("dead (signed): nothing")
-        });
+        until("it serves", || is_subscribed(&stage, "dead (signed)"));
         detach(&stage, "asks");
         let told = weak.until("it is taken", |told| told.len() == 4);
         let ids: Vec<&str> = told.iter().map(|told| told.header("webhook-id")).collect();
@@ -272,10 +272,7 @@ async fn a_service_that_is_killed_at_a_delivery_is_followed_by_one_that_delivers
             runbook(&stage, "asks", "ask(\"Go on?\")");
             let first = serve(&stage);
             pid.store(first.id(), Ordering::SeqCst);
-            until("it serves", || {
-                stage.sealed.path("state").exists()
-                    && stage.relight(&["doctor"]).out.contains("hook (signed): nothing")
-            });
+            until("it serves", || is_subscribed(&stage, "hook (signed)"));
             detach(&stage, "asks");
             let first = ended(first);
             assert_eq!(first.code, None, "it was killed: {first:?}");
@@ -312,10 +309,7 @@ async fn of_two_services_one_tells() {
         configure(&stage, &signed("hook", &web, ""));
         runbook(&stage, "asks", "ask(\"Go on?\")");
         let both = [serve(&stage), serve(&stage)];
-        until("they serve", || {
-            stage.sealed.path("state").exists()
-                && stage.relight(&["doctor"]).out.contains("hook (signed): nothing")
-        });
+        until("they serve", || is_subscribed(&stage, "hook (signed)"));
         for _ in 0..6 {
             detach(&stage, "asks");
         }
@@ -356,7 +350,8 @@ async fn time_calls_too() {
         };
         // Nobody serves for some hours: those firings are missed.
         add("nightly", &["--catch-up", "1m"]);
-        std::thread::sleep(Duration::from_secs(15));
+        let (made, hours) = (stage.clock.now(), 3 * 3600);
+        until("hours are over", || stage.clock.now().duration_since(made).as_secs() > hours);
         add("broken", &["--pause-after", "1"]);
         let serve = serve(&stage);
         let told = web.until("all three are told", |told| {
@@ -389,10 +384,7 @@ async fn who_is_no_receiver_any_more_is_told_nothing() {
         configure(&stage, &[signed("hook", &web, ""), signed("gone", &dead, "")].concat());
         runbook(&stage, "asks", "ask(\"Go on?\")");
         let first = serve(&stage);
-        until("it serves", || {
-            stage.sealed.path("state").exists()
-                && stage.relight(&["doctor"]).out.contains("gone (signed): nothing")
-        });
+        until("it serves", || is_subscribed(&stage, "gone (signed)"));
         detach(&stage, "asks");
         web.until("it is told", |told| told.len() == 1);
         dead.until("it is asked", |told| told.len() == 1);
