@@ -204,14 +204,16 @@ impl Config {
 }
 
 fn parse(path: &Path, text: &str) -> Result<Config> {
-    let wrong = |at: Option<Range<usize>>, why: &str| {
+    let wrong = |text: &str, at: Option<Range<usize>>, why: &str| {
         let error = Error::invalid(format!("the configuration {} is not right", path.display()));
         let offset = at.as_ref().map_or(0, |at| at.start).min(text.len().saturating_sub(1));
         let len = at.map_or(1, |at| at.len()).clamp(1, (text.len() - offset).max(1));
         error.snippet(Snippet::new(NAME, text, offset, len).label(why))
     };
-    let mut config: Config = toml::from_str(text).map_err(|e| wrong(e.span(), e.message()))?;
-    config.receivers = receiver::read(&config.receiver).map_err(|(at, why)| wrong(Some(at), &why))?;
+    let mut config: Config = toml::from_str(text).map_err(|e| wrong(text, e.span(), e.message()))?;
+    let receivers = receiver::read(&config.receiver);
+    config.receivers =
+        receivers.map_err(|(at, why)| wrong(&receiver::masked(text, &config.receiver), Some(at), &why))?;
     Ok(config)
 }
 

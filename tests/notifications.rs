@@ -410,6 +410,7 @@ async fn a_wrong_receiver_is_underlined_before_anything_starts() {
         let refused = stage.relight(&["serve"]);
         assert_eq!(refused.code, Some(2), "{refused:?}");
         assert!(refused.err.contains("keep it as a secret") && refused.err.contains("url = "), "{refused:?}");
+        assert!(!refused.err.contains("T1"), "what may be a secret is not repeated: {refused:?}");
         assert!(!stage.sealed.path("state").exists(), "nothing was opened");
         configure(&stage, "[[receiver]]\nname = \"ops\"\nform = \"slack\"\nurl = \"env:SLACK\"\n");
         let unknown = stage.relight(&["notifications", "test", "opps"]);

@@ -158,6 +158,20 @@ pub(super) fn read(all: &[Written]) -> Result<Vec<Receiver>, Wrong> {
     Ok(receivers)
 }
 
+/// Returns the text of a file without what may be a secret that somebody wrote into it: an error shows lines of it.
+pub(super) fn masked(text: &str, all: &[Written]) -> String {
+    let mut masked = text.to_owned();
+    for value in all.iter().flat_map(|written| [&written.url, &written.secret]).flatten() {
+        let inner = value.span().start + 1..value.span().end.saturating_sub(1);
+        if !is_secret(value.get_ref()) && masked.get(inner.clone()).is_some_and(|inner| !inner.is_empty()) {
+            // As long as before, so that what follows stays where it is.
+            let stars = "*".repeat(inner.len());
+            masked.replace_range(inner, &stars);
+        }
+    }
+    masked
+}
+
 impl Written {
     fn read(&self) -> Result<Receiver, Wrong> {
         let name = self.name.get_ref();
@@ -334,6 +348,10 @@ mod tests {
             assert_eq!(found, at, "{text}");
             assert!(why.contains(says), "{text}: {why}");
         }
+        let plain = "[[receiver]]\nname = \"ops\"\nform = \"slack\"\nurl = \"https://hooks.example/T1\"\nsecret = \"env:X\"\n";
+        let file: File = toml::from_str(plain).unwrap();
+        let shown = masked(plain, &file.receiver);
+        assert_eq!(shown, plain.replace("https://hooks.example/T1", &"*".repeat(24)));
         let twice =
             "[[receiver]]\nname = \"a\"\ncommand = [\"x\"]\n[[receiver]]\nname = \"a\"\ncommand = [\"x\"]\n";
         assert!(look(twice).unwrap_err().1.contains("another"));
