@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::super::{Settlement, Summary};
+use crate::error::Failure;
 use crate::event::{Event, Fate, Lease, Park, RunEnd, RunId, Tick, digest};
 
 /// The longest text that a notification carries, in bytes: receivers take a few thousand, and the journal has the whole.
@@ -14,6 +15,8 @@ const TEXT: usize = 2000;
 const TITLE: usize = 200;
 /// How many answers are named.
 const CHOICES: usize = 10;
+/// What is said of a run that needs a person's terminal.
+const TERMINAL: &str = "it is at an operation that needs a terminal";
 
 /// For what somebody is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -124,25 +127,22 @@ impl Notification {
 
     /// Returns what an event of a run is worth, when the run stands as `run` says after it.
     pub(crate) fn of_event(run: &Summary, event: &Event) -> Option<Self> {
+        if !Notification::may_be_of(event) {
+            return None;
+        }
         let (occasion, title, text, choices) = match event {
-            Event::Parked { park, .. } if needs_person(run) => match park {
+            Event::Parked { park, .. } if is_left(run) => match park {
                 Park::Question { text, choices } => {
-                    (Occasion::Question, format!("{} asks", run.runbook), text.clone(), choices.clone())
+                    (Occasion::Question, format!("{} asks", run.runbook), text.clone(), choices.as_slice())
                 }
                 park => {
-                    let text = park.failure().map(|failure| failure.message.clone());
-                    let text =
-                        text.unwrap_or_else(|| "it is at an operation that needs a terminal".to_owned());
-                    (
-                        Occasion::Parked,
-                        format!("{} is parked: {}", run.runbook, reason(park)),
-                        text,
-                        Vec::new(),
-                    )
+                    let title = format!("{} is parked: {}", run.runbook, reason(park));
+                    let text = park.failure().map_or_else(|| TERMINAL.to_owned(), said);
+                    (Occasion::Parked, title, text, &[][..])
                 }
             },
-            Event::Finished { end: RunEnd::Failed { failure, .. }, parent: None } if !run.id.is_branch() => {
-                (Occasion::Failed, format!("{} failed", run.runbook), failure.message.clone(), Vec::new())
+            Event::Finished { end: RunEnd::Failed { failure, .. }, .. } if !run.id.is_branch() => {
+                (Occasion::Failed, format!("{} failed", run.runbook), said(failure), &[][..])
             }
             _ => return None,
         };
@@ -217,15 +217,20 @@ fn missed_tick(tick: &Tick, runbook: Option<String>, at: Timestamp) -> Notificat
     }
 }
 
-/// Returns whether a run that was just parked stays so until a person does something. What comes back by itself does not, nor what
-/// a person has just put away.
-fn needs_person(run: &Summary) -> bool {
-    let Some(park) = run.park.as_ref().filter(|park| !park.is_waiting()) else { return false };
-    match park {
-        Park::Interrupted => false,
+/// Returns whether a run that was just parked for a person stays so until that person does something.
+fn is_left(run: &Summary) -> bool {
+    match &run.park {
         // They may come back by themselves at some time, and a person is to come before; what was heard already wakes them now.
-        Park::Question { .. } | Park::Mistake { .. } => run.wake.is_none_or(|wake| wake > run.updated),
+        Some(Park::Question { .. } | Park::Mistake { .. }) => run.wake.is_none_or(|wake| wake > run.updated),
         _ => run.wake.is_none(),
+    }
+}
+
+/// Returns what went wrong, with the innermost cause.
+fn said(failure: &Failure) -> String {
+    match failure.causes.last() {
+        Some(cause) => format!("{}: {cause}", failure.message),
+        None => failure.message.clone(),
     }
 }
 
