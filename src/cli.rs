@@ -9,7 +9,7 @@ use relight_engine::Error;
 use crate::args::Global;
 use crate::commands::{
     audit, certificate, check, completions, connect, docs, doctor, lab, leases, list, login, logout, new,
-    proxy, run, runs, schedule, serve, show, token, whoami,
+    notifications, proxy, run, runs, schedule, serve, show, token, whoami,
 };
 use crate::exit::Result;
 use crate::terminal;
@@ -48,6 +48,7 @@ pub(crate) enum Command {
     Leases(leases::Leases),
     Schedule(schedule::Schedule),
     Serve(serve::Serve),
+    Notifications(notifications::Notifications),
     Token(token::Token),
     Audit(audit::Audit),
     Connect(connect::Connect),
@@ -103,6 +104,7 @@ pub(crate) fn run(cli: Cli) -> Result {
         Command::Leases(leases) => wait(leases.run(&global)),
         Command::Schedule(schedule) => wait(schedule.run(&global)),
         Command::Serve(serve) => wait(serve.run(&global)),
+        Command::Notifications(notifications) => wait(notifications.run(&global)),
         Command::Token(token) => token.run(&global),
         Command::Audit(audit) => audit.run(&global),
         Command::Connect(connect) => wait(connect.run(&global)),

@@ -40,16 +40,20 @@
 //! export = "exported"        # each is written into this folder before it goes
 //! ```
 //!
-//! It is read from `--config` or RELIGHT_CONFIG, else from beside the library that `--library` or
+//! The sections `[[receiver]]` are in [`receiver`]. It is read from `--config` or RELIGHT_CONFIG, else from beside the library that `--library` or
 //! RELIGHT_LIBRARY names, else from the configuration folder. The environment goes before the file.
+
+mod receiver;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use relight_engine::{Concurrency, Error, Result, Snippet, Span};
 use serde::Deserialize;
 
+pub(crate) use self::receiver::{Address, By, Form, Receiver, parse as parse_address};
 use crate::platform;
 
 const NAME: &str = "relight.toml";
@@ -74,6 +78,11 @@ pub(crate) struct Config {
     pub(crate) remote: Remote,
     /// How long runs are kept.
     pub(crate) retention: Retention,
+    /// Who is told what needs a person, as the file has it.
+    receiver: Vec<receiver::Written>,
+    /// Who is told what needs a person.
+    #[serde(skip)]
+    pub(crate) receivers: Vec<Receiver>,
 }
 
 /// How services elsewhere are talked to.
@@ -217,17 +226,27 @@ impl Config {
         for path in paths.into_iter().flatten() {
             *path = here.join(&*path);
         }
+        for by in config.receivers.iter_mut().map(|receiver| &mut receiver.by) {
+            if let By::Webhook { ca_bundle: Some(path), .. } = by {
+                *path = here.join(&*path);
+            }
+        }
         Ok(config)
     }
 }
 
 fn parse(path: &Path, text: &str) -> Result<Config> {
-    toml::from_str(text).map_err(|e| {
+    let wrong = |text: &str, at: Option<Range<usize>>, why: &str| {
         let error = Error::invalid(format!("the configuration {} is not right", path.display()));
-        let offset = e.span().map_or(0, |span| span.start).min(text.len().saturating_sub(1));
-        let len = e.span().map_or(1, |span| span.len()).clamp(1, (text.len() - offset).max(1));
-        error.snippet(Snippet::new(NAME, text, offset, len).label(e.message()))
-    })
+        let offset = at.as_ref().map_or(0, |at| at.start).min(text.len().saturating_sub(1));
+        let len = at.map_or(1, |at| at.len()).clamp(1, (text.len() - offset).max(1));
+        error.snippet(Snippet::new(NAME, text, offset, len).label(why))
+    };
+    let mut config: Config = toml::from_str(text).map_err(|e| wrong(text, e.span(), e.message()))?;
+    let receivers = receiver::read(&config.receiver);
+    config.receivers =
+        receivers.map_err(|(at, why)| wrong(&receiver::masked(text, &config.receiver), Some(at), &why))?;
+    Ok(config)
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use crate::visible::Log;
 
 /// Begins to write diagnostics to standard error, when they are wanted.
 ///
-/// A service always wants them: there they are the only sign of life.
+/// A service always wants them: there they are the only sign of life. With `RELIGHT_LOG_FORMAT=json` each is a JSON object on a line of its
+/// own, with the run that it is about as `run`.
 pub(crate) fn begin(verbose: u8, is_service: bool) {
     let chosen = variable("RELIGHT_LOG").or_else(|| variable("RUST_LOG"));
     let default = match (verbose, is_service) {
@@ -26,6 +27,11 @@ pub(crate) fn begin(verbose: u8, is_service: bool) {
         .with_writer(|| Log(io::stderr()))
         .with_ansi(false)
         .with_target(false);
+    let is_json = variable("RELIGHT_LOG_FORMAT").is_some_and(|format| format == "json");
+    let lines = match is_json {
+        true => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        false => lines.boxed(),
+    };
     let subscriber = tracing_subscriber::registry().with(lines).with(filter);
     LOGGING.store(subscriber.try_init().is_ok(), Ordering::Relaxed);
 }

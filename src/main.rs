@@ -25,6 +25,7 @@ mod lab;
 mod logging;
 mod memory;
 mod next_step;
+mod notify;
 mod platform;
 mod record;
 mod remote;
@@ -37,6 +38,7 @@ mod serving;
 mod setup;
 mod supervisor;
 mod terminal;
+mod trust;
 mod visible;
 
 use std::process::ExitCode;

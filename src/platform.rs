@@ -53,6 +53,18 @@ pub(crate) fn who() -> String {
     format!("{}@{host}", user())
 }
 
+/// Returns whether nothing that is sent there leaves this machine.
+pub(crate) fn is_this_machine(url: &reqwest::Url) -> bool {
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        }
+        None => false,
+    }
+}
+
 /// Returns whether the terminal is likely to show more than ASCII.
 pub(crate) fn speaks_unicode() -> bool {
     if cfg!(windows) {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use relight_engine::clock::Interval;
+use relight_engine::journal::Notification;
 use relight_engine::{Engine, Error, Failure, OpenLease, Result};
 
 use crate::format::{WHOLE, brief, relative};
@@ -61,17 +62,28 @@ pub(crate) async fn watch_leases(engine: &Engine) {
                     !silence.is_over(clock) && late.iter().any(|open| open.lease.id == *id)
                 });
                 for open in late {
-                    let said = lateness(engine, &open);
-                    named.entry(open.lease.id).or_insert_with(|| {
-                        tracing::error!("{said}");
-                        Interval::of(clock, AGAIN)
-                    });
+                    if named.contains_key(&open.lease.id) {
+                        continue;
+                    }
+                    tracing::error!("{}", lateness(engine, &open));
+                    match notify(engine, &open).await {
+                        Ok(()) => drop(named.insert(open.lease.id, Interval::of(clock, AGAIN))),
+                        Err(error) => tracing::warn!("nobody can be notified of it: {error}"),
+                    }
                 }
             }
             Err(error) => tracing::warn!("the leases cannot be read: {error}"),
         }
         clock.sleep(LOOK).await;
     }
+}
+
+/// Tells the receivers of a late lease. Who has heard of it is not told again until its deadline is another.
+async fn notify(engine: &Engine, open: &OpenLease) -> Result<()> {
+    let journal = engine.journal();
+    let opener = journal.run(&open.lease.run.whole()).await?;
+    let late = Notification::late_lease(&open.lease, opener.map(|run| run.runbook), engine.clock().now());
+    journal.outbox().notify(&late).await.map(drop)
 }
 
 /// Says how late a lease is and why, in one line.

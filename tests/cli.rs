@@ -30,27 +30,28 @@ fn help_names_every_command() {
     Usage: relight [OPTIONS] <COMMAND>
 
     Commands:
-      run          Run a runbook
-      list         List the runbooks
-      show         Show what a runbook does, what it may touch and which parameters it takes
-      check        Check runbooks without running them
-      docs         Show what scripts can call
-      new          Write a first runbook into the library
-      runs         See runs, resume, stop and answer them, and take old ones away
-      leases       See what is open, close it, and keep it open for longer
-      schedule     Run runbooks later, or again and again, while `relight serve` runs
-      serve        Keep runs, schedules and leases going
-      token        Decide who may talk to `relight serve`
-      audit        List the requests to `relight serve`, the newest first
-      connect      Sign in on a machine through Azure Arc, for a shell or one command
-      proxy        Carry SSH to a machine through Azure Arc, as OpenSSH's ProxyCommand
-      certificate  Write a key and an SSH certificate of Entra ID, for OpenSSH's own tools
-      login        Sign in to Azure with a code that you confirm in a browser
-      logout       Forget who signed in with `relight login`
-      whoami       Show as whom runs reach Azure, and whether that works
-      lab          Serve a local Azure to practise on
-      doctor       Check that everything is in place, and say what to do where it is not
-      completions  Print a completion script for a shell
+      run            Run a runbook
+      list           List the runbooks
+      show           Show what a runbook does, what it may touch and which parameters it takes
+      check          Check runbooks without running them
+      docs           Show what scripts can call
+      new            Write a first runbook into the library
+      runs           See runs, resume, stop and answer them, and take old ones away
+      leases         See what is open, close it, and keep it open for longer
+      schedule       Run runbooks later, or again and again, while `relight serve` runs
+      serve          Keep runs, schedules and leases going
+      notifications  See what receivers were told, and what waits for them
+      token          Decide who may talk to `relight serve`
+      audit          List the requests to `relight serve`, the newest first
+      connect        Sign in on a machine through Azure Arc, for a shell or one command
+      proxy          Carry SSH to a machine through Azure Arc, as OpenSSH's ProxyCommand
+      certificate    Write a key and an SSH certificate of Entra ID, for OpenSSH's own tools
+      login          Sign in to Azure with a code that you confirm in a browser
+      logout         Forget who signed in with `relight login`
+      whoami         Show as whom runs reach Azure, and whether that works
+      lab            Serve a local Azure to practise on
+      doctor         Check that everything is in place, and say what to do where it is not
+      completions    Print a completion script for a shell
 
     Options:
       -h, --help     Print help (see more with '--help')

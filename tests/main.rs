@@ -21,6 +21,7 @@ mod large;
 mod layers;
 mod leases;
 mod live;
+mod notifications;
 mod plan;
 mod queue;
 mod race;

@@ -148,3 +148,45 @@ async fn a_watcher_outlives_the_service() {
     next.signal("TERM");
     next.end().succeeds();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_files_of_a_run_afar_come_to_who_started_it() {
+    let world = world();
+    let writes = "file::write(\"out/said.txt\", \"said\"); file::write(\"mine.txt\", \"theirs\"); 7";
+    world.runbook(
+        "writes",
+        &format!("/*---\ntitle = \"Write\"\neffects = [\"file:write\"]\n---*/\n{writes}\n"),
+    );
+    let ops = token(&world, &["ops", "--role", "run"]);
+    let other = token(&world, &["other", "--role", "run"]);
+    let boss = token(&world, &["boss", "--role", "admin"]);
+    let served = Served::start(&world);
+    world.write("work/mine.txt", "mine");
+    let ran = tokio::task::block_in_place(|| afar(&world, &served, &ops, &["run", "writes"]).run());
+    assert_eq!(ran.code(), Some(0), "{ran}");
+    assert_eq!(std::fs::read_to_string(world.path("work/out/said.txt")).unwrap(), "said");
+    assert!(ran.out().lines().any(|line| line == "out/said.txt"), "{ran}");
+    // What is here stays, and that is said.
+    assert_eq!(std::fs::read_to_string(world.path("work/mine.txt")).unwrap(), "mine");
+    assert!(ran.raw().contains("mine.txt is not brought here: another file"), "{ran}");
+
+    let runs = served.get(&ops, "/v1/runs").await.is(200);
+    let run = runs["runs"][0]["id"].as_str().expect("an id").to_owned();
+    let path = |path: &str| format!("/v1/runs/{run}/file?path={path}");
+    assert_eq!(served.get(&boss, &path("out/said.txt")).await.text, "said");
+    served.get(&other, &path("out/said.txt")).await.is(403);
+    for elsewhere in ["/etc/passwd", "../../relight.db", "out/../mine.txt", ""] {
+        served.get(&ops, &path(elsewhere)).await.is(404);
+    }
+    let files = world.path("state/lab/files").join(&run);
+    std::fs::write(files.join("mine.txt"), "changed").unwrap();
+    served.get(&ops, &path("mine.txt")).await.is(409);
+    #[cfg(unix)]
+    {
+        std::fs::write(world.path("state/secret"), "said").unwrap();
+        std::fs::remove_file(files.join("out/said.txt")).unwrap();
+        std::os::unix::fs::symlink(world.path("state/secret"), files.join("out/said.txt")).unwrap();
+        let refused = served.get(&ops, &path("out/said.txt")).await.is(409).to_string();
+        assert!(refused.contains("outside"), "{refused}");
+    }
+}

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use relight_engine::clock::Clock;
 use serde_json::Value;
 
+use crate::support::sealed::Sealed;
 use crate::support::stage::{Stage, ended, signal, stand_still};
 
 /// Slow enough that a heartbeat lasts for several seconds of the wall clock.
@@ -208,4 +209,28 @@ async fn a_service_that_stood_still_does_nothing_a_second_time() {
             woken - before
         );
     });
+}
+
+/// A program that gathers logs finds everything about a run by its id.
+#[test]
+fn a_log_in_json_names_the_run_of_each_line() {
+    let world = Sealed::new();
+    let hidden = "turned \u{202e} round";
+    world.runbook("says", &format!("/*---\ntitle = \"Say\"\n---*/\nnote(\"{hidden}\"); 1"));
+    let run = world.in_lab(["run", "says", "--detach"]).run().succeeds().trim().to_owned();
+    let served = world.in_lab(["serve", "--until-closed"]).env("RELIGHT_LOG_FORMAT", "json").run().raw();
+    let lines: Vec<serde_json::Value> = served
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect();
+    let of_run: Vec<&str> = lines
+        .iter()
+        .filter(|line| line["run"] == run.as_str())
+        .map(|line| line["message"].as_str().expect("a message"))
+        .collect();
+    assert_eq!(of_run.first(), Some(&"goes on"), "{served}");
+    assert!(of_run.contains(&hidden) && of_run.contains(&"succeeded"), "{served}");
+    assert!(lines.iter().all(|line| line["timestamp"].is_string() && line["level"].is_string()), "{served}");
+    assert!(!served.contains('\u{202e}'), "what turns text round is written out");
 }

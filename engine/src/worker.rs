@@ -27,7 +27,7 @@ use crate::drive::{Driven, Way};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{RunId, Schedule};
-use crate::journal::{LeaseFilter, Listener, ScheduledEnd};
+use crate::journal::{LeaseFilter, Listener, Notification, ScheduledEnd};
 use crate::log::Closing;
 
 /// How many runs are at work at once. One that only waits is not counted.
@@ -68,6 +68,8 @@ pub struct Found {
 
 /// Called with what went wrong, and with what.
 type OnError = Arc<dyn Fn(&str, &Error) + Send + Sync>;
+/// Called with what became of ticks that somebody should hear of.
+type OnNotification = Arc<dyn Fn(&Notification) + Send + Sync>;
 /// Called again and again while the worker is at work.
 type OnPulse = Box<dyn Fn() + Send + Sync>;
 
@@ -81,6 +83,7 @@ pub struct Worker {
     /// The schedules whose runs cannot be started, and when, by the monotonic clock, they are looked at again.
     broken: BTreeMap<String, Duration>,
     on_error: OnError,
+    on_notification: OnNotification,
     on_pulse: OnPulse,
     /// When the last tick was.
     looked_at: Timestamp,
@@ -99,6 +102,7 @@ impl Worker {
             complaints: HashSet::new(),
             broken: BTreeMap::new(),
             on_error: Arc::new(on_error),
+            on_notification: Arc::new(|_| ()),
             on_pulse: Box::new(|| ()),
             looked_at: Timestamp::MIN,
             is_unsettled: false,
@@ -110,6 +114,17 @@ impl Worker {
     #[must_use]
     pub fn on_pulse(mut self, on_pulse: impl Fn() + Send + Sync + 'static) -> Self {
         self.on_pulse = Box::new(on_pulse);
+        self
+    }
+
+    /// Calls `on_notification` for each stretch of ticks that this worker found missed and each schedule that it paused, whether or
+    /// not anybody is subscribed.
+    #[must_use]
+    pub fn on_notification(
+        mut self,
+        on_notification: impl Fn(&Notification) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_notification = Arc::new(on_notification);
         self
     }
 
@@ -304,6 +319,9 @@ impl Worker {
             match settled {
                 Ok(Some(settled)) => {
                     self.is_unsettled |= settled.is_unsettled;
+                    for notification in Notification::of_settlement(&settled.settlement, now) {
+                        (self.on_notification)(&notification);
+                    }
                     if !settled.starts.is_empty() {
                         found.fired.push(id);
                     }

@@ -1,19 +1,21 @@
 //! Following a run that a service drives, as if it were driven here: what happens is told, and what it asks is answered.
 
 use std::collections::HashSet;
+use std::path::{Component, Path};
 use std::time::Duration;
 
-use relight_engine::event::{Event, Park};
+use relight_engine::event::{Event, Park, content_hash};
 use relight_engine::journal::Summary;
 use relight_engine::replay::History;
 use relight_engine::{Answers as _, Driven, Engine, ErrorKind, RunId};
 
-use super::advice;
 use super::foreground::{self, Answers, AtTerminal};
+use super::{advice, files};
 use crate::exit::Result;
 use crate::remote::{Client, Followed};
 use crate::report::{Audience, Reporter};
 use crate::setup::Home;
+use crate::{platform, terminal};
 
 /// How long nothing is heard before it is looked whether a child run needs somebody.
 const QUIET: Duration = Duration::from_secs(3);
@@ -49,7 +51,45 @@ pub(super) async fn carry(home: &Home, client: &Client, run: &RunId, from: From,
     let following = Following { engine, client, run, seen, settled, reporter: &reporter, asked: Some(asked) };
     let driven = following.follow().await;
     reporter.clear();
+    if let Ok(Driven::Ended(_)) = &driven {
+        fetch(engine, client, run).await?;
+    }
     foreground::tell(engine, home, run, driven?, answers).await
+}
+
+/// Brings the files that a run wrote into its folder over there to this one. What is here already stays as it is.
+async fn fetch(engine: &Engine, client: &Client, run: &RunId) -> relight_engine::Result<()> {
+    let history = engine.history(run).await?;
+    for file in files::written(&history) {
+        let path = Path::new(&file.path);
+        // The name comes from elsewhere: it stays below this folder.
+        if !path.components().all(|part| matches!(part, Component::Normal(_))) {
+            continue;
+        }
+        let kept = match client.file(run, &file.path).await {
+            Ok(content) if content_hash(&content) == file.sha256 => keep(path, &content),
+            Ok(_) => Err("it came in another form than it was written in".to_owned()),
+            Err(error) => Err(error.message().to_owned()),
+        };
+        if let Err(why) = kept {
+            terminal::say(format!("{} is not brought here: {why}", file.path));
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file where there is none yet.
+fn keep(path: &Path, content: &[u8]) -> std::result::Result<(), String> {
+    if std::fs::read(path).is_ok_and(|known| known == content) {
+        return Ok(());
+    }
+    if path.exists() {
+        return Err("another file of this name is here".to_owned());
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|e| e.to_string())?;
+    }
+    platform::write_new_private(path, content).map_err(|e| e.to_string())
 }
 
 /// Tells what happens in a run from its beginning, until it is over or needs a person.

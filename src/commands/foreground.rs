@@ -142,7 +142,7 @@ pub(super) async fn tell(
                 left_open::tell(engine, home, run).await?;
             }
             if !answers.program {
-                print_results(engine, run, &end).await?;
+                print_results(engine, home, run, &end).await?;
             }
             match &end {
                 RunEnd::Succeeded { .. } => {}
@@ -225,7 +225,7 @@ pub(super) async fn tell(
 
 /// Prints the files that a run wrote, then the script's last value. A file that the value names is not
 /// printed twice.
-async fn print_results(engine: &Engine, run: &RunId, end: &RunEnd) -> Result<()> {
+async fn print_results(engine: &Engine, home: &Home, run: &RunId, end: &RunEnd) -> Result<()> {
     let mut out = terminal::out();
     let history = engine.history(run).await?;
     let value = match end {
@@ -235,7 +235,9 @@ async fn print_results(engine: &Engine, run: &RunId, end: &RunEnd) -> Result<()>
     let named = value.to_string();
     for WrittenFile { path, .. } in super::files::written(&history) {
         if !named.contains(&Value::from(path.as_str()).to_string()) {
-            writeln!(out, "{}", shown(Path::new(&history.prepared.workdir), path))?;
+            // Those of a run elsewhere were brought here.
+            let workdir = if home.remote().is_some() { "" } else { &history.prepared.workdir };
+            writeln!(out, "{}", shown(Path::new(workdir), path))?;
         }
     }
     match &value {

@@ -19,6 +19,7 @@ pub(crate) mod login;
 pub(crate) mod logout;
 mod machine;
 pub(crate) mod new;
+pub(crate) mod notifications;
 mod plan;
 pub(crate) mod proxy;
 mod request;

@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::config::Remote;
 use crate::environment::variable;
+use crate::platform::is_this_machine;
+use crate::trust::certificates;
 
 /// How long the service may take to be reached.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -63,12 +65,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("relight/", env!("CARGO_PKG_VERSION")));
         if let Some(bundle) = &config.ca_bundle {
-            let unusable = |e: Box<dyn std::error::Error + Send + Sync>| {
-                Error::invalid(format!("the certificates in {} cannot be used", bundle.display())).because(e)
-            };
-            let text = std::fs::read(bundle).map_err(|e| unusable(e.into()))?;
-            let roots = reqwest::Certificate::from_pem_bundle(&text).map_err(|e| unusable(e.into()))?;
-            http = http.tls_certs_merge(roots);
+            http = http.tls_certs_merge(certificates(bundle)?);
         }
         let http = http.build().map_err(|e| Error::invalid("TLS cannot be set up").because(e))?;
         Ok(Client { url: Arc::new(parsed), token: token.into(), http })
@@ -108,6 +105,23 @@ impl Client {
             StatusCode::NOT_FOUND => Ok(None),
             _ => self.read(answer).await.map(Some),
         }
+    }
+
+    /// Asks for the content of a file that a run wrote.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(crate) async fn file(&self, run: &RunId, path: &str) -> Result<Vec<u8>> {
+        let query = [("path", path.to_owned())];
+        let answer =
+            self.send(self.request(Method::GET, &["v1", "runs", run.as_str(), "file"], &query)?).await?;
+        if !answer.status().is_success() {
+            return Err(self.read(answer).await.err().unwrap_or_else(|| self.strange("it sends no file")));
+        }
+        let content = answer.bytes().await.map_err(|e| {
+            Error::new(ErrorKind::Transient, format!("the file {path} broke off")).because(e.without_url())
+        })?;
+        Ok(content.into())
     }
 
     /// Asks for a change.
@@ -245,18 +259,6 @@ pub(super) fn event(line: Value) -> Option<(Option<u64>, Timestamp, Value)> {
     let seq = line.remove("seq").and_then(|seq| seq.as_u64());
     let at = line.remove("time")?.as_str()?.parse().ok()?;
     Some((seq, at, Value::Object(line)))
-}
-
-/// Returns whether nothing that is sent there leaves this machine.
-fn is_this_machine(url: &Url) -> bool {
-    match url.host_str() {
-        Some("localhost") => true,
-        Some(host) => {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        }
-        None => false,
-    }
 }
 
 fn read(file: &Path) -> Result<String> {

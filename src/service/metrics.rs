@@ -83,6 +83,14 @@ impl Metrics {
             "Schedules that a person or their failures have paused.",
         )
         .line("relight_schedules_paused", &[], paused);
+        page.head(
+            "relight_notifications",
+            "gauge",
+            "Notifications that are kept, of each receiver and state.",
+        );
+        for (receiver, state, count) in engine.journal().outbox().delivery_tally().await? {
+            page.line("relight_notifications", &[("receiver", &receiver), ("state", state.as_str())], count);
+        }
         self.answers(&mut page);
         process(&mut page);
         Ok(page.0)

@@ -108,6 +108,27 @@ impl Answer for Text {
     }
 }
 
+/// The bytes of a file.
+#[derive(Debug)]
+pub(super) struct Content(pub(super) Vec<u8>);
+
+impl Answer for Content {
+    const MEDIA: Option<&'static str> = Some("application/octet-stream");
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "binary" })
+    }
+
+    fn reply(self, status: StatusCode) -> Reply {
+        let mut reply = Response::new(BoxBody::new(Full::from(self.0)));
+        *reply.status_mut() = status;
+        let headers = reply.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        reply
+    }
+}
+
 /// Events as they happen, in the format that browsers call server-sent events.
 pub(super) struct Events(pub(super) futures::stream::BoxStream<'static, Bytes>);
 

@@ -8,11 +8,12 @@ use proptest::prelude::*;
 
 use super::contract::sample::{answer, lease, new_run, owner, parked, schedule, started, succeeded, t};
 use super::{
-    Claim, ClaimRequest, ConcurrencyLimit, ExtendRequest, Journal, LeaseFilter, MemoryJournal, NewRun,
-    PruneFilter, RunFilter, Settlement, Sort, SqliteJournal, Start, Sync, Tenure, TickFilter,
+    Bounds, CameTo, Claim, ClaimRequest, ConcurrencyLimit, Delivery, DeliveryFilter, DeliveryState,
+    ExtendRequest, Journal, LeaseFilter, MemoryJournal, NewRun, Occasion, PruneFilter, RunFilter, Settlement,
+    Sort, SqliteJournal, Start, Subscription, Sync, Taking, Tenure, TickFilter,
 };
-use crate::error::Result;
-use crate::event::{Cause, Effected, Event, Fate, Lease, RunId, StepEnd, Tick, TickCause};
+use crate::error::{Error, Result};
+use crate::event::{Cause, Effected, Event, Fate, Lease, RunEnd, RunId, StepEnd, Tick, TickCause};
 
 const RUNS: [&str; 4] = ["a", "b", "c", "d"];
 const OWNERS: [&str; 3] = ["one", "two", "three"];
@@ -110,6 +111,26 @@ enum Move {
     PruneTicks {
         age: i64,
     },
+    /// One, the other, both or none are told.
+    Subscribe {
+        who: usize,
+    },
+    Take {
+        who: usize,
+        lasts: i64,
+    },
+    /// Of the delivery that was taken last, or of one before.
+    SettleDelivery {
+        back: usize,
+        came_to: usize,
+    },
+    Bound {
+        who: usize,
+        keep: usize,
+    },
+    Fail {
+        run: usize,
+    },
 }
 
 fn any_move() -> impl Strategy<Value = Move> {
@@ -140,6 +161,11 @@ fn any_move() -> impl Strategy<Value = Move> {
         1 => (name, run).prop_map(|(name, run)| Move::HearEnds { name, run }),
         1 => Just(Move::StopOverdue),
         1 => (0..40_i64).prop_map(|age| Move::PruneTicks { age }),
+        2 => (0..4_usize).prop_map(|who| Move::Subscribe { who }),
+        3 => (0..2_usize, 0..9_i64).prop_map(|(who, lasts)| Move::Take { who, lasts }),
+        3 => (0..3_usize, 0..4_usize).prop_map(|(back, came_to)| Move::SettleDelivery { back, came_to }),
+        1 => (0..2_usize, 0..4_usize).prop_map(|(who, keep)| Move::Bound { who, keep }),
+        1 => (0..RUNS.len()).prop_map(|run| Move::Fail { run }),
     ]
 }
 
@@ -149,6 +175,7 @@ struct Driver {
     now: i64,
     tenures: HashMap<usize, Vec<Tenure>>,
     steps: HashMap<usize, (u32, bool)>,
+    taken: Vec<Delivery>,
 }
 
 impl Driver {
@@ -211,8 +238,10 @@ impl Driver {
                     to.closes = Some(if second { "m" } else { "l" }.to_owned());
                 }
                 let from = if stale { Some(schedule(NAMES[name], 1)) } else { read };
-                let fate =
-                    |busy: bool| Fate::Skipped { because: if busy { "busy" } else { "paused" }.into() };
+                let fate = |busy: bool| match busy {
+                    true => Fate::Skipped { because: "busy".into() },
+                    false => Fate::Missed { because: "too late".into() },
+                };
                 let before = t(self.now - 1 - i64::from(stale));
                 let ticks = account.map(|busy| {
                     Tick::new(NAMES[name], at, TickCause::Due, fate(busy), at).after(Some(before))
@@ -261,6 +290,34 @@ impl Driver {
             }
             Move::PruneTicks { age } => shown(journal.prune_ticks(t(self.now - age), 2).await),
             Move::StopOverdue => shown(journal.stop_overdue(at).await),
+            Move::Subscribe { who } => {
+                let one = Subscription::new(NAMES[0]);
+                let other = Subscription::new(NAMES[1]).on([Occasion::Question, Occasion::MissedTick]);
+                let told = [vec![], vec![one.clone()], vec![other.clone()], vec![one, other]];
+                shown(journal.outbox().subscribe(&told[who]).await)
+            }
+            Move::Take { who, lasts } => {
+                let taking = Taking::new(NAMES[who], &owner(OWNERS[who]), at, after(lasts));
+                let taken = journal.outbox().take(&taking).await;
+                self.taken.extend(taken.as_ref().ok().cloned().flatten());
+                shown(taken)
+            }
+            Move::SettleDelivery { back, came_to } => {
+                let Some(taken) = self.taken.iter().rev().nth(back) else { return "none taken".into() };
+                let because = "no".to_owned();
+                let came_to = match came_to {
+                    0 => CameTo::Delivered,
+                    1 => CameTo::Later { until: after(4), because },
+                    2 => CameTo::GivenUp { because },
+                    _ => CameTo::PutBack,
+                };
+                shown(journal.outbox().settle_delivery(taken, &came_to, at).await)
+            }
+            Move::Bound { who, keep } => {
+                let bounds = Bounds::new(t(self.now - 20), keep, keep + 1);
+                shown(journal.outbox().bound_deliveries(NAMES[who], &bounds, at).await)
+            }
+            Move::Fail { run } => self.append(journal, run, 0, &[failed()], Sync::Now).await,
         }
     }
 
@@ -301,6 +358,11 @@ fn finished(step: u32, effect: usize, deadline: Timestamp) -> Event {
     Event::StepFinished { step, end: StepEnd::Ok(serde_json::json!([1.5, "x", null])), effected }
 }
 
+fn failed() -> Event {
+    let failure = Error::rejected("no").to_failure();
+    Event::Finished { end: RunEnd::Failed { failure, at: None }, parent: None }
+}
+
 fn shown<T: Debug>(result: Result<T>) -> String {
     format!("{:?}", result.map_err(|e| e.kind()))
 }
@@ -325,6 +387,17 @@ async fn seen(journal: &dyn Journal, now: i64) -> Vec<String> {
         shown(journal.ticks(&TickFilter::of("x").at_most(2)).await),
         shown(journal.scheduled_ends(9).await),
         shown(journal.next_due(t(now)).await),
+        shown(journal.outbox().subscriptions().await),
+        shown(journal.outbox().delivery_tally().await),
+        shown(journal.outbox().deliveries(&DeliveryFilter::default()).await),
+        shown(
+            journal
+                .outbox()
+                .deliveries(&DeliveryFilter::default().to("x").state(DeliveryState::Waiting).at_most(2))
+                .await,
+        ),
+        shown(journal.outbox().next_delivery("x").await),
+        shown(journal.outbox().next_delivery("y").await),
         shown(journal.next_due(t(now + 9)).await),
     ];
     for filter in [

@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    Appended, Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence,
-    PruneFilter, Queued, RunFilter, ScheduledEnd, Settlement, Status, Summary, Sync, Tenure, TickFilter,
+    Appended, Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, NewRun, News, Outbox, OwnerId,
+    Presence, PruneFilter, Queued, RunFilter, ScheduledEnd, Settlement, Status, Summary, Sync, Tenure,
+    TickFilter,
 };
 use crate::error::Result;
 use crate::event::{
@@ -230,6 +231,10 @@ pub trait Around: Send + std::marker::Sync + 'static {
         self.allow()?;
         self.behind().stop_overdue(now).await
     }
+
+    fn outbox(&self) -> &dyn Outbox {
+        self.behind().outbox()
+    }
 }
 
 #[async_trait]
@@ -396,5 +401,9 @@ impl<T: Around> Journal for T {
 
     async fn stop_overdue(&self, now: Timestamp) -> Result<Vec<RunId>> {
         Around::stop_overdue(self, now).await
+    }
+
+    fn outbox(&self) -> &dyn Outbox {
+        Around::outbox(self)
     }
 }

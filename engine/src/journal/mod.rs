@@ -16,6 +16,7 @@ mod derive;
 mod filter;
 mod memory;
 mod news;
+mod outbox;
 mod queue;
 mod settlement;
 #[cfg(feature = "sqlite")]
@@ -31,6 +32,10 @@ pub use around::Around;
 pub use filter::{LeaseFilter, PruneFilter, RunFilter, Sort};
 pub use memory::MemoryJournal;
 pub use news::{Listener, News};
+pub use outbox::{
+    Bounds, CameTo, Delivery, DeliveryFilter, DeliveryState, NoOutbox, Notification, Occasion, Outbox,
+    Subscription, Taking, Trouble,
+};
 pub use queue::{ConcurrencyLimit, Full, Queued};
 pub use settlement::{ScheduledEnd, Settlement, Start, TickFilter};
 #[cfg(feature = "sqlite")]
@@ -688,6 +693,11 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// # Errors
     /// `Storage`.
     async fn stop_overdue(&self, now: Timestamp) -> Result<Vec<RunId>>;
+
+    /// Returns what is to be told outside. A journal that has none tells nobody.
+    fn outbox(&self) -> &dyn Outbox {
+        &NoOutbox
+    }
 }
 
 /// What an append did.

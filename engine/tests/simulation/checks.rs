@@ -1,9 +1,9 @@
 //! What must hold at the end of every history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use relight_engine::event::{Event, Park, Signal, StepEnd};
-use relight_engine::journal::RunFilter;
+use relight_engine::event::{Event, Park, Record, RunEnd, RunId, Signal, StepEnd};
+use relight_engine::journal::{DeliveryFilter, Notification, Occasion, RunFilter, Subscription};
 use relight_engine::{Engine, Redo};
 
 use super::history::stand;
@@ -20,11 +20,81 @@ struct Told {
     ok: bool,
 }
 
+/// Who is told in every history: one of everything, one of failures.
+pub(crate) fn receivers() -> [Subscription; 2] {
+    [Subscription::new("all"), Subscription::new("failures").on([Occasion::Failed])]
+}
+
+/// Which notifications the records of a run are worth: those that must be there, and those that may.
+struct Worth {
+    must: BTreeSet<(Occasion, String)>,
+    may: BTreeSet<(Occasion, String)>,
+}
+
+impl Worth {
+    fn of(run: &RunId, records: &[Record]) -> Worth {
+        let mut worth = Worth { must: BTreeSet::new(), may: BTreeSet::new() };
+        for (n, record) in records.iter().enumerate() {
+            let about = |occasion: Occasion| {
+                let about = [run.as_str(), &record.seq.to_string()];
+                (occasion, Notification::new(occasion, &about, record.at, "").id)
+            };
+            match record.event().expect("an event") {
+                Event::Finished { end: RunEnd::Failed { .. }, parent: None } if !run.is_branch() => {
+                    worth.must.insert(about(Occasion::Failed));
+                }
+                Event::Parked { park, until } if !park.is_waiting() && park != Park::Interrupted => {
+                    let asks = matches!(park, Park::Question { .. });
+                    let comes_back = until.is_some() && !asks && !matches!(park, Park::Mistake { .. });
+                    let own = about(if asks { Occasion::Question } else { Occasion::Parked });
+                    // What was said before it was parked wakes it at once, and is the first that it hears then.
+                    let heard = records[n + 1..]
+                        .iter()
+                        .take(2)
+                        .any(|next| matches!(next.event().expect("an event"), Event::Signalled { .. }));
+                    if !comes_back && !heard {
+                        worth.must.insert(own.clone());
+                    }
+                    if !comes_back {
+                        worth.may.insert(own);
+                    }
+                }
+                _ => {}
+            }
+        }
+        worth.may.extend(worth.must.iter().cloned());
+        worth
+    }
+}
+
+/// Returns what is wrong with the notifications of the runs: one for each receiver and each record that is worth one.
+fn check_told(told: &BTreeSet<(String, Occasion, String)>, run: &RunId, records: &[Record]) -> Vec<String> {
+    let Worth { must, .. } = Worth::of(run, records);
+    let mut wrong = Vec::new();
+    for (occasion, id) in must {
+        for one in receivers().iter().filter(|one| one.occasions.contains(&occasion)) {
+            if !told.contains(&(one.receiver.clone(), occasion, id.clone())) {
+                wrong.push(format!("{} was not told that {run} {}", one.receiver, occasion.as_str()));
+            }
+        }
+    }
+    wrong
+}
+
 /// Returns what is wrong with the runs of a history that has ended. `unclear` says whether anything has happened that
 /// may leave a request undecided.
 pub(crate) async fn verify(desk: &Engine, world: &World, unclear: bool) -> Vec<String> {
     let mut wrong = Vec::new();
     let journal = desk.journal();
+    let deliveries = journal.outbox().deliveries(&DeliveryFilter::default()).await.expect("deliveries");
+    let told: BTreeSet<_> = deliveries
+        .iter()
+        .map(|it| (it.receiver.clone(), it.notification.occasion, it.notification.id.clone()))
+        .collect();
+    if told.len() != deliveries.len() {
+        wrong.push("somebody is told twice of the same".to_owned());
+    }
+    let mut may: BTreeSet<(Occasion, String)> = BTreeSet::new();
     for run in journal.runs(&RunFilter::default()).await.expect("runs") {
         if !run.status.is_over() {
             wrong.push(format!("a run has no next step: {}", stand(&run)));
@@ -45,6 +115,8 @@ pub(crate) async fn verify(desk: &Engine, world: &World, unclear: bool) -> Vec<S
                 continue;
             }
         };
+        wrong.extend(check_told(&told, &run.id, &records));
+        may.extend(Worth::of(&run.id, &records).may);
         let mut steps: BTreeMap<u32, Told> = BTreeMap::new();
         for record in &records {
             if record.body.contains(CANARY) {
@@ -96,6 +168,13 @@ pub(crate) async fn verify(desk: &Engine, world: &World, unclear: bool) -> Vec<S
             if !steps.contains_key(&key.1) {
                 wrong.push(format!("`{}` of {key:?} was sent and is not on record", sent[0].operation));
             }
+        }
+    }
+    for delivery in &deliveries {
+        let about = &delivery.notification;
+        let known = about.run.is_none() || may.contains(&(about.occasion, about.id.clone()));
+        if !known || serde_json::to_string(delivery).expect("JSON").contains(CANARY) {
+            wrong.push(format!("{} is told what nobody recorded, or a secret: {about:?}", delivery.receiver));
         }
     }
     let state = world.state();

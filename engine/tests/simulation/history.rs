@@ -20,6 +20,7 @@ use relight_engine::{Engine, Library};
 use self::people::Care;
 use self::processes::Process;
 use super::chance::Chance;
+use super::checks;
 use super::clock::{Time, minutes, seconds};
 use super::disk::{Shared, Version};
 use super::gates::{Gates, Kind, Pass};
@@ -158,6 +159,7 @@ impl History {
         for (name, text) in self.texts.clone() {
             self.say(|_| format!("runbook {name}:\n{text}"));
         }
+        self.journal.outbox().subscribe(&checks::receivers()).await.expect("receivers");
         self.desk = Some(self.build(0, None));
         self.processes.push(Process::nobody());
         self.start_worker();
@@ -375,7 +377,7 @@ impl History {
 
     /// Checks what must hold at the end of every history.
     async fn verify(&mut self) {
-        let found = super::checks::verify(self.desk(), &self.world, self.unclear).await;
+        let found = checks::verify(self.desk(), &self.world, self.unclear).await;
         for violation in found {
             self.violated(violation);
         }

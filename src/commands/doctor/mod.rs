@@ -1,6 +1,7 @@
 //! `relight doctor`: what is missing before something can run, or before a machine can be reached, and what to do about it.
 
 mod machine;
+mod receivers;
 mod told;
 mod wire;
 
@@ -99,6 +100,9 @@ impl Doctor {
         tell("state", state(&home))?;
         tell("journal", journal(&home))?;
         tell("leases", leases(&home).await)?;
+        for found in receivers::look(&home).await {
+            tell("receiver", found)?;
+        }
         tell("library", library(&home))?;
         tell("clock", clock())?;
         if home.is_lab() {

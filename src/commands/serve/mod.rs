@@ -7,15 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use relight_engine::journal::{RunFilter, Summary};
+use relight_engine::journal::{Notification, RunFilter, Summary};
 use relight_engine::worker::Worker;
 use relight_engine::{Engine, Error};
 
 use crate::args::Global;
 use crate::exit::{Exit, Result};
 use crate::interrupt::{Interrupts, Means};
+use crate::notify::{Notifier, Source};
+use crate::platform;
 use crate::report::Audience;
 use crate::retention::{Rules, keep_tidy};
+use crate::secrets::Secrets;
 use crate::service::{self, Health, Options, Server, Tls};
 use crate::serving::{Serving, watch_leases};
 use crate::setup::Home;
@@ -112,6 +115,12 @@ impl Serve {
                 }
             }
         });
+        let source = Source {
+            from: platform::who(),
+            place: session.home.same_place(),
+            secrets: Arc::new(Secrets(session.azure.arm.clone())),
+        };
+        let notifier = Notifier::start(&session.engine, &config.receivers, &source).await?;
         let health = Arc::new(Health::default());
         let server = match options {
             Some(options) => {
@@ -123,13 +132,15 @@ impl Serve {
             health.pulse();
             supervisor::alive();
         };
-        let mut worker =
-            Worker::new(&session.engine, |what, error| tracing::warn!("{what}: {error:?}")).on_pulse(pulse);
+        let mut worker = Worker::new(&session.engine, |what, error| tracing::warn!("{what}: {error:?}"))
+            .on_notification(|notification| tracing::warn!("{}", in_a_line(notification)))
+            .on_pulse(pulse);
         supervisor::ready();
         worker.run().await;
         if let Some(server) = server {
             server.end().await;
         }
+        notifier.end().await;
         closed.abort();
         for helper in [watching, tidying] {
             helper.abort();
@@ -166,6 +177,14 @@ impl Serve {
         };
         let address = service::address(listen)?;
         Ok(Some(Options { address, tls, secrets: config.secrets.clone() }))
+    }
+}
+
+/// Says what became of ticks, and why.
+fn in_a_line(notification: &Notification) -> String {
+    match &notification.text {
+        Some(because) => format!("{}: {because}", notification.title),
+        None => notification.title.clone(),
     }
 }
 

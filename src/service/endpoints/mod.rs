@@ -1,6 +1,7 @@
 //! What can be asked of the service: one type each, all of them in [`table`].
 
 mod about;
+mod files;
 mod leases;
 mod queue;
 mod runbooks;
@@ -30,6 +31,7 @@ pub(super) fn table() -> Vec<Route> {
         Route::of::<runs::ReadRecords>(),
         Route::of::<runs::ReadTexts>(),
         Route::of::<runs::ReadOutput>(),
+        Route::of::<files::ReadFile>(),
         Route::of::<signals::StopRun>(),
         Route::of::<signals::ResumeRun>(),
         Route::of::<signals::AnswerRun>(),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a promise that is not kept panics")]
 
 mod killed;
+mod outbox;
 mod prune;
 mod queue;
 pub(super) mod sample;
@@ -14,6 +15,7 @@ use futures::future::BoxFuture;
 use serde_json::json;
 
 pub use self::killed::{killed, prove_killed, write_until_killed};
+use self::outbox::*;
 use self::prune::{
     branches_go_with_their_run, texts_go_with_the_last_run_that_names_them,
     what_has_to_do_with_an_open_run_is_not_pruned, what_is_due_is_not_changed_by_pruning,
@@ -131,6 +133,16 @@ promises! {
     what_would_not_read_back_is_not_written
     what_can_wait_is_in_order_with_what_cannot
     an_empty_append_asks_whether_the_tenure_holds
+    nobody_is_told_who_does_not_want_to_hear
+    who_is_not_told_any_more_has_nothing_waiting
+    a_person_is_called_for_what_does_not_go_on_by_itself
+    what_was_not_written_calls_nobody
+    ticks_that_are_missed_and_pauses_call
+    a_notification_is_told_once_under_its_id
+    one_process_at_a_time_has_a_delivery
+    a_delivery_waits_until_it_is_settled
+    what_is_kept_for_a_receiver_is_bounded
+    a_delivery_says_what_happened_and_nothing_more
 }
 
 async fn a_run_is_prepared_once(journal: &dyn Journal) {

@@ -6,6 +6,7 @@
 //! Beyond the promises of [`Journal`] it refuses an event that does not read back as it was
 //! written, and steps out of order: a result without its intent, an intent while another is open.
 
+mod outbox;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -17,8 +18,9 @@ use jiff::Timestamp;
 
 use self::state::State;
 use super::{
-    Appended, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, News, OwnerId, PruneFilter, Queued,
-    RunFilter, ScheduledEnd, Settlement, Summary, Sync, Tenure, TickFilter,
+    Appended, Bounds, CameTo, Claim, ClaimRequest, Delivery, DeliveryFilter, DeliveryState, ExtendRequest,
+    Journal, NewRun, News, Notification, Outbox, OwnerId, PruneFilter, Queued, RunFilter, ScheduledEnd,
+    Settlement, Subscription, Summary, Sync, Taking, Tenure, TickFilter,
 };
 use crate::error::{Error, Result};
 use crate::event::{
@@ -88,7 +90,12 @@ impl MemoryJournal {
         let waits = !matches!(command, Command::Append { sync: Sync::Soon, .. });
         let events = match &command {
             Command::Append { events, .. } => Some(events.clone()),
-            Command::Claim(_) | Command::Heartbeat { .. } => Some(Vec::new()),
+            Command::Claim(_)
+            | Command::Heartbeat { .. }
+            | Command::Subscribe(_)
+            | Command::Take(_)
+            | Command::SettleDelivery { .. }
+            | Command::Bound { .. } => Some(Vec::new()),
             _ => None,
         };
         let answer = {
@@ -302,7 +309,7 @@ impl Journal for MemoryJournal {
 
     async fn prune_ticks(&self, before: Timestamp, limit: usize) -> Result<usize> {
         match self.perform(Command::PruneTicks { before, limit })? {
-            Answer::Count(count) => Ok(count),
+            Answer::Count(count) => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
             _ => unreachable!("it is answered with a number"),
         }
     }
@@ -327,6 +334,63 @@ impl Journal for MemoryJournal {
             _ => unreachable!("what is overdue is answered as runs"),
         }
     }
+
+    fn outbox(&self) -> &dyn Outbox {
+        self
+    }
+}
+
+#[async_trait]
+impl Outbox for MemoryJournal {
+    async fn subscribe(&self, subscriptions: &[Subscription]) -> Result<Vec<(String, u64)>> {
+        match self.perform(Command::Subscribe(subscriptions.to_vec()))? {
+            Answer::Unsubscribed(gone) => Ok(gone),
+            _ => unreachable!("who is told is answered by who is not any more"),
+        }
+    }
+
+    async fn subscriptions(&self) -> Result<Vec<Subscription>> {
+        Ok(self.lock().state.outbox.subscriptions())
+    }
+
+    async fn notify(&self, notification: &Notification) -> Result<usize> {
+        match self.perform(Command::Notify(Box::new(notification.clone())))? {
+            Answer::Count(count) => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
+            _ => unreachable!("a notification is answered by how many hear it"),
+        }
+    }
+
+    async fn take(&self, taking: &Taking) -> Result<Option<Delivery>> {
+        match self.perform(Command::Take(taking.clone()))? {
+            Answer::Taken(delivery) => Ok(delivery.map(|delivery| *delivery)),
+            _ => unreachable!("taking is answered by what was taken"),
+        }
+    }
+
+    async fn settle_delivery(&self, taken: &Delivery, came_to: &CameTo, at: Timestamp) -> Result<bool> {
+        let (taken, came_to) = (Box::new(taken.clone()), came_to.clone());
+        self.perform(Command::SettleDelivery { taken, came_to, at }).map(Answer::did)
+    }
+
+    async fn next_delivery(&self, receiver: &str) -> Result<Option<Timestamp>> {
+        Ok(self.lock().state.outbox.next(receiver))
+    }
+
+    async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<Delivery>> {
+        Ok(self.lock().state.outbox.list(filter))
+    }
+
+    async fn delivery_tally(&self) -> Result<Vec<(String, DeliveryState, u64)>> {
+        Ok(self.lock().state.outbox.tally())
+    }
+
+    async fn bound_deliveries(&self, receiver: &str, bounds: &Bounds, at: Timestamp) -> Result<u64> {
+        let (receiver, bounds) = (receiver.to_owned(), *bounds);
+        match self.perform(Command::Bound { receiver, bounds, at })? {
+            Answer::Count(count) => Ok(count),
+            _ => unreachable!("bounds are answered by how many were given up"),
+        }
+    }
 }
 
 /// A call that changes something, as data.
@@ -344,6 +408,11 @@ enum Command {
     Settle { settlement: Box<Settlement>, at: Timestamp },
     PruneTicks { before: Timestamp, limit: usize },
     StopOverdue { now: Timestamp },
+    Subscribe(Vec<Subscription>),
+    Notify(Box<Notification>),
+    Take(Taking),
+    SettleDelivery { taken: Box<Delivery>, came_to: CameTo, at: Timestamp },
+    Bound { receiver: String, bounds: Bounds, at: Timestamp },
 }
 
 impl Command {
@@ -364,7 +433,12 @@ impl Command {
             | Command::Prune { .. }
             | Command::Keep(_)
             | Command::PruneTicks { .. }
-            | Command::StopOverdue { .. } => None,
+            | Command::StopOverdue { .. }
+            | Command::Subscribe(_)
+            | Command::Notify(_)
+            | Command::Take(_)
+            | Command::SettleDelivery { .. }
+            | Command::Bound { .. } => None,
         }
     }
 
@@ -384,8 +458,10 @@ enum Answer {
     Claim(Claim),
     Appended(Appended),
     Runs(Vec<RunId>),
-    Count(usize),
     Extended(Option<Box<ExtendedLease>>),
+    Unsubscribed(Vec<(String, u64)>),
+    Taken(Option<Box<Delivery>>),
+    Count(u64),
 }
 
 impl Answer {

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::outbox::Rows;
 use super::{Answer, Command};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
@@ -14,8 +15,8 @@ use crate::event::{
 use crate::journal::derive::{self, Needs, Verdict};
 use crate::journal::queue::{self, Places};
 use crate::journal::{
-    Appended, Claim, ClaimRequest, ConcurrencyLimit, ExtendRequest, Full, NewRun, OwnerId, PruneFilter,
-    Queued, Settlement, Start, Status, Summary, Tenure, gone, unknown,
+    Appended, Claim, ClaimRequest, ConcurrencyLimit, ExtendRequest, Full, NewRun, Notification, OwnerId,
+    PruneFilter, Queued, Settlement, Start, Status, Summary, Tenure, gone, unknown,
 };
 
 /// Everything that a journal holds.
@@ -38,6 +39,7 @@ pub(super) struct State {
     pub(super) followed: BTreeMap<RunId, Followed>,
     /// The runs that have or want places, in the order in which they came.
     pub(super) seats: Vec<Seat>,
+    pub(super) outbox: Rows,
 }
 
 /// What a run has to do with the queue.
@@ -99,8 +101,19 @@ impl State {
                 Ok(Answer::Done)
             }
             Command::Settle { settlement, at } => self.settle(settlement, *at).map(Answer::Did),
-            Command::PruneTicks { before, limit } => Ok(Answer::Count(self.prune_ticks(*before, *limit))),
+            Command::PruneTicks { before, limit } => {
+                Ok(Answer::Count(self.prune_ticks(*before, *limit) as u64))
+            }
             Command::StopOverdue { now } => Ok(Answer::Runs(self.stop_overdue(*now))),
+            Command::Subscribe(all) => Ok(Answer::Unsubscribed(self.outbox.subscribe(all))),
+            Command::Notify(notification) => Ok(Answer::Count(self.outbox.notify(notification) as u64)),
+            Command::Take(taking) => Ok(Answer::Taken(self.outbox.take(taking).map(Box::new))),
+            Command::SettleDelivery { taken, came_to, at } => {
+                Ok(Answer::Did(self.outbox.settle(taken, came_to, *at)))
+            }
+            Command::Bound { receiver, bounds, at } => {
+                Ok(Answer::Count(self.outbox.bound(receiver, bounds, *at)))
+            }
         }
     }
 
@@ -177,6 +190,9 @@ impl State {
         let signalled = !line.signals.is_empty();
         if signalled && !events.is_empty() {
             derive::wake_for(&mut line.summary, line.signals.iter(), at);
+        }
+        for notification in events.iter().filter_map(|event| Notification::of_event(&line.summary, event)) {
+            self.outbox.notify(&notification);
         }
         for effect in events.iter().flat_map(Event::effected) {
             match effect {
@@ -321,6 +337,9 @@ impl State {
         }
         for run in &settlement.heard {
             self.followed.remove(run);
+        }
+        for notification in Notification::of_settlement(settlement, at) {
+            self.outbox.notify(&notification);
         }
         Ok(true)
     }

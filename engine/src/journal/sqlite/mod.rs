@@ -1,7 +1,7 @@
 //! The journal in an SQLite database: one file, many processes.
 //!
 //! Owns: what each call comes to, and the readers. Does not own: the file (`schema`), its rows
-//! (`runs`, `log`, `rows`, `duties`, `schedules`), the lines that let an append go ahead before it is on the disk (`lines`), the queue
+//! (`runs`, `log`, `rows`, `duties`, `schedules`, `outbox`), the lines that let an append go ahead before it is on the disk (`lines`), the queue
 //! and the transactions (`writer`).
 //!
 //! Every write is checked again inside its transaction. What is kept in memory only makes it
@@ -11,6 +11,7 @@ mod duties;
 mod lines;
 mod log;
 mod mark;
+mod outbox;
 mod past;
 mod places;
 mod platform;
@@ -45,8 +46,9 @@ use self::values::{Fault, Rows};
 use self::writer::{Job, Writer};
 use super::derive::{self, Verdict};
 use super::{
-    Appended, Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, NewRun, News, OwnerId, Presence,
-    PruneFilter, Queued, RunFilter, ScheduledEnd, Settlement, Status, Summary, Sync, Tenure, TickFilter,
+    Appended, Bounds, CameTo, Claim, ClaimRequest, Delivery, DeliveryFilter, DeliveryState, ExtendRequest,
+    Journal, LeaseFilter, NewRun, News, Notification, Outbox, OwnerId, Presence, PruneFilter, Queued,
+    RunFilter, ScheduledEnd, Settlement, Status, Subscription, Summary, Sync, Taking, Tenure, TickFilter,
 };
 use crate::error::{Error, Result};
 use crate::event::{
@@ -232,7 +234,13 @@ impl Journal for SqliteJournal {
     }
 
     async fn sweep(&self) -> Result<()> {
-        let bury = async |gone: Vec<OwnerId>| self.write_news(move |db| rows::bury(db, &gone)).await;
+        let bury = async |gone: Vec<OwnerId>| {
+            self.write_news(move |db| {
+                rows::bury(db, &gone)?;
+                outbox::put_back(db, &gone)
+            })
+            .await
+        };
         self.processes.sweep(bury).await
     }
 
@@ -443,6 +451,7 @@ impl Journal for SqliteJournal {
                 stop(db, run, Signal::Stop { by: by.clone() }, at)?;
             }
             settlement.heard.iter().try_for_each(|run| schedules::heard(db, run))?;
+            outbox::notify(db, &Notification::of_settlement(&settlement, at))?;
             Ok(true)
         })
         .await
@@ -475,6 +484,67 @@ impl Journal for SqliteJournal {
             Ok(overdue.into_iter().map(|(run, _)| run).collect())
         })
         .await
+    }
+
+    fn outbox(&self) -> &dyn Outbox {
+        self
+    }
+}
+
+#[async_trait]
+impl Outbox for SqliteJournal {
+    async fn subscribe(&self, subscriptions: &[Subscription]) -> Result<Vec<(String, u64)>> {
+        let mut wanted = subscriptions.to_vec();
+        wanted.sort_by(|a, b| a.receiver.cmp(&b.receiver));
+        // Whoever changes nothing does not write.
+        if self.glance(outbox::subscriptions).await? == wanted {
+            return Ok(Vec::new());
+        }
+        self.write(move |db| outbox::subscribe(db, &wanted)).await
+    }
+
+    async fn subscriptions(&self) -> Result<Vec<Subscription>> {
+        self.glance(outbox::subscriptions).await
+    }
+
+    async fn notify(&self, notification: &Notification) -> Result<usize> {
+        let notification = notification.clone();
+        self.write_news(move |db| outbox::notify(db, &[notification])).await
+    }
+
+    async fn take(&self, taking: &Taking) -> Result<Option<Delivery>> {
+        // Whoever finds nothing to do does not write.
+        if self.glance(|db| outbox::due(db, taking)).await?.is_none() {
+            return Ok(None);
+        }
+        let taking = taking.clone();
+        self.write(move |db| outbox::take(db, &taking)).await
+    }
+
+    async fn settle_delivery(&self, taken: &Delivery, came_to: &CameTo, at: Timestamp) -> Result<bool> {
+        let (taken, came_to) = (taken.clone(), came_to.clone());
+        self.write(move |db| outbox::settle(db, &taken, &came_to, at)).await
+    }
+
+    async fn next_delivery(&self, receiver: &str) -> Result<Option<Timestamp>> {
+        self.glance(|db| outbox::next(db, receiver)).await
+    }
+
+    async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<Delivery>> {
+        let filter = filter.clone();
+        self.read(move |db| outbox::list(db, &filter)).await
+    }
+
+    async fn delivery_tally(&self) -> Result<Vec<(String, DeliveryState, u64)>> {
+        self.read(outbox::tally).await
+    }
+
+    async fn bound_deliveries(&self, receiver: &str, bounds: &Bounds, at: Timestamp) -> Result<u64> {
+        let (receiver, bounds) = (receiver.to_owned(), *bounds);
+        if self.glance(|db| outbox::is_within(db, &receiver, &bounds)).await? {
+            return Ok(0);
+        }
+        self.write(move |db| outbox::bound(db, &receiver, &bounds, at)).await
     }
 }
 

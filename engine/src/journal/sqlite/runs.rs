@@ -10,10 +10,12 @@ use sha2::{Digest, Sha256};
 use super::values::{
     Fault, Rows, column, damaged, json, parse, parse_status, parse_time, seal, signed, text, unsigned,
 };
-use super::{duties, log, places, rows, schedules};
+use super::{duties, log, outbox, places, rows, schedules};
 use crate::error::Error;
 use crate::event::{Effected, Event, Record, RunId, Signal, Source, fingerprint, hex, unhex};
-use crate::journal::{NewRun, OwnerId, RunFilter, Sort, Status, Summary, derive, fenced, gone, unknown};
+use crate::journal::{
+    NewRun, Notification, OwnerId, RunFilter, Sort, Status, Summary, derive, fenced, gone, unknown,
+};
 
 /// A run, and where its rows are.
 #[derive(Clone, Debug)]
@@ -303,6 +305,7 @@ pub(super) fn add(db: &Connection, new: &NewRun, summary: &Summary, first: &Reco
 /// Returns whether [`advance`] has to know an event: more follows from it than the run's next state.
 pub(super) fn has_consequences(event: &Event) -> bool {
     matches!(event, Event::Signalled { .. } | Event::Finished { parent: Some(_), .. })
+        || Notification::may_be_of(event)
         || !event.effected().is_empty()
         || event.text().is_some()
 }
@@ -360,6 +363,8 @@ pub(super) fn advance(
     } else if before.status == Status::Prepared {
         places::hold(db, place.run)?;
     }
+    let worth: Vec<_> = events.iter().filter_map(|event| Notification::of_event(after, event)).collect();
+    outbox::notify(db, &worth)?;
     for event in events {
         if let Some((parent, signal)) = derive::told(&after.id, event) {
             match add_signal(db, parent, &signal, after.updated) {

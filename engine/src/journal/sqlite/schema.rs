@@ -36,7 +36,7 @@ const CHECKED: u64 = 4 << 20;
 /// `sum` is over all that the row says: SQLite itself does not notice a flipped bit in a value.
 /// Records need none, they are chained; nor do texts, which lie under their fingerprint. What a step
 /// writes has no index and no foreign key: a row at the end of `log`, and one of `heads` in place.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE owners (
         id TEXT PRIMARY KEY NOT NULL,
@@ -175,6 +175,29 @@ const MIGRATIONS: [&str; 4] = [
         PRIMARY KEY (run, name)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX places_name ON places (name, held, run);
+",
+    "
+    CREATE TABLE subscriptions (
+        receiver TEXT PRIMARY KEY NOT NULL,
+        body TEXT NOT NULL,
+        sum TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE deliveries (
+        n INTEGER PRIMARY KEY NOT NULL,
+        id TEXT NOT NULL,
+        receiver TEXT NOT NULL,
+        state TEXT NOT NULL,
+        due TEXT,
+        taken TEXT,
+        settled TEXT,
+        body TEXT NOT NULL,
+        sum TEXT NOT NULL,
+        UNIQUE (receiver, id)
+    ) STRICT;
+    CREATE INDEX deliveries_due ON deliveries (receiver, due, n) WHERE due IS NOT NULL;
+    CREATE INDEX deliveries_state ON deliveries (receiver, state, n);
+    CREATE INDEX deliveries_settled ON deliveries (receiver, settled) WHERE settled IS NOT NULL;
+    CREATE INDEX deliveries_taken ON deliveries (taken) WHERE taken IS NOT NULL;
 ",
 ];
 

@@ -209,6 +209,7 @@ async fn other_files_are_refused_and_left_alone() {
 
 /// What came to the format after its first version.
 const SINCE_FORMAT_1: &str = "
+    DROP TABLE subscriptions; DROP TABLE deliveries;
     DROP TABLE ticks; DROP TABLE scheduled_runs; DROP TABLE places;
     DROP TABLE extended_leases; DROP TABLE labels; DROP TABLE uses; DROP TABLE pruned;
     DROP INDEX runs_came_from; DROP INDEX runs_who; DROP INDEX runs_runbook; DROP INDEX runs_over;
