@@ -20,6 +20,11 @@
 //! [state]
 //! path = "/var/lib/relight"
 //!
+//! [concurrency]              # how many runs may be under way at once
+//! runs = 20                  # in all; any number when left out
+//! per_target = 1             # on what a runbook names as its `target`
+//! runbooks = { restart-vm = 2 }  # of a runbook, whatever its front matter says
+//!
 //! [service]                  # what `relight serve` offers
 //! listen = "127.0.0.1:7411"  # to nobody when left out
 //! tls_cert = "edge.pem"      # both are needed to listen at an address that others can reach
@@ -40,10 +45,12 @@
 
 mod receiver;
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use relight_engine::{Error, Result, Snippet, Span};
+use relight_engine::{Concurrency, Error, Result, Snippet, Span};
 use serde::Deserialize;
 
 pub(crate) use self::receiver::{Address, By, Form, Receiver, parse as parse_address};
@@ -63,6 +70,8 @@ pub(crate) struct Config {
     pub(crate) cloud: Option<OwnCloud>,
     /// Where runs are kept.
     pub(crate) state: Place,
+    /// How many runs may be under way at once.
+    pub(crate) concurrency: Limits,
     /// What the service offers.
     pub(crate) service: Service,
     /// How services elsewhere are talked to.
@@ -84,6 +93,29 @@ pub(crate) struct Remote {
     pub(crate) token_file: Option<PathBuf>,
     /// Certificates that are trusted besides the system's.
     pub(crate) ca_bundle: Option<PathBuf>,
+}
+
+/// How many runs may be under way at once.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// In all.
+    pub(crate) runs: Option<NonZeroU32>,
+    /// On one target; one when left out.
+    pub(crate) per_target: Option<NonZeroU32>,
+    /// Of a runbook, by its name.
+    pub(crate) runbooks: BTreeMap<String, NonZeroU32>,
+}
+
+impl Limits {
+    /// Returns them as the engine takes them.
+    pub(crate) fn concurrency(&self) -> Concurrency {
+        let mut concurrency = Concurrency::default();
+        concurrency.runs = self.runs;
+        concurrency.per_target = self.per_target.unwrap_or(concurrency.per_target);
+        concurrency.runbooks.clone_from(&self.runbooks);
+        concurrency
+    }
 }
 
 /// What the service offers.

@@ -16,6 +16,10 @@ use crate::platform;
 
 /// How many runs go in one transaction: others wait a few milliseconds for it.
 const PIECE: usize = 100;
+/// How many accounts of ticks go in one transaction.
+const TICKS: usize = 1000;
+/// The folder below that of the runs in which each run that was started over the API has its own.
+pub(crate) const FILES: &str = "files";
 /// How often a service looks.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// When it looks again after something went wrong.
@@ -50,11 +54,12 @@ impl Rules {
     }
 }
 
-/// Takes away what is kept for long enough, a piece at a time. Returns how many runs those were.
+/// Takes away what is kept for long enough, a piece at a time: runs with the folders of their files below `state`, and what became of the
+/// ticks of schedules. Returns how many runs those were.
 ///
 /// # Errors
 /// `Storage`; `Rejected` when a run cannot be exported: it stays then, and so do those behind it.
-pub(crate) async fn apply(engine: &Engine, rules: &Rules) -> Result<u64> {
+pub(crate) async fn apply(engine: &Engine, rules: &Rules, state: &Path) -> Result<u64> {
     let now = engine.clock().now();
     let filter = rules.filter(now);
     if let Some(folder) = &rules.export {
@@ -71,10 +76,30 @@ pub(crate) async fn apply(engine: &Engine, rules: &Rules) -> Result<u64> {
         let ids: Vec<RunId> = piece.into_iter().map(|run| run.id).collect();
         let gone = engine.journal().prune(&ids, now).await?;
         if gone.is_empty() {
-            return Ok(count);
+            break;
         }
         count += gone.len() as u64;
     }
+    if let (Some(before), None) = (filter.before, &rules.runbook) {
+        while engine.journal().prune_ticks(before, TICKS).await? == TICKS {}
+    }
+    sweep_files(engine, state).await?;
+    Ok(count)
+}
+
+/// Removes the folders of the files of runs that were pruned, whoever did that and whatever came in between.
+async fn sweep_files(engine: &Engine, state: &Path) -> Result<()> {
+    let Ok(folders) = std::fs::read_dir(state.join(FILES)) else { return Ok(()) };
+    for folder in folders.filter_map(std::result::Result::ok) {
+        let Ok(run) = folder.file_name().into_string() else { continue };
+        if engine.journal().pruned(&RunId::from(run)).await?.is_none() {
+            continue;
+        }
+        if let Err(error) = std::fs::remove_dir_all(folder.path()) {
+            tracing::warn!("the files of a run that was pruned stay in {}: {error}", folder.path().display());
+        }
+    }
+    Ok(())
 }
 
 fn make(folder: &Path) -> Result<()> {
@@ -103,9 +128,9 @@ pub(crate) async fn rehearse<E: From<Error>>(
 }
 
 /// Applies the rules at once and then once a day, for as long as it is polled.
-pub(crate) async fn keep_tidy(engine: &Engine, rules: &Rules) {
+pub(crate) async fn keep_tidy(engine: &Engine, rules: &Rules, state: &Path) {
     loop {
-        let pause = match apply(engine, rules).await {
+        let pause = match apply(engine, rules, state).await {
             Ok(0) => DAY,
             Ok(count) => {
                 tracing::info!("{count} runs were pruned");

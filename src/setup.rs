@@ -404,6 +404,7 @@ impl Home {
         Ok(builder
             .operations(relight_stdlib::all(azure))
             .library(self.library())
+            .concurrency(self.config.concurrency.concurrency())
             .secrets(Arc::new(Secrets(azure.arm.clone())))
             .environment(Arc::new(environment))
             .parameter_kind("resource_id", Arc::new(relight_stdlib::read_resource_id)))

@@ -23,6 +23,10 @@ fn world() -> Sealed {
     let ask = r#"ask("Really?", #{ choices: ["yes", "no"] })"#;
     world.runbook("asks", &format!("/*---\ntitle = \"Ask\"\n---*/\n{ask}\n"));
     world.runbook("waits", "/*---\ntitle = \"Wait\"\n---*/\nwait(\"8000h\");\n");
+    world.runbook(
+        "writes",
+        "/*---\ntitle = \"Write\"\neffects = [\"file:write\"]\n---*/\nfile::write(\"said.txt\", \"said\")\n",
+    );
     world
 }
 
@@ -360,6 +364,27 @@ async fn asking_again_is_asking_for_the_same_run_also_after_a_restart() {
 }
 
 /// The service dies when the run is on the disk and nobody has been told.
+#[tokio::test]
+async fn what_was_pruned_is_not_started_again_and_its_files_are_gone() {
+    let world = world();
+    let ops = token(&world, &["ops", "--role", "admin"]);
+    let served = Served::start(&world);
+    let begin = async || {
+        let body = json!({ "runbook": "writes" });
+        let asked = served.request(&ops, "POST", "/v1/runs").header("idempotency-key", "once").json(&body);
+        Answered::read(asked.send().await.expect("an answer")).await
+    };
+    let run = begin().await.is(201)["id"].as_str().expect("an id").to_owned();
+    served.until(&ops, &run, "succeeded").await;
+    let files = world.path("state/lab/files").join(&run);
+    assert!(files.join("said.txt").is_file());
+    world.relight(["runs", "prune", "--lab", "--keep", "0"]).run().succeeds();
+    assert!(!files.exists(), "the files of a run go with it");
+    let again = begin().await.is(409).to_string();
+    assert!(again.contains("was pruned"), "{again}");
+    served.get(&ops, &format!("/v1/runs/{run}")).await.is(404);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_that_was_cut_short_is_asked_for_again_and_happens_once() {
     let world = world();

@@ -167,9 +167,10 @@ fn show_tells_what_a_runbook_takes() {
       5.  changes        rdp::write(params.rdp, unknown, #{ address: unknown })
     3 calls change something.
 
-    May:     azure:write, net:probe, file:write
-    Roles:   Azure Stack HCI Administrator
-    Source:  ships with relight, sha256 a167d71d730d9964
+    May:      azure:write, net:probe, file:write
+    At once:  one run on the same group/vm
+    Roles:    Azure Stack HCI Administrator
+    Source:   ships with relight, sha256 b9c9697639b54823
     "#);
 }
 
@@ -212,7 +213,7 @@ fn check_finds_what_is_wrong_with_the_front_matter() {
      2 | title = "Web"
      3 | efects = ["azure:read"]
        : ^^^|^^
-       :  `-- unknown field `efects`, expected one of `title`, `summary`, `roles`, `effects`, `mend_within`, `params`
+       :  `-- unknown field `efects`, expected one of `title`, `summary`, `roles`, `effects`, `mend_within`, `concurrency`, `target`, `params`
      4 | ---*/
        `----
 
@@ -541,17 +542,17 @@ fn a_plan_says_what_would_happen_and_writes_nothing() {
     with vm=web-01 group=rg-edge disable_after=2h rdp=web-01.rdp
 
       1.  reads          local::vm("web-01", #{ group: "rg-edge" })
-          line 31          Reads one VM of Azure Local.
+          line 32          Reads one VM of Azure Local.
       2.  changes  vmconnect::enable(unknown, #{ cluster: (), open_for: "2h" })
-          line 36          Opens the console of a VM on its host, and leases it so that it is closed again.
+          line 37          Opens the console of a VM on its host, and leases it so that it is closed again.
       3.  schedules  schedule::after("2h", "disable-vm-connect", #{ vm: unknown }, #{ closes: unknown })
-          line 37          Has a runbook run once after a while.
+          line 38          Has a runbook run once after a while.
     3.1.  changes  vmconnect::disable(unknown, #{ group: unknown })
           line 17            Closes the console of a VM, unless another VM's lease shares the port of its host.
       4.  perhaps reads  net::first_reachable(unknown, unknown, #{ wait: "2m" })
-          line 43          Finds the first of several addresses that answers on a port.
+          line 44          Finds the first of several addresses that answers on a port.
       5.  changes  rdp::write("web-01.rdp", unknown, #{ address: unknown })
-          line 49          Writes a Remote Desktop file that opens the console of a VM.
+          line 50          Writes a Remote Desktop file that opens the console of a VM.
 
     3 calls change something; `unknown` is what only the run can tell. Nothing was sent.
     "#);
@@ -712,15 +713,15 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
     in       [dir]/work
 
     STEP  LINE  CALL                  STATE  TOOK
-       1  31  local::vm  done  [long]
-       2  32  note  done  [long]  web-01 is Running on hq-node2; the agent in the guest does not answer
-       3  36  vmconnect::enable  done  [long]
-       4  37  schedule::after  done  [long]
-       5  43  net::first_reachable  done  [long]
-       6  49  rdp::write  done  [long]
-       7  51  note  done  [long]  Open web-01.rdp. First it asks for an administrator of the host hq-...
-       8  52  note  done  [long]  Ctrl+Alt+End sends Ctrl+Alt+Del.
-       9  53  note  done  [long]  VM Connect closes at [time] UTC.
+       1  32  local::vm  done  [long]
+       2  33  note  done  [long]  web-01 is Running on hq-node2; the agent in the guest does not answer
+       3  37  vmconnect::enable  done  [long]
+       4  38  schedule::after  done  [long]
+       5  44  net::first_reachable  done  [long]
+       6  50  rdp::write  done  [long]
+       7  52  note  done  [long]  Open web-01.rdp. First it asks for an administrator of the host hq-...
+       8  53  note  done  [long]  Ctrl+Alt+End sends Ctrl+Alt+Del.
+       9  54  note  done  [long]  VM Connect closes at [time] UTC.
 
     FILE        BYTES  SHA-256       NOW
     web-01.rdp  [bytes]  [id3]  unchanged

@@ -15,8 +15,8 @@ use relight_engine::event::{
     Source, Tick, fingerprint, verify,
 };
 use relight_engine::journal::{
-    Appended, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, News, OwnerId, PruneFilter, RunFilter,
-    ScheduledEnd, Settlement, Summary, Sync, Tenure, TickFilter,
+    Appended, Claim, ClaimRequest, ExtendRequest, Journal, NewRun, News, OwnerId, PruneFilter, Queued,
+    RunFilter, ScheduledEnd, Settlement, Summary, Sync, Tenure, TickFilter,
 };
 use relight_engine::replay::History;
 use relight_engine::{Driven, Error, ErrorKind, Result};
@@ -160,6 +160,10 @@ impl Journal for Shelf {
         Ok(Vec::new())
     }
 
+    async fn queue(&self) -> Result<Vec<Queued>> {
+        Ok(Vec::new())
+    }
+
     async fn leases(&self) -> Result<Vec<Lease>> {
         Ok(Vec::new())
     }
@@ -202,6 +206,10 @@ impl Journal for Shelf {
 
     async fn ticks(&self, _: &TickFilter) -> Result<Vec<Tick>> {
         Ok(Vec::new())
+    }
+
+    async fn prune_ticks(&self, _: Timestamp, _: usize) -> Result<usize> {
+        self.not_here()
     }
 
     async fn scheduled_ends(&self, _: usize) -> Result<Vec<ScheduledEnd>> {
@@ -491,16 +499,25 @@ async fn the_command_verifies_what_was_saved() {
     });
 }
 
-/// A database as a program of this format left it: a run that waits, one that asks, an open lease and a schedule.
-fn database() -> PathBuf {
-    folder().join("format-1.db")
+/// The database that a program of a format left: a run that waits, one that asks, an open lease and a schedule.
+fn database(format: u32) -> PathBuf {
+    folder().join(format!("format-{format}.db"))
 }
+
+/// The formats of which one was saved. The second was never on `main`.
+const FORMATS: [u32; 2] = [1, 3];
 
 /// What another program left behind is brought to its end: nothing is lost, and every door is closed.
 #[tokio::test]
 async fn a_saved_database_is_taken_over() {
+    for format in FORMATS {
+        is_taken_over(format).await;
+    }
+}
+
+async fn is_taken_over(format: u32) {
     let world = World::new().await;
-    std::fs::copy(database(), world.database()).expect("a copy");
+    std::fs::copy(database(format), world.database()).expect("a copy");
     let world = world.on_disk();
     let runs = world.journal.runs(&RunFilter::default()).await.expect("runs");
     let left = runs.iter().map(|run| run.updated).max().expect("a run");
@@ -544,9 +561,10 @@ async fn save_database() {
         engine.drive(&run, Duration::from_secs(60)).await.expect("driven");
     }
     // One moment of it in one file, whoever else has it open.
-    let _ = std::fs::remove_file(database());
     let db = rusqlite::Connection::open(world.database()).expect("the database");
-    db.execute("VACUUM INTO ?1", [database().to_string_lossy()]).expect("a copy");
+    let format = db.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a format");
+    let _ = std::fs::remove_file(database(format));
+    db.execute("VACUUM INTO ?1", [database(format).to_string_lossy()]).expect("a copy");
 }
 
 /// Returns a port that says something to the first who connects.

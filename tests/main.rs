@@ -23,6 +23,7 @@ mod leases;
 mod live;
 mod notifications;
 mod plan;
+mod queue;
 mod race;
 mod recordings;
 mod registry;

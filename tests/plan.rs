@@ -184,15 +184,15 @@ fn a_plan_shows_what_children_and_schedules_do() {
     1.1.    runs               run("restart-vm", #{ params: #{ vm: "web-01" } })
             line 9               Runs another runbook to its end and gives its last value.
     1.1.1.  reads                local::vm("web-01", #{ group: unknown })
-            line 20                Reads one VM of Azure Local.
+            line 21                Reads one VM of Azure Local.
     1.1.2.  perhaps changes      local::start(unknown)
-            line 25                Starts a VM, or resumes a paused one, and waits until it runs.
+            line 26                Starts a VM, or resumes a paused one, and waits until it runs.
     1.1.3.  perhaps changes      local::power_off(unknown)
-            line 27                Turns a VM off without asking its guest, like pulling the plug.
+            line 28                Turns a VM off without asking its guest, like pulling the plug.
     1.1.4.  perhaps changes      local::start(unknown)
-            line 28                Starts a VM, or resumes a paused one, and waits until it runs.
+            line 29                Starts a VM, or resumes a paused one, and waits until it runs.
     1.1.5.  perhaps changes      local::restart(unknown)
-            line 30                Restarts a VM that runs.
+            line 31                Restarts a VM that runs.
       2.    schedules        schedule::after("2h", "disable-vm-connect", #{ vm: "web-01" })
             line 8             Has a runbook run once after a while.
     2.1.    changes            vmconnect::disable("web-01", #{ group: unknown })

@@ -11,6 +11,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use crate::attached::Attached;
 use crate::builtin;
 use crate::clock::{Clock, SystemClock};
+use crate::concurrency::Concurrency;
 use crate::core::{Core, Environment, GRACE, Liveness, Observer, Parts, THREADS};
 use crate::cx::SecretSource;
 use crate::drive::{Cancel, Drives};
@@ -29,6 +30,7 @@ pub struct EngineBuilder {
     clock: Arc<dyn Clock>,
     library: Library,
     limits: Limits,
+    concurrency: Concurrency,
     meter: Option<MemoryMeter>,
     secrets: Option<Arc<dyn SecretSource>>,
     observers: Vec<Observer>,
@@ -65,6 +67,7 @@ impl EngineBuilder {
             clock: Arc::new(SystemClock),
             library: Library::new(),
             limits: Limits::default(),
+            concurrency: Concurrency::default(),
             meter: None,
             secrets: None,
             observers: Vec::new(),
@@ -122,6 +125,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets how many runs may be under way at once: one on each target, and as many as the runbooks say, unless set.
+    #[must_use]
+    pub fn concurrency(mut self, concurrency: Concurrency) -> Self {
+        self.concurrency = concurrency;
         self
     }
 
@@ -190,6 +200,7 @@ impl EngineBuilder {
             language: Language::new(operations, self.limits, self.meter)?,
             clock: self.clock,
             library: self.library,
+            concurrency: self.concurrency,
             secrets: self.secrets,
             revealed: Arc::default(),
             observers: self.observers,

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::clock::Clock;
+use crate::concurrency::Concurrency;
 use crate::cx::SecretSource;
 use crate::drive::{Cancel, Drives};
 use crate::error::Result;
@@ -78,6 +79,8 @@ pub(crate) struct Parts {
     pub(crate) language: Language,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) library: Library,
+    /// How many runs may be under way at once.
+    pub(crate) concurrency: Concurrency,
     pub(crate) secrets: Option<Arc<dyn SecretSource>>,
     pub(crate) revealed: Arc<Revealed>,
     pub(crate) observers: Vec<Observer>,

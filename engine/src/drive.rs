@@ -51,6 +51,8 @@ pub enum Driven {
     Ended(RunEnd),
     /// The run is put away, until a time if it goes on by itself.
     Parked(Park, Option<Timestamp>),
+    /// It is in the queue: as many runs are under way as may be ([`Engine::queue`](crate::Engine::queue)).
+    Queued,
     /// Another process drives it.
     Held {
         /// Who.

@@ -181,12 +181,12 @@ impl Core {
         self.enter().await?;
         let summary = self.journal.run(run).await?.ok_or_else(|| crate::journal::unknown(run))?;
         // Whoever drives it loses it here: its next record is refused, and with it its next request.
-        let mut request = ClaimRequest::new(run, &self.owner, self.clock.now());
+        let mut request = ClaimRequest::new(run, &self.owner, self.clock.now()).queued();
         request.dead.clone_from(&summary.owner);
         let claimed = self.journal.claim(&request).await?;
         let tenure = match claimed {
             Claim::Granted(tenure) => tenure,
-            Claim::Held { .. } | Claim::Moved => {
+            Claim::Held { .. } | Claim::Moved | Claim::Queued => {
                 return Err(Error::rejected(format!("another process took run {run} over just now"))
                     .hint("try it again"));
             }
@@ -222,7 +222,7 @@ impl Core {
         let request = ClaimRequest::new(&seen.id, &self.owner, self.clock.now()).seen(seen.seq);
         match self.journal.claim(&request).await? {
             Claim::Granted(tenure) => Ok(tenure),
-            Claim::Held { .. } | Claim::Moved | Claim::Over => {
+            Claim::Held { .. } | Claim::Moved | Claim::Queued | Claim::Over => {
                 Err(Error::invalid(format!("run {} went on meanwhile", seen.id)).hint("look at it again"))
             }
         }

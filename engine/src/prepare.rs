@@ -61,6 +61,8 @@ pub struct RunRequest {
     pub labels: BTreeMap<String, String>,
     /// How many runs stand above it.
     pub(crate) depth: u32,
+    /// Begins although as many runs are under way as may be.
+    pub at_once: bool,
     /// What whatever causes the run may do; the run may do no more. Nothing limits a run that a person starts.
     pub granted: Option<Effects>,
     /// The paths that may be named, when a script asks for the run; any when a person does.
@@ -83,6 +85,7 @@ impl RunRequest {
             who: None,
             labels: BTreeMap::new(),
             depth: 0,
+            at_once: false,
             granted: None,
             may_name: None,
             pinned: Vec::new(),
@@ -208,7 +211,9 @@ impl Parts {
             who: request.who.clone(),
             labels: request.labels.clone(),
         };
-        let run = NewRun { wake: request.wake, ..NewRun::new(request.id.clone(), prepared, sources) };
+        let limits = self.concurrency.of(&runbook, &prepared.params, &prepared.cause);
+        let (wake, at_once) = (request.wake, request.at_once);
+        let run = NewRun { wake, limits, at_once, ..NewRun::new(request.id.clone(), prepared, sources) };
         Ok(Draft { run, runbook, bundle })
     }
 

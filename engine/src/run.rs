@@ -17,6 +17,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -34,6 +35,9 @@ use crate::step::Steps;
 
 /// How many processes may die driving a run before it is parked rather than tried once more.
 const DEATHS: u32 = 3;
+
+/// How often, in real time, it is asked whether a run is out of the queue.
+const ASK: Duration = Duration::from_secs(1);
 
 /// Whether a run may stand in the journal as driven by this process.
 #[derive(Clone, Copy, PartialEq)]
@@ -148,6 +152,7 @@ impl Core {
                     break (loaded, tenure);
                 }
                 Claim::Moved => {}
+                Claim::Queued => return Ok(Driven::Queued),
                 Claim::Held { by, .. } => return Ok(Driven::Held { by }),
                 Claim::Over => return Ok(Driven::Ended(self.how_it_ended(run).await?)),
             }
@@ -194,6 +199,23 @@ impl Core {
             }
         }
         self.journal.claim(&request).await
+    }
+
+    /// Returns whether the turn of a run has come, once it has or everything that the engine drives is halted.
+    pub(crate) async fn until_its_turn(&self, run: &RunId) -> Result<bool> {
+        let mut news = self.journal.news().listen();
+        while self.journal.run(run).await?.is_some_and(|summary| summary.is_queued()) {
+            if self.cancel.get().is_some() {
+                return Ok(false);
+            }
+            tokio::select! {
+                () = news.hear() => {}
+                // What another process writes is told by nobody.
+                () = tokio::time::sleep(ASK) => {}
+                () = self.cancel.wait() => {}
+            }
+        }
+        Ok(true)
     }
 
     /// Returns the texts that a run goes by, the runbook itself first.

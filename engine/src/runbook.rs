@@ -4,6 +4,7 @@
 //! safe whatever the script says.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,10 @@ pub struct Runbook {
     /// How long a run that is parked on a mistake waits for a mended text, before it is stopped and what
     /// it deferred runs.
     pub mend_within: Duration,
+    /// How many of its runs may be under way at once; any number unless set.
+    pub concurrency: Option<NonZeroU32>,
+    /// The parameters whose values together name what a run acts on: a machine on which one works at a time.
+    pub target: Vec<String>,
     /// The parameters, in the order of the file.
     pub params: Vec<Param>,
     /// Where the words of `effects` stand in the text.
@@ -172,8 +177,11 @@ impl Runbook {
             Some(text) => matter.mend_within(text)?,
             None => MEND_WITHIN,
         };
+        let target = matter.target(header.target, &params)?;
         Ok(Runbook {
             mend_within,
+            concurrency: header.concurrency,
+            target,
             name: source.name.clone(),
             fingerprint: fingerprint(&text),
             title: header.title,
@@ -198,6 +206,8 @@ impl Runbook {
             roles: Vec::new(),
             effects,
             mend_within: MEND_WITHIN,
+            concurrency: None,
+            target: Vec::new(),
             params: Vec::new(),
             places: Vec::new(),
         }
@@ -321,6 +331,21 @@ impl FrontMatter<'_> {
             length => Ok(length),
         }
     }
+
+    /// Checks that a target is named by parameters that every run has and that name something.
+    fn target(&self, names: Vec<Spanned<String>>, params: &[Param]) -> Result<Vec<String>> {
+        let mut target = Vec::with_capacity(names.len());
+        for name in names {
+            let wrong = |why: &str| Err(self.error(name.span(), "`target` is not right", why));
+            match params.iter().find(|param| param.name == *name.get_ref()).map(|param| &param.kind) {
+                Some(ParamKind::String | ParamKind::Choice | ParamKind::Int | ParamKind::Other(_)) => {}
+                Some(_) => return wrong("a parameter of this type names no target"),
+                None => return wrong("there is no such parameter"),
+            }
+            target.push(name.into_inner());
+        }
+        Ok(target)
+    }
 }
 
 /// The front matter as written.
@@ -335,6 +360,9 @@ struct Header {
     #[serde(default)]
     effects: Vec<Spanned<String>>,
     mend_within: Option<Spanned<String>>,
+    concurrency: Option<NonZeroU32>,
+    #[serde(default)]
+    target: Vec<Spanned<String>>,
     #[serde(default)]
     params: InOrder,
 }
@@ -467,6 +495,9 @@ help = "the machine"
         for (text, part) in [
             ("/*---\ntitle = \"x\"\neffects = [\"azure:fly\"]\n---*/", "\"azure:fly\""),
             ("/*---\ntitle = \"x\"\nsize = 3\n---*/", "size"),
+            ("/*---\ntitle = \"x\"\nconcurrency = 0\n---*/", "0"),
+            ("/*---\ntitle = \"x\"\ntarget = [\"vm\"]\n---*/", "\"vm\""),
+            ("/*---\ntitle = \"x\"\ntarget = [\"on\"]\n[params.on]\ntype = \"bool\"\n---*/", "\"on\""),
             ("/*---\ntitle = \n---*/", "\n"),
             ("/*---\ntitle = \"x\"\n[params.Vm]\n---*/", "Vm"),
             ("let x = 1;", "l"),

@@ -2,7 +2,7 @@
 
 use relight_engine::Engine;
 use relight_engine::event::Park;
-use relight_engine::journal::{Presence, Status, Summary};
+use relight_engine::journal::{Full, Presence, Queued, Status, Summary};
 
 use crate::format::brief;
 use crate::setup::Home;
@@ -29,6 +29,8 @@ pub(super) async fn next(
         (Status::Running, _) if engine.driver(&needy) == Some(Presence::Gone) => {
             Some(format!("{resume}{place}"))
         }
+        // It begins when others are over, or never waits again for nobody.
+        (Status::Prepared, _) if needy.is_queued() => None,
         // A service takes it up by itself.
         (Status::Prepared, _) if home.remote().is_some() => None,
         (Status::Prepared, _) => Some(format!("relight serve{place}")),
@@ -83,6 +85,7 @@ fn mended(engine: &Engine, run: &Summary) -> String {
 pub(super) fn state(engine: &Engine, run: &Summary) -> &'static str {
     match engine.driver(run) {
         Some(Presence::Gone) => "left behind",
+        _ if run.is_queued() => "queued",
         _ => run.status.as_str(),
     }
 }
@@ -115,4 +118,26 @@ pub(super) fn why(engine: &Engine, run: &Summary) -> Option<String> {
         return Some("the process that drove it died; `relight serve` goes on with it".to_owned());
     }
     run.park.as_ref().map(|park| one_line(&brief(&report::why(park), 120)).into_owned())
+}
+
+/// Says why a run waits: which groups have no room, and who is in them.
+pub(super) async fn queued_because(engine: &Engine, queued: &Queued) -> relight_engine::Result<String> {
+    let mut reasons = Vec::with_capacity(queued.full.len());
+    for Full { limit, by, .. } in &queued.full {
+        let mut names = Vec::with_capacity(by.len());
+        for run in by {
+            names.push(engine.shortest(run).await?);
+        }
+        let runs = if limit.most == 1 { "one run" } else { &format!("{} runs", limit.most) };
+        let kind = match limit.group.split_once(':') {
+            Some(("runbook", name)) => format!("{runs} of {name}"),
+            Some(("target", target)) => format!("{runs} on {target}"),
+            _ => format!("{runs} in all"),
+        };
+        reasons.push(format!("at most {kind} at once; under way: {}", names.join(", ")));
+    }
+    Ok(match reasons.is_empty() {
+        true => "it is next".to_owned(),
+        false => reasons.join("; "),
+    })
 }

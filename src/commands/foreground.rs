@@ -43,6 +43,7 @@ pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> R
     engine.answer_with(Arc::new(AtTerminal { reporter: session.reporter.clone(), answers }));
     let (id, history) = (engine.shortest(run).await?, engine.history(run).await?);
     session.reporter.begin(engine, run, &id, &history).await;
+    tell_queue(engine, &session.home, run, &id).await?;
     let driven = engine.run(run).await;
     session.reporter.clear();
     match driven {
@@ -53,6 +54,19 @@ pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> R
             Err(error.hint(format!("the record of the run: {show}")).into())
         }
     }
+}
+
+/// Says what a run waits for that is in the queue.
+pub(super) async fn tell_queue(engine: &Engine, home: &Home, run: &RunId, id: &str) -> Result<()> {
+    let queue = engine.queue().await?;
+    if let Some(queued) = queue.iter().find(|queued| queued.run.id == *run) {
+        let (why, place) = (advice::queued_because(engine, queued).await?, home.same_place());
+        terminal::say(format!("run {id} waits until there is room: {why}"));
+        terminal::say(format!(
+            "  relight runs queue{place}    # who waits for whom; `--at-once` would not wait"
+        ));
+    }
+    Ok(())
 }
 
 /// A person at the terminal, or the answers that one gave in advance.
@@ -192,6 +206,12 @@ pub(super) async fn tell(
                 }
             }
             Exit::Parked
+        }
+        Driven::Queued => {
+            terminal::say(format!(
+                "run {id} has not begun: it stands in the queue, see `relight runs queue{place}`"
+            ));
+            return Ok(Exit::Parked);
         }
         Driven::Held { .. } => {
             terminal::say(format!("run {id} is driven by another process; follow it with:"));

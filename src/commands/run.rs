@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use relight_engine::{Changes, Error, Plan, RunRequest};
+use relight_engine::{Changes, Engine, Error, Plan, RunId, RunRequest};
 use serde_json::{Map, Value, json};
 
 use super::afar;
@@ -16,7 +16,7 @@ use crate::format::assignments;
 use crate::remote::Client;
 use crate::report::Audience;
 use crate::setup::Home;
-use crate::terminal;
+use crate::{platform, terminal};
 
 /// Run a runbook
 ///
@@ -43,6 +43,10 @@ pub(crate) struct Run {
     /// Write the run down and leave it to `relight serve`; print its id
     #[arg(long, conflicts_with = "file")]
     detach: bool,
+
+    /// Begin although as many runs of this runbook, on this target or in all are under way as may be
+    #[arg(long)]
+    at_once: bool,
 
     /// Answer every yes-or-no question with yes
     #[arg(long)]
@@ -72,6 +76,7 @@ impl Run {
         let mut request = request(&self.runbook, &self.params)?;
         request.require_clean = self.require_clean;
         request.labels = by_name(&self.labels);
+        request.at_once = self.at_once;
         if self.plan {
             return print_plan(&home.planner()?.plan(&request)?, self.json);
         }
@@ -85,9 +90,19 @@ impl Run {
         let run = session.engine.write_down(draft).await?;
         let answers = Answers { yes: self.yes, program: self.json };
         let ended = foreground::carry(&session, &run, answers).await;
+        leave_queue(&session.engine, &run).await?;
         session.close().await;
         ended
     }
+}
+
+/// Ends a run that has not begun when whoever started it goes away: it would begin by itself some day.
+async fn leave_queue(engine: &Engine, run: &RunId) -> Result<()> {
+    if engine.journal().run(run).await?.is_some_and(|run| run.is_queued()) {
+        engine.abandon(run, &platform::user(), "interrupted before its turn came").await?;
+        terminal::say("It is taken out of the queue: nothing of it was done.");
+    }
+    Ok(())
 }
 
 impl Run {
@@ -109,7 +124,7 @@ impl Run {
                 return Err(Error::invalid(format!("the parameter `{name}` is given twice")).into());
             }
         }
-        let run = client.start(&self.runbook, params).await?;
+        let run = client.start(&self.runbook, params, self.at_once).await?;
         if self.detach {
             writeln!(terminal::out(), "{run}")?;
             let place = home.same_place();
@@ -123,10 +138,12 @@ impl Run {
 
 /// Leaves a run to whoever serves.
 async fn detach(home: &Home, request: &RunRequest) -> Result {
-    let run = home.offline_engine_for_new_runs()?.prepare(request).await?;
+    let engine = home.offline_engine_for_new_runs()?;
+    let run = engine.prepare(request).await?;
     writeln!(terminal::out(), "{run}")?;
     let place = home.same_place();
     terminal::say(format!("`relight serve{place}` drives it; look with `relight runs show {run}{place}`"));
+    foreground::tell_queue(&engine, home, &run, &engine.shortest(&run).await?).await?;
     Ok(Exit::Done)
 }
 

@@ -81,6 +81,9 @@ impl Show {
             "May:".to_owned(),
             if effects.is_empty() { "only compute".to_owned() } else { effects.join(", ") },
         ]);
+        if let Some(at_once) = at_once(&runbook) {
+            table.row(["At once:".to_owned(), at_once]);
+        }
         if !runbook.roles.is_empty() {
             table.row(["Roles:".to_owned(), runbook.roles.join(", ")]);
         }
@@ -91,6 +94,15 @@ impl Show {
         }
         Ok(Exit::Done)
     }
+}
+
+/// Says how many of its runs may be under way at once, if that is bounded.
+fn at_once(runbook: &Runbook) -> Option<String> {
+    let all = runbook.concurrency.map(|most| format!("{most} of its runs"));
+    let target =
+        (!runbook.target.is_empty()).then(|| format!("one run on the same {}", runbook.target.join("/")));
+    let said: Vec<String> = all.into_iter().chain(target).collect();
+    (!said.is_empty()).then(|| said.join(", "))
 }
 
 fn as_json(runbook: &Runbook, ships: bool, calls: relight_engine::Result<Vec<PlannedCall>>) -> Value {
@@ -116,6 +128,8 @@ fn as_json(runbook: &Runbook, ships: bool, calls: relight_engine::Result<Vec<Pla
         "calls": calls.ok(),
         "effects": runbook.reach().words().collect::<Vec<_>>(),
         "roles": runbook.roles,
+        "concurrency": runbook.concurrency,
+        "target": runbook.target,
         "shipped": ships,
         "sha256": runbook.fingerprint,
     })

@@ -120,9 +120,14 @@ impl Client {
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub(crate) async fn start(&self, runbook: &str, params: Map<String, Value>) -> Result<RunId> {
+    pub(crate) async fn start(
+        &self,
+        runbook: &str,
+        params: Map<String, Value>,
+        at_once: bool,
+    ) -> Result<RunId> {
         let id = RunId::fresh();
-        let body = serde_json::json!({ "runbook": runbook, "params": params, "id": id });
+        let body = serde_json::json!({ "runbook": runbook, "params": params, "id": id, "at_once": at_once });
         let started = match self.post(&["v1", "runs"], &body).await {
             Err(error) if error.kind().is_retryable() => self.post(&["v1", "runs"], &body).await,
             started => started,

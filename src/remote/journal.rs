@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use relight_engine::event::{Event, ExtendedLease, Lease, Record, Schedule, Signal, Source};
 use relight_engine::journal::{
-    Around, Journal, LeaseFilter, MemoryJournal, OwnerId, Presence, RunFilter, Sort, Summary,
+    Around, Journal, LeaseFilter, MemoryJournal, OwnerId, Presence, Queued, RunFilter, Sort, Summary,
 };
 use relight_engine::{Error, Result, RunId};
 use serde::de::DeserializeOwned;
@@ -152,6 +152,11 @@ impl Around for RemoteJournal {
             _ => return self.allow(),
         };
         self.client.post(&["v1", "runs", run.as_str(), what], &body).await.map(drop)
+    }
+
+    async fn queue(&self) -> Result<Vec<Queued>> {
+        let mut answer = self.client.get(&["v1", "queue"], &[]).await?;
+        parsed(answer["queue"].take())
     }
 
     async fn leases(&self) -> Result<Vec<Lease>> {

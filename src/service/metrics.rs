@@ -67,6 +67,9 @@ impl Metrics {
             &[],
             late,
         );
+        let queue = engine.queue().await?.len();
+        page.head("relight_runs_queued", "gauge", "Runs that wait for others to end before they begin.")
+            .line("relight_runs_queued", &[], queue);
         let now = engine.clock().now();
         let schedules = engine.journal().schedules().await?;
         let due = schedules.iter().filter(|one| one.wakes().is_some_and(|wakes| wakes <= now)).count();

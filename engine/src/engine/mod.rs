@@ -17,7 +17,7 @@ use crate::core::{Answers, Core, HEARTBEAT};
 use crate::drive::{Driven, Halt, Way};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Park, RunEnd, RunId, Signal, Source};
-use crate::journal::{Journal, NewRun, Presence, Status, Summary};
+use crate::journal::{Journal, NewRun, Presence, Queued, Status, Summary};
 use crate::library::Library;
 use crate::log::RunLog;
 use crate::machine::point_at;
@@ -178,9 +178,18 @@ impl Engine {
                         () = self.0.cancel.wait() => {}
                     }
                 }
+                Driven::Queued if self.0.until_its_turn(run).await? => {}
                 driven => return Ok(driven),
             }
         }
+    }
+
+    /// Returns the queue: the runs that begin once enough of those before them are over, in the order in which they came.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn queue(&self) -> Result<Vec<Queued>> {
+        self.0.journal.queue().await
     }
 
     /// Drives a run until it is over, parked, or waits for longer than `patience`.

@@ -8,16 +8,19 @@ use proptest::prelude::*;
 
 use super::contract::sample::{answer, lease, new_run, owner, parked, schedule, started, succeeded, t};
 use super::{
-    Bounds, CameTo, Claim, ClaimRequest, Delivery, DeliveryFilter, DeliveryState, ExtendRequest, Journal,
-    LeaseFilter, MemoryJournal, NewRun, Occasion, PruneFilter, RunFilter, Settlement, Sort, SqliteJournal,
-    Start, Subscription, Sync, Taking, Tenure, TickFilter,
+    Bounds, CameTo, Claim, ClaimRequest, ConcurrencyLimit, Delivery, DeliveryFilter, DeliveryState,
+    ExtendRequest, Journal, LeaseFilter, MemoryJournal, NewRun, Occasion, PruneFilter, RunFilter, Settlement,
+    Sort, SqliteJournal, Start, Subscription, Sync, Taking, Tenure, TickFilter,
 };
 use crate::error::{Error, Result};
 use crate::event::{Cause, Effected, Event, Fate, Lease, RunEnd, RunId, StepEnd, Tick, TickCause};
 
-const RUNS: [&str; 3] = ["a", "b", "c"];
+const RUNS: [&str; 4] = ["a", "b", "c", "d"];
 const OWNERS: [&str; 3] = ["one", "two", "three"];
 const NAMES: [&str; 2] = ["x", "y"];
+/// The groups of runs, and how many of each may be under way.
+const LIMITS: [&[(&str, u32)]; 5] =
+    [&[], &[("all", 1)], &[("all", 2), ("t", 1)], &[("t", 1)], &[("all", 2), ("book", 1), ("t", 2)]];
 
 /// One call, over small sets of names so that calls meet.
 #[derive(Clone, Debug)]
@@ -25,6 +28,9 @@ enum Move {
     Prepare {
         run: usize,
         wake: Option<i64>,
+        /// Which groups it is of, and whether it waits for nobody.
+        limits: usize,
+        at_once: bool,
     },
     Heartbeat {
         owner: usize,
@@ -35,6 +41,7 @@ enum Move {
         owner: usize,
         dead: Option<usize>,
         seen: Option<u64>,
+        queued: bool,
     },
     /// The next event of a step, under the last tenure or the one before.
     Step {
@@ -101,6 +108,9 @@ enum Move {
         run: usize,
     },
     StopOverdue,
+    PruneTicks {
+        age: i64,
+    },
     /// One, the other, both or none are told.
     Subscribe {
         who: usize,
@@ -128,10 +138,11 @@ fn any_move() -> impl Strategy<Value = Move> {
     let lasts = 0..20_i64;
     let maybe = || prop::option::of(0..20_i64);
     prop_oneof![
-        2 => (run.clone(), maybe()).prop_map(|(run, wake)| Move::Prepare { run, wake }),
+        4 => (run.clone(), maybe(), 0..LIMITS.len(), prop::bool::weighted(0.1))
+            .prop_map(|(run, wake, limits, at_once)| Move::Prepare { run, wake, limits, at_once }),
         2 => (owner.clone(), lasts.clone()).prop_map(|(owner, lasts)| Move::Heartbeat { owner, lasts }),
-        4 => (run.clone(), owner.clone(), prop::option::of(owner), prop::option::weighted(0.2, 1..6_u64))
-            .prop_map(|(run, owner, dead, seen)| Move::Claim { run, owner, dead, seen }),
+        4 => (run.clone(), owner.clone(), prop::option::of(owner), prop::option::weighted(0.2, 1..6_u64), prop::bool::weighted(0.1))
+            .prop_map(|(run, owner, dead, seen, queued)| Move::Claim { run, owner, dead, seen, queued }),
         9 => (run.clone(), prop::bool::weighted(0.1), any::<bool>(), 0..6_usize)
             .prop_map(|(run, stale, soon, effect)| Move::Step { run, stale, soon, effect }),
         1 => run.clone().prop_map(|run| Move::Overreach { run }),
@@ -149,6 +160,7 @@ fn any_move() -> impl Strategy<Value = Move> {
             .prop_map(|(name, stale, lasts, account, run, closes)| Move::Settle { name, stale, lasts, account, run, closes }),
         1 => (name, run).prop_map(|(name, run)| Move::HearEnds { name, run }),
         1 => Just(Move::StopOverdue),
+        1 => (0..40_i64).prop_map(|age| Move::PruneTicks { age }),
         2 => (0..4_usize).prop_map(|who| Move::Subscribe { who }),
         3 => (0..2_usize, 0..9_i64).prop_map(|(who, lasts)| Move::Take { who, lasts }),
         3 => (0..3_usize, 0..4_usize).prop_map(|(back, came_to)| Move::SettleDelivery { back, came_to }),
@@ -174,17 +186,20 @@ impl Driver {
         let after = |lasts: i64| t(self.now + lasts);
         let id = |run: usize| RunId::from(RUNS[run]);
         match *next {
-            Move::Prepare { run, wake } => {
-                let new = NewRun { wake: wake.map(after), ..new_run(RUNS[run]) };
+            Move::Prepare { run, wake, limits, at_once } => {
+                let limits =
+                    LIMITS[limits].iter().map(|(group, most)| ConcurrencyLimit::new(*group, *most)).collect();
+                let new = NewRun { wake: wake.map(after), limits, at_once, ..new_run(RUNS[run]) };
                 shown(journal.prepare(new, at).await)
             }
             Move::Heartbeat { owner: by, lasts } => {
                 shown(journal.heartbeat(&owner(OWNERS[by]), after(lasts)).await)
             }
-            Move::Claim { run, owner: by, dead, seen } => {
+            Move::Claim { run, owner: by, dead, seen, queued } => {
                 let mut request = ClaimRequest::new(&id(run), &owner(OWNERS[by]), at);
                 request.dead = dead.map(|dead| owner(OWNERS[dead]));
                 request.seen = seen;
+                request.queued = queued;
                 let claim = journal.claim(&request).await;
                 if let Ok(Claim::Granted(tenure)) = &claim {
                     self.tenures.entry(run).or_default().push(tenure.clone());
@@ -273,6 +288,7 @@ impl Driver {
                 let stops = vec![(id(run), "a schedule".to_owned())];
                 shown(journal.settle(&Settlement { stops, heard, ..Settlement::of(&read) }, at).await)
             }
+            Move::PruneTicks { age } => shown(journal.prune_ticks(t(self.now - age), 2).await),
             Move::StopOverdue => shown(journal.stop_overdue(at).await),
             Move::Subscribe { who } => {
                 let one = Subscription::new(NAMES[0]);
@@ -360,6 +376,7 @@ async fn seen(journal: &dyn Journal, now: i64) -> Vec<String> {
         shown(journal.runs(&RunFilter::all().labelled("from", "b").sorted(Sort::Runbook)).await),
         shown(journal.prunable(&PruneFilter::all()).await),
         shown(journal.prunable(&PruneFilter::all().before(t(now - 9)).keeping(1)).await),
+        shown(journal.queue().await),
         shown(journal.leases().await),
         shown(journal.forgotten_leases().await),
         shown(journal.extended_leases().await),

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 
 use super::{
     Appended, Claim, ClaimRequest, ExtendRequest, Journal, LeaseFilter, NewRun, News, Outbox, OwnerId,
-    Presence, PruneFilter, RunFilter, ScheduledEnd, Settlement, Status, Summary, Sync, Tenure, TickFilter,
+    Presence, PruneFilter, Queued, RunFilter, ScheduledEnd, Settlement, Status, Summary, Sync, Tenure,
+    TickFilter,
 };
 use crate::error::Result;
 use crate::event::{
@@ -156,6 +157,11 @@ pub trait Around: Send + std::marker::Sync + 'static {
         self.behind().signalled(owner).await
     }
 
+    async fn queue(&self) -> Result<Vec<Queued>> {
+        self.allow()?;
+        self.behind().queue().await
+    }
+
     async fn leases(&self) -> Result<Vec<Lease>> {
         self.allow()?;
         self.behind().leases().await
@@ -209,6 +215,11 @@ pub trait Around: Send + std::marker::Sync + 'static {
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<Tick>> {
         self.allow()?;
         self.behind().ticks(filter).await
+    }
+
+    async fn prune_ticks(&self, before: Timestamp, limit: usize) -> Result<usize> {
+        self.allow()?;
+        self.behind().prune_ticks(before, limit).await
     }
 
     async fn scheduled_ends(&self, limit: usize) -> Result<Vec<ScheduledEnd>> {
@@ -332,6 +343,10 @@ impl<T: Around> Journal for T {
         Around::signalled(self, owner).await
     }
 
+    async fn queue(&self) -> Result<Vec<Queued>> {
+        Around::queue(self).await
+    }
+
     async fn leases(&self) -> Result<Vec<Lease>> {
         Around::leases(self).await
     }
@@ -374,6 +389,10 @@ impl<T: Around> Journal for T {
 
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<Tick>> {
         Around::ticks(self, filter).await
+    }
+
+    async fn prune_ticks(&self, before: Timestamp, limit: usize) -> Result<usize> {
+        Around::prune_ticks(self, before, limit).await
     }
 
     async fn scheduled_ends(&self, limit: usize) -> Result<Vec<ScheduledEnd>> {

@@ -51,6 +51,8 @@ pub(super) enum Verdict {
     },
     /// It has more records than the caller has read.
     Moved,
+    /// It waits for others to end.
+    Queued,
     /// The run is over.
     Over,
 }
@@ -66,7 +68,7 @@ pub(super) fn decide_claim(
     heartbeat: Option<Timestamp>,
     request: &ClaimRequest,
 ) -> Result<Verdict> {
-    let ClaimRequest { owner, at, dead, seen, .. } = request;
+    let ClaimRequest { owner, at, dead, seen, queued, .. } = request;
     if summary.status.is_over() {
         return Ok(Verdict::Over);
     }
@@ -76,6 +78,9 @@ pub(super) fn decide_claim(
         && *at < until
     {
         return Ok(Verdict::Held { by: by.clone(), until });
+    }
+    if summary.is_queued() && !queued {
+        return Ok(Verdict::Queued);
     }
     if seen.is_some_and(|seen| seen != summary.seq) {
         return Ok(Verdict::Moved);
@@ -111,14 +116,15 @@ pub(super) fn proceed(
     chain(summary, events, at)
 }
 
-/// Takes the words into account that wait for a run: a parked run that hears one is due at once.
+/// Takes the words into account that wait for a run: one that is parked and hears one is due at once, and so is one in the queue.
 pub(super) fn wake_for<'a>(
     summary: &mut Summary,
     mut waiting: impl Iterator<Item = &'a Signal>,
     at: Timestamp,
 ) {
     let park = summary.park.as_ref();
-    if summary.status == Status::Parked && waiting.any(|word| park.is_none_or(|park| park.hears(word))) {
+    let rests = summary.status == Status::Parked || summary.is_queued();
+    if rests && waiting.any(|word| park.is_none_or(|park| park.hears(word))) {
         summary.wake = Some(summary.wake.map_or(at, |wake| wake.min(at)));
     }
 }

@@ -17,6 +17,7 @@ mod filter;
 mod memory;
 mod news;
 mod outbox;
+mod queue;
 mod settlement;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -35,6 +36,7 @@ pub use outbox::{
     Bounds, CameTo, Delivery, DeliveryFilter, DeliveryState, NoOutbox, Notification, Occasion, Outbox,
     Subscription, Taking, Trouble,
 };
+pub use queue::{ConcurrencyLimit, Full, Queued};
 pub use settlement::{ScheduledEnd, Settlement, Start, TickFilter};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteJournal;
@@ -96,17 +98,24 @@ pub struct ClaimRequest {
     pub dead: Option<OwnerId>,
     /// The number of the last record that the process has read, if nothing may have followed.
     pub seen: Option<u64>,
+    /// Also takes the run out of the queue.
+    pub queued: bool,
 }
 
 impl ClaimRequest {
     /// Makes a request of a process for a run.
     pub fn new(run: &RunId, owner: &OwnerId, at: Timestamp) -> Self {
-        ClaimRequest { run: run.clone(), owner: owner.clone(), at, dead: None, seen: None }
+        ClaimRequest { run: run.clone(), owner: owner.clone(), at, dead: None, seen: None, queued: false }
     }
 
     /// Says that a process is gone, whatever its heartbeat says.
     pub fn dead(self, owner: &OwnerId) -> Self {
         ClaimRequest { dead: Some(owner.clone()), ..self }
+    }
+
+    /// Wants the run also when it is in the queue: it leaves it.
+    pub fn queued(self) -> Self {
+        ClaimRequest { queued: true, ..self }
     }
 
     /// Wants the run only as it was read: nothing after record `seq`.
@@ -129,6 +138,8 @@ pub enum Claim {
     },
     /// Somebody wrote to the run after what the caller has read.
     Moved,
+    /// The run is in the queue: as many runs are under way as may be.
+    Queued,
     /// The run is over.
     Over,
 }
@@ -267,6 +278,11 @@ impl Summary {
         }
     }
 
+    /// Returns whether it waits for others to end before it begins.
+    pub fn is_queued(&self) -> bool {
+        self.status == Status::Prepared && self.wake.is_none()
+    }
+
     /// Folds one event in. The one place that says which event may follow which state.
     ///
     /// # Errors
@@ -336,12 +352,17 @@ pub struct NewRun {
     /// The lease that it closes because its deadline has come, and that deadline: the run is created only while
     /// the lease is open and has it.
     pub due_lease: Option<(String, Timestamp)>,
+    /// The groups in which it takes a place until it is over.
+    pub limits: Vec<ConcurrencyLimit>,
+    /// Takes its places although there is no room.
+    pub at_once: bool,
 }
 
 impl NewRun {
     /// Makes a run of its parts, due at once.
     pub fn new(id: RunId, prepared: Prepared, sources: Vec<Source>) -> Self {
-        NewRun { id, prepared, sources, wake: None, due_lease: None }
+        let (limits, at_once) = (Vec::new(), false);
+        NewRun { id, prepared, sources, wake: None, due_lease: None, limits, at_once }
     }
 }
 
@@ -377,6 +398,10 @@ impl ExtendRequest {
 #[async_trait]
 pub trait Journal: Send + std::marker::Sync + 'static {
     /// Creates a run. Afterwards its first record and its source texts are on the disk.
+    ///
+    /// A run that has no room in a group of its own ([`NewRun::limits`]) stands in the queue: it has no wake time
+    /// ([`Summary::is_queued`]), until enough of those before it are over. Then, in the transaction of that end, it takes its places and
+    /// wakes; first the one that came first of those for which there is room.
     ///
     /// Returns whether it was created: `false` when a run of that id exists, which is left alone, or was pruned, and when the
     /// lease for which it is ([`NewRun::due_lease`]) is not open any more or has another deadline.
@@ -417,7 +442,7 @@ pub trait Journal: Send + std::marker::Sync + 'static {
 
     /// Claims a run for a process that has a heartbeat. Granted when nobody drives the run, when its
     /// owner's heartbeat is over, when its owner is known to be dead, or when the owner is the caller;
-    /// and then only if nothing follows the record that the caller has seen. Afterwards
+    /// and then only if it is not in the queue, unless that is asked for, and nothing follows the record that the caller has seen. Afterwards
     /// `Event::Claimed` with a higher epoch is on the disk and every older tenure is void. Whatever is
     /// not granted writes nothing.
     ///
@@ -556,6 +581,12 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// `Storage`.
     async fn signalled(&self, owner: &OwnerId) -> Result<Vec<RunId>>;
 
+    /// Returns the queue, in the order in which the runs came.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn queue(&self) -> Result<Vec<Queued>>;
+
     /// Returns the open leases, the first deadline first.
     ///
     /// # Errors
@@ -642,6 +673,13 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// # Errors
     /// `Storage`.
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<Tick>>;
+
+    /// Takes accounts of ticks away that were made before a time, the oldest first, at most `limit`; the newest of a schedule stays
+    /// as long as the schedule. Returns how many went.
+    ///
+    /// # Errors
+    /// `Storage`.
+    async fn prune_ticks(&self, before: Timestamp, limit: usize) -> Result<usize>;
 
     /// Returns the runs that are over and whose schedule has not heard of it ([`Settlement::heard`]), in the order of ids, at most
     /// `limit`. The cost follows from how many those are. Nobody waits for the ends of the runs of a schedule that is gone.

@@ -238,7 +238,7 @@ impl Fan<'_> {
             Driven::Ended(end) => Now::Over(end),
             Driven::Parked(park, until) => Now::PutAway(park, until),
             // A run that keeps its thread looks soon; one that is put away for it is woken by its end.
-            Driven::Held { .. } => {
+            Driven::Held { .. } | Driven::Queued => {
                 let again = if self.patience != Patience::Endless { AGAIN } else { LOOK };
                 Now::PutAway(Park::Waiting, Some(self.steps.parts.after(again)))
             }

@@ -75,10 +75,11 @@ impl Steps {
                     return Err(self.park(Park::Child { run: child.clone() }, Some(until)).await);
                 }
                 Driven::Parked(_, Some(until)) => self.wait_until(until, Hold::Open).await?,
-                Driven::Held { .. } if patience == Patience::Some => {
+                // A child is part of its parent and stands in no queue.
+                Driven::Held { .. } | Driven::Queued if patience == Patience::Some => {
                     return Err(self.park_for(child, CHILD_AGAIN).await);
                 }
-                Driven::Parked(_, None) | Driven::Held { .. } => self.watch(child).await?,
+                Driven::Parked(_, None) | Driven::Held { .. } | Driven::Queued => self.watch(child).await?,
             }
         };
         // A stop that waited for the child takes effect before the script goes on.

@@ -167,7 +167,7 @@ impl Steps {
                     }
                     self.wait_until(until, hold).await?;
                 }
-                Driven::Held { .. } => self.wait_until(self.parts.after(LOOK), hold).await?,
+                Driven::Held { .. } | Driven::Queued => self.wait_until(self.parts.after(LOOK), hold).await?,
             }
         }
     }

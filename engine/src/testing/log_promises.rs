@@ -310,7 +310,9 @@ async fn to_the_end(runs: &dyn Runs, engine: &Engine, run: &NewRun) -> RunEnd {
         let log = runs.open(engine, run).await.unwrap();
         match engine.carry(log, run).await.unwrap() {
             Driven::Ended(end) => return end,
-            Driven::Parked(..) | Driven::Held { .. } => tokio::time::sleep(Duration::from_millis(1)).await,
+            Driven::Parked(..) | Driven::Held { .. } | Driven::Queued => {
+                tokio::time::sleep(Duration::from_millis(1)).await
+            }
         }
     }
 }

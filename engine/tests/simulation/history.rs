@@ -80,6 +80,8 @@ pub(crate) struct History {
     desk: Option<Engine>,
     next_run: u32,
     plans: Vec<schedules::Planned>,
+    /// Runs that a person took away, and how many effects they had by then.
+    pruned: BTreeMap<RunId, usize>,
     /// Runs that a person interrupted at a terminal: that person resumes them.
     interrupted: BTreeSet<RunId>,
     /// What a person did for which run.
@@ -136,6 +138,7 @@ impl History {
             desk: None,
             next_run: 0,
             plans: Vec::new(),
+            pruned: BTreeMap::new(),
             interrupted: BTreeSet::new(),
             care: BTreeMap::new(),
             hurry: SignedDuration::ZERO,
@@ -379,6 +382,10 @@ impl History {
             self.violated(violation);
         }
         self.verify_ticks().await;
+        self.verify_pruned().await;
+        for queued in self.journal.queue().await.expect("the queue") {
+            self.violated(format!("nobody's turn comes: {queued:?}"));
+        }
         let leases = self.journal.leases().await.expect("leases");
         for lease in leases {
             self.violated(format!("a lease is never closed: {} until {}", lease.title, lease.deadline));

@@ -20,6 +20,8 @@ pub(crate) struct Sort {
     pub(crate) schedules: bool,
     /// Whether some processes are of an older version of the program.
     pub(crate) versions: bool,
+    /// How many runs may be under way at once; any number when 0. Then also one of each runbook that people run.
+    pub(crate) room: u32,
     /// Whether processes are told which others are dead; else only heartbeats tell.
     pub(crate) told: bool,
     /// Whether the journal is a database on the disk.
@@ -28,6 +30,12 @@ pub(crate) struct Sort {
 
 impl Sort {
     pub(crate) fn of(chance: &mut Chance) -> Self {
+        let sort = Sort::of_trouble(chance);
+        let room = if chance.per_mille(300) { 1 + chance.below(3) as u32 } else { 0 };
+        Sort { room, ..sort }
+    }
+
+    fn of_trouble(chance: &mut Chance) -> Self {
         let told = chance.per_mille(600);
         if chance.per_mille(150) {
             // A fair day: nothing goes wrong, and nothing may look as if it had.
@@ -53,6 +61,7 @@ impl Sort {
             slow: chance.per_mille(200),
             schedules: chance.per_mille(300),
             versions: chance.per_mille(300),
+            room: 0,
             told,
             sqlite: false,
         }

@@ -97,6 +97,11 @@ impl World {
 }
 
 impl State {
+    /// Returns how many effects the steps of a run had.
+    pub(crate) fn effects_of(&self, run: &RunId) -> usize {
+        self.effects.iter().filter(|((of, _), _)| of == run).map(|(_, sent)| sent.len()).sum()
+    }
+
     fn fate(&mut self, now: Timestamp) -> Fate {
         let Weather { unsent, lost_before, lost_after, rejected } = self.weather;
         self.requests += 1;

@@ -4,10 +4,10 @@ use std::io::{self, Write};
 
 use clap::{Args, ValueEnum};
 use relight_engine::Engine;
-use relight_engine::journal::{RunFilter, Sort, Status};
+use relight_engine::journal::{RunFilter, Sort, Status, Summary};
 
 use crate::args::Assignment;
-use crate::commands::advice::{next, state, why};
+use crate::commands::advice::{next, queued_because, state, why};
 use crate::commands::request::by_name;
 use crate::commands::since::since;
 use crate::commands::which::find;
@@ -117,9 +117,16 @@ impl List {
         for heading in lines.by_ref().take(1) {
             writeln!(out, "{heading}")?;
         }
+        let queue = match runs.iter().any(Summary::is_queued) {
+            true => engine.queue().await?,
+            false => Vec::new(),
+        };
         // What is to be done about a run stands below it: a terminal may be narrow.
         for ((line, run), id) in lines.zip(&runs).zip(&ids) {
             writeln!(out, "{line}")?;
+            if let Some(queued) = queue.iter().find(|queued| queued.run.id == run.id) {
+                writeln!(out, "  {}", queued_because(&engine, queued).await?)?;
+            }
             for below in why(&engine, run).into_iter().chain(next(&engine, run, id, home).await?) {
                 writeln!(out, "  {below}")?;
             }

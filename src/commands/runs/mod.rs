@@ -6,6 +6,7 @@ mod export;
 mod list;
 mod output;
 mod prune;
+mod queue;
 mod rerun;
 mod resume;
 mod show;
@@ -44,6 +45,7 @@ enum Command {
     Export(export::Export),
     Verify(verify::Verify),
     Prune(prune::Prune),
+    Queue(queue::Queue),
 }
 
 impl Runs {
@@ -66,6 +68,7 @@ impl Runs {
             Command::Export(export) => export.run(global).await,
             Command::Verify(verify) => verify.run(),
             Command::Prune(prune) => prune.run(global).await,
+            Command::Queue(queue) => queue.run(&home).await,
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::terminal;
 /// Take runs away that are over and were kept for long enough
 ///
 /// A run goes when it is older than --older-than says and not one of the newest that --keep keeps; one of both is enough. With it go its
-/// branches, its records and the texts that no other run names. What is still needed stays: what opened, closes or scheduled something,
+/// branches, its records, the texts that no other run names, and the files that it wrote if it was started over the API; with --older-than also
+/// what became of the firings of schedules before that. What is still needed stays: what opened, closes or scheduled something,
 /// and what a run has to do with that is not over. None that went starts again, also not when its schedule or its caller asks anew.
 /// `relight serve` does the same once a day when `[retention]` in `relight.toml` says so.
 #[derive(Args, Debug)]
@@ -55,7 +56,7 @@ impl Prune {
         let Prune { older_than, keep, runbook, export, dry_run, json } = self;
         let rules = Rules { older_than, keep, runbook, export };
         if !dry_run {
-            let count = retention::apply(&engine, &rules).await?;
+            let count = retention::apply(&engine, &rules, &home.state()?).await?;
             terminal::say(match (count, &rules.export) {
                 (0, _) => "No run has been kept for long enough.".to_owned(),
                 (_, None) => format!("Pruned {}.", runs(count)),

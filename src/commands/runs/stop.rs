@@ -68,7 +68,7 @@ impl Stop {
                 ));
                 Exit::Done
             }
-            Driven::Held { .. } => {
+            Driven::Held { .. } | Driven::Queued => {
                 terminal::say(format!("run {id} is stopped by the process that drives it, within seconds"));
                 Exit::Done
             }

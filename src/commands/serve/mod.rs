@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use relight_engine::journal::{Notification, RunFilter};
+use relight_engine::journal::{Notification, RunFilter, Summary};
 use relight_engine::worker::Worker;
 use relight_engine::{Engine, Error};
 
@@ -98,10 +98,10 @@ impl Serve {
         });
         let rules = Rules::of(&config.retention);
         let tidying = tokio::spawn({
-            let engine = session.engine.clone();
+            let (engine, state) = (session.engine.clone(), state.clone());
             async move {
                 match rules {
-                    Some(rules) => keep_tidy(&engine, &rules).await,
+                    Some(rules) => keep_tidy(&engine, &rules, &state).await,
                     None => std::future::pending().await,
                 }
             }
@@ -194,7 +194,9 @@ async fn all_is_closed(engine: &Engine) {
         let open = async {
             let journal = engine.journal();
             let under_way = journal.runs(&RunFilter::open()).await?;
-            let is_driven = under_way.iter().any(|run| run.park.is_none() || run.wake.is_some());
+            // One in the queue is begun by the end of another, which is under way.
+            let goes_on = |run: &Summary| !run.is_queued() && (run.park.is_none() || run.wake.is_some());
+            let is_driven = under_way.iter().any(goes_on);
             Ok::<_, Error>(is_driven || !journal.leases().await?.is_empty())
         };
         match open.await {

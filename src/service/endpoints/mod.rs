@@ -2,6 +2,7 @@
 
 mod about;
 mod leases;
+mod queue;
 mod runbooks;
 mod runs;
 mod schedules;
@@ -23,6 +24,7 @@ pub(super) fn table() -> Vec<Route> {
         Route::of::<runbooks::ShowRunbook>(),
         Route::of::<start::StartRun>(),
         Route::of::<runs::ListRuns>(),
+        Route::of::<queue::ReadQueue>(),
         Route::of::<runs::ShowRun>(),
         Route::of::<runs::FollowRun>(),
         Route::of::<runs::ReadRecords>(),

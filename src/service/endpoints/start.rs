@@ -18,6 +18,7 @@ use super::super::tokens::Role;
 use super::super::views::RunView;
 use super::runbooks;
 use crate::platform;
+use crate::retention::FILES;
 
 /// The header that makes asking again asking for the same.
 const KEY: &str = "Idempotency-Key";
@@ -36,6 +37,9 @@ pub(super) struct Start {
     /// The run's id; made up when left out.
     #[schemars(length(min = 1, max = 100), regex(pattern = "^[A-Za-z0-9_-]+$"))]
     id: Option<String>,
+    /// Begins although as many runs are under way as may be.
+    #[serde(default)]
+    at_once: bool,
 }
 
 /// Starts a run.
@@ -88,13 +92,20 @@ impl Endpoint for StartRun {
                 false => Err(conflict()),
             };
         }
+        if let Some(at) = engine.journal().pruned(&id).await? {
+            return Err(Refusal::conflict(format!(
+                "run {id} was started before, was over, and was pruned at {at:.0}"
+            ))
+            .hint("to start another, give another id, or another Idempotency-Key"));
+        }
         let runbook = engine.library().runbook(&start.runbook)?;
         check(call, &runbook, &start.params)?;
         let mut request = RunRequest::new(&start.runbook).id(id.clone());
         let given = start.params.iter().filter(|(_, value)| !value.is_null());
         request.params = given.map(|(name, value)| (name.clone(), Given::Value(value.clone()))).collect();
-        request.workdir = call.shared.state.join("files").join(id.as_str());
+        request.workdir = call.shared.state.join(FILES).join(id.as_str());
         request.who = Some(call.by().to_owned());
+        request.at_once = start.at_once;
         engine.draft(&request)?;
         // From here on asking for something else under this id is refused, also after a crash.
         let is_first = tokio::task::block_in_place(|| tokens.is_same_start(id.as_str(), &asked));

@@ -4,6 +4,7 @@
 mod killed;
 mod outbox;
 mod prune;
+mod queue;
 pub(super) mod sample;
 mod schedules;
 
@@ -21,6 +22,7 @@ use self::prune::{
     what_is_over_is_pruned_by_age_and_number, what_something_due_needs_is_not_pruned,
     what_was_pruned_does_not_start_again,
 };
+use self::queue::*;
 use self::sample::*;
 use self::schedules::*;
 use super::{
@@ -75,6 +77,13 @@ pub async fn prove<J: Journal>(fresh: impl AsyncFn() -> J) {
 }
 
 promises! {
+    accounts_of_ticks_go_but_the_newest_of_each_schedule
+    a_run_waits_until_there_is_room
+    the_first_in_the_queue_for_which_there_is_room_is_next
+    a_run_that_its_maker_drives_keeps_its_time
+    who_is_stopped_in_the_queue_leaves_it
+    a_run_that_is_wanted_at_once_waits_for_nobody
+    runs_of_schedules_stand_in_the_queue
     a_run_is_prepared_once
     a_prepared_run_wakes_when_it_says
     a_run_is_driven_by_one_process_at_a_time

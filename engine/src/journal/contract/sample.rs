@@ -63,7 +63,7 @@ pub(in crate::journal) fn new_run(id: &str) -> NewRun {
         who: None,
         labels: BTreeMap::new(),
     };
-    NewRun { id: id.into(), prepared, sources, wake: None, due_lease: None }
+    NewRun::new(id.into(), prepared, sources)
 }
 
 pub(in crate::journal) fn started(step: u32) -> Event {

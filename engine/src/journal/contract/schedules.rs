@@ -200,3 +200,26 @@ pub(super) async fn a_run_that_takes_too_long_is_asked_to_stop_once(journal: &dy
     end(journal, "slow", 100).await;
     assert!(journal.stop_overdue(t(999)).await.unwrap().is_empty());
 }
+
+pub(super) async fn accounts_of_ticks_go_but_the_newest_of_each_schedule(journal: &dyn Journal) {
+    for (name, because) in [("a", "x"), ("b", "x")] {
+        put(journal, schedule(name, 90), t(0)).await;
+        for due in 10..14 {
+            // Each says something else, so that none is one with another.
+            let tick = skipped(name, due, &format!("{because}{due}"));
+            let settlement = Settlement { ticks: vec![tick], ..Settlement::of(&schedule(name, 90)) };
+            assert!(journal.settle(&settlement, t(due + 1)).await.unwrap());
+        }
+    }
+    let left = async || journal.ticks(&TickFilter::default()).await.unwrap().len();
+    assert_eq!(journal.prune_ticks(t(11), 99).await.unwrap(), 0);
+    assert_eq!(journal.prune_ticks(t(13), 1).await.unwrap(), 1);
+    assert_eq!(left().await, 7);
+    assert_eq!(journal.prune_ticks(t(99), 99).await.unwrap(), 5);
+    assert_eq!(left().await, 2);
+    // The newest goes with its schedule.
+    assert!(journal.settle(&Settlement::remove(&schedule("a", 90)), t(20)).await.unwrap());
+    assert_eq!(journal.prune_ticks(t(99), 99).await.unwrap(), 1);
+    let [last] = journal.ticks(&TickFilter::default()).await.unwrap().try_into().unwrap();
+    assert_eq!((last.schedule.as_str(), last.due), ("b", t(13)));
+}

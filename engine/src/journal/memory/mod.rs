@@ -19,8 +19,8 @@ use jiff::Timestamp;
 use self::state::State;
 use super::{
     Appended, Bounds, CameTo, Claim, ClaimRequest, Delivery, DeliveryFilter, DeliveryState, ExtendRequest,
-    Journal, NewRun, News, Notification, Outbox, OwnerId, PruneFilter, RunFilter, ScheduledEnd, Settlement,
-    Subscription, Summary, Sync, Taking, Tenure, TickFilter,
+    Journal, NewRun, News, Notification, Outbox, OwnerId, PruneFilter, Queued, RunFilter, ScheduledEnd,
+    Settlement, Subscription, Summary, Sync, Taking, Tenure, TickFilter,
 };
 use crate::error::{Error, Result};
 use crate::event::{
@@ -259,6 +259,10 @@ impl Journal for MemoryJournal {
         Ok(self.lock().state.lines.get(run).map(|line| line.signals.clone()).unwrap_or_default())
     }
 
+    async fn queue(&self) -> Result<Vec<Queued>> {
+        Ok(self.lock().state.queue())
+    }
+
     async fn leases(&self) -> Result<Vec<Lease>> {
         let mut leases: Vec<Lease> = self.lock().state.leases.values().cloned().collect();
         leases.sort_by(|a, b| (a.deadline, &a.id).cmp(&(b.deadline, &b.id)));
@@ -303,6 +307,13 @@ impl Journal for MemoryJournal {
         Ok(inner.state.ticks.iter().rev().filter(fits).take(most).cloned().collect())
     }
 
+    async fn prune_ticks(&self, before: Timestamp, limit: usize) -> Result<usize> {
+        match self.perform(Command::PruneTicks { before, limit })? {
+            Answer::Count(count) => Ok(count),
+            _ => unreachable!("it is answered with a number"),
+        }
+    }
+
     async fn scheduled_ends(&self, limit: usize) -> Result<Vec<ScheduledEnd>> {
         let inner = self.lock();
         let ends = inner.state.followed.iter().filter_map(|(run, followed)| {
@@ -344,7 +355,7 @@ impl Outbox for MemoryJournal {
 
     async fn notify(&self, notification: &Notification) -> Result<usize> {
         match self.perform(Command::Notify(Box::new(notification.clone())))? {
-            Answer::Count(count) => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
+            Answer::Count(count) => Ok(count),
             _ => unreachable!("a notification is answered by how many hear it"),
         }
     }
@@ -376,7 +387,7 @@ impl Outbox for MemoryJournal {
     async fn bound_deliveries(&self, receiver: &str, bounds: &Bounds, at: Timestamp) -> Result<u64> {
         let (receiver, bounds) = (receiver.to_owned(), *bounds);
         match self.perform(Command::Bound { receiver, bounds, at })? {
-            Answer::Count(count) => Ok(count),
+            Answer::Count(count) => Ok(count as u64),
             _ => unreachable!("bounds are answered by how many were given up"),
         }
     }
@@ -395,6 +406,7 @@ enum Command {
     Prune { runs: Vec<RunId>, at: Timestamp },
     Keep(String),
     Settle { settlement: Box<Settlement>, at: Timestamp },
+    PruneTicks { before: Timestamp, limit: usize },
     StopOverdue { now: Timestamp },
     Subscribe(Vec<Subscription>),
     Notify(Box<Notification>),
@@ -420,6 +432,7 @@ impl Command {
             | Command::Extend(_)
             | Command::Prune { .. }
             | Command::Keep(_)
+            | Command::PruneTicks { .. }
             | Command::StopOverdue { .. }
             | Command::Subscribe(_)
             | Command::Notify(_)
@@ -445,10 +458,10 @@ enum Answer {
     Claim(Claim),
     Appended(Appended),
     Runs(Vec<RunId>),
+    Count(usize),
     Extended(Option<Box<ExtendedLease>>),
     Unsubscribed(Vec<(String, u64)>),
     Taken(Option<Box<Delivery>>),
-    Count(u64),
 }
 
 impl Answer {

@@ -1,9 +1,9 @@
 //! The state that commands lead to, and the rules under which they do.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::convert::Infallible;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::outbox::Rows;
 use super::{Answer, Command};
@@ -13,9 +13,10 @@ use crate::event::{
     Tick, fingerprint,
 };
 use crate::journal::derive::{self, Needs, Verdict};
+use crate::journal::queue::{self, Places};
 use crate::journal::{
-    Appended, Claim, ClaimRequest, ExtendRequest, NewRun, Notification, OwnerId, PruneFilter, Settlement,
-    Start, Status, Summary, Tenure, gone, unknown,
+    Appended, Claim, ClaimRequest, ConcurrencyLimit, ExtendRequest, Full, NewRun, Notification, OwnerId,
+    PruneFilter, Queued, Settlement, Start, Status, Summary, Tenure, gone, unknown,
 };
 
 /// Everything that a journal holds.
@@ -37,6 +38,18 @@ pub(super) struct State {
     /// The runs of schedules of whose end those have not heard.
     pub(super) followed: BTreeMap<RunId, Followed>,
     pub(super) outbox: Rows,
+    /// The runs that have or want places, in the order in which they came.
+    pub(super) seats: Vec<Seat>,
+}
+
+/// What a run has to do with the queue.
+pub(super) struct Seat {
+    pub(super) run: RunId,
+    pub(super) limits: Vec<ConcurrencyLimit>,
+    /// Whether it has its places.
+    pub(super) held: bool,
+    /// How long after that it wakes by itself.
+    delay: SignedDuration,
 }
 
 /// What a schedule has to do with one of its runs.
@@ -88,9 +101,10 @@ impl State {
                 Ok(Answer::Done)
             }
             Command::Settle { settlement, at } => self.settle(settlement, *at).map(Answer::Did),
+            Command::PruneTicks { before, limit } => Ok(Answer::Count(self.prune_ticks(*before, *limit))),
             Command::StopOverdue { now } => Ok(Answer::Runs(self.stop_overdue(*now))),
             Command::Subscribe(all) => Ok(Answer::Unsubscribed(self.outbox.subscribe(all))),
-            Command::Notify(notification) => Ok(Answer::Count(self.outbox.notify(notification) as u64)),
+            Command::Notify(notification) => Ok(Answer::Count(self.outbox.notify(notification))),
             Command::Take(taking) => Ok(Answer::Taken(self.outbox.take(taking).map(Box::new))),
             Command::SettleDelivery { taken, came_to, at } => {
                 Ok(Answer::Did(self.outbox.settle(taken, came_to, *at)))
@@ -111,6 +125,8 @@ impl State {
         {
             return Ok(false);
         }
+        let mut summary = summary;
+        self.enter(run, &mut summary, at);
         let line = Line {
             summary,
             records: vec![first],
@@ -132,9 +148,14 @@ impl State {
         Ok(match derive::decide_claim(&mut line.summary, heartbeat, request)? {
             Verdict::Over => Claim::Over,
             Verdict::Moved => Claim::Moved,
+            Verdict::Queued => Claim::Queued,
             Verdict::Held { by, until } => Claim::Held { by, until },
             Verdict::Grant(record, tenure) => {
                 line.records.push(record);
+                // One that was woken before its turn is under way like any other.
+                if let Some(seat) = self.seats.iter_mut().find(|seat| seat.run == request.run) {
+                    seat.held = true;
+                }
                 Claim::Granted(tenure)
             }
         })
@@ -189,6 +210,7 @@ impl State {
             }
         }
         self.tell_end(&tenure.run);
+        self.leave(&tenure.run, at);
         for (event, record) in events.iter().zip(&records) {
             if let Some((parent, signal)) = derive::told(&tenure.run, event) {
                 // A parent that is over waits for nothing.
@@ -334,6 +356,69 @@ impl State {
         overdue.into_iter().map(|(run, _)| run).collect()
     }
 
+    /// Gives a new run its places, or its place in the queue.
+    fn enter(&mut self, run: &NewRun, summary: &mut Summary, at: Timestamp) {
+        if run.limits.is_empty() {
+            return;
+        }
+        let Ok(full) = self.places().full(&run.limits);
+        let held = run.at_once || full.is_empty();
+        let delay = summary.wake.map_or(SignedDuration::ZERO, |wake| wake.duration_since(at));
+        if !held {
+            summary.wake = None;
+        }
+        self.seats.push(Seat { run: run.id.clone(), limits: run.limits.clone(), held, delay });
+    }
+
+    /// Gives back the places of a run if it is over, to those who are next.
+    fn leave(&mut self, run: &RunId, at: Timestamp) {
+        let Some(n) = self.seats.iter().position(|seat| seat.run == *run) else { return };
+        if self.lines.get(run).is_some_and(|line| !line.summary.status.is_over()) {
+            return;
+        }
+        let Seat { limits, held, .. } = self.seats.remove(n);
+        if !held {
+            return;
+        }
+        let groups: BTreeSet<String> = limits.into_iter().map(|limit| limit.group).collect();
+        let queue =
+            self.seats.iter().enumerate().filter(|(_, seat)| {
+                !seat.held && seat.limits.iter().any(|limit| groups.contains(&limit.group))
+            });
+        let queue = queue.map(|(n, seat)| Ok((n, seat.limits.clone())));
+        let Ok(next) = self.places().next(groups.clone(), queue);
+        for n in next {
+            let seat = &mut self.seats[n];
+            seat.held = true;
+            let Some(line) = self.lines.get_mut(&seat.run) else { continue };
+            if line.summary.is_queued() {
+                line.summary.wake = Some(at.saturating_add(seat.delay).unwrap_or(at));
+            }
+        }
+    }
+
+    fn places(&self) -> Places<impl FnMut(&str) -> Result<u32, Infallible>> {
+        Places::new(|group: &str| {
+            let is_of = |seat: &&Seat| seat.held && seat.limits.iter().any(|limit| limit.group == group);
+            Ok(u32::try_from(self.seats.iter().filter(is_of).count()).unwrap_or(u32::MAX))
+        })
+    }
+
+    pub(super) fn queue(&self) -> Vec<Queued> {
+        let waiting = self.seats.iter().filter(|seat| !seat.held);
+        let waiting = waiting.filter_map(|seat| Some((seat, self.lines.get(&seat.run)?)));
+        let full = |seat: &Seat| {
+            let Ok(full) = self.places().full(&seat.limits);
+            let full = full.into_iter().map(|limit| {
+                let is_of = |other: &&Seat| other.held && other.limits.iter().any(|l| l.group == limit.group);
+                let by = self.seats.iter().filter(is_of).take(queue::NAMED).map(|other| other.run.clone());
+                Full::new(limit.clone(), by.collect())
+            });
+            full.collect()
+        };
+        waiting.map(|(seat, line)| Queued::new(line.summary.clone(), full(seat))).collect()
+    }
+
     /// Notes for the schedule of a run that the run is over, if it is.
     fn tell_end(&mut self, run: &RunId) {
         let status = match self.lines.get(run) {
@@ -355,6 +440,23 @@ impl State {
     fn unschedule(&mut self, id: &str) {
         self.schedules.remove(id);
         self.followed.retain(|_, followed| followed.schedule != id || followed.ended.is_none());
+    }
+
+    fn prune_ticks(&mut self, before: Timestamp, limit: usize) -> usize {
+        let mut old = HashSet::new();
+        for (n, tick) in self.ticks.iter().enumerate() {
+            let is_newest = !self.ticks[n + 1..].iter().any(|newer| newer.schedule == tick.schedule);
+            if is_newest && self.schedules.contains_key(&tick.schedule) {
+                continue;
+            }
+            if old.len() == limit || tick.at >= before {
+                break;
+            }
+            old.insert(n);
+        }
+        let mut n = 0..;
+        self.ticks.retain(|_| !n.next().is_some_and(|n| old.contains(&n)));
+        old.len()
     }
 
     fn account(&mut self, ticks: &[Tick]) {

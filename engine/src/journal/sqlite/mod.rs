@@ -13,9 +13,11 @@ mod log;
 mod mark;
 mod outbox;
 mod past;
+mod places;
 mod platform;
 mod presence;
 mod prune;
+mod queue;
 mod rows;
 mod runs;
 mod schedules;
@@ -45,8 +47,8 @@ use self::writer::{Job, Writer};
 use super::derive::{self, Verdict};
 use super::{
     Appended, Bounds, CameTo, Claim, ClaimRequest, Delivery, DeliveryFilter, DeliveryState, ExtendRequest,
-    Journal, LeaseFilter, NewRun, News, Notification, Outbox, OwnerId, Presence, PruneFilter, RunFilter,
-    ScheduledEnd, Settlement, Status, Subscription, Summary, Sync, Taking, Tenure, TickFilter,
+    Journal, LeaseFilter, NewRun, News, Notification, Outbox, OwnerId, Presence, PruneFilter, Queued,
+    RunFilter, ScheduledEnd, Settlement, Status, Subscription, Summary, Sync, Taking, Tenure, TickFilter,
 };
 use crate::error::{Error, Result};
 use crate::event::{
@@ -214,7 +216,7 @@ impl Journal for SqliteJournal {
                 Some((lease, _)) => duties::deadline(db, lease)?,
                 None => None,
             };
-            Ok(derive::is_wanted(&run, |_| deadline) && runs::add(db, &summary, &first, &run.sources)?)
+            Ok(derive::is_wanted(&run, |_| deadline) && runs::add(db, &run, &summary, &first)?)
         })
         .await
     }
@@ -259,6 +261,7 @@ impl Journal for SqliteJournal {
             Ok(match derive::decide_claim(&mut after, heartbeat, &request)? {
                 Verdict::Over => (Claim::Over, None),
                 Verdict::Moved => (Claim::Moved, None),
+                Verdict::Queued => (Claim::Queued, None),
                 Verdict::Held { by, until } => (Claim::Held { by, until }, None),
                 Verdict::Grant(record, tenure) => {
                     let signalled = runs::advance(db, &mut place, &before, &mut after, &[], &[record])?;
@@ -373,6 +376,10 @@ impl Journal for SqliteJournal {
         self.glance(|db| rows::signals(db, run)).await
     }
 
+    async fn queue(&self) -> Result<Vec<Queued>> {
+        self.read(queue::queue).await
+    }
+
     async fn leases(&self) -> Result<Vec<Lease>> {
         self.read(duties::leases).await
     }
@@ -428,7 +435,7 @@ impl Journal for SqliteJournal {
             }
             schedules::account(db, &settlement.ticks)?;
             for (start, (summary, first)) in settlement.starts.iter().zip(&births) {
-                runs::add(db, summary, first, &start.run.sources)?;
+                runs::add(db, &start.run, summary, first)?;
                 schedules::follow(db, &start.run.id, &id, start.until)?;
                 // Whoever asks for a run a second time is told how the first one ended.
                 let status = match runs::find(db, &start.run.id)? {
@@ -453,6 +460,10 @@ impl Journal for SqliteJournal {
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<Tick>> {
         let filter = filter.clone();
         self.read(move |db| schedules::ticks(db, &filter)).await
+    }
+
+    async fn prune_ticks(&self, before: Timestamp, limit: usize) -> Result<usize> {
+        self.write(move |db| schedules::prune(db, before, limit)).await
     }
 
     async fn scheduled_ends(&self, limit: usize) -> Result<Vec<ScheduledEnd>> {

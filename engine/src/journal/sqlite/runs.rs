@@ -3,18 +3,18 @@
 //! A run has two rows. The one in `runs` changes when its state does; the one in `heads` moves with
 //! every record and is small and of fixed size, so that those of many runs lie on one page.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Row, params, params_from_iter};
 use sha2::{Digest, Sha256};
 
 use super::values::{
     Fault, Rows, column, damaged, json, parse, parse_status, parse_time, seal, signed, text, unsigned,
 };
-use super::{duties, log, outbox, rows, schedules};
+use super::{duties, log, outbox, places, rows, schedules};
 use crate::error::Error;
 use crate::event::{Effected, Event, Record, RunId, Signal, Source, fingerprint, hex, unhex};
 use crate::journal::{
-    Notification, OwnerId, RunFilter, Sort, Status, Summary, derive, fenced, gone, unknown,
+    NewRun, Notification, OwnerId, RunFilter, Sort, Status, Summary, derive, fenced, gone, unknown,
 };
 
 /// A run, and where its rows are.
@@ -45,6 +45,13 @@ pub(super) fn find(db: &Connection, id: &RunId) -> Rows<Option<Stored>> {
     let mut statement = db.prepare_cached(&format!("{RUN} WHERE id = ?1"))?;
     let mut rows = statement.query([id.as_str()])?;
     rows.next()?.map(read).transpose()
+}
+
+/// Returns the run of a number in this database.
+pub(super) fn numbered(db: &Connection, n: i64) -> Rows<Stored> {
+    let mut statement = db.prepare_cached(&format!("{RUN} WHERE n = ?1"))?;
+    let mut rows = statement.query([n])?;
+    rows.next()?.map(read).transpose()?.ok_or_else(|| damaged(&format!("run number {n}")))
 }
 
 /// Returns one run.
@@ -231,10 +238,13 @@ pub(super) fn sources(db: &Connection, id: &RunId) -> Rows<Vec<Source>> {
 }
 
 /// Adds a run with its first record and its texts. Returns whether it is new.
-pub(super) fn add(db: &Connection, summary: &Summary, first: &Record, sources: &[Source]) -> Rows<bool> {
+pub(super) fn add(db: &Connection, new: &NewRun, summary: &Summary, first: &Record) -> Rows<bool> {
     if rows::pruned(db, &summary.id)?.is_some() {
         return Ok(false);
     }
+    let held = places::has_room(db, new)?;
+    let delay = summary.wake.map_or(SignedDuration::ZERO, |wake| wake.duration_since(first.at));
+    let summary = &Summary { wake: summary.wake.filter(|_| held), ..summary.clone() };
     let park = summary.park.as_ref().map(json).transpose()?;
     let labels = labels(summary)?;
     let run: i64 =
@@ -261,6 +271,7 @@ pub(super) fn add(db: &Connection, summary: &Summary, first: &Record, sources: &
     if added == 0 {
         return Ok(false);
     }
+    places::enter(db, run, new, held, delay)?;
     for (name, value) in &summary.labels {
         db.prepare_cached("INSERT INTO labels (name, value, run) VALUES (?1, ?2, ?3)")?
             .execute(params![name, value, run])?;
@@ -284,7 +295,7 @@ pub(super) fn add(db: &Connection, summary: &Summary, first: &Record, sources: &
         head.hash,
         head.sum
     ])?;
-    for source in sources {
+    for source in &new.sources {
         log::add_text(db, &source.text)?;
         log::note_use(db, run, &fingerprint(&source.text))?;
     }
@@ -342,6 +353,15 @@ pub(super) fn advance(
     change(db, *place, before, after)?;
     if after.status.is_over() {
         schedules::ended(db, &after.id, after.status)?;
+        for (next, delay) in places::leave(db, place.run)? {
+            let Stored { summary: before, place } = numbered(db, next)?;
+            if before.is_queued() {
+                let wake = after.updated.saturating_add(delay).unwrap_or(after.updated);
+                change(db, place, &before, &Summary { wake: Some(wake), ..before.clone() })?;
+            }
+        }
+    } else if before.status == Status::Prepared {
+        places::hold(db, place.run)?;
     }
     let worth: Vec<_> = events.iter().filter_map(|event| Notification::of_event(after, event)).collect();
     outbox::notify(db, &worth)?;

@@ -106,6 +106,29 @@ pub(super) fn ticks(db: &Connection, filter: &TickFilter) -> Rows<Vec<Tick>> {
     Ok(found)
 }
 
+/// Takes accounts away that were made before a time, the oldest first. The newest of a schedule stays as long as the schedule.
+pub(super) fn prune(db: &Connection, before: Timestamp, limit: usize) -> Rows<usize> {
+    let mut statement = db.prepare_cached(&format!(
+        "{TICK} WHERE EXISTS (SELECT 1 FROM ticks AS newer WHERE newer.schedule = ticks.schedule AND newer.n > ticks.n)
+             OR NOT EXISTS (SELECT 1 FROM schedules WHERE id = ticks.schedule)
+         ORDER BY n"
+    ))?;
+    let mut old = Vec::new();
+    for row in statement.query_and_then([], read_tick)? {
+        let (n, tick) = row?;
+        // They are in the order in which they were made, but for a clock that was set back.
+        if old.len() == limit || tick.at >= before {
+            break;
+        }
+        old.push(n);
+    }
+    let mut remove = db.prepare_cached("DELETE FROM ticks WHERE n = ?1")?;
+    for n in &old {
+        remove.execute([n])?;
+    }
+    Ok(old.len())
+}
+
 fn read_tick(row: &Row<'_>) -> Rows<(i64, Tick)> {
     Ok((column(row, 3, &"the number of a tick")?, read_body(row, "account of", 3)?))
 }

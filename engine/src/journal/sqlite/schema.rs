@@ -36,7 +36,7 @@ const CHECKED: u64 = 4 << 20;
 /// `sum` is over all that the row says: SQLite itself does not notice a flipped bit in a value.
 /// Records need none, they are chained; nor do texts, which lie under their fingerprint. What a step
 /// writes has no index and no foreign key: a row at the end of `log`, and one of `heads` in place.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE owners (
         id TEXT PRIMARY KEY NOT NULL,
@@ -163,6 +163,18 @@ const MIGRATIONS: [&str; 4] = [
         id TEXT PRIMARY KEY NOT NULL,
         at TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE places (
+        run INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        most INTEGER NOT NULL,
+        held INTEGER NOT NULL,
+        delay INTEGER NOT NULL,
+        sum TEXT NOT NULL,
+        PRIMARY KEY (run, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX places_name ON places (name, held, run);
 ",
     "
     CREATE TABLE subscriptions (

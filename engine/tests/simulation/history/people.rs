@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use relight_engine::ErrorKind;
 use relight_engine::event::{Park, RunId};
-use relight_engine::journal::{Status, Summary};
+use relight_engine::journal::{PruneFilter, Status, Summary};
 
 use super::History;
 use crate::clock::minutes;
@@ -26,8 +26,11 @@ impl Care {
 }
 
 impl History {
-    /// A person stops a run, closes a lease early, or extends it.
+    /// A person stops a run, closes a lease early, extends it, or takes old runs away.
     pub(super) async fn meddle(&mut self) {
+        if self.chance.per_mille(200) {
+            return self.prune().await;
+        }
         let open: Vec<RunId> =
             self.runs().await.into_iter().filter(|run| !run.status.is_over()).map(|run| run.id).collect();
         let leases = self.journal.leases().await.expect("leases");
@@ -59,6 +62,30 @@ impl History {
             match self.desk().close_lease(&lease).await {
                 Ok(run) => self.start_command(run, None),
                 Err(error) => self.violated(format!("a lease cannot be closed: {error:?}")),
+            }
+        }
+    }
+
+    /// A person takes runs away that were over for a while. Nothing may happen for them any more.
+    async fn prune(&mut self) {
+        let now = self.time.now();
+        let old = PruneFilter::all().before(now - minutes(self.chance.from(1, 60) as i64));
+        let old = self.journal.prunable(&old.keeping(self.chance.below(3))).await.expect("runs");
+        let ids: Vec<RunId> = old.into_iter().map(|run| run.id).collect();
+        let gone = self.journal.prune(&ids, now).await.expect("runs are taken away");
+        self.say(|_| format!("a person prunes {gone:?}"));
+        for run in gone {
+            let effects = self.world.state().effects_of(&run);
+            self.pruned.insert(run, effects);
+        }
+    }
+
+    /// Checks that nothing came after a run was taken away: neither an effect nor the run itself.
+    pub(super) async fn verify_pruned(&mut self) {
+        for (run, before) in self.pruned.clone() {
+            let after = self.world.state().effects_of(&run);
+            if before != after || self.journal.run(&run).await.expect("a run").is_some() {
+                self.violated(format!("{run} was pruned after {before} effects, and has {after}"));
             }
         }
     }

@@ -1,12 +1,13 @@
 //! The processes of a history: how they start, and the two ways in which they end.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use relight_engine::event::RunId;
 use relight_engine::journal::{Journal, News, OwnerId};
 use relight_engine::worker::Worker;
-use relight_engine::{Driven, Engine, EngineBuilder, Result, RunRequest, Secret, SecretSource};
+use relight_engine::{Concurrency, Driven, Engine, EngineBuilder, Result, RunRequest, Secret, SecretSource};
 use tokio::task::JoinSet;
 
 use super::History;
@@ -69,6 +70,17 @@ impl SecretSource for Pocket {
 }
 
 impl History {
+    /// How many runs may be under way at once.
+    fn room(&self) -> Concurrency {
+        let mut concurrency = Concurrency::default();
+        concurrency.runs = NonZeroU32::new(self.sort.room);
+        if concurrency.runs.is_some() {
+            let mains = self.texts.iter().filter(|(name, _)| name.starts_with("main"));
+            concurrency.runbooks = mains.map(|(name, _)| (name.clone(), NonZeroU32::MIN)).collect();
+        }
+        concurrency
+    }
+
     pub(super) fn build(&self, number: usize, owner: Option<&str>) -> Engine {
         let dead = Arc::<AtomicBool>::default();
         self.build_with(number, owner, Version::Only, &dead)
@@ -108,6 +120,7 @@ impl History {
             .journal(journal)
             .clock(Arc::new(clock))
             .library(self.library.clone())
+            .concurrency(self.room())
             .secrets(Arc::new(Pocket))
             .observer(Arc::new(move |notice| {
                 let text = serde_json::to_string(&notice.event).expect("an event");

@@ -209,8 +209,8 @@ async fn other_files_are_refused_and_left_alone() {
 
 /// What came to the format after its first version.
 const SINCE_FORMAT_1: &str = "
+    DROP TABLE ticks; DROP TABLE scheduled_runs; DROP TABLE places;
     DROP TABLE subscriptions; DROP TABLE deliveries;
-    DROP TABLE ticks; DROP TABLE scheduled_runs;
     DROP TABLE extended_leases; DROP TABLE labels; DROP TABLE uses; DROP TABLE pruned;
     DROP INDEX runs_came_from; DROP INDEX runs_who; DROP INDEX runs_runbook; DROP INDEX runs_over;
     ALTER TABLE runs DROP COLUMN labels; ALTER TABLE runs DROP COLUMN who; ALTER TABLE runs DROP COLUMN came_from;
