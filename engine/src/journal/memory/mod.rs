@@ -309,7 +309,7 @@ impl Journal for MemoryJournal {
 
     async fn prune_ticks(&self, before: Timestamp, limit: usize) -> Result<usize> {
         match self.perform(Command::PruneTicks { before, limit })? {
-            Answer::Count(count) => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
+            Answer::Count(count) => Ok(count),
             _ => unreachable!("it is answered with a number"),
         }
     }
@@ -355,7 +355,7 @@ impl Outbox for MemoryJournal {
 
     async fn notify(&self, notification: &Notification) -> Result<usize> {
         match self.perform(Command::Notify(Box::new(notification.clone())))? {
-            Answer::Count(count) => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
+            Answer::Count(count) => Ok(count),
             _ => unreachable!("a notification is answered by how many hear it"),
         }
     }
@@ -387,7 +387,7 @@ impl Outbox for MemoryJournal {
     async fn bound_deliveries(&self, receiver: &str, bounds: &Bounds, at: Timestamp) -> Result<u64> {
         let (receiver, bounds) = (receiver.to_owned(), *bounds);
         match self.perform(Command::Bound { receiver, bounds, at })? {
-            Answer::Count(count) => Ok(count),
+            Answer::Count(count) => Ok(count as u64),
             _ => unreachable!("bounds are answered by how many were given up"),
         }
     }
@@ -458,10 +458,10 @@ enum Answer {
     Claim(Claim),
     Appended(Appended),
     Runs(Vec<RunId>),
+    Count(usize),
     Extended(Option<Box<ExtendedLease>>),
     Unsubscribed(Vec<(String, u64)>),
     Taken(Option<Box<Delivery>>),
-    Count(u64),
 }
 
 impl Answer {

@@ -81,7 +81,7 @@ impl Rows {
         counts.into_iter().map(|((receiver, _), (state, count))| (receiver, state, count)).collect()
     }
 
-    pub(super) fn bound(&mut self, receiver: &str, bounds: &Bounds, at: Timestamp) -> u64 {
+    pub(super) fn bound(&mut self, receiver: &str, bounds: &Bounds, at: Timestamp) -> usize {
         let mut waiting = 0;
         let mut given_up = 0;
         for row in self.rows.iter_mut().rev().filter(|row| row.receiver == receiver) {

@@ -37,9 +37,9 @@ pub(super) struct State {
     pub(super) ticks: Vec<Tick>,
     /// The runs of schedules of whose end those have not heard.
     pub(super) followed: BTreeMap<RunId, Followed>,
+    pub(super) outbox: Rows,
     /// The runs that have or want places, in the order in which they came.
     pub(super) seats: Vec<Seat>,
-    pub(super) outbox: Rows,
 }
 
 /// What a run has to do with the queue.
@@ -101,12 +101,10 @@ impl State {
                 Ok(Answer::Done)
             }
             Command::Settle { settlement, at } => self.settle(settlement, *at).map(Answer::Did),
-            Command::PruneTicks { before, limit } => {
-                Ok(Answer::Count(self.prune_ticks(*before, *limit) as u64))
-            }
+            Command::PruneTicks { before, limit } => Ok(Answer::Count(self.prune_ticks(*before, *limit))),
             Command::StopOverdue { now } => Ok(Answer::Runs(self.stop_overdue(*now))),
             Command::Subscribe(all) => Ok(Answer::Unsubscribed(self.outbox.subscribe(all))),
-            Command::Notify(notification) => Ok(Answer::Count(self.outbox.notify(notification) as u64)),
+            Command::Notify(notification) => Ok(Answer::Count(self.outbox.notify(notification))),
             Command::Take(taking) => Ok(Answer::Taken(self.outbox.take(taking).map(Box::new))),
             Command::SettleDelivery { taken, came_to, at } => {
                 Ok(Answer::Did(self.outbox.settle(taken, came_to, *at)))
