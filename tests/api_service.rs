@@ -38,6 +38,11 @@ fn filled(path: &str, run: &str) -> String {
 
 /// Asks an endpoint of the table, with a body where it takes one. An endless answer is not read to its end.
 async fn ask(served: &Served<'_>, token: &str, (method, path): (&str, &str), about: &Value) -> Answered {
+    // What has to be asked for is asked for.
+    let parameters = about["parameters"].as_array().into_iter().flatten();
+    let needed = parameters.filter(|it| it["in"] == "query" && it["required"] == true);
+    let query: Vec<String> = needed.map(|it| format!("{}=x", it["name"].as_str().unwrap())).collect();
+    let path = &if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) };
     let mut request = served.request(token, method, path);
     let fields = &about["requestBody"]["content"]["application/json"]["schema"]["required"];
     let body: serde_json::Map<String, Value> = fields

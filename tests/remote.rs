@@ -152,7 +152,7 @@ async fn a_watcher_outlives_the_service() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_files_of_a_run_afar_come_to_who_started_it() {
     let world = world();
-    let writes = "file::write(\"out/said.txt\", \"said\"); file::write(\"mine.txt\", \"theirs\"); 7";
+    let writes = "file::create_folder(\"out\"); file::write(\"out/said.txt\", \"said\"); file::write(\"mine.txt\", \"theirs\"); 7";
     world.runbook(
         "writes",
         &format!("/*---\ntitle = \"Write\"\neffects = [\"file:write\"]\n---*/\n{writes}\n"),

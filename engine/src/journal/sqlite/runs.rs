@@ -37,7 +37,7 @@ pub(super) struct Place {
 
 pub(super) const RUN: &str = "
     SELECT id, runbook, status, created, wake, park, owner, runs.sum,
-           n, first, last, seq, epoch, step, second, nanosecond, hash, heads.sum, came_from, who, labels
+           n, first, last, seq, epoch, step, second, nanosecond, hash, heads.sum, came_from, who, labels, ended
     FROM runs LEFT JOIN heads ON run = n";
 
 /// Returns one run, if there is one.
@@ -81,18 +81,49 @@ pub(super) fn add_signal(db: &Connection, id: &RunId, signal: &Signal, at: Times
 const IS_OPEN: &str = "status IN ('prepared', 'running', 'parked')";
 /// Word for word that of the index `runs_over`.
 pub(super) const IS_OVER: &str = "status IN ('succeeded', 'failed', 'stopped', 'abandoned')";
+/// Word for word that of the index `runs_ended`.
+const HAS_ENDED: &str = "ended IS NOT NULL";
 /// Branches are listed with their runs.
 pub(super) const IS_WHOLE: &str = "instr(id, '.') = 0";
 
+/// Which runs a list looks through.
+#[derive(Clone, Copy, PartialEq)]
+enum Among {
+    All,
+    Open,
+    /// An index has these in the order in which they ended.
+    Over,
+}
+
 /// Returns runs in the order of a filter.
 pub(super) fn list(db: &Connection, filter: &RunFilter) -> Rows<Vec<Summary>> {
+    let is_over = filter.status.map(Status::is_over);
+    let among = match (filter.open, is_over) {
+        (true, _) => Among::Open,
+        (false, Some(true)) => Among::Over,
+        (false, _) => Among::All,
+    };
+    if filter.sort != Sort::Updated || is_over.is_some() || filter.open {
+        return list_among(db, filter, among);
+    }
+    // What is open is a few, and nothing keeps it in the order in which it changes: that would cost every record.
+    let mut found = list_among(db, filter, Among::Open)?;
+    found.extend(list_among(db, filter, Among::Over)?);
+    found.sort_by(|one, other| filter.sort.compare(one, other));
+    if filter.limit > 0 {
+        found.truncate(filter.limit);
+    }
+    Ok(found)
+}
+
+fn list_among(db: &Connection, filter: &RunFilter, among: Among) -> Rows<Vec<Summary>> {
     let mut conditions = vec![IS_WHOLE];
-    if filter.open {
-        conditions.push(IS_OPEN);
-    }
-    if filter.status.is_some_and(Status::is_over) {
-        conditions.push(IS_OVER);
-    }
+    conditions.extend(match (among, filter.sort) {
+        (Among::All, _) => None,
+        (Among::Open, _) => Some(IS_OPEN),
+        (Among::Over, Sort::Updated) => Some(HAS_ENDED),
+        (Among::Over, _) => Some(IS_OVER),
+    });
     let mut values: Vec<String> = Vec::new();
     let mut wanted = |condition: &'static str, given: &mut dyn Iterator<Item = String>| {
         let before = values.len();
@@ -111,6 +142,7 @@ pub(super) fn list(db: &Connection, filter: &RunFilter) -> Rows<Vec<Summary>> {
     }
     let (order, behind): (_, &[&str]) = match filter.sort {
         Sort::Created => ("created DESC, id DESC", &["(created, id) < (?, ?)"]),
+        Sort::Updated if among == Among::Over => ("ended DESC, id DESC", &["(ended, id) < (?, ?)"]),
         Sort::Updated => (
             "second DESC, nanosecond DESC, id DESC",
             &["(second, nanosecond, id) < (CAST(? AS INTEGER), CAST(? AS INTEGER), ?)"],
@@ -124,6 +156,7 @@ pub(super) fn list(db: &Connection, filter: &RunFilter) -> Rows<Vec<Summary>> {
         let (created, id) = (text(after.created), after.id.to_string());
         let values: Vec<Vec<String>> = match filter.sort {
             Sort::Created => vec![vec![created, id]],
+            Sort::Updated if among == Among::Over => vec![vec![text(after.updated), id]],
             Sort::Updated => {
                 let Summary { updated, .. } = **after;
                 vec![vec![updated.as_second().to_string(), updated.subsec_nanosecond().to_string(), id]]
@@ -406,7 +439,7 @@ pub(super) fn change(db: &Connection, place: Place, before: &Summary, after: &Su
     }
     let park = after.park.as_ref().map(json).transpose()?;
     db.prepare_cached(
-        "UPDATE runs SET status = ?2, wake = ?3, park = ?4, owner = ?5, sum = ?6 WHERE n = ?1",
+        "UPDATE runs SET status = ?2, wake = ?3, park = ?4, owner = ?5, sum = ?6, ended = ?7 WHERE n = ?1",
     )?
     .execute(params![
         place.run,
@@ -415,6 +448,7 @@ pub(super) fn change(db: &Connection, place: Place, before: &Summary, after: &Su
         park,
         after.owner.as_ref().map(OwnerId::as_str),
         seal_state(place.run, after, park.as_deref(), labels(after)?.as_deref()),
+        ended(after),
     ])?;
     Ok(())
 }
@@ -430,6 +464,11 @@ pub(super) fn set_origin(db: &Connection, place: Place, run: &Summary) -> Rows<(
         sum
     ])?;
     Ok(())
+}
+
+/// Returns when a run ended, as it stands in its row: a run that is over changes no more.
+fn ended(run: &Summary) -> Option<String> {
+    run.status.is_over().then(|| text(run.updated))
 }
 
 /// Returns the labels of a run as they stand in its row.
@@ -544,7 +583,10 @@ pub(super) fn read(row: &Row<'_>) -> Rows<Stored> {
         labels: labels.as_deref().map(|text| parse(text, &what)).transpose()?.unwrap_or_default(),
     };
     let expected = seal_state(place.run, &summary, park.as_deref(), labels.as_deref());
-    let sound = column::<String>(row, 7, &what)? == expected && head.sum == head.seal(place);
+    let sound = column::<String>(row, 7, &what)? == expected
+        && head.sum == head.seal(place)
+        // It is there to be searched, and follows from the rest.
+        && column::<Option<String>>(row, 21, &what)? == ended(&summary);
     if sound { Ok(Stored { summary, place }) } else { Err(damaged(&what)) }
 }
 

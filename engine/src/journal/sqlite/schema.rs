@@ -36,7 +36,7 @@ const CHECKED: u64 = 4 << 20;
 /// `sum` is over all that the row says: SQLite itself does not notice a flipped bit in a value.
 /// Records need none, they are chained; nor do texts, which lie under their fingerprint. What a step
 /// writes has no index and no foreign key: a row at the end of `log`, and one of `heads` in place.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE owners (
         id TEXT PRIMARY KEY NOT NULL,
@@ -198,6 +198,13 @@ const MIGRATIONS: [&str; 5] = [
     CREATE INDEX deliveries_state ON deliveries (receiver, state, n);
     CREATE INDEX deliveries_settled ON deliveries (receiver, settled) WHERE settled IS NOT NULL;
     CREATE INDEX deliveries_taken ON deliveries (taken) WHERE taken IS NOT NULL;
+",
+    "
+    ALTER TABLE runs ADD COLUMN ended TEXT;
+    UPDATE runs SET ended = (
+        SELECT strftime('%Y-%m-%dT%H:%M:%S', second, 'unixepoch') || printf('.%09dZ', nanosecond) FROM heads WHERE run = n)
+        WHERE status IN ('succeeded', 'failed', 'stopped', 'abandoned');
+    CREATE INDEX runs_ended ON runs (ended, id) WHERE ended IS NOT NULL;
 ",
 ];
 
