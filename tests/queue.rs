@@ -27,7 +27,7 @@ async fn a_run_waits_for_the_one_on_its_target_and_goes_on_by_itself() {
         assert_eq!(waits.code, Some(0), "{waits:?}");
         let second = waits.out.trim().to_owned();
         assert!(waits.err.contains("at most one run on web-01 at once"), "{waits:?}");
-        assert_eq!(ids(&stage, &["runs", "queue", "--json"], "/run/id"), [second.clone()]);
+        assert_eq!(ids(&stage, &["runs", "queue", "--json"], "/run/id"), [second.as_str()]);
         assert_eq!(
             stage.lines(&["runs", "queue", "--json"])[0]["full"],
             json!([{"group": "target:web-01", "most": 1, "by": [first]}])

@@ -56,7 +56,7 @@ impl Endpoint for ReadFile {
         };
         let workdir = PathBuf::from(&history.prepared.workdir);
         let content = tokio::task::spawn_blocking(move || read(&workdir, &file)).await;
-        content.unwrap_or_else(|_| Err("reading it was cut short")).map(Content).map_err(Refusal::conflict)
+        content.unwrap_or(Err("reading it was cut short")).map(Content).map_err(Refusal::conflict)
     }
 }
 
