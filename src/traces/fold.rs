@@ -1,0 +1,262 @@
+//! What the records of a run are as spans: one for the run, one for each of its steps.
+//!
+//! Arguments, results and answers are in none of them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use relight_engine::event::{Cause, Event, Park, Place, Prepared, RunEnd, Signal, StepEnd};
+use relight_engine::{ErrorKind, Failure, RunId};
+
+use super::ids;
+use super::span::{Attributes, Bounded, Link, Span};
+
+/// A run as far as it is known.
+pub(super) struct Fold {
+    run: RunId,
+    trace: String,
+    parent: Option<String>,
+    links: Vec<Link>,
+    name: String,
+    began: Timestamp,
+    attributes: Attributes,
+    events: Bounded,
+    /// The steps that have begun and not ended.
+    steps: BTreeMap<u32, Open>,
+    /// The number of the last record that is in it.
+    pub(super) seq: u64,
+}
+
+/// A step that has begun.
+struct Open {
+    operation: String,
+    at: Place,
+    began: Timestamp,
+    attempt: u32,
+    events: Bounded,
+}
+
+impl Fold {
+    /// Begins with the first record of a run. It is part of the trace of `root`; `link` is the run that it came from and is no part of.
+    pub(super) fn new(
+        run: &RunId,
+        prepared: &Prepared,
+        began: Timestamp,
+        root: &RunId,
+        link: Option<(RunId, RunId)>,
+    ) -> Self {
+        let parent = match &prepared.cause {
+            Cause::Run { id, step, .. } => Some(ids::step(id, *step)),
+            _ => None,
+        };
+        let links = link.map(|(of, root_of)| Link {
+            trace: ids::trace(&root_of),
+            span: ids::run(&of),
+            attributes: Attributes::default().text("relight.run", of.as_str()),
+        });
+        Fold {
+            run: run.clone(),
+            trace: ids::trace(root),
+            parent,
+            links: links.into_iter().collect(),
+            name: prepared.runbook.clone(),
+            began,
+            attributes: described(run, prepared),
+            events: Bounded::default(),
+            steps: BTreeMap::new(),
+            seq: 1,
+        }
+    }
+
+    /// Takes in the next record. Returns what ended with it.
+    pub(super) fn apply(&mut self, seq: u64, at: Timestamp, event: Event) -> Vec<Span> {
+        self.seq = seq;
+        match event {
+            Event::Claimed { epoch, .. } => {
+                self.events.happened(at, "claimed", Attributes::default().number("relight.epoch", epoch));
+            }
+            Event::StepStarted { step, operation, at: place, attempt, .. } => {
+                let open = self.steps.entry(step).or_insert_with(|| Open {
+                    operation,
+                    at: place,
+                    began: at,
+                    attempt,
+                    events: Bounded::default(),
+                });
+                open.attempt = attempt;
+            }
+            Event::StepExtended { step, .. } => {
+                self.step_happened(step, at, "extended", Attributes::default())
+            }
+            Event::StepAccepted { step, .. } => {
+                self.step_happened(step, at, "accepted", Attributes::default())
+            }
+            Event::StepRetrying { step, attempt, failure, until, .. } => {
+                let about = Attributes::default()
+                    .number("relight.attempt", attempt.into())
+                    .text("relight.until", &until.to_string())
+                    .text("error.type", &kind_of(&failure))
+                    .text("error.message", &said(&failure));
+                self.step_happened(step, at, "retrying", about);
+            }
+            Event::StepFinished { step, end, .. } => {
+                return self.step_ended(step, at, &end).into_iter().collect();
+            }
+            Event::Signalled { signal } => self.signalled(at, &signal),
+            Event::Mended { by, .. } => {
+                self.events.happened(at, "mended", Attributes::default().text("relight.by", &by));
+            }
+            Event::Parked { park, .. } => {
+                let (why, failure) = reason(&park);
+                let about = Attributes::default().text("relight.park", why);
+                let about = about.perhaps("error.message", failure.map(said).as_deref());
+                self.events.happened(at, "parked", about);
+            }
+            Event::Finished { end, .. } => return self.ended(at, &end),
+            // What a step says and writes is in the run's record.
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn step_happened(&mut self, step: u32, at: Timestamp, name: &str, about: Attributes) {
+        if let Some(open) = self.steps.get_mut(&step) {
+            open.events.happened(at, name, about);
+        }
+    }
+
+    fn signalled(&mut self, at: Timestamp, signal: &Signal) {
+        let (name, by) = match signal {
+            Signal::Answer { by, .. } => ("answered", by),
+            Signal::Stop { by } => ("stopping", by),
+            _ => return,
+        };
+        self.events.happened(at, name, Attributes::default().text("relight.by", by));
+    }
+
+    fn step_ended(&mut self, step: u32, at: Timestamp, end: &StepEnd) -> Option<Span> {
+        let open = self.steps.remove(&step)?;
+        match end {
+            // The call itself was wrong. Nothing was done, and the call that is made in its place has its number.
+            StepEnd::Err(failure) if failure.kind == ErrorKind::Script => {
+                let about = Attributes::default()
+                    .number("relight.line", open.at.line as u64)
+                    .text("error.message", &said(failure));
+                self.events.happened(at, "mistake", about);
+                None
+            }
+            StepEnd::Err(failure) => Some(self.step(step, open, at, Some(failure))),
+            StepEnd::Ok(_) | StepEnd::Large { .. } => Some(self.step(step, open, at, None)),
+        }
+    }
+
+    fn step(&self, step: u32, open: Open, ended: Timestamp, failure: Option<&Failure>) -> Span {
+        let attributes = Attributes::default()
+            .text("relight.run", self.run.as_str())
+            .text("relight.runbook", &self.name)
+            .number("relight.step", step.into())
+            .number("relight.attempts", open.attempt.into())
+            .number("relight.line", open.at.line as u64)
+            .perhaps("relight.source", open.at.source.as_deref())
+            .perhaps("error.type", failure.map(kind_of).as_deref());
+        Span {
+            trace: self.trace.clone(),
+            id: ids::step(&self.run, step),
+            parent: Some(ids::run(&self.run)),
+            name: open.operation,
+            began: open.began,
+            ended,
+            attributes,
+            events: open.events,
+            links: Vec::new(),
+            failure: failure.map(said),
+        }
+    }
+
+    /// Ends the run, and with it what it had under way.
+    fn ended(&mut self, at: Timestamp, end: &RunEnd) -> Vec<Span> {
+        let (word, by, failure, kind) = match end {
+            RunEnd::Succeeded { .. } => ("succeeded", None, None, None),
+            RunEnd::Failed { failure, .. } => ("failed", None, Some(said(failure)), Some(kind_of(failure))),
+            RunEnd::Stopped { by, unreplayed } => ("stopped", Some(by), unreplayed.as_ref().map(said), None),
+            RunEnd::Abandoned { by, because } => {
+                ("abandoned", Some(by), Some(format!("abandoned: {because}")), None)
+            }
+        };
+        let mut spans = Vec::new();
+        for (step, open) in std::mem::take(&mut self.steps) {
+            let mut span = self.step(step, open, at, None);
+            span.failure = Some(format!("the run {word} before it had a result"));
+            spans.push(span);
+        }
+        let attributes = std::mem::take(&mut self.attributes)
+            .text("relight.end", word)
+            .perhaps("relight.by", by.map(String::as_str))
+            .perhaps("error.type", kind.as_deref());
+        spans.push(Span {
+            trace: self.trace.clone(),
+            id: ids::run(&self.run),
+            parent: self.parent.clone(),
+            name: self.name.clone(),
+            began: self.began,
+            ended: at,
+            attributes,
+            events: std::mem::take(&mut self.events),
+            links: std::mem::take(&mut self.links),
+            failure,
+        });
+        spans
+    }
+}
+
+/// Returns what is known about a run from its first record on.
+fn described(run: &RunId, prepared: &Prepared) -> Attributes {
+    let about = Attributes::default()
+        .text("relight.run", run.as_str())
+        .text("relight.runbook", &prepared.runbook)
+        .perhaps("relight.who", prepared.who.as_deref());
+    let about = match &prepared.cause {
+        Cause::Person => about.text("relight.cause", "person"),
+        Cause::Schedule { id, due } => about
+            .text("relight.cause", "schedule")
+            .text("relight.schedule", id)
+            .text("relight.due", &due.to_string()),
+        Cause::Lease { id } => about.text("relight.cause", "lease").text("relight.lease", id),
+        Cause::Run { id, .. } => about.text("relight.cause", "run").text("relight.parent", id.as_str()),
+        Cause::Rerun { of } => about.text("relight.cause", "rerun").text("relight.rerun_of", of.as_str()),
+        _ => about,
+    };
+    let name = |label: &str| format!("relight.label.{label}");
+    prepared.labels.iter().fold(about, |about, (label, value)| about.text(&name(label), value))
+}
+
+/// Returns the word for why a run is put away, and what failed.
+fn reason(park: &Park) -> (&'static str, Option<&Failure>) {
+    match park {
+        Park::Waiting => ("waiting", None),
+        Park::Question { .. } => ("question", None),
+        Park::Undecided { failure } => ("undecided", Some(failure)),
+        Park::Exhausted { failure } => ("exhausted", Some(failure)),
+        Park::Denied { failure } => ("denied", Some(failure)),
+        Park::Halted { failure } => ("halted", Some(failure)),
+        Park::Mistake { failure, .. } => ("mistake", Some(failure)),
+        Park::Interrupted => ("interrupted", None),
+        Park::HandedBack => ("handed_back", None),
+        Park::Terminal { .. } => ("terminal", None),
+        Park::Child { .. } => ("child", None),
+        _ => ("other", None),
+    }
+}
+
+fn kind_of(failure: &Failure) -> String {
+    match &failure.code {
+        Some(code) => code.to_string(),
+        None => failure.kind.as_str().to_owned(),
+    }
+}
+
+/// Returns what a failure says, with its causes.
+fn said(failure: &Failure) -> String {
+    let causes = failure.causes.iter().map(String::as_str);
+    std::iter::once(failure.message.as_str()).chain(causes).collect::<Vec<_>>().join(": ")
+}
