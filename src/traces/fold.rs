@@ -260,3 +260,134 @@ fn said(failure: &Failure) -> String {
     let causes = failure.causes.iter().map(String::as_str);
     std::iter::once(failure.message.as_str()).chain(causes).collect::<Vec<_>>().join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use relight_engine::event::Place;
+    use serde_json::{Value, json};
+
+    use super::super::span::request;
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds.cast_signed()).unwrap()
+    }
+
+    fn failure(kind: &str, message: &str) -> Failure {
+        serde_json::from_value(json!({ "kind": kind, "message": message, "causes": ["because"] })).unwrap()
+    }
+
+    fn started(step: u32, attempt: u32) -> Event {
+        Event::StepStarted {
+            step,
+            operation: "arm::put".into(),
+            args: json!({ "body": "given" }),
+            at: Place { source: None, line: 7, column: 1 },
+            attempt,
+            send_before: None,
+        }
+    }
+
+    fn finished(step: u32, end: StepEnd) -> Event {
+        Event::StepFinished { step, end, effected: Vec::new() }
+    }
+
+    /// Folds events, one a second, into spans as they are sent.
+    fn told(cause: Value, events: Vec<Event>) -> Vec<Value> {
+        let run = RunId::from("a1");
+        let prepared: Prepared = serde_json::from_value(json!({
+            "format": 1, "engine": "0.1.0", "runbook": "mend", "sources": [], "params": { "name": "given" },
+            "cause": cause, "workdir": "/home/ada", "who": "ada@desk-7", "labels": { "ticket": "INC7" },
+        }))
+        .unwrap();
+        let is_part = matches!(prepared.cause, Cause::Run { .. });
+        let link = prepared.came_from().filter(|_| !is_part).map(|of| (of.clone(), of));
+        let mut fold = Fold::new(&run, &prepared, at(0), &run, link);
+        let spans: Vec<Span> =
+            (2..).zip(events).flat_map(|(seq, event)| fold.apply(seq, at(seq - 1), event)).collect();
+        let body: Value = serde_json::from_str(&request(&Attributes::default(), spans)).unwrap();
+        body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone()
+    }
+
+    fn events(span: &Value) -> Vec<&str> {
+        span["events"].as_array().unwrap().iter().map(|event| event["name"].as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_step_is_one_span_however_often_it_was_tried_and_values_are_not_told() {
+        let all = told(
+            json!({ "by": "schedule", "id": "nightly", "due": at(0) }),
+            vec![
+                Event::Claimed { owner: "x".into(), epoch: 1 },
+                started(1, 1),
+                Event::StepRetrying {
+                    step: 1,
+                    attempt: 1,
+                    failure: failure("transient", "it is busy"),
+                    clean: true,
+                    until: at(9),
+                },
+                started(1, 2),
+                Event::StepExtended { step: 1, send_before: at(99) },
+                finished(1, StepEnd::Err(failure("rejected", "no"))),
+                started(2, 1),
+                Event::Parked {
+                    park: Park::Question { text: "is it given?".into(), choices: Vec::new() },
+                    until: None,
+                },
+                Event::Signalled {
+                    signal: Signal::Answer { step: 2, value: json!("given"), by: "ada".into() },
+                },
+                finished(2, StepEnd::Ok(json!("given"))),
+                Event::Finished { end: RunEnd::Succeeded { value: json!("given") }, parent: None },
+            ],
+        );
+        let [first, second, run] = &all[..] else { panic!("{all:#?}") };
+        assert_eq!(events(first), ["retrying", "extended"]);
+        assert_eq!(first["status"]["message"], "no: because");
+        assert_eq!(first["startTimeUnixNano"], "1800000002000000000", "when the first attempt began");
+        assert!(
+            first["attributes"]
+                .to_string()
+                .contains(r#"{"key":"relight.attempts","value":{"intValue":"2"}}"#)
+        );
+        assert!(first["events"].to_string().contains("it is busy: because"));
+        assert_eq!(second["parentSpanId"], run["spanId"]);
+        assert!(second.get("status").is_none() && run.get("status").is_none());
+        assert_eq!(events(run), ["claimed", "parked", "answered"]);
+        let about = run["attributes"].to_string();
+        for part in ["nightly", "ada@desk-7", "relight.label.ticket", "INC7", "succeeded"] {
+            assert!(about.contains(part), "{part}: {about}");
+        }
+        assert!(!json!(all).to_string().contains("given"), "{all:#?}");
+    }
+
+    #[test]
+    fn a_call_that_was_wrong_is_no_step_and_what_is_under_way_ends_with_the_run() {
+        let stopped = RunEnd::Stopped { by: "ada".into(), unreplayed: None };
+        let all = told(
+            json!({ "by": "rerun", "of": "b2" }),
+            vec![
+                started(1, 1),
+                finished(1, StepEnd::Err(failure("script", "no such option"))),
+                started(1, 1),
+                Event::Signalled { signal: Signal::Stop { by: "ada".into() } },
+                Event::Finished { end: stopped, parent: None },
+            ],
+        );
+        let [step, run] = &all[..] else { panic!("{all:#?}") };
+        assert_eq!(step["status"]["message"], "the run stopped before it had a result");
+        assert_eq!(step["startTimeUnixNano"], "1800000003000000000", "the call in its place");
+        assert_eq!(events(run), ["mistake", "stopping"]);
+        assert_eq!(run["links"][0]["spanId"], ids::run(&RunId::from("b2")));
+        assert_eq!(run["links"][0]["traceId"], ids::trace(&RunId::from("b2")));
+    }
+
+    #[test]
+    fn a_child_stands_below_the_step_that_began_it() {
+        let end = Event::Finished { end: RunEnd::Succeeded { value: Value::Null }, parent: None };
+        let all = told(json!({ "by": "run", "id": "b2", "step": 3 }), vec![end]);
+        assert_eq!(all[0]["parentSpanId"], ids::step(&RunId::from("b2"), 3));
+        assert!(all[0].get("links").is_none(), "{all:#?}");
+    }
+}
