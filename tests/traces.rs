@@ -371,6 +371,24 @@ async fn nothing_is_told_unless_somebody_named_a_collector() {
     });
 }
 
+/// What is left to tell when a service is asked to end is told before it does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_service_that_ends_tells_what_is_left() {
+    let stage = Stage::new(30).await;
+    tokio::task::block_in_place(|| {
+        let collector = collector([]);
+        configure(&stage, &collector, "");
+        runbook(&stage, "quick", "now(); 1");
+        let serve = stage.command(&["serve"]).spawn().expect("relight starts");
+        run(&stage, &["quick", "--detach"]);
+        until("it is over", || stage.newest("quick").is_some_and(|run| run["status"] == "succeeded"));
+        stop(serve);
+        let all = spans(&collector.told());
+        of_run(&all, &id(&stage, "quick"));
+        assert_eq!(all.len(), 2, "{all:#?}");
+    });
+}
+
 /// Killed in the middle of a run, and followed by another: one trace, in which the run is once and everything has its time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn another_process_goes_on_with_the_trace() {

@@ -33,6 +33,8 @@ struct Open {
     at: Place,
     began: Timestamp,
     attempt: u32,
+    /// Whether this attempt is under way elsewhere: each look at it is recorded, and the first one is told.
+    is_accepted: bool,
     events: Bounded,
 }
 
@@ -81,15 +83,22 @@ impl Fold {
                     at: place,
                     began: at,
                     attempt,
+                    is_accepted: false,
                     events: Bounded::default(),
                 });
-                open.attempt = attempt;
+                (open.attempt, open.is_accepted) = (attempt, false);
             }
             Event::StepExtended { step, .. } => {
                 self.step_happened(step, at, "extended", Attributes::default())
             }
             Event::StepAccepted { step, .. } => {
-                self.step_happened(step, at, "accepted", Attributes::default())
+                let is_new = self
+                    .steps
+                    .get_mut(&step)
+                    .is_some_and(|open| !std::mem::replace(&mut open.is_accepted, true));
+                if is_new {
+                    self.step_happened(step, at, "accepted", Attributes::default());
+                }
             }
             Event::StepRetrying { step, attempt, failure, until, .. } => {
                 let about = Attributes::default()
@@ -288,6 +297,18 @@ mod tests {
         }
     }
 
+    fn accepted(step: u32) -> Event {
+        let (continuation, check_at, deadline) = (json!("given"), at(50), at(99));
+        Event::StepAccepted {
+            step,
+            continuation,
+            check_at,
+            deadline,
+            send_before: None,
+            effected: Vec::new(),
+        }
+    }
+
     fn finished(step: u32, end: StepEnd) -> Event {
         Event::StepFinished { step, end, effected: Vec::new() }
     }
@@ -320,6 +341,8 @@ mod tests {
             vec![
                 Event::Claimed { owner: "x".into(), epoch: 1 },
                 started(1, 1),
+                accepted(1),
+                accepted(1),
                 Event::StepRetrying {
                     step: 1,
                     attempt: 1,
@@ -328,6 +351,7 @@ mod tests {
                     until: at(9),
                 },
                 started(1, 2),
+                accepted(1),
                 Event::StepExtended { step: 1, send_before: at(99) },
                 finished(1, StepEnd::Err(failure("rejected", "no"))),
                 started(2, 1),
@@ -343,7 +367,7 @@ mod tests {
             ],
         );
         let [first, second, run] = &all[..] else { panic!("{all:#?}") };
-        assert_eq!(events(first), ["retrying", "extended"]);
+        assert_eq!(events(first), ["accepted", "retrying", "accepted", "extended"]);
         assert_eq!(first["status"]["message"], "no: because");
         assert_eq!(first["startTimeUnixNano"], "1800000002000000000", "when the first attempt began");
         assert!(
