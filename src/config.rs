@@ -41,8 +41,8 @@
 //! export = "exported"        # each is written into this folder before it goes
 //! ```
 //!
-//! The sections `[[receiver]]` are in [`receiver`], `[traces]` is in [`traces`]. It is read from `--config` or RELIGHT_CONFIG, else from beside the library that `--library` or
-//! RELIGHT_LIBRARY names, else from the configuration folder. The environment goes before the file.
+//! The sections `[[receiver]]` are in [`receiver`], `[traces]` is in [`traces`]. It is read from `--config` or RELIGHT_CONFIG, else from
+//! beside the library that `--library` or RELIGHT_LIBRARY names, else from the configuration folder. The environment goes before the file.
 
 mod receiver;
 mod traces;
