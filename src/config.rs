@@ -34,16 +34,19 @@
 //! [remote]                   # for --server
 //! token_file = "token"       # where RELIGHT_TOKEN is not set
 //! ca_bundle = "edge-root.pem"  # trusted besides the system's certificates
+//!
 //! [retention]                # what `relight serve` takes away once a day: runs that are over and
 //! older_than = "90d"         # ended longer ago,
 //! keep = 1000                # and are not among the newest
 //! export = "exported"        # each is written into this folder before it goes
 //! ```
 //!
-//! The sections `[[receiver]]` are in [`receiver`]. It is read from `--config` or RELIGHT_CONFIG, else from beside the library that `--library` or
-//! RELIGHT_LIBRARY names, else from the configuration folder. The environment goes before the file.
+//! The sections `[[receiver]]` are in [`receiver`], `[traces]` is in [`traces`]. It is read from `--config` or RELIGHT_CONFIG, else from
+//! beside the library that `--library` or RELIGHT_LIBRARY names, else from the configuration folder. The environment goes before the file.
 
 mod receiver;
+mod traces;
+mod wrong;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -54,6 +57,8 @@ use relight_engine::{Concurrency, Error, Result, Snippet, Span};
 use serde::Deserialize;
 
 pub(crate) use self::receiver::{Address, By, Form, Receiver, parse as parse_address};
+pub(crate) use self::traces::{Header, Traces};
+use self::wrong::{Wrong, masked};
 use crate::platform;
 
 const NAME: &str = "relight.toml";
@@ -83,6 +88,12 @@ pub(crate) struct Config {
     /// Who is told what needs a person.
     #[serde(skip)]
     pub(crate) receivers: Vec<Receiver>,
+    /// Where traces of runs go, as the file has it.
+    #[serde(rename = "traces")]
+    written_traces: Option<traces::Written>,
+    /// Where traces of runs go, as far as the file says so.
+    #[serde(skip)]
+    pub(crate) traces: Option<Traces>,
 }
 
 /// How services elsewhere are talked to.
@@ -243,9 +254,15 @@ fn parse(path: &Path, text: &str) -> Result<Config> {
         error.snippet(Snippet::new(NAME, text, offset, len).label(why))
     };
     let mut config: Config = toml::from_str(text).map_err(|e| wrong(text, e.span(), e.message()))?;
-    let receivers = receiver::read(&config.receiver);
-    config.receivers =
-        receivers.map_err(|(at, why)| wrong(&receiver::masked(text, &config.receiver), Some(at), &why))?;
+    let is_wrong = |config: &Config, (at, why): Wrong| {
+        let traces = config.written_traces.iter().flat_map(traces::delicate);
+        let delicate = receiver::delicate(&config.receiver).chain(traces);
+        wrong(&masked(text, delicate), Some(at), &why)
+    };
+    config.receivers = receiver::read(&config.receiver).map_err(|found| is_wrong(&config, found))?;
+    let here = path.parent().unwrap_or(Path::new("."));
+    let traces = config.written_traces.as_ref().map(|written| written.read(here)).transpose();
+    config.traces = traces.map_err(|found| is_wrong(&config, found))?;
     Ok(config)
 }
 

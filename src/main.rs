@@ -26,6 +26,7 @@ mod logging;
 mod memory;
 mod next_step;
 mod notify;
+mod outgoing;
 mod platform;
 mod record;
 mod remote;
@@ -38,6 +39,7 @@ mod serving;
 mod setup;
 mod supervisor;
 mod terminal;
+mod traces;
 mod trust;
 mod visible;
 

@@ -19,7 +19,7 @@ use relight_stdlib::{Azure, Here};
 use crate::accounts::Accounts;
 use crate::args::{Global, Place, Recorded};
 use crate::azure::{self, GROUP, SUBSCRIPTION};
-use crate::config::Config;
+use crate::config::{Config, Traces};
 use crate::environment::variable;
 use crate::format::quoted;
 use crate::lab::{self, Found, LabFile, OwnLab};
@@ -28,6 +28,7 @@ use crate::remote::{Client, RemoteJournal};
 use crate::report::{Audience, Reporter};
 use crate::secrets::Secrets;
 use crate::serving::is_served;
+use crate::traces::Tracer;
 use crate::{memory, platform, runbooks};
 
 /// Where this user keeps things, and what was chosen on the command line.
@@ -142,6 +143,14 @@ impl Home {
     /// Returns the configuration.
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Returns where traces of runs go, if they go anywhere.
+    ///
+    /// # Errors
+    /// `Invalid` when a variable that says so cannot be used.
+    pub(crate) fn traces(&self) -> Result<Option<Traces>> {
+        Traces::chosen(self.config.traces.as_ref(), variable)
     }
 
     /// Returns the folder of one's own runbooks.
@@ -363,14 +372,24 @@ impl Home {
         let azure = Azure { known_hosts: self.known_hosts()?, here: self.here(), ..azure };
         let journal = open(&state)?;
         let reporter = Reporter::new(audience, clock.clone());
-        let engine = self
+        let mut builder = self
             .builder(&azure, file.as_ref().map(|file| file.descriptor.scope()))?
-            .journal(journal)
+            .journal(journal.clone())
             .clock(clock)
-            .observer(reporter.observer())
-            .build()?;
+            .observer(reporter.observer());
+        let tracer = match self.traces()? {
+            Some(traces) => {
+                let secrets = Arc::new(Secrets(azure.arm.clone()));
+                Some(Tracer::start(&traces, &platform::who(), journal, secrets)?)
+            }
+            None => None,
+        };
+        if let Some(tracer) = &tracer {
+            builder = builder.observer(tracer.observer());
+        }
+        let engine = builder.build()?;
         reporter.learn(&engine);
-        Ok(Session { engine, reporter, home: self, azure, lab: own })
+        Ok(Session { engine, reporter, home: self, azure, lab: own, tracer })
     }
 
     /// Returns the file of a lab that others use too, unless something about it was to be different.
@@ -422,12 +441,16 @@ pub(crate) struct Session {
     /// What the operations work with.
     pub(crate) azure: Azure,
     lab: Option<OwnLab>,
+    tracer: Option<Tracer>,
 }
 
 impl Session {
     /// Puts everything away. What was recorded is on the disk.
     pub(crate) async fn close(self) {
         self.reporter.clear();
+        if let Some(tracer) = self.tracer {
+            tracer.end().await;
+        }
         drop(self.engine);
         self.home.tell_recorded();
         if let Some(lab) = self.lab {

@@ -28,6 +28,7 @@ mod openssh;
 mod sdk;
 mod session;
 mod shell;
+mod traces;
 
 use std::{
     fs,

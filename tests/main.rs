@@ -39,4 +39,5 @@ mod specs;
 mod storage;
 mod support;
 mod terminal;
+mod traces;
 mod wire;

@@ -20,7 +20,6 @@
 //! command = ["/usr/local/bin/page", "--urgent"]
 //! ```
 
-use std::ops::Range;
 use std::path::PathBuf;
 
 use relight_engine::journal::Occasion;
@@ -28,10 +27,8 @@ use reqwest::Url;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::wrong::{Wrong, is_secret, wrong};
 use crate::platform::is_this_machine;
-
-/// How the names of secrets begin.
-const KINDS: [&str; 4] = ["env:", "file:", "keyring:", "keyvault:"];
 
 /// A receiver as the file has it.
 #[derive(Clone, Debug, Deserialize)]
@@ -142,9 +139,6 @@ impl By {
     }
 }
 
-/// What is wrong, and where in the file.
-pub(super) type Wrong = (Range<usize>, String);
-
 /// Reads the receivers of a file.
 pub(super) fn read(all: &[Written]) -> Result<Vec<Receiver>, Wrong> {
     let mut receivers: Vec<Receiver> = Vec::with_capacity(all.len());
@@ -158,18 +152,9 @@ pub(super) fn read(all: &[Written]) -> Result<Vec<Receiver>, Wrong> {
     Ok(receivers)
 }
 
-/// Returns the text of a file without what may be a secret that somebody wrote into it: an error shows lines of it.
-pub(super) fn masked(text: &str, all: &[Written]) -> String {
-    let mut masked = text.to_owned();
-    for value in all.iter().flat_map(|written| [&written.url, &written.secret]).flatten() {
-        let inner = value.span().start + 1..value.span().end.saturating_sub(1);
-        if !is_secret(value.get_ref()) && masked.get(inner.clone()).is_some_and(|inner| !inner.is_empty()) {
-            // As long as before, so that what follows stays where it is.
-            let stars = "*".repeat(inner.len());
-            masked.replace_range(inner, &stars);
-        }
-    }
-    masked
+/// Returns what may be a secret that somebody wrote into the file.
+pub(super) fn delicate(all: &[Written]) -> impl Iterator<Item = &Spanned<String>> {
+    all.iter().flat_map(|written| [&written.url, &written.secret]).flatten()
 }
 
 impl Written {
@@ -266,16 +251,9 @@ pub(crate) fn parse(text: &str) -> Result<Url, &'static str> {
     }
 }
 
-fn is_secret(text: &str) -> bool {
-    KINDS.iter().any(|kind| text.strip_prefix(kind).is_some_and(|rest| !rest.is_empty()))
-}
-
-fn wrong<T>(at: &Spanned<T>, why: &str) -> Wrong {
-    (at.span(), why.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::wrong::masked;
     use super::*;
 
     #[derive(Deserialize)]
@@ -350,7 +328,7 @@ mod tests {
         }
         let plain = "[[receiver]]\nname = \"ops\"\nform = \"slack\"\nurl = \"https://hooks.example/T1\"\nsecret = \"env:X\"\n";
         let file: File = toml::from_str(plain).unwrap();
-        let shown = masked(plain, &file.receiver);
+        let shown = masked(plain, delicate(&file.receiver));
         assert_eq!(shown, plain.replace("https://hooks.example/T1", &"*".repeat(24)));
         let twice =
             "[[receiver]]\nname = \"a\"\ncommand = [\"x\"]\n[[receiver]]\nname = \"a\"\ncommand = [\"x\"]\n";

@@ -84,15 +84,6 @@ pub(super) fn rest(failures: u32) -> Duration {
     FIRST.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX)).min(REST)
 }
 
-/// Reads `Retry-After`: seconds, or a date.
-pub(super) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
-    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use relight_engine::journal::{
@@ -145,12 +136,6 @@ mod tests {
         let asks = |seconds| Answer::of_status(429, None, Some(Duration::from_secs(seconds)));
         assert_eq!(pause(asks(90).comes_to(&delivery, t(1), 0.3), t(1)), 90);
         assert_eq!(pause(asks(u64::MAX).comes_to(&delivery, t(1), 0.3), t(1)), 12 * 3600);
-        assert_eq!(retry_after("120", t(0)), Some(Duration::from_secs(120)));
-        assert_eq!(retry_after("Fri, 15 Jan 2027 08:01:00 GMT", t(0)), Some(Duration::from_secs(60)));
-        assert_eq!(retry_after("Fri, 15 Jan 2021 08:01:00 GMT", t(0)), Some(Duration::ZERO));
-        for nonsense in ["", "-5", "soon", "1e9"] {
-            assert_eq!(retry_after(nonsense, t(0)), None, "{nonsense}");
-        }
     }
 
     #[test]

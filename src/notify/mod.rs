@@ -32,6 +32,7 @@ use self::command::{PATIENCE, Program};
 use self::message::Message;
 use self::webhook::Webhook;
 use crate::config::{By, Receiver};
+use crate::outgoing::jitter;
 
 /// How long an attempt may last before another process takes it up; longer than any attempt does.
 const TAKEN: Duration = Duration::from_secs(45);
@@ -311,9 +312,4 @@ impl Line {
             tracing::warn!("what {} is to be told cannot be read or written: {error:?}", self.name);
         }
     }
-}
-
-/// Returns a number in `0.0..=1.0`.
-fn jitter() -> f64 {
-    f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0
 }

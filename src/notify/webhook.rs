@@ -2,23 +2,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
-use relight_engine::{Error, Result, SecretSource};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use relight_engine::{Result, SecretSource};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Response};
 
-use super::answer::{Answer, retry_after};
+use super::answer::Answer;
 use super::message::Message;
 use super::signature;
 use crate::config::{Address, Form, parse_address};
-use crate::trust::certificates;
+use crate::outgoing::{client, reason, retry_after};
 
-/// How long it may take to be connected.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How long a request may take in all.
-const REQUEST: Duration = Duration::from_secs(10);
 /// How much of an answer is read: a word that says what was wrong.
 const WORD: usize = 64;
 
@@ -41,15 +36,7 @@ impl Webhook {
         ca_bundle: Option<&Path>,
         secrets: Arc<dyn SecretSource>,
     ) -> Result<Self> {
-        let mut http = Client::builder()
-            .connect_timeout(CONNECT)
-            .timeout(REQUEST)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("relight/", env!("CARGO_PKG_VERSION")));
-        if let Some(bundle) = ca_bundle {
-            http = http.tls_certs_merge(certificates(bundle)?);
-        }
-        let http = http.build().map_err(|e| Error::invalid("TLS cannot be set up").because(e))?;
+        let http = client(ca_bundle)?;
         Ok(Webhook { http, address: address.clone(), form: form.clone(), secrets })
     }
 
@@ -97,8 +84,7 @@ impl Webhook {
 
 async fn read(mut response: Response) -> Answer {
     let status = response.status().as_u16();
-    let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let asked = asked.and_then(|text| retry_after(text, Timestamp::now()));
+    let asked = retry_after(&response, Timestamp::now());
     // Of a success nothing is read.
     let word = match response.status().is_success() {
         true => None,
@@ -117,26 +103,4 @@ async fn word(response: &mut Response) -> Option<String> {
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
         && !response.url().as_str().contains(text);
     is_word.then(|| text.to_owned())
-}
-
-/// Says what went wrong with a request, without the address.
-fn reason(error: &reqwest::Error) -> String {
-    let what = match () {
-        () if error.is_timeout() => "no answer came in time",
-        () if error.is_connect() => "it cannot be reached",
-        () => "the request came to no answer",
-    };
-    // The innermost cause is the system's, or that of TLS; addresses are in those around it.
-    let mut cause = std::error::Error::source(error);
-    let mut said = None;
-    while let Some(inner) = cause {
-        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            said = Some(io.kind().to_string());
-        }
-        cause = inner.source();
-    }
-    match said.filter(|_| !error.is_timeout()) {
-        Some(said) => format!("{what}: {said}"),
-        None => what.to_owned(),
-    }
 }

@@ -18,6 +18,7 @@ use crate::format::{Table, assignments, between, brief, in_local_time, length, p
 use crate::report::{self, json_line};
 use crate::setup::Home;
 use crate::terminal;
+use crate::traces::trace_of;
 
 /// Show a run and its steps
 #[derive(Args, Debug)]
@@ -82,6 +83,10 @@ impl Show {
             table.row(["calls".into(), format!("{} {}", call.operation, assignments(&call.args))]);
         }
         table.row(["in".into(), prepared.workdir.clone()]);
+        // A variable that is wrong is told by what it matters to.
+        if home.remote().is_none() && home.traces().is_ok_and(|traces| traces.is_some()) {
+            table.row(["trace".into(), trace_of(&**engine.journal(), &summary.id).await?]);
+        }
         for line in table.lines(0) {
             writeln!(out, "{line}")?;
         }
