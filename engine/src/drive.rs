@@ -73,12 +73,21 @@ pub(crate) struct Way {
     pub(crate) on_drop: Halt,
     /// The places for runs that are at work. One that only waits takes none.
     pub(crate) places: Option<Arc<Semaphore>>,
+    /// Leaves a run alone that is put away by now and not due: another process was faster.
+    pub(crate) only_due: bool,
 }
 
 impl Way {
     /// Drives a run for somebody who waits for it.
     pub(crate) fn patient(patience: Duration) -> Self {
-        Way { patience, kept_patience: patience, nap: NAP, on_drop: Halt::Interrupt, places: None }
+        Way {
+            patience,
+            kept_patience: patience,
+            nap: NAP,
+            on_drop: Halt::Interrupt,
+            places: None,
+            only_due: false,
+        }
     }
 }
 

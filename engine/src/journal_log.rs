@@ -313,7 +313,7 @@ impl OtherRuns for JournalLog {
     }
 
     fn drive(&self, run: &RunId, hold: Hold) -> BoxFuture<'static, Result<Driven>> {
-        self.drive_in(run, Way { patience: self.longest(hold), ..self.way.clone() })
+        self.drive_in(run, Way { patience: self.longest(hold), only_due: false, ..self.way.clone() })
     }
 
     async fn let_go(&self, run: &RunId) {
@@ -378,7 +378,10 @@ impl Duties for JournalLog {
 
     fn drive_closing(&self, run: &RunId, hold: Hold) -> BoxFuture<'static, Result<Driven>> {
         // A door does not wait for a place.
-        self.drive_in(run, Way { patience: self.longest(hold), places: None, ..self.way.clone() })
+        self.drive_in(
+            run,
+            Way { patience: self.longest(hold), places: None, only_due: false, ..self.way.clone() },
+        )
     }
 
     async fn check_wanted(&self, lease: &Lease) -> Result<()> {

@@ -26,7 +26,7 @@ use crate::core::Core;
 use crate::drive::{Drive, Driven, Ending, Way, pauses};
 use crate::error::{Error, ErrorKind, Result, panic_message};
 use crate::event::{Event, Record, RunEnd, RunId, Source};
-use crate::journal::{Claim, ClaimRequest, OwnerId, Presence, Tenure};
+use crate::journal::{Claim, ClaimRequest, OwnerId, Presence, Summary, Tenure};
 use crate::journal_log::JournalLog;
 use crate::machine::Work;
 use crate::replay::History;
@@ -146,6 +146,11 @@ impl Core {
                 // One at a time, so that the one which ends processes takes no others' blame.
                 place = self.suspects.clone().acquire_owned().await.ok();
             }
+            if way.only_due
+                && let Some(driven) = self.is_put_away(run).await?
+            {
+                return Ok(driven);
+            }
             match self.claim(run, &loaded).await? {
                 Claim::Granted(tenure) => {
                     loaded.history.apply(claimed(&tenure), self.clock.now())?;
@@ -166,6 +171,16 @@ impl Core {
         let log = JournalLog::new(self.clone(), drive.clone(), way.clone(), place, tenure, Vec::new());
         let steps = Steps::new(self.parts.clone(), log, sources, history, position);
         self.parts.carry(&steps, work).await
+    }
+
+    /// Returns how a run is put away that nothing wakes now: whoever found it due did so before somebody else drove it. Driving it all
+    /// the same would have it ask its question once more.
+    async fn is_put_away(&self, run: &RunId) -> Result<Option<Driven>> {
+        let Some(Summary { park: Some(park), wake, .. }) = self.journal.run(run).await? else {
+            return Ok(None);
+        };
+        let now = self.clock.now();
+        Ok(wake.is_none_or(|wake| wake > now).then_some(Driven::Parked(park, wake)))
     }
 
     /// Reads a run, without writing anything. Returns its end when it is over.

@@ -234,6 +234,8 @@ impl Worker {
             kept_patience: KEPT_PATIENCE,
             nap: NAP,
             on_drop: Halt::HandBack,
+            // A door is closed whatever its closing is put away for.
+            only_due: places.is_some(),
             places,
         };
         self.driving.spawn(async move {

@@ -211,7 +211,11 @@ impl Story {
         request.id = RunId::derived(&[&self.seed.to_string(), runbook, &format!("{params:?}")]);
         let run = request.id.clone();
         self.say(format!("run {runbook} {params:?} as {run}: {:?} at {}", doomed.accident, doomed.at));
-        if engine.prepare_to_drive(&request).await.is_ok() {
+        let prepared = engine.prepare_to_drive(&request).await.is_ok();
+        if prepared && self.is_queued(&run).await {
+            // That person does something else; a service begins with it when its turn comes.
+            self.say(format!("{run} waits for its turn"));
+        } else if prepared {
             let driven = engine.run(&run).await;
             let how = format!("{run} came to {driven:?}");
             if verdict::tells(&how, &self.needles()) {
@@ -275,6 +279,10 @@ impl Story {
 
     async fn open_runs(&self) -> Vec<Summary> {
         self.memory.runs(&RunFilter::open()).await.expect("runs")
+    }
+
+    async fn is_queued(&self, run: &RunId) -> bool {
+        self.memory.run(run).await.expect("a run").is_some_and(|run| run.is_queued())
     }
 
     async fn is_something_running(&self) -> bool {

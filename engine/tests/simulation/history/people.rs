@@ -110,6 +110,14 @@ impl History {
                 }
                 Some(Park::Exhausted { .. } | Park::Denied { .. } | Park::Halted { .. }) => None,
                 Some(Park::Interrupted) if self.interrupted.contains(&run.id) => None,
+                // Its child heard of it first.
+                Some(Park::Child { run: child }) if self.interrupted.contains(&run.id) => {
+                    let child = self.journal.run(child).await.expect("a run");
+                    match child.and_then(|child| child.park) {
+                        Some(Park::Interrupted) => None,
+                        _ => continue,
+                    }
+                }
                 _ => continue,
             };
             let times = care.map_or(0, |care| care.times) + 1;
