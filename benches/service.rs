@@ -18,6 +18,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 
 const BARE: &str = "RELIGHT_BENCH_BARE";
+/// What stands before the address of a service on its standard error.
+const LISTENING: &str = "listening at ";
 /// How many ask at the same time.
 const ASKING: usize = 8;
 
@@ -47,10 +49,11 @@ impl Drop for Listening {
 }
 
 impl Listening {
-    fn start(mut command: Command) -> Self {
+    /// Starts one, and reads what stands behind some words on its standard error.
+    fn start(mut command: Command, words: &str) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let url = lines.find_map(|line| Some(line.unwrap().split_once("listening at ")?.1.trim().to_owned()));
+        let url = lines.find_map(|line| Some(line.unwrap().split_once(words)?.1.trim().to_owned()));
         // Whoever is not read stands still once the pipe is full.
         std::thread::spawn(move || lines.for_each(drop));
         Listening(child, url.unwrap())
@@ -65,8 +68,15 @@ fn relight(place: &Path) -> Command {
 
 fn serve(place: &Path) -> Listening {
     let mut serve = relight(place);
-    serve.args(["serve", "--lab", "--lab-speed", "1", "--listen", "127.0.0.1:0"]);
-    Listening::start(serve)
+    serve.args(["serve", "--lab", "--listen", "127.0.0.1:0"]);
+    Listening::start(serve, LISTENING)
+}
+
+/// A lab that several services share, in which time goes as it does here.
+fn lab(place: &Path) -> Listening {
+    let mut lab = relight(place);
+    lab.args(["lab", "--speed", "1"]);
+    Listening::start(lab, "The lab is at ")
 }
 
 /// Whoever asks a service.
@@ -135,6 +145,7 @@ async fn requests(table: &mut Table, place: &Path) {
     )
     .unwrap();
     let (runs, times) = if is_quick() { (5, 80) } else { (200, 8_000) };
+    let _lab = lab(place);
     let service = serve(place);
     let client = client(place, &service);
     let mut run = String::new();
@@ -152,7 +163,7 @@ async fn requests(table: &mut Table, place: &Path) {
         let bytes = client.get(&path).await.len();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.env(BARE, bytes.to_string());
-        let bare = Listening::start(command);
+        let bare = Listening::start(command, LISTENING);
         let beside = Client { url: bare.1.clone(), ..client.clone() };
         // In turn, so that what else the machine does hits both.
         let (mut ours, mut theirs) = ((0.0, Times::default()), (0.0, Times::default()));
@@ -178,7 +189,7 @@ async fn requests(table: &mut Table, place: &Path) {
 async fn answer_nothing(bytes: usize) {
     let body = Bytes::from(vec![b'x'; bytes]);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    eprintln!("listening at http://{}", listener.local_addr().unwrap());
+    eprintln!("{LISTENING}http://{}", listener.local_addr().unwrap());
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
@@ -202,6 +213,7 @@ async fn takeover(table: &mut Table, place: &Path) {
     std::fs::write(place.join("ticks.rhai"), "/*---\ntitle = \"Ticks\"\n---*/\nloop { wait(\"100ms\"); }")
         .unwrap();
     let mut times = Times::default();
+    let _lab = lab(place);
     let mut leader = serve(place);
     for _ in 0..if is_quick() { 1 } else { 10 } {
         let client = client(place, &leader);
