@@ -215,7 +215,7 @@ async fn takeover(table: &mut Table, place: &Path) {
     let mut times = Times::default();
     let _lab = lab(place);
     let mut leader = serve(place);
-    for _ in 0..if is_quick() { 1 } else { 10 } {
+    for round in 0..if is_quick() { 1 } else { 10 } {
         let client = client(place, &leader);
         let run = client.begin("ticks").await;
         while client.show(&run).await["seq"].as_u64().unwrap() < 5 {
@@ -224,8 +224,8 @@ async fn takeover(table: &mut Table, place: &Path) {
         let next = serve(place);
         let other = Client { url: next.1.clone(), ..client };
         let epoch = other.show(&run).await["epoch"].clone();
-        // Both look for what is left behind once a second; where in that second the kill comes is left to chance.
-        tokio::time::sleep(Duration::from_millis(1_000 + u64::from(std::process::id()) * 37 % 1_000)).await;
+        // It looks for what is left behind once a second: each kill comes in another part of that.
+        tokio::time::sleep(Duration::from_millis(1_000 + 97 * round)).await;
         leader.0.kill().unwrap();
         let killed = Instant::now();
         while other.show(&run).await["epoch"] == epoch {

@@ -60,6 +60,14 @@ fn whoever_goes_away_takes_a_run_out_of_the_queue_that_has_not_begun() {
     waits.signal("INT");
     let left = waits.end().to_string();
     assert!(left.contains("nothing of it was done") && left.contains("exit 3"), "{left}");
+    // So does whoever wanted one again.
+    let again = world.relight(["runs", "--lab", "--state", "parked", "--json"]).run().succeeds();
+    let again: serde_json::Value = serde_json::from_str(&again).unwrap();
+    let mut waits = world.in_lab(["runs", "rerun", again["id"].as_str().unwrap()]).spawn();
+    waits.wait_for("waits until there is room");
+    waits.signal("INT");
+    let left = waits.end().to_string();
+    assert!(left.contains("nothing of it was done") && left.contains("exit 3"), "{left}");
     let listed = world.relight(["runs", "list", "--lab", "--state", "abandoned"]).run().succeeds();
     assert!(listed.contains("asks"), "{listed}");
     let queue = world.relight(["runs", "queue", "--lab"]).run().to_string();

@@ -52,7 +52,10 @@ pub(super) async fn carry(home: &Home, client: &Client, run: &RunId, from: From,
     let driven = following.follow().await;
     reporter.clear();
     if let Ok(Driven::Ended(_)) = &driven {
-        fetch(engine, client, run).await?;
+        // How the run ended is said all the same.
+        if let Err(error) = fetch(engine, client, run).await {
+            terminal::complain(&error);
+        }
     }
     foreground::tell(engine, home, run, driven?, answers).await
 }

@@ -69,6 +69,15 @@ pub(super) async fn tell_queue(engine: &Engine, home: &Home, run: &RunId, id: &s
     Ok(())
 }
 
+/// Ends a run that has not begun when whoever started it goes away: it would begin by itself some day.
+pub(super) async fn leave_queue(engine: &Engine, run: &RunId) -> Result<()> {
+    if engine.journal().run(run).await?.is_some_and(|run| run.is_queued()) {
+        engine.abandon(run, &platform::user(), "interrupted before its turn came").await?;
+        terminal::say("It is taken out of the queue: nothing of it was done.");
+    }
+    Ok(())
+}
+
 /// A person at the terminal, or the answers that one gave in advance.
 pub(super) struct AtTerminal {
     pub(super) reporter: Reporter,

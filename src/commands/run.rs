@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use relight_engine::{Changes, Engine, Error, Plan, RunId, RunRequest};
+use relight_engine::{Changes, Error, Plan, RunRequest};
 use serde_json::{Map, Value, json};
 
 use super::afar;
@@ -16,7 +16,7 @@ use crate::format::assignments;
 use crate::remote::Client;
 use crate::report::Audience;
 use crate::setup::Home;
-use crate::{platform, terminal};
+use crate::terminal;
 
 /// Run a runbook
 ///
@@ -90,19 +90,10 @@ impl Run {
         let run = session.engine.write_down(draft).await?;
         let answers = Answers { yes: self.yes, program: self.json };
         let ended = foreground::carry(&session, &run, answers).await;
-        leave_queue(&session.engine, &run).await?;
+        foreground::leave_queue(&session.engine, &run).await?;
         session.close().await;
         ended
     }
-}
-
-/// Ends a run that has not begun when whoever started it goes away: it would begin by itself some day.
-async fn leave_queue(engine: &Engine, run: &RunId) -> Result<()> {
-    if engine.journal().run(run).await?.is_some_and(|run| run.is_queued()) {
-        engine.abandon(run, &platform::user(), "interrupted before its turn came").await?;
-        terminal::say("It is taken out of the queue: nothing of it was done.");
-    }
-    Ok(())
 }
 
 impl Run {

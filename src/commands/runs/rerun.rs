@@ -45,6 +45,7 @@ impl Rerun {
         let id = session.engine.shortest(&run).await?;
         terminal::say(format!("run {id} follows run {of}"));
         let ended = foreground::carry(&session, &run, Answers { yes: self.yes, program: self.json }).await;
+        foreground::leave_queue(&session.engine, &run).await?;
         session.close().await;
         ended
     }

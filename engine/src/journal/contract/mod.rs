@@ -84,6 +84,7 @@ promises! {
     who_is_stopped_in_the_queue_leaves_it
     a_run_that_is_wanted_at_once_waits_for_nobody
     runs_of_schedules_stand_in_the_queue
+    places_are_given_back_in_every_group
     a_run_is_prepared_once
     a_prepared_run_wakes_when_it_says
     a_run_is_driven_by_one_process_at_a_time

@@ -132,3 +132,14 @@ pub(super) async fn runs_of_schedules_stand_in_the_queue(journal: &dyn Journal) 
     end(journal, "a", 11).await;
     assert_eq!(due(journal, 11).await, ["b"]);
 }
+
+pub(super) async fn places_are_given_back_in_every_group(journal: &dyn Journal) {
+    let groups = ["g1", "g2", "g3", "g4", "g5"];
+    add(journal, 1, "a", &groups.map(|group| (group, 1))).await;
+    for (n, group) in groups.into_iter().enumerate() {
+        add(journal, 2 + n as i64, &format!("of-{group}"), &[(group, 1)]).await;
+    }
+    assert_eq!(queue(journal).await.len(), 5);
+    end(journal, "a", 9).await;
+    assert_eq!(due(journal, 9).await, groups.map(|group| format!("of-{group}")));
+}

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 use rusqlite::{Connection, Row, params};
 
-use super::values::{Rows, column, damaged, seal};
+use super::values::{Rows, column, damaged, json, seal};
 use crate::journal::queue::{NAMED, Places};
 use crate::journal::{ConcurrencyLimit, NewRun};
 
@@ -52,13 +52,10 @@ pub(super) fn leave(db: &Connection, n: i64) -> Rows<Vec<(i64, SignedDuration)>>
         return Ok(Vec::new());
     }
     let groups: BTreeSet<String> = given_back.into_iter().map(|place| place.limit.group).collect();
-    let mut wanted: Vec<&str> = groups.iter().map(String::as_str).collect();
-    // Three at most: all, the runbook, the target.
-    wanted.resize(3, "");
     let mut statement = db.prepare_cached(
-        "SELECT DISTINCT run FROM places WHERE held = 0 AND name IN (?1, ?2, ?3) ORDER BY run",
+        "SELECT DISTINCT run FROM places WHERE held = 0 AND name IN (SELECT value FROM json_each(?1)) ORDER BY run",
     )?;
-    let queue = statement.query_and_then(params![wanted[0], wanted[1], wanted[2]], |row| {
+    let queue = statement.query_and_then([json(&groups)?], |row| {
         let n: i64 = column(row, 0, &"the queue")?;
         Ok((n, of(db, n)?.into_iter().map(|place| place.limit).collect()))
     })?;
