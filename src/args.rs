@@ -72,3 +72,9 @@ impl std::str::FromStr for Assignment {
         }
     }
 }
+
+/// Returns whether a text can be what a person calls a schedule: it is typed, and stands in addresses and file names.
+pub(crate) fn is_schedule_name(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    text.len() <= 63 && text.starts_with(|c| c != '-' && fits(c)) && text.chars().all(fits)
+}

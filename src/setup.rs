@@ -199,6 +199,14 @@ impl Home {
         }
     }
 
+    /// Returns who keeps going what is written down there, as people are told.
+    pub(crate) fn keeper(&self) -> String {
+        match &self.remote {
+            Some(_) => "the service".to_owned(),
+            None => format!("`relight serve{}`", self.same_place()),
+        }
+    }
+
     /// Returns the folder of the runs.
     ///
     /// # Errors
@@ -272,11 +280,6 @@ impl Home {
     /// # Errors
     /// `Storage` when the journal cannot be opened.
     pub(crate) fn offline_engine(&self) -> Result<Engine> {
-        if let Some(Remote { client, now }) = &self.remote {
-            let clock = ScaledClock { origin: *now, began: Timestamp::now(), speed: 1 };
-            let journal = Arc::new(RemoteJournal::new(client.clone()));
-            return self.builder(&azure::nowhere()?, None)?.clock(Arc::new(clock)).journal(journal).build();
-        }
         let file = self.file()?;
         let scope = file.as_ref().map(|file| file.descriptor.scope());
         self.offline_engine_over(file, scope)
@@ -291,6 +294,11 @@ impl Home {
     }
 
     fn offline_engine_over(&self, file: Option<LabFile>, scope: Option<Scope>) -> Result<Engine> {
+        if let Some(Remote { client, now }) = &self.remote {
+            let clock = ScaledClock { origin: *now, began: Timestamp::now(), speed: 1 };
+            let journal = Arc::new(RemoteJournal::new(client.clone()));
+            return self.builder(&azure::nowhere()?, None)?.clock(Arc::new(clock)).journal(journal).build();
+        }
         let clock: Arc<dyn Clock> = match &file {
             None => Arc::new(SystemClock),
             Some(file) if lab::is_asleep(&self.lab_folder()?) => {

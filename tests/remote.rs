@@ -63,6 +63,9 @@ async fn a_run_afar_reads_as_one_here() {
             &["runs", "list", "--limit", "3"],
             &["runs", "list", "--state", "failed"],
             &["runs", "list", "--runbook", "quick"],
+            &["runs", "list", "--sort", "updated", "--limit", "2"],
+            &["runs", "list", "--sort", "runbook"],
+            &["notifications"],
             &["runs", "show", "@last"],
             &["runs", "show", "@last", "--json"],
             &["runs", "output", "@last"],
@@ -104,6 +107,8 @@ async fn questions_and_stops_reach_a_run_afar() {
             &["run", "quick", "n=1", "--plan"],
             &["run", "quick", "n=1", "--require-clean"],
             &["leases", "forget", "x", "--because", "x"],
+            &["schedule", "apply", "schedules.toml"],
+            &["notifications", "test", "ops"],
         ] {
             let refused = afar(args);
             assert!(refused.raw().contains("through a service"), "{args:?}: {}", refused.raw());
@@ -122,6 +127,121 @@ async fn questions_and_stops_reach_a_run_afar() {
         world.write("relight.toml", &format!("[remote]\ntoken_file = {:?}\n", file.to_str().unwrap()));
     let config = config.to_str().unwrap();
     afar(&world, &served, "", &["runs", "--config", config]).run().succeeds();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_afar_are_called_by_labels_and_found_by_all_of_them() {
+    let world = world();
+    let ops = token(&world, &["ops", "--role", "run"]);
+    let served = Served::start(&world);
+    tokio::task::block_in_place(|| {
+        let afar = |args: &[&str]| afar(&world, &served, &ops, args).run();
+        let begin = |n: &str, labels: &[&str]| {
+            afar(&[&["run", "quick", n, "--detach"], labels].concat()).succeeds().trim().to_owned()
+        };
+        begin("n=1", &["--label", "site=hq"]);
+        let both = begin("n=2", &["--label", "site=hq", "--label", "why=drill"]);
+        let found =
+            afar(&["runs", "--json", "--label", "why=drill", "--label", "site=hq"]).succeeds().to_owned();
+        assert!(found.lines().count() == 1 && found.contains(&both), "{found}");
+        assert_eq!(afar(&["runs", "--json", "--label", "site=hq"]).succeeds().lines().count(), 2);
+    });
+    // Page by page in each order: each once, whatever moves meanwhile.
+    for sort in ["created", "updated", "runbook"] {
+        let mut seen = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = served.get(&ops, &format!("/v1/runs?limit=1&sort={sort}{after}")).await.is(200);
+            seen.extend(page["runs"].as_array().unwrap().iter().map(|run| run["id"].to_string()));
+            let Some(next) = page["next"].as_str() else { break };
+            after = format!("&after={next}");
+        }
+        seen.sort();
+        assert!(seen.len() == 2 && seen[0] != seen[1], "{sort}: {seen:?}");
+    }
+    for wrong in ["sort=size", "label=x", "after=none", "after=none@never"] {
+        let answer = served.get(&ops, &format!("/v1/runs?{wrong}")).await;
+        assert!([400, 404].contains(&answer.status), "{wrong}: {answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schedules_afar_read_as_those_here() {
+    let world = world();
+    let boss = token(&world, &["boss", "--role", "admin"]);
+    let ops = token(&world, &["ops", "--role", "run"]);
+    let served = Served::start(&world);
+    tokio::task::block_in_place(|| {
+        let afar_as = |token: &str, args: &[&str]| afar(&world, &served, token, args).run();
+        let afar = |args: &[&str]| afar_as(&boss, args);
+        let here = |args: &[&str]| world.in_lab(args).run();
+        let rule = ["--cron", "30 6 * * MON-FRI", "--zone", "Europe/Oslo"];
+        let add = |runbook: &str, n: &str, name: &str| {
+            afar(&[&["schedule", "add", runbook, n, "--name", name][..], &rule].concat())
+        };
+        let terms = ["--overlap", "buffer-one", "--catch-up", "1h", "--pause-after", "3", "--pin"];
+        let add_pinned =
+            [&["schedule", "add", "quick", "n=21", "--name", "nightly"], &rule[..], &terms].concat();
+        let added = afar(&add_pinned);
+        assert!(added.raw().contains("The service runs quick "), "{}", added.raw());
+        assert_eq!(added.succeeds(), "nightly\n");
+        for (wrong, why) in [
+            (add("quick", "n=1", "nightly"), "there is a schedule `nightly` already"),
+            (add("quick", "n=x", "other"), "`n`"),
+            (add("nothing", "n=1", "other"), "there is no runbook `nothing`"),
+            (add("quick.rhai", "n=1", "other"), "is a file"),
+        ] {
+            assert!(wrong.raw().contains(why), "{why}: {}", wrong.raw());
+            wrong.ends_with(2);
+        }
+        // Who may start runs may not have them start for ever.
+        let refused = afar_as(&ops, &add_pinned);
+        assert!(refused.raw().contains("role `admin`"), "{}", refused.raw());
+        refused.ends_with(3);
+
+        assert_eq!(add("quick", "n=4", "other").succeeds(), "other\n");
+        let run = afar_as(&ops, &["schedule", "trigger", "nightly"]).succeeds().trim().to_owned();
+        assert!(afar(&["runs", "watch", &run]).raw().contains("number 21"));
+        let made_up = afar(&[
+            "schedule",
+            "backfill",
+            "other",
+            "--from",
+            "2026-01-05T00:00:00Z",
+            "--to",
+            "2026-01-06T12:00:00Z",
+        ]);
+        assert!(made_up.raw().contains("2 to make up for; the service drives them"), "{}", made_up.raw());
+        made_up.succeeds();
+        afar(&["schedule", "pause", "nightly", "--because", "closed"]).succeeds();
+        // The runbook of the one goes; the other keeps to its text.
+        std::fs::remove_file(world.path("home/.config/relight/runbooks/quick.rhai")).unwrap();
+        let strip =
+            |text: String| world.stable(&text.replace(&format!(" --server {}", served.url), " --lab"));
+        for args in [
+            &["schedule"][..],
+            &["schedule", "--json"],
+            &["schedule", "show", "nightly"],
+            &["schedule", "show", "other", "--json"],
+            &["schedule", "next", "nightly", "--count", "3"],
+            &["schedule", "history", "nightly"],
+        ] {
+            let (one, other) = (here(args), afar(args));
+            assert_eq!(strip(one.raw()), strip(other.raw()), "{args:?}");
+            assert_eq!(one.code(), other.code(), "{args:?}");
+        }
+        let listed = afar(&["schedule"]).raw();
+        assert!(listed.contains("paused: closed"), "{listed}");
+        assert!(listed.contains("other cannot run as it is: there is no runbook `quick`"), "{listed}");
+        assert!(!listed.contains("nightly cannot run"), "{listed}");
+        afar_as(&ops, &["schedule", "resume", "nightly"]).succeeds();
+        afar_as(&ops, &["schedule", "remove", "nightly"]).ends_with(3);
+        afar(&["schedule", "remove", "nightly"]).succeeds();
+        // Its history outlives it.
+        assert!(afar(&["schedule", "history", "nightly"]).succeeds().contains(&run));
+        assert!(afar(&["schedule", "history"]).succeeds().contains("nightly"));
+        assert!(!world.path("elsewhere").exists(), "nothing is kept where the command runs");
+    });
 }
 
 /// Who follows a run while its service is started anew goes on where it was.

@@ -65,7 +65,16 @@ impl Core {
         Ok(Some(Settled { settlement, starts: decision.starts, is_unsettled }))
     }
 
-    async fn start_of(&self, schedule: &Schedule, arrival: &Arrival, now: Timestamp) -> Result<Start> {
+    /// Returns a run of a schedule as it would be started. Writes nothing.
+    ///
+    /// # Errors
+    /// `Invalid` when it cannot be started; `Storage`.
+    pub(crate) async fn start_of(
+        &self,
+        schedule: &Schedule,
+        arrival: &Arrival,
+        now: Timestamp,
+    ) -> Result<Start> {
         let given = if schedule.run.is_some() { Given::Recorded } else { Given::Value };
         // What a script scheduled may name what its own run may name.
         let may_name = match &schedule.run {

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use relight_engine::Error;
 use relight_engine::journal::{Delivery, DeliveryFilter, DeliveryState};
 
-use crate::args::Global;
+use crate::args::{Global, Place};
 use crate::config::Receiver;
 use crate::exit::{Exit, Result};
 use crate::format::{Table, brief, when};
@@ -27,6 +27,8 @@ const TITLE: usize = 60;
 pub(crate) struct Notifications {
     #[command(flatten)]
     list: List,
+    #[command(flatten)]
+    at: Place,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -76,7 +78,7 @@ enum State {
 
 impl Notifications {
     pub(crate) async fn run(self, global: &Global) -> Result {
-        let home = Home::find(global)?;
+        let home = Home::at(global, &self.at).await?;
         match self.command.unwrap_or(Command::List(self.list)) {
             Command::List(list) => list.run(&home).await,
             Command::Test(test) => test.run(&home).await,
@@ -94,7 +96,10 @@ impl List {
             State::Delivered => DeliveryState::Delivered,
             State::GivenUp => DeliveryState::GivenUp,
         });
-        let found = engine.journal().outbox().deliveries(&filter).await?;
+        let found = match home.remote() {
+            Some(client) => client.notifications(&filter).await?,
+            None => engine.journal().outbox().deliveries(&filter).await?,
+        };
         let mut out = terminal::out();
         if self.json {
             for delivery in &found {
@@ -103,7 +108,7 @@ impl List {
             return Ok(Exit::Done);
         }
         if found.is_empty() {
-            terminal::say(match home.config().receivers.is_empty() {
+            terminal::say(match home.remote().is_none() && home.config().receivers.is_empty() {
                 true => "There is no receiver: declare one below [[receiver]] in relight.toml.",
                 false => "There is no such notification.",
             });
@@ -142,6 +147,7 @@ fn what(delivery: &Delivery) -> String {
 
 impl Test {
     async fn run(self, home: &Home) -> Result {
+        home.refuse_remote("no test message can be sent")?;
         let receiver = find(&home.config().receivers, &self.name)?;
         // Only a secret in a key vault needs Azure.
         let azure = match needs_azure(receiver) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use relight_engine::{Error, RunRequest};
+use serde_json::{Map, Value};
 
 use crate::args::Assignment;
 use crate::exit::Result;
@@ -28,6 +29,20 @@ pub(super) fn request(runbook: &str, params: &[Assignment]) -> Result<RunRequest
         request = request.param(name, value);
     }
     Ok(request)
+}
+
+/// Returns parameters by their names, as a service is given them.
+///
+/// # Errors
+/// `Invalid` when one is given twice.
+pub(super) fn params(given: &[Assignment]) -> relight_engine::Result<Map<String, Value>> {
+    let mut params = Map::new();
+    for Assignment { name, value } in given {
+        if params.insert(name.clone(), Value::from(value.as_str())).is_some() {
+            return Err(Error::invalid(format!("the parameter `{name}` is given twice")));
+        }
+    }
+    Ok(params)
 }
 
 /// Returns labels by their names. Of several with one name the last counts.

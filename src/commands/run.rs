@@ -3,13 +3,13 @@
 use std::io::Write;
 
 use clap::Args;
-use relight_engine::{Changes, Error, Plan, RunRequest};
-use serde_json::{Map, Value, json};
+use relight_engine::{Changes, Plan, RunRequest};
+use serde_json::json;
 
 use super::afar;
 use super::foreground::{self, Answers};
 use super::plan;
-use super::request::{by_name, request};
+use super::request::{by_name, params, request};
 use crate::args::{Assignment, Global, Place, Recorded};
 use crate::exit::{Exit, Result};
 use crate::format::assignments;
@@ -109,13 +109,13 @@ impl Run {
                 home.refuse_remote(what)?;
             }
         }
-        let mut params = Map::new();
-        for Assignment { name, value } in &self.params {
-            if params.insert(name.clone(), Value::from(value.as_str())).is_some() {
-                return Err(Error::invalid(format!("the parameter `{name}` is given twice")).into());
-            }
-        }
-        let run = client.start(&self.runbook, params, self.at_once).await?;
+        let request = json!({
+            "runbook": self.runbook,
+            "params": params(&self.params)?,
+            "labels": by_name(&self.labels),
+            "at_once": self.at_once,
+        });
+        let run = client.start(request).await?;
         if self.detach {
             writeln!(terminal::out(), "{run}")?;
             let place = home.same_place();

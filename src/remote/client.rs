@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use relight_engine::journal::{Delivery, DeliveryFilter};
 use relight_engine::{Error, ErrorKind, Event, Notice, Result, RunId};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::config::Remote;
 use crate::environment::variable;
@@ -18,6 +19,8 @@ use crate::trust::certificates;
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long it may say nothing: when there is nothing to say it says so every fifteen seconds.
 const SILENCE: Duration = Duration::from_secs(60);
+/// As many things as a service lists at once.
+const MOST: usize = 500;
 /// The variable that holds the token. No argument does: others on the machine read those.
 const TOKEN: &str = "RELIGHT_TOKEN";
 
@@ -133,23 +136,44 @@ impl Client {
         self.read(answer).await
     }
 
-    /// Starts a run, once: who does not hear the answer asks again, and means the same run.
+    /// Asks for something to be taken away.
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub(crate) async fn start(
-        &self,
-        runbook: &str,
-        params: Map<String, Value>,
-        at_once: bool,
-    ) -> Result<RunId> {
+    pub(crate) async fn delete(&self, path: &[&str]) -> Result<()> {
+        let answer = self.send(self.request(Method::DELETE, path, &[])?).await?;
+        match answer.status() {
+            StatusCode::NO_CONTENT => Ok(()),
+            _ => self.read(answer).await.map(drop),
+        }
+    }
+
+    /// Starts a run as a request says, once: who does not hear the answer asks again, and means the same run.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(crate) async fn start(&self, request: Value) -> Result<RunId> {
         let id = RunId::fresh();
-        let body = serde_json::json!({ "runbook": runbook, "params": params, "id": id, "at_once": at_once });
+        let mut body = request;
+        body["id"] = Value::from(id.as_str());
         let started = match self.post(&["v1", "runs"], &body).await {
             Err(error) if error.kind().is_retryable() => self.post(&["v1", "runs"], &body).await,
             started => started,
         };
         started.map(|_| id)
+    }
+
+    /// Asks what receivers were told, and are to be told.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(crate) async fn notifications(&self, filter: &DeliveryFilter) -> Result<Vec<Delivery>> {
+        let mut query = vec![("limit", filter.limit.clamp(1, MOST).to_string())];
+        query.extend(filter.receiver.clone().map(|receiver| ("receiver", receiver)));
+        query.extend(filter.state.map(|state| ("state", state.as_str().to_owned())));
+        let mut answer = self.get(&["v1", "notifications"], &query).await?;
+        serde_json::from_value(answer["notifications"].take())
+            .map_err(|e| self.strange("it sends notifications that cannot be read").because(e))
     }
 
     /// Follows the events of a run from behind one.

@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use relight_engine::event::{Event, ExtendedLease, Lease, Record, Schedule, Signal, Source};
+use relight_engine::event::{Event, ExtendedLease, Lease, Record, Schedule, Signal, Source, Tick};
 use relight_engine::journal::{
     Around, Journal, LeaseFilter, MemoryJournal, OwnerId, Presence, Queued, RunFilter, Sort, Summary,
+    TickFilter,
 };
 use relight_engine::{Error, Result, RunId};
 use serde::de::DeserializeOwned;
@@ -116,15 +117,21 @@ impl Around for RemoteJournal {
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<Summary>> {
-        if filter.labels.len() > 1 || filter.sort != Sort::default() {
-            return Err(Error::invalid("a service lists by one label at most, and the newest first")
-                .hint("leave out --sort, and all --label but one"));
-        }
-        let mut after = filter.after.as_ref().map(|run| run.id.to_string());
+        let sort = match filter.sort {
+            Sort::Created => "created",
+            Sort::Updated => "updated",
+            Sort::Runbook => "runbook",
+        };
+        let mut after = filter.after.as_ref().map(|run| match filter.sort {
+            // It may stand elsewhere by now.
+            Sort::Updated => format!("{}@{}", run.id, run.updated),
+            _ => run.id.to_string(),
+        });
         let mut runs = Vec::new();
         loop {
             let left = if filter.limit == 0 { PAGE } else { PAGE.min(filter.limit - runs.len()) };
             let mut query = vec![("limit", left.to_string()), ("open", filter.open.to_string())];
+            query.push(("sort", sort.to_owned()));
             query.extend(filter.status.map(|status| ("state", status.as_str().to_owned())));
             query.extend(filter.runbook.clone().map(|runbook| ("runbook", runbook)));
             query.extend(filter.who.clone().map(|who| ("who", who)));
@@ -178,6 +185,20 @@ impl Around for RemoteJournal {
     async fn schedules(&self) -> Result<Vec<Schedule>> {
         let mut answer = self.client.get(&["v1", "schedules"], &[]).await?;
         parsed(answer["schedules"].take())
+    }
+
+    async fn schedule(&self, id: &str) -> Result<Option<Schedule>> {
+        self.client.found(&["v1", "schedules", id], &[]).await?.map(parsed).transpose()
+    }
+
+    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<Tick>> {
+        let limit = if filter.limit == 0 { PAGE } else { PAGE.min(filter.limit) };
+        let query = [("limit", limit.to_string())];
+        let answer = match &filter.schedule {
+            Some(schedule) => self.client.found(&["v1", "schedules", schedule, "history"], &query).await?,
+            None => Some(self.client.get(&["v1", "ticks"], &query).await?),
+        };
+        answer.map_or_else(|| Ok(Vec::new()), |mut answer| parsed(answer["ticks"].take()))
     }
 }
 

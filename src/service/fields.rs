@@ -1,11 +1,13 @@
 //! The query of a request, read by the schema that describes it.
 
 use serde::de::DeserializeOwned;
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 use super::refusal::{Outcome, Refusal};
 
-/// Reads a query into its type. `schema` is the one of that type, and says which texts are numbers and truths.
+/// Reads a query into its type. `schema` is the one of that type, and says which texts are numbers and truths, and what may be given
+/// more than once.
 ///
 /// # Errors
 /// 400, naming the field that is unknown, twice or not right.
@@ -19,28 +21,38 @@ pub(super) fn read<T: DeserializeOwned>(query: Option<&str>, schema: &Value) -> 
         let Some(field) = schema["properties"].get(&name) else {
             return Err(Refusal::bad(format!("there is no query parameter `{}`", name.escape_debug())));
         };
-        let value = typed(value, field)
+        let is_list = is(field, "array");
+        let value = typed(value, if is_list { &field["items"] } else { field })
             .ok_or_else(|| Refusal::bad(format!("the value of the query parameter `{name}` is not right")))?;
-        if map.insert(name.clone(), value).is_some() {
-            return Err(Refusal::bad(format!("the query parameter `{name}` is given twice")));
+        match map.entry(&name) {
+            Entry::Vacant(place) if is_list => _ = place.insert(Value::Array(vec![value])),
+            Entry::Vacant(place) => _ = place.insert(value),
+            Entry::Occupied(mut place) => match place.get_mut() {
+                Value::Array(values) => values.push(value),
+                _ => return Err(Refusal::bad(format!("the query parameter `{name}` is given twice"))),
+            },
         }
     }
     serde_json::from_value(Value::Object(map))
         .map_err(|e| Refusal::bad(format!("the query is not right: {e}")))
 }
 
-fn typed(text: String, field: &Value) -> Option<Value> {
-    let is = |name: &str| match &field["type"] {
+/// Returns whether a field may be of a type.
+fn is(field: &Value, name: &str) -> bool {
+    match &field["type"] {
         Value::Array(types) => types.iter().any(|one| one == name),
         one => one == name,
-    };
-    if is("integer") {
+    }
+}
+
+fn typed(text: String, field: &Value) -> Option<Value> {
+    if is(field, "integer") {
         let number = text.parse::<u64>().ok()?;
         let within = field["minimum"].as_u64().is_none_or(|least| number >= least)
             && field["maximum"].as_u64().is_none_or(|most| number <= most);
         return within.then(|| Value::from(number));
     }
-    if is("boolean") {
+    if is(field, "boolean") {
         return text.parse::<bool>().ok().map(Value::from);
     }
     Some(Value::String(text))
@@ -74,11 +86,14 @@ mod tests {
         open: Option<bool>,
         limit: Option<u32>,
         name: Option<String>,
+        #[serde(default)]
+        label: Vec<String>,
     }
 
     fn query(text: &str) -> Result<Query, ()> {
         let schema = json!({ "properties": {
             "open": { "type": ["boolean", "null"] }, "limit": { "type": "integer", "minimum": 1, "maximum": 9 }, "name": { "type": "string" },
+            "label": { "type": "array", "items": { "type": "string" } },
         }});
         read(Some(text), &schema).map_err(drop)
     }
@@ -86,7 +101,9 @@ mod tests {
     #[test]
     fn a_query_is_read_by_its_schema() {
         let read = query("open=true&limit=3&name=a%2Fb+c").unwrap();
-        assert_eq!(read, Query { open: Some(true), limit: Some(3), name: Some("a/b c".to_owned()) });
+        let name = Some("a/b c".to_owned());
+        assert_eq!(read, Query { open: Some(true), limit: Some(3), name, label: Vec::new() });
+        assert_eq!(query("label=a%3D1&open=true&label=b").unwrap().label, ["a=1", "b"]);
         assert_eq!(query("name=17").unwrap().name.as_deref(), Some("17"));
         for wrong in [
             "limit=x",

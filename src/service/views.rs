@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use relight_engine::event::{self, RunEnd, StepEnd};
-use relight_engine::journal::{Presence, Status, Summary};
+use relight_engine::journal::{Delivery, Presence, Status, Summary};
 use relight_engine::replay::{History, StepState};
 use relight_engine::{Engine, Failure, OpenLease, Param, Runbook, recorded};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -407,19 +407,24 @@ impl LeaseView {
 pub(super) struct ScheduleView {
     id: String,
     runbook: String,
+    /// What would keep a run of it from starting now, such as that its runbook is gone.
+    trouble: Option<String>,
     #[serde(flatten)]
-    more: Map<String, Value>,
+    more: BTreeMap<String, Value>,
 }
 
 impl ScheduleView {
-    pub(super) fn of(schedule: &event::Schedule) -> Self {
-        let mut more = match json!(schedule) {
-            Value::Object(map) => map,
-            _ => Map::new(),
-        };
+    pub(super) async fn of(engine: &Engine, schedule: &event::Schedule) -> Self {
+        let mut more = map(schedule);
         more.remove("id");
         more.remove("runbook");
-        ScheduleView { id: schedule.id.clone(), runbook: schedule.runbook.clone(), more }
+        let trouble = engine.check_schedule(schedule).await.err();
+        ScheduleView {
+            id: schedule.id.clone(),
+            runbook: schedule.runbook.clone(),
+            trouble: trouble.map(|error| error.message().to_owned()),
+            more,
+        }
     }
 }
 
@@ -427,6 +432,7 @@ impl ScheduleView {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Tick")]
 pub(super) struct TickView {
+    schedule: String,
     /// The time for which a run was wanted: of several, the first.
     due: Timestamp,
     /// Of several, the last.
@@ -444,6 +450,7 @@ pub(super) struct TickView {
 impl TickView {
     pub(super) fn of(tick: &event::Tick) -> Self {
         TickView {
+            schedule: tick.schedule.clone(),
             due: tick.due,
             last: tick.last,
             count: tick.count,
@@ -454,7 +461,24 @@ impl TickView {
     }
 }
 
-/// Returns a tagged value as a map of its fields.
+/// A notification to one receiver: as `relight notifications --json` prints it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Notification")]
+pub(super) struct DeliveryView {
+    receiver: String,
+    #[serde(flatten)]
+    more: BTreeMap<String, Value>,
+}
+
+impl DeliveryView {
+    pub(super) fn of(delivery: &Delivery) -> Self {
+        let mut more = map(delivery);
+        more.remove("receiver");
+        DeliveryView { receiver: delivery.receiver.clone(), more }
+    }
+}
+
+/// Returns a value as a map of its fields.
 pub(super) fn map(value: &impl Serialize) -> BTreeMap<String, Value> {
     match serde_json::to_value(value) {
         Ok(Value::Object(map)) => map.into_iter().collect(),

@@ -36,6 +36,15 @@ impl Engine {
         }
     }
 
+    /// Makes sure that a run of a schedule could be started now: its runbook is there, and takes its parameters. Writes nothing.
+    ///
+    /// # Errors
+    /// `Invalid`, saying what is in the way; `Storage`.
+    pub async fn check_schedule(&self, schedule: &Schedule) -> Result<()> {
+        let arrival = Arrival::new(schedule.due, TickCause::Due);
+        self.0.start_of(schedule, &arrival, self.clock().now()).await.map(drop)
+    }
+
     /// Gives a schedule other terms, another rule or other parameters. What the old ones left due is accounted for as skipped; what
     /// waits or is under way stays as it is.
     ///

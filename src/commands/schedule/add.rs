@@ -3,15 +3,17 @@
 use std::io::Write;
 
 use clap::Args;
-use relight_engine::Error;
+use jiff::Timestamp;
 use relight_engine::event::{self, digest};
-use serde_json::{Map, Value};
+use relight_engine::{Engine, Error};
+use serde_json::{Map, Value, json};
 
 use super::asked::Asked;
-use crate::args::Assignment;
-use crate::commands::request::request;
+use crate::args::{Assignment, is_schedule_name};
+use crate::commands::request::{params, request};
 use crate::exit::{Exit, Result};
 use crate::format::when;
+use crate::remote::Client;
 use crate::setup::Home;
 use crate::terminal;
 
@@ -38,7 +40,6 @@ pub(super) struct Add {
 
 impl Add {
     pub(super) async fn run(self, home: &Home) -> Result {
-        let request = request(&self.runbook, &self.params)?;
         if self.runbook.ends_with(".rhai") {
             return Err(Error::invalid(format!(
                 "`{}` is a file, and a schedule runs what the library has then",
@@ -47,10 +48,46 @@ impl Add {
             .hint("put it into the library (`relight list` says where), and give its name")
             .into());
         }
-        // What is wrong with it is found now rather than at night.
-        home.planner()?.plan(&request)?;
         let engine = home.offline_engine()?;
         let now = engine.clock().now();
+        let schedule = match home.remote() {
+            Some(client) => self.afar(client, &engine, now).await?,
+            None => self.here(home, &engine, now).await?,
+        };
+        writeln!(terminal::out(), "{}", schedule.id)?;
+        let next = when(now, schedule.wakes().unwrap_or(schedule.due));
+        let runbook = &schedule.runbook;
+        terminal::say(match home.remote() {
+            Some(_) => format!("The service runs {runbook} {next}."),
+            None => format!("{runbook} runs {next} if {} runs then.", home.keeper()),
+        });
+        Ok(Exit::Done)
+    }
+
+    /// Has a service schedule it: what is wrong with it is found there.
+    async fn afar(self, client: &Client, engine: &Engine, now: Timestamp) -> Result<event::Schedule> {
+        let (rule, due) = self.asked.rule(now)?;
+        let mut asked = json!({
+            "runbook": self.runbook,
+            "params": params(&self.params)?,
+            "repeats": rule.map(|rule| rule.to_string()),
+            "due": due,
+            "terms": self.asked.terms(),
+            "pin": self.asked.pin,
+        });
+        if let Some(name) = self.name {
+            asked["id"] = Value::String(name);
+        }
+        let added = client.post(&["v1", "schedules"], &asked).await?;
+        let id = added["id"].as_str().unwrap_or_default();
+        let schedule = engine.journal().schedule(id).await?;
+        Ok(schedule.ok_or_else(|| Error::invalid(format!("the schedule `{id}` was removed at once")))?)
+    }
+
+    async fn here(self, home: &Home, engine: &Engine, now: Timestamp) -> Result<event::Schedule> {
+        let request = request(&self.runbook, &self.params)?;
+        // What is wrong with it is found now rather than at night.
+        home.planner()?.plan(&request)?;
         let (rule, due) = self.asked.rule(now)?;
         let made = format!("s{}", &digest(&[&request.runbook, &now.to_string(), request.id.as_str()])[..11]);
         let id = self.name.unwrap_or(made);
@@ -69,22 +106,13 @@ impl Add {
             schedule = engine.pin_schedule(schedule, &request).await?;
         }
         engine.add_schedule(&schedule).await?;
-        writeln!(terminal::out(), "{id}")?;
-        terminal::say(format!(
-            "{} runs {} if `relight serve{}` runs then.",
-            schedule.runbook,
-            when(now, schedule.wakes().unwrap_or(due)),
-            home.same_place()
-        ));
-        Ok(Exit::Done)
+        Ok(schedule)
     }
 }
 
-/// Reads the name of a schedule: it is typed, and stands in addresses and file names.
+/// Reads the name of a schedule.
 pub(super) fn schedule_name(text: &str) -> std::result::Result<String, String> {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let is_name = text.len() <= 63 && text.starts_with(|c| c != '-' && fits(c)) && text.chars().all(fits);
-    match is_name {
+    match is_schedule_name(text) {
         true => Ok(text.to_owned()),
         false => Err("a name has up to 63 of a-z, 0-9 and -, and begins with none of the last".to_owned()),
     }

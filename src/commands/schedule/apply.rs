@@ -48,6 +48,7 @@ enum Change {
 
 impl Apply {
     pub(super) async fn run(self, home: &Home) -> Result {
+        home.refuse_remote("a file cannot be applied")?;
         let file = self.file()?.map_or_else(|| in_library(home), Ok)?;
         let engine = home.offline_engine()?;
         let declared = read(&file, home, engine.clock().now())?;

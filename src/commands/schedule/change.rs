@@ -1,9 +1,13 @@
 //! `relight schedule pause`, `resume`, `trigger`, `backfill` and `remove`.
 
+use std::io::Write;
+
 use clap::Args;
 use jiff::Timestamp;
-use relight_engine::Error;
 use relight_engine::event::Fate;
+use relight_engine::{Error, Result as Checked};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::find;
 use crate::exit::{Exit, Result};
@@ -26,8 +30,14 @@ impl Pause {
     pub(super) async fn run(self, home: &Home) -> Result {
         let engine = home.offline_engine()?;
         let id = find(&engine, &self.name).await?.id;
-        engine.pause_schedule(&id, &platform::user(), &self.because).await?;
-        terminal::say(format!("Paused schedule {id}. Go on with `relight schedule resume {id}`."));
+        match home.remote() {
+            Some(client) => {
+                client.post(&path(&id, "pause"), &json!({ "because": self.because })).await?;
+            }
+            None => engine.pause_schedule(&id, &platform::user(), &self.because).await?,
+        }
+        let place = home.same_place();
+        terminal::say(format!("Paused schedule {id}. Go on with `relight schedule resume {id}{place}`."));
         Ok(Exit::Done)
     }
 }
@@ -43,7 +53,10 @@ impl Resume {
     pub(super) async fn run(self, home: &Home) -> Result {
         let engine = home.offline_engine_for_new_runs()?;
         let id = find(&engine, &self.name).await?.id;
-        engine.resume_schedule(&id).await?;
+        match home.remote() {
+            Some(client) => _ = client.post(&path(&id, "resume"), &json!({})).await?,
+            None => engine.resume_schedule(&id).await?,
+        }
         let now = engine.clock().now();
         let next = engine.journal().schedule(&id).await?.and_then(|schedule| schedule.wakes());
         let next = next.map_or_else(String::new, |next| format!(" It runs {}.", when(now, next)));
@@ -65,14 +78,18 @@ impl Trigger {
     pub(super) async fn run(self, home: &Home) -> Result {
         let engine = home.offline_engine_for_new_runs()?;
         let id = find(&engine, &self.name).await?.id;
-        let place = home.same_place();
-        match engine.trigger_schedule(&id, &platform::user()).await? {
+        let fate = match home.remote() {
+            Some(client) => {
+                let mut answer = client.post(&path(&id, "trigger"), &json!({})).await?;
+                read(answer["fate"].take())?
+            }
+            None => engine.trigger_schedule(&id, &platform::user()).await?,
+        };
+        match fate {
             Some(Fate::Ran { run }) => {
-                use std::io::Write;
                 writeln!(terminal::out(), "{run}")?;
-                terminal::say(format!(
-                    "`relight serve{place}` drives it; see it with `relight runs show {run}{place}`."
-                ));
+                let (keeper, place) = (home.keeper(), home.same_place());
+                terminal::say(format!("Driven by {keeper}; see it with `relight runs show {run}{place}`."));
                 Ok(Exit::Done)
             }
             Some(Fate::Skipped { because }) => Err(Error::invalid(format!("it is skipped: {because}"))
@@ -108,14 +125,23 @@ impl Backfill {
     pub(super) async fn run(self, home: &Home) -> Result {
         let engine = home.offline_engine_for_new_runs()?;
         let id = find(&engine, &self.name).await?.id;
-        let backfill = engine.backfill_schedule(&id, (self.from, self.to), &platform::user()).await?;
-        let (wanted, ran) = (backfill.wanted.len(), backfill.ran);
+        let (wanted, ran) = match home.remote() {
+            Some(client) => {
+                let range = json!({ "from": self.from, "to": self.to });
+                let mut answer = client.post(&path(&id, "backfill"), &range).await?;
+                let wanted: Vec<Timestamp> = read(answer["wanted"].take())?;
+                (wanted.len(), read(answer["ran"].take())?)
+            }
+            None => {
+                let range = (self.from, self.to);
+                let backfill = engine.backfill_schedule(&id, range, &platform::user()).await?;
+                (backfill.wanted.len(), backfill.ran)
+            }
+        };
         let ran = if ran > 0 { format!(" {ran} had theirs already.") } else { String::new() };
         terminal::say(match wanted {
             0 => format!("Nothing to make up for.{ran}"),
-            wanted => {
-                format!("{wanted} to make up for; `relight serve{}` drives them.{ran}", home.same_place())
-            }
+            wanted => format!("{wanted} to make up for; {} drives them.{ran}", home.keeper()),
         });
         Ok(Exit::Done)
     }
@@ -132,8 +158,22 @@ impl Remove {
     pub(super) async fn run(self, home: &Home) -> Result {
         let engine = home.offline_engine()?;
         let schedule = find(&engine, &self.name).await?;
-        engine.remove_schedule(&schedule.id).await?;
+        match home.remote() {
+            Some(client) => client.delete(&["v1", "schedules", &schedule.id]).await?,
+            None => engine.remove_schedule(&schedule.id).await?,
+        }
         terminal::say(format!("Removed schedule {}", schedule.id));
         Ok(Exit::Done)
     }
+}
+
+/// Returns where a service is asked to do something to a schedule.
+fn path<'a>(id: &'a str, what: &'a str) -> [&'a str; 4] {
+    ["v1", "schedules", id, what]
+}
+
+/// Reads a part of a service's answer.
+fn read<T: DeserializeOwned>(part: Value) -> Checked<T> {
+    serde_json::from_value(part)
+        .map_err(|e| Error::rejected("the service answers with what this version cannot read").because(e))
 }

@@ -6,18 +6,19 @@ mod asked;
 mod change;
 mod show;
 
-use std::io::{self, Write};
+use std::collections::BTreeMap;
+use std::io::Write;
 
 use clap::{Args, Subcommand};
 use relight_engine::event;
 use relight_engine::{Engine, Error};
+use serde_json::json;
 
 use self::add::Add;
 use self::apply::Apply;
 use self::change::{Backfill, Pause, Remove, Resume, Trigger};
 use self::show::{History, Next, Show};
-use super::request::request;
-use crate::args::{Assignment, Global};
+use crate::args::{Global, Place};
 use crate::exit::{Exit, Result};
 use crate::format::{Table, assignments, when};
 use crate::setup::Home;
@@ -29,6 +30,8 @@ use crate::terminal;
 pub(crate) struct Schedule {
     #[command(flatten)]
     list: List,
+    #[command(flatten)]
+    at: Place,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -58,7 +61,7 @@ struct List {
 
 impl Schedule {
     pub(crate) async fn run(self, global: &Global) -> Result {
-        let home = Home::find(global)?;
+        let home = Home::at(global, &self.at).await?;
         match self.command.unwrap_or(Command::List(self.list)) {
             Command::List(list) => list.run(&home).await,
             Command::Add(add) => add.run(&home).await,
@@ -77,12 +80,15 @@ impl Schedule {
 
 impl List {
     async fn run(self, home: &Home) -> Result {
-        let engine = home.offline_engine()?;
+        let engine = home.offline_engine_for_new_runs()?;
         let schedules = engine.journal().schedules().await?;
+        let troubles = troubles(home, &engine, &schedules).await?;
         let mut out = terminal::out();
         if self.json {
             for schedule in &schedules {
-                writeln!(out, "{}", serde_json::to_string(schedule).map_err(io::Error::from)?)?;
+                let mut shown = json!(schedule);
+                shown["trouble"] = json!(troubles.get(&schedule.id));
+                writeln!(out, "{shown}")?;
             }
             return Ok(Exit::Done);
         }
@@ -90,9 +96,6 @@ impl List {
             terminal::say("Nothing is scheduled.");
             return Ok(Exit::Done);
         }
-        let planner = home.planner()?;
-        let troubles: Vec<String> =
-            schedules.iter().filter_map(|schedule| trouble(&planner, schedule)).collect();
         let now = engine.clock().now();
         let mut table = Table::headed(&["SCHEDULE", "RUNBOOK", "NEXT", "REPEATS", "WITH"]);
         for schedule in schedules {
@@ -112,28 +115,35 @@ impl List {
             writeln!(out, "{line}")?;
         }
         drop(out);
-        for trouble in troubles {
-            terminal::say(trouble);
+        for (id, trouble) in troubles {
+            terminal::say(format!("{id} cannot run as it is: {trouble}"));
         }
         Ok(Exit::Done)
     }
 }
 
-/// Says what would keep a schedule that a person made from running now, if anything would.
-fn trouble(planner: &Engine, schedule: &event::Schedule) -> Option<String> {
-    // What a run scheduled has its parameters as that run recorded them.
-    if schedule.run.is_some() {
-        return None;
+/// Says what would keep schedules from running now, by their names: where they are kept, since that is where their runbooks are.
+async fn troubles(
+    home: &Home,
+    engine: &Engine,
+    schedules: &[event::Schedule],
+) -> relight_engine::Result<BTreeMap<String, String>> {
+    let mut troubles = BTreeMap::new();
+    if let Some(client) = home.remote() {
+        let answer = client.get(&["v1", "schedules"], &[]).await?;
+        for schedule in answer["schedules"].as_array().into_iter().flatten() {
+            if let (Some(id), Some(trouble)) = (schedule["id"].as_str(), schedule["trouble"].as_str()) {
+                troubles.insert(id.to_owned(), trouble.to_owned());
+            }
+        }
+        return Ok(troubles);
     }
-    let params = schedule.params.as_object().into_iter().flatten();
-    let given: Vec<Assignment> = params
-        .filter_map(|(name, value)| {
-            Some(Assignment { name: name.clone(), value: value.as_str()?.to_owned() })
-        })
-        .collect();
-    let request = request(&schedule.runbook, &given).ok()?;
-    let error = planner.plan(&request).err()?;
-    Some(format!("{} cannot run as it is: {}", schedule.id, error.message()))
+    for schedule in schedules {
+        if let Err(error) = engine.check_schedule(schedule).await {
+            troubles.insert(schedule.id.clone(), error.message().to_owned());
+        }
+    }
+    Ok(troubles)
 }
 
 /// Finds a schedule by its name or the beginning of it.

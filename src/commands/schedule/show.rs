@@ -11,7 +11,7 @@ use relight_engine::journal::TickFilter;
 use relight_engine::schedule::Rule;
 use serde_json::json;
 
-use super::{find, trouble};
+use super::{find, troubles};
 use crate::exit::{Exit, Result};
 use crate::format::{Table, assignments, when};
 use crate::setup::Home;
@@ -33,10 +33,10 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) async fn run(self, home: &Home) -> Result {
-        let engine = home.offline_engine()?;
+        let engine = home.offline_engine_for_new_runs()?;
         let schedule = find(&engine, &self.name).await?;
         let ticks = engine.journal().ticks(&TickFilter::of(&schedule.id).at_most(LAST)).await?;
-        let trouble = trouble(&home.planner()?, &schedule);
+        let trouble = troubles(home, &engine, std::slice::from_ref(&schedule)).await?.remove(&schedule.id);
         let mut out = terminal::out();
         if self.json {
             let mut shown = json!(schedule);
@@ -49,7 +49,7 @@ impl Show {
             writeln!(out, "{title:<13} {text}")?;
         }
         if let Some(trouble) = trouble {
-            writeln!(out, "{:<13} {trouble}", "trouble")?;
+            writeln!(out, "{:<13} cannot run as it is: {trouble}", "trouble")?;
         }
         if !ticks.is_empty() {
             writeln!(out)?;

@@ -1,14 +1,17 @@
 //! What can be asked of the service: one type each, all of them in [`table`].
 
 mod about;
+mod add_schedule;
 mod files;
 mod leases;
+mod notifications;
 mod queue;
 mod runbooks;
 mod runs;
 mod schedules;
 mod signals;
 mod start;
+mod ticks;
 
 use super::endpoint::Route;
 
@@ -39,10 +42,15 @@ pub(super) fn table() -> Vec<Route> {
         Route::of::<leases::CloseLease>(),
         Route::of::<leases::ExtendLease>(),
         Route::of::<schedules::ListSchedules>(),
+        Route::of::<add_schedule::AddSchedule>(),
+        Route::of::<schedules::ShowSchedule>(),
         Route::of::<schedules::RemoveSchedule>(),
         Route::of::<schedules::PauseSchedule>(),
         Route::of::<schedules::ResumeSchedule>(),
         Route::of::<schedules::TriggerSchedule>(),
-        Route::of::<schedules::ReadHistory>(),
+        Route::of::<schedules::BackfillSchedule>(),
+        Route::of::<ticks::ReadHistory>(),
+        Route::of::<ticks::ReadTicks>(),
+        Route::of::<notifications::ListNotifications>(),
     ]
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use hyper::Method;
 use jiff::Timestamp;
 use relight_engine::event::{Event, Stream};
-use relight_engine::journal::{RunFilter, Summary};
+use relight_engine::journal::{RunFilter, Sort, Summary};
 use relight_engine::{Notice, RunId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,10 +39,13 @@ pub(super) struct ListQuery {
     since: Option<Timestamp>,
     /// Only those that this person, or the token of this name, started.
     who: Option<String>,
-    /// Only those with this label, as `name=value`.
-    #[schemars(regex(pattern = "^[^=]+=.*$"))]
-    label: Option<String>,
-    /// Only those that come behind this one: the `next` of the page before.
+    /// Only those with this label, as `name=value`; given several times, with all of them.
+    #[serde(default)]
+    #[schemars(inner(regex(pattern = "^[^=]+=.*$")))]
+    label: Vec<String>,
+    /// In which order; `created` when left out.
+    sort: Option<Order>,
+    /// Only those that come behind this one: the `next` of the page before, or the id of a run.
     after: Option<String>,
     /// Only those whose id begins so, whatever else is said.
     id: Option<String>,
@@ -51,7 +54,29 @@ pub(super) struct ListQuery {
     limit: Option<u16>,
 }
 
-/// A page of runs, the newest first.
+/// In which order runs are listed.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Order {
+    /// Begun last first.
+    Created,
+    /// Changed last first.
+    Updated,
+    /// By the names of the runbooks, and then begun last first.
+    Runbook,
+}
+
+impl From<Order> for Sort {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Created => Sort::Created,
+            Order::Updated => Sort::Updated,
+            Order::Runbook => Sort::Runbook,
+        }
+    }
+}
+
+/// A page of runs.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Runs")]
 pub(super) struct Page {
@@ -68,7 +93,8 @@ impl Endpoint for ListRuns {
     const NAME: &'static str = "list_runs";
     const METHOD: Method = Method::GET;
     const PATH: &'static str = "/v1/runs";
-    const SUMMARY: &'static str = "Lists the runs of the runbooks that the token reaches, the newest first.";
+    const SUMMARY: &'static str =
+        "Lists the runs of the runbooks that the token reaches, the newest first unless said otherwise.";
     const NEEDS: Needs = Needs::Role(Role::View);
     const GRANTED: &'static [(u16, &'static str)] = &[(200, "A page of them.")];
     const REFUSED: &'static [u16] = &[404];
@@ -91,18 +117,15 @@ impl Endpoint for ListRuns {
         filter.runbook = query.runbook;
         filter.since = query.since;
         filter.who = query.who;
-        if let Some(label) = &query.label {
+        filter.sort = query.sort.map_or_else(Sort::default, Into::into);
+        for label in &query.label {
             let Some((name, value)) = label.split_once('=').filter(|(name, _)| !name.is_empty()) else {
                 return Err(Refusal::bad("a label is asked for as `name=value`"));
             };
             filter = filter.labelled(name, value);
         }
         if let Some(after) = &query.after {
-            let run = engine.journal().run(&RunId::from(after.as_str())).await?;
-            let run = run.filter(|run| call.reaches(&run.runbook)).ok_or_else(|| {
-                Refusal::not_found(format!("there is no run `{}` to go on behind", after.escape_debug()))
-            })?;
-            filter = filter.after(&run);
+            filter = filter.after(&place(call, after).await?);
         }
         let mut runs: Vec<Summary> = Vec::new();
         loop {
@@ -115,10 +138,34 @@ impl Endpoint for ListRuns {
                 _ => break,
             }
         }
-        let next = (runs.len() > limit).then(|| runs[limit - 1].id.to_string());
+        let next = (runs.len() > limit).then(|| cursor(&runs[limit - 1], filter.sort));
         runs.truncate(limit);
         Ok(Json::new(page(call, runs, next)))
     }
+}
+
+/// Returns what is given as `after` to go on behind a run. One that changes meanwhile is somewhere else among those that changed last:
+/// then it is said where it stood.
+fn cursor(run: &Summary, sort: Sort) -> String {
+    match sort {
+        Sort::Updated => format!("{}@{}", run.id, run.updated),
+        _ => run.id.to_string(),
+    }
+}
+
+/// Returns the run of a cursor, as it stood.
+async fn place(call: &Call, cursor: &str) -> Outcome<Summary> {
+    let (id, stood) = match cursor.split_once('@') {
+        Some((id, stood)) => (id, Some(stood)),
+        None => (cursor, None),
+    };
+    let nothing =
+        || Refusal::not_found(format!("there is no run `{}` to go on behind", cursor.escape_debug()));
+    let stood = stood.map(str::parse::<Timestamp>).transpose().map_err(|_| nothing())?;
+    let run = call.shared.engine.journal().run(&RunId::from(id)).await?;
+    let mut run = run.filter(|run| call.reaches(&run.runbook)).ok_or_else(nothing)?;
+    run.updated = stood.unwrap_or(run.updated);
+    Ok(run)
 }
 
 fn page(call: &Call, runs: Vec<Summary>, next: Option<String>) -> Page {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use hyper::Method;
+use jiff::Timestamp;
 use relight_engine::ErrorKind;
 use relight_engine::event::Schedule;
-use relight_engine::journal::TickFilter;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,10 +16,7 @@ use super::super::endpoint::{Endpoint, Needs, NoBody, NoQuery};
 use super::super::refusal::{Outcome, Refusal};
 use super::super::reply::{Json, Nothing};
 use super::super::tokens::Role;
-use super::super::views::{ScheduleView, TickView, map};
-
-/// How many accounts of a history are shown unless more are asked for.
-const USUAL: usize = 50;
+use super::super::views::{ScheduleView, map};
 
 /// What is scheduled, the next due first.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -45,8 +42,34 @@ impl Endpoint for ListSchedules {
     type Answer = Json<Schedules>;
 
     async fn answer(call: &Call, _: NoQuery, _: NoBody) -> Outcome<Json<Schedules>> {
-        let schedules = reached(call).await?;
-        Ok(Json::new(Schedules { schedules: schedules.iter().map(ScheduleView::of).collect() }))
+        let engine = &call.shared.engine;
+        let mut schedules = Vec::new();
+        for schedule in engine.journal().schedules().await? {
+            if call.reaches(&schedule.runbook) {
+                schedules.push(ScheduleView::of(engine, &schedule).await);
+            }
+        }
+        Ok(Json::new(Schedules { schedules }))
+    }
+}
+
+/// One of them.
+pub(super) struct ShowSchedule;
+
+#[async_trait]
+impl Endpoint for ShowSchedule {
+    const NAME: &'static str = "show_schedule";
+    const METHOD: Method = Method::GET;
+    const PATH: &'static str = "/v1/schedules/{schedule}";
+    const SUMMARY: &'static str = "Shows a schedule: its rule, its terms, and how it stands.";
+    const NEEDS: Needs = Needs::Role(Role::View);
+    const GRANTED: &'static [(u16, &'static str)] = &[(200, "The schedule.")];
+    type Query = NoQuery;
+    type Body = NoBody;
+    type Answer = Json<ScheduleView>;
+
+    async fn answer(call: &Call, _: NoQuery, _: NoBody) -> Outcome<Json<ScheduleView>> {
+        now(call).await
     }
 }
 
@@ -174,48 +197,57 @@ impl Endpoint for TriggerSchedule {
     }
 }
 
-/// How much of a history is asked for.
+/// A range of firings.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct HistoryQuery {
-    /// At most so many; 50 when left out.
-    #[schemars(range(min = 1, max = 500))]
-    limit: Option<u16>,
+#[schemars(rename = "Range")]
+pub(super) struct Range {
+    /// The first time that counts.
+    from: Timestamp,
+    /// The last time that counts.
+    to: Timestamp,
 }
 
-/// What became of firings, the newest first.
+/// What a range came to.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "History")]
-pub(super) struct History {
-    ticks: Vec<TickView>,
+#[schemars(rename = "Backfilled")]
+pub(super) struct Backfilled {
+    /// The firings that are made up for. Their runs start one after another, with the policy `allow-all` all at once.
+    wanted: Vec<Timestamp>,
+    /// How many have had their run already.
+    ran: usize,
 }
 
-/// What became of the firings of one.
-pub(super) struct ReadHistory;
+/// Makes up for what had no run.
+pub(super) struct BackfillSchedule;
 
 #[async_trait]
-impl Endpoint for ReadHistory {
-    const NAME: &'static str = "read_history";
-    const METHOD: Method = Method::GET;
-    const PATH: &'static str = "/v1/schedules/{schedule}/history";
-    const SUMMARY: &'static str = "Says what became of the firings of a schedule, the newest first.";
-    const NEEDS: Needs = Needs::Role(Role::View);
-    const GRANTED: &'static [(u16, &'static str)] = &[(200, "The accounts.")];
-    const REFUSED: &'static [u16] = &[404];
-    type Query = HistoryQuery;
-    type Body = NoBody;
-    type Answer = Json<History>;
+impl Endpoint for BackfillSchedule {
+    const NAME: &'static str = "backfill_schedule";
+    const METHOD: Method = Method::POST;
+    const PATH: &'static str = "/v1/schedules/{schedule}/backfill";
+    const SUMMARY: &'static str =
+        "Makes up for the firings of a range that had no run, whatever became of them: 500 at most.";
+    const NEEDS: Needs = Needs::Role(Role::Run);
+    const CHANGES: bool = true;
+    const TAKES_BODY: bool = true;
+    const GRANTED: &'static [(u16, &'static str)] = &[(200, "What is made up for.")];
+    const REFUSED: &'static [u16] = &[409];
+    type Query = NoQuery;
+    type Body = Range;
+    type Answer = Json<Backfilled>;
 
-    async fn answer(call: &Call, query: HistoryQuery, _: NoBody) -> Outcome<Json<History>> {
+    async fn answer(call: &Call, _: NoQuery, range: Range) -> Outcome<Json<Backfilled>> {
         let schedule = named(call).await?;
-        let filter = TickFilter::of(schedule.id).at_most(query.limit.map_or(USUAL, usize::from));
-        let ticks = call.shared.engine.journal().ticks(&filter).await?;
-        Ok(Json::new(History { ticks: ticks.iter().map(TickView::of).collect() }))
+        let engine = &call.shared.engine;
+        let backfill = engine.backfill_schedule(&schedule.id, (range.from, range.to), call.by()).await;
+        let backfill = backfill.map_err(|e| Refusal::as_conflict(&e))?;
+        Ok(Json::new(Backfilled { wanted: backfill.wanted, ran: backfill.ran }))
     }
 }
 
 /// Returns the schedule that is meant, if it is for whoever asks.
-async fn named(call: &Call) -> Outcome<Schedule> {
+pub(super) async fn named(call: &Call) -> Outcome<Schedule> {
     let found = call.shared.engine.journal().schedule(call.place("schedule")).await?;
     found.filter(|schedule| call.reaches(&schedule.runbook)).ok_or_else(|| nothing(call))
 }
@@ -227,12 +259,5 @@ fn nothing(call: &Call) -> Refusal {
 
 /// Shows how the schedule stands now.
 async fn now(call: &Call) -> Outcome<Json<ScheduleView>> {
-    Ok(Json::new(ScheduleView::of(&named(call).await?)))
-}
-
-/// Returns the schedules that are for whoever asks.
-async fn reached(call: &Call) -> Outcome<Vec<Schedule>> {
-    let mut schedules = call.shared.engine.journal().schedules().await?;
-    schedules.retain(|schedule| call.reaches(&schedule.runbook));
-    Ok(schedules)
+    Ok(Json::new(ScheduleView::of(&call.shared.engine, &named(call).await?).await))
 }

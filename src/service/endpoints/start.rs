@@ -1,5 +1,6 @@
 //! Starting a run: once, however often it is asked for.
 
+use std::collections::BTreeMap;
 use std::path::Component;
 
 use async_trait::async_trait;
@@ -34,6 +35,9 @@ pub(super) struct Start {
     /// Its parameters. A secret is given by where it is kept, such as `keyvault:VAULT/NAME`.
     #[serde(default)]
     params: Map<String, Value>,
+    /// What it is called by, to be found again.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
     /// The run's id; made up when left out.
     #[schemars(length(min = 1, max = 100), regex(pattern = "^[A-Za-z0-9_-]+$"))]
     id: Option<String>,
@@ -105,6 +109,7 @@ impl Endpoint for StartRun {
         request.params = given.map(|(name, value)| (name.clone(), Given::Value(value.clone()))).collect();
         request.workdir = call.shared.state.join(FILES).join(id.as_str());
         request.who = Some(call.by().to_owned());
+        request.labels = start.labels;
         request.at_once = start.at_once;
         engine.draft(&request)?;
         // From here on asking for something else under this id is refused, also after a crash.
@@ -136,7 +141,10 @@ fn id_of(call: &Call, start: &Start) -> RunId {
 fn asked(id: &RunId, start: &Start) -> Vec<u8> {
     let mut params: Vec<(&String, &Value)> = start.params.iter().collect();
     params.sort_by_key(|(name, _)| *name);
-    let said = serde_json::json!([id, start.runbook, params]).to_string();
+    let mut said = serde_json::json!([id, start.runbook, params]).to_string();
+    if !start.labels.is_empty() {
+        said.push_str(&serde_json::json!(start.labels).to_string());
+    }
     Sha256::digest(said.as_bytes()).to_vec()
 }
 
@@ -144,7 +152,7 @@ fn asked(id: &RunId, start: &Start) -> Vec<u8> {
 ///
 /// A run uses them as whoever runs the service: without a limit anybody who may start a run could have it send any secret of that
 /// machine somewhere, or read and write any file.
-fn check(call: &Call, runbook: &Runbook, params: &Map<String, Value>) -> Outcome<()> {
+pub(super) fn check(call: &Call, runbook: &Runbook, params: &Map<String, Value>) -> Outcome<()> {
     for param in &runbook.params {
         let Some(value) = params.get(&param.name).filter(|value| !value.is_null()) else { continue };
         let text = value.as_str().unwrap_or_default();
