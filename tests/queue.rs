@@ -1,9 +1,14 @@
 //! Runs that have no room wait for others to end, and whoever looks sees for whom.
 
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use relight_engine::clock::Clock;
 use serde_json::json;
 
 use crate::support::sealed::Sealed;
-use crate::support::stage::Stage;
+use crate::support::stage::{Stage, ended, signal, stand_still};
+use crate::support::world::{FLAGSHIP, repeated};
 
 const ASKS: &str = "/*---\ntitle = \"Ask\"\ntarget = [\"vm\"]\n[params.vm]\n---*/\nask(\"Is it on?\", #{ choices: [\"yes\", \"no\"] })";
 
@@ -100,4 +105,50 @@ fn the_configuration_bounds_runs_in_all_and_of_a_runbook() {
     let config = world.write("relight.toml", "[concurrency]\nruns = 0\n");
     let refused = world.relight(["runs"]).env("RELIGHT_CONFIG", &config).run().to_string();
     assert!(refused.contains("runs = 0") && refused.contains("exit 2"), "{refused}");
+}
+
+/// A service that stands still keeps its run, and with it the run's place, for as long as it may come back; nobody else begins meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_place_is_held_by_a_service_that_stands_still() {
+    let stage = Stage::new(60).await;
+    tokio::task::block_in_place(|| {
+        let detach = || stage.relight(&["run", FLAGSHIP, "vm=web-01", "--detach"]).out.trim().to_owned();
+        let shown = |run: &str| stage.lines(&["runs", "show", run, "--json"]);
+        let status = |run: &str| {
+            let of = |line: &serde_json::Value| line["id"] == run;
+            stage.lines(&["runs", "--json"]).into_iter().find(of).expect("the run")["status"].clone()
+        };
+        let until = |what: &str, is_so: &dyn Fn() -> bool| {
+            let began = Instant::now();
+            while !is_so() {
+                assert!(began.elapsed() < Duration::from_secs(60), "waited too long until {what}");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        };
+        let (first, second) = (detach(), detach());
+        let leader = stage.command(&["serve"]).spawn().expect("relight starts");
+        until("the first asks Azure for something", &|| stage.lab.ledger().iter().any(|entry| entry.effect));
+        stand_still(&stage, leader.id());
+        let other = stage.command(&["serve"]).spawn().expect("relight starts");
+        let asleep = stage.clock.now();
+        // Twice as long as a heartbeat lasts.
+        while stage.clock.now().duration_since(asleep).as_secs() < 400 {
+            assert_eq!(ids(&stage, &["runs", "queue", "--json"], "/run/id"), [second.as_str()]);
+        }
+        signal(leader.id(), "CONT");
+        until("both are over", &|| [&first, &second].iter().all(|run| status(run) == "succeeded"));
+        let time = |run: &str, event: &str| -> Timestamp {
+            let lines = shown(run);
+            let line = lines.iter().find(|line| line["event"] == event).expect("the event");
+            line["time"].as_str().expect("a time").parse().expect("a time")
+        };
+        assert!(time(&first, "finished") <= time(&second, "claimed"), "one after the other");
+        assert_eq!(repeated(&stage.lab.ledger()), Vec::<String>::new());
+        for service in [leader, other] {
+            signal(service.id(), "TERM");
+            let ended = ended(service);
+            assert_eq!(ended.code, Some(0), "{ended:?}");
+        }
+        assert_eq!(stage.complaints(), Vec::<String>::new());
+    });
 }

@@ -10,6 +10,7 @@
 #[cfg(all(test, feature = "sqlite"))]
 mod agreement;
 mod around;
+mod claim;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod contract;
 mod derive;
@@ -21,14 +22,13 @@ mod queue;
 mod settlement;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-
-use std::collections::BTreeMap;
+mod summary;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 pub use around::Around;
+pub use claim::{Claim, ClaimRequest, OwnerId, Presence, Tenure};
 pub use filter::{LeaseFilter, PruneFilter, RunFilter, Sort};
 pub use memory::MemoryJournal;
 pub use news::{Listener, News};
@@ -42,118 +42,13 @@ pub use settlement::{ScheduledEnd, Settlement, Start, TickFilter};
 pub use sqlite::SqliteJournal;
 #[cfg(all(feature = "sqlite", any(test, feature = "fuzzing")))]
 pub(crate) use sqlite::records_of;
+pub use summary::{Status, Summary};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
-    Event, ExtendedLease, ForgottenLease, Lease, Park, Prepared, Record, RunEnd, RunId, Schedule, Signal,
-    Source, Tick,
+    Event, ExtendedLease, ForgottenLease, Lease, Prepared, Record, RunId, Schedule, Signal, Source, Tick,
 };
 use crate::hint::NextStep;
-
-/// The name of a process that drives runs. Fresh for every process start.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct OwnerId(String);
-
-impl OwnerId {
-    /// Makes the name of a new process.
-    pub fn fresh() -> Self {
-        OwnerId(uuid::Uuid::new_v4().simple().to_string())
-    }
-
-    /// Returns the name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for OwnerId {
-    fn from(text: String) -> Self {
-        OwnerId(text)
-    }
-}
-
-/// The right to write to a run: void as soon as another process has claimed it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tenure {
-    /// The run.
-    pub run: RunId,
-    /// Who holds it.
-    pub owner: OwnerId,
-    /// The fencing number; every claim makes a higher one.
-    pub epoch: u64,
-}
-
-/// What a process says that wants to drive a run.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct ClaimRequest {
-    /// The run.
-    pub run: RunId,
-    /// Who wants it.
-    pub owner: OwnerId,
-    /// When.
-    pub at: Timestamp,
-    /// A process that is known, by other means than its heartbeat, to be gone.
-    pub dead: Option<OwnerId>,
-    /// The number of the last record that the process has read, if nothing may have followed.
-    pub seen: Option<u64>,
-    /// Also takes the run out of the queue.
-    pub queued: bool,
-}
-
-impl ClaimRequest {
-    /// Makes a request of a process for a run.
-    pub fn new(run: &RunId, owner: &OwnerId, at: Timestamp) -> Self {
-        ClaimRequest { run: run.clone(), owner: owner.clone(), at, dead: None, seen: None, queued: false }
-    }
-
-    /// Says that a process is gone, whatever its heartbeat says.
-    pub fn dead(self, owner: &OwnerId) -> Self {
-        ClaimRequest { dead: Some(owner.clone()), ..self }
-    }
-
-    /// Wants the run also when it is in the queue: it leaves it.
-    pub fn queued(self) -> Self {
-        ClaimRequest { queued: true, ..self }
-    }
-
-    /// Wants the run only as it was read: nothing after record `seq`.
-    pub fn seen(self, seq: u64) -> Self {
-        ClaimRequest { seen: Some(seq), ..self }
-    }
-}
-
-/// What came of a claim.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Claim {
-    /// The run is ours; `Event::Claimed` is in its journal.
-    Granted(Tenure),
-    /// Another process drives it.
-    Held {
-        /// Who.
-        by: OwnerId,
-        /// Until when its lease on the run holds, unless it renews it.
-        until: Timestamp,
-    },
-    /// Somebody wrote to the run after what the caller has read.
-    Moved,
-    /// The run is in the queue: as many runs are under way as may be.
-    Queued,
-    /// The run is over.
-    Over,
-}
-
-/// What is known about a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// It runs, or is suspended.
-    Here,
-    /// It is gone and will never write or send again.
-    Gone,
-    /// Only its heartbeat can tell.
-    Unknown,
-}
 
 /// Whether an append waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,176 +59,6 @@ pub enum Sync {
     /// later, within milliseconds; a crash in between loses them together with whatever follows.
     /// For what no effect outside depends on yet.
     Soon,
-}
-
-/// The state of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// It exists and has not started.
-    Prepared,
-    /// A process drives it, or did when it died.
-    Running,
-    /// It is put away until a time or an answer.
-    Parked,
-    /// It ran to its end.
-    Succeeded,
-    /// It ended with an error.
-    Failed,
-    /// A person ended it.
-    Stopped,
-    /// A person gave up on it.
-    Abandoned,
-}
-
-impl Status {
-    /// Every state.
-    pub const ALL: [Status; 7] = [
-        Status::Prepared,
-        Status::Running,
-        Status::Parked,
-        Status::Succeeded,
-        Status::Failed,
-        Status::Stopped,
-        Status::Abandoned,
-    ];
-
-    /// Returns the word that lists and JSON use.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Status::Prepared => "prepared",
-            Status::Running => "running",
-            Status::Parked => "parked",
-            Status::Succeeded => "succeeded",
-            Status::Failed => "failed",
-            Status::Stopped => "stopped",
-            Status::Abandoned => "abandoned",
-        }
-    }
-
-    /// Returns whether the run is over.
-    pub fn is_over(self) -> bool {
-        matches!(self, Status::Succeeded | Status::Failed | Status::Stopped | Status::Abandoned)
-    }
-}
-
-/// One line about a run, derived from its events.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Summary {
-    /// The run.
-    pub id: RunId,
-    /// Its runbook.
-    pub runbook: String,
-    /// Its state.
-    pub status: Status,
-    /// When it was prepared.
-    pub created: Timestamp,
-    /// When its last event was written.
-    pub updated: Timestamp,
-    /// When it goes on by itself.
-    pub wake: Option<Timestamp>,
-    /// Why it is parked.
-    pub park: Option<Park>,
-    /// The last step that was started.
-    pub step: u32,
-    /// The number of its last record.
-    pub seq: u64,
-    /// The hash of its last record.
-    pub hash: String,
-    /// The fencing number of its last claim.
-    pub epoch: u64,
-    /// Who drives it, or did when it died.
-    pub owner: Option<OwnerId>,
-    /// The run that it came from: [`Prepared::came_from`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub came_from: Option<RunId>,
-    /// Who started it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub who: Option<String>,
-    /// What whoever started it calls it by.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
-}
-
-impl Summary {
-    /// Returns the summary of a run after its first record.
-    pub fn begin(id: &RunId, prepared: &Prepared, first: &Record) -> Self {
-        Summary {
-            id: id.clone(),
-            runbook: prepared.runbook.clone(),
-            status: Status::Prepared,
-            created: first.at,
-            updated: first.at,
-            wake: Some(first.at),
-            park: None,
-            step: 0,
-            seq: first.seq,
-            hash: first.hash.clone(),
-            epoch: 0,
-            owner: None,
-            came_from: prepared.came_from(),
-            who: prepared.who.clone(),
-            labels: prepared.labels.clone(),
-        }
-    }
-
-    /// Returns whether it waits for others to end before it begins.
-    pub fn is_queued(&self) -> bool {
-        self.status == Status::Prepared && self.wake.is_none()
-    }
-
-    /// Folds one event in. The one place that says which event may follow which state.
-    ///
-    /// # Errors
-    /// `Storage` when the event may not follow; the summary is unchanged then.
-    pub fn apply(&mut self, event: &Event, record: &Record) -> Result<()> {
-        let legal = match event {
-            Event::Prepared(_) | Event::Progress { .. } | Event::Output { .. } => false,
-            Event::Claimed { epoch, .. } => !self.status.is_over() && *epoch > self.epoch,
-            _ => self.status == Status::Running,
-        };
-        if !legal || record.seq != self.seq + 1 {
-            return Err(Error::storage(format!(
-                "record {} of run {} may not follow: the run is {}",
-                record.seq,
-                self.id,
-                self.status.as_str()
-            )));
-        }
-        match event {
-            Event::Claimed { owner, epoch } => {
-                self.status = Status::Running;
-                self.owner = Some(OwnerId::from(owner.clone()));
-                self.epoch = *epoch;
-                self.wake = None;
-                self.park = None;
-            }
-            Event::StepStarted { step, .. } => self.step = *step,
-            Event::Parked { park, until } => {
-                self.status = Status::Parked;
-                self.owner = None;
-                self.wake = *until;
-                self.park = Some(park.clone());
-            }
-            Event::Finished { end, .. } => {
-                self.status = match end {
-                    RunEnd::Succeeded { .. } => Status::Succeeded,
-                    RunEnd::Failed { .. } => Status::Failed,
-                    RunEnd::Stopped { .. } => Status::Stopped,
-                    RunEnd::Abandoned { .. } => Status::Abandoned,
-                };
-                self.owner = None;
-                self.wake = None;
-                self.park = None;
-            }
-            _ => {}
-        }
-        self.seq = record.seq;
-        self.hash.clone_from(&record.hash);
-        self.updated = record.at;
-        Ok(())
-    }
 }
 
 /// A run that does not exist yet.

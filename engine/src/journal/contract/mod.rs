@@ -1,7 +1,10 @@
 //! What every journal promises, checked against each of them.
 #![allow(clippy::unwrap_used, reason = "a promise that is not kept panics")]
 
+mod claims;
 mod killed;
+mod leases;
+mod listing;
 mod outbox;
 mod prune;
 mod queue;
@@ -14,7 +17,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::json;
 
+use self::claims::*;
 pub use self::killed::{killed, prove_killed, write_until_killed};
+use self::leases::*;
+use self::listing::*;
 use self::outbox::*;
 use self::prune::{
     branches_go_with_their_run, texts_go_with_the_last_run_that_names_them,
@@ -165,88 +171,6 @@ async fn a_prepared_run_wakes_when_it_says(journal: &dyn Journal) {
     assert_eq!(due(journal, 4).await, Vec::<String>::new());
     assert_eq!(due(journal, 5).await, ["now"]);
     assert_eq!(due(journal, 9).await, ["now", "later"]);
-}
-
-async fn a_run_is_driven_by_one_process_at_a_time(journal: &dyn Journal) {
-    journal.prepare(new_run("a"), t(0)).await.unwrap();
-    let one = claim(journal, "a", "one", 1).await;
-    assert_eq!(one.epoch, 1);
-    journal.heartbeat(&owner("two"), t(1000)).await.unwrap();
-    let held = journal.claim(&request("a", "two", 2)).await.unwrap();
-    assert_eq!(held, Claim::Held { by: owner("one"), until: t(1000) });
-    // Its own process may take it again, and voids its own older tenure with that.
-    let again = claim(journal, "a", "one", 3).await;
-    assert_eq!(again.epoch, 2);
-    assert_eq!(kind(journal.append(&one, &[started(1)], t(4), Sync::Now).await), ErrorKind::Stopped);
-    journal.append(&again, &[started(1)], t(4), Sync::Now).await.unwrap();
-    let summary = journal.run(&"a".into()).await.unwrap().unwrap();
-    assert_eq!((summary.status, summary.owner, summary.epoch), (Status::Running, Some(owner("one")), 2));
-}
-
-async fn a_run_of_a_silent_process_is_taken_over(journal: &dyn Journal) {
-    journal.prepare(new_run("a"), t(0)).await.unwrap();
-    claim(journal, "a", "one", 1).await;
-    journal.heartbeat(&owner("one"), t(10)).await.unwrap();
-    journal.heartbeat(&owner("two"), t(100)).await.unwrap();
-    assert_eq!(due(journal, 9).await, Vec::<String>::new());
-    assert!(matches!(journal.claim(&request("a", "two", 9)).await.unwrap(), Claim::Held { .. }));
-    assert_eq!(due(journal, 10).await, ["a"]);
-    journal.heartbeat(&owner("one"), t(20)).await.unwrap();
-    assert_eq!(due(journal, 10).await, Vec::<String>::new());
-    assert!(matches!(journal.claim(&request("a", "two", 19)).await.unwrap(), Claim::Held { .. }));
-    assert!(matches!(journal.claim(&request("a", "two", 20)).await.unwrap(), Claim::Granted(_)));
-    assert_eq!(due(journal, 99).await, Vec::<String>::new());
-}
-
-async fn a_run_of_a_process_known_to_be_dead_is_taken_over_at_once(journal: &dyn Journal) {
-    journal.prepare(new_run("a"), t(0)).await.unwrap();
-    claim(journal, "a", "one", 1).await;
-    journal.heartbeat(&owner("two"), t(1000)).await.unwrap();
-    let other = journal.claim(&request("a", "two", 2).dead(&owner("three"))).await.unwrap();
-    assert!(matches!(other, Claim::Held { .. }), "somebody else's death is no reason");
-    let granted = journal.claim(&request("a", "two", 2).dead(&owner("one"))).await.unwrap();
-    assert!(matches!(granted, Claim::Granted(Tenure { epoch: 2, .. })));
-}
-
-async fn a_run_that_went_on_is_not_claimed_by_who_has_not_read_it(journal: &dyn Journal) {
-    journal.prepare(new_run("a"), t(0)).await.unwrap();
-    let one = claim(journal, "a", "one", 1).await;
-    journal.heartbeat(&owner("two"), t(1000)).await.unwrap();
-    let two = |seen: u64| request("a", "two", 3).seen(seen);
-    assert!(matches!(journal.claim(&two(1)).await.unwrap(), Claim::Held { .. }), "who has it comes first");
-    journal.append(&one, &[parked(None)], t(2), Sync::Now).await.unwrap();
-    for seen in [0, 1, 2, 4] {
-        assert_eq!(journal.claim(&two(seen)).await.unwrap(), Claim::Moved);
-    }
-    assert_eq!(journal.records(&"a".into(), 0).await.unwrap().len(), 3, "nothing is written");
-    assert!(matches!(journal.claim(&two(3)).await.unwrap(), Claim::Granted(Tenure { epoch: 2, .. })));
-}
-
-async fn a_claim_wants_a_run_and_a_heartbeat(journal: &dyn Journal) {
-    journal.prepare(new_run("a"), t(0)).await.unwrap();
-    assert_eq!(kind(journal.claim(&request("a", "one", 1)).await), ErrorKind::Storage);
-    journal.heartbeat(&owner("one"), t(10)).await.unwrap();
-    assert_eq!(kind(journal.claim(&request("b", "one", 1)).await), ErrorKind::Invalid);
-    assert_eq!(journal.run(&"a".into()).await.unwrap().unwrap().seq, 1);
-}
-
-async fn a_void_tenure_writes_nothing(journal: &dyn Journal) {
-    journal.prepare(new_run("a"), t(0)).await.unwrap();
-    let old = claim(journal, "a", "one", 1).await;
-    journal.heartbeat(&owner("two"), t(1000)).await.unwrap();
-    let Claim::Granted(new) = journal.claim(&request("a", "two", 2).dead(&owner("one"))).await.unwrap()
-    else {
-        panic!("granted")
-    };
-    for sync in [Sync::Now, Sync::Soon, Sync::Now] {
-        let opened = finished(1, vec![Effected::LeaseOpened(lease("l", 5))]);
-        assert_eq!(kind(journal.append(&old, &[started(1), opened], t(3), sync).await), ErrorKind::Stopped);
-    }
-    let forged = Tenure { epoch: 3, ..old.clone() };
-    assert_eq!(kind(journal.append(&forged, &[started(1)], t(3), Sync::Now).await), ErrorKind::Stopped);
-    assert_eq!(journal.records(&"a".into(), 0).await.unwrap().len(), 3);
-    assert_eq!(journal.leases().await.unwrap(), []);
-    journal.append(&new, &[started(1)], t(4), Sync::Now).await.unwrap();
 }
 
 async fn a_run_that_is_over_stays_so(journal: &dyn Journal) {
@@ -482,125 +406,6 @@ async fn what_may_be_due_is_told(journal: &dyn Journal) {
     assert!(told().await, "a lease that was extended");
 }
 
-async fn leases_are_found_by_what_is_due_and_whose_they_are(journal: &dyn Journal) {
-    journal.prepare(new_run("a"), t(0)).await.unwrap();
-    let tenure = claim(journal, "a", "one", 1).await;
-    let other = Lease { subject: "/Other/VM".into(), door: "Node2:2179".into(), ..lease("b", 30) };
-    let opened = [lease("c", 20), other.clone(), lease("a", 20)].map(Effected::LeaseOpened);
-    journal.append(&tenure, &[started(1), finished(1, opened.into())], t(2), Sync::Now).await.unwrap();
-    for (filter, expected) in [
-        (LeaseFilter::Due(t(19)), vec![]),
-        (LeaseFilter::Due(t(20)), vec!["a", "c"]),
-        (LeaseFilter::Due(t(99)), vec!["a", "c", "b"]),
-        (LeaseFilter::Id("b".into()), vec!["b"]),
-        (LeaseFilter::Id("B".into()), vec![]),
-        (LeaseFilter::Subject("/other/vm".into()), vec!["b"]),
-        (LeaseFilter::Subject("/SUBSCRIPTIONS/1/VM".into()), vec!["a", "c"]),
-        (LeaseFilter::Door("node2:2179".into()), vec!["b"]),
-        (LeaseFilter::Door("node3:2179".into()), vec![]),
-    ] {
-        let found = journal.leases_where(&filter).await.unwrap();
-        assert_eq!(found.iter().map(|lease| lease.id.as_str()).collect::<Vec<_>>(), expected, "{filter:?}");
-    }
-    // New terms move it to its new place.
-    let moved = [lease("b", 10)].map(Effected::LeaseOpened);
-    journal.append(&tenure, &[started(2), finished(2, moved.into())], t(3), Sync::Now).await.unwrap();
-    assert_eq!(journal.leases_where(&LeaseFilter::Due(t(15))).await.unwrap(), [lease("b", 10)]);
-    assert_eq!(journal.leases_where(&LeaseFilter::Door(other.door)).await.unwrap(), []);
-}
-
-async fn a_forgotten_lease_is_off_the_list_and_its_reason_kept(journal: &dyn Journal) {
-    journal.prepare(new_run("a"), t(0)).await.unwrap();
-    let tenure = claim(journal, "a", "one", 1).await;
-    let opened = [lease("l", 20), lease("m", 30)].map(Effected::LeaseOpened);
-    journal.append(&tenure, &[started(1), finished(1, opened.into())], t(2), Sync::Now).await.unwrap();
-    assert!(!journal.forget_lease("nothing", "ann", "why not", t(3)).await.unwrap());
-    assert!(journal.forget_lease("l", "ann", "the node burnt down", t(4)).await.unwrap());
-    assert!(!journal.forget_lease("l", "bob", "again", t(5)).await.unwrap());
-    assert!(journal.forget_lease("m", "bob", "so did this one", t(6)).await.unwrap());
-    assert_eq!(journal.leases().await.unwrap(), []);
-    assert_eq!(journal.leases_where(&LeaseFilter::Due(t(99))).await.unwrap(), []);
-    let kept = journal.forgotten_leases().await.unwrap();
-    let [second, first] = &kept[..] else { panic!("{kept:?}") };
-    assert_eq!((&first.lease, first.by.as_str(), first.at), (&lease("l", 20), "ann", t(4)));
-    assert_eq!((first.because.as_str(), second.by.as_str()), ("the node burnt down", "bob"));
-}
-
-/// Opens a lease in run `a`.
-async fn opened(journal: &dyn Journal, lease: Lease) {
-    journal.prepare(new_run("a"), t(0)).await.unwrap();
-    let tenure = claim(journal, "a", "one", 1).await;
-    let opened = finished(1, vec![Effected::LeaseOpened(lease)]);
-    journal.append(&tenure, &[started(1), opened], t(2), Sync::Now).await.unwrap();
-}
-
-async fn a_lease_is_extended_together_with_what_closes_it(journal: &dyn Journal) {
-    opened(journal, lease("l", 20)).await;
-    let closes = |id: &str, due: i64| schedule(id, due).closes("l");
-    let repeats = Schedule { repeats: Some("0 3 * * *".into()), ..closes("nightly", 22) };
-    let other = schedule("other", 21).closes("m");
-    for planned in
-        [closes("plan", 21), closes("early", 15), closes("late", 90), repeats.clone(), other.clone()]
-    {
-        put(journal, planned, t(0)).await;
-    }
-    let request = ExtendRequest::new(&lease("l", 20), t(50), "ann", t(3), "closing".into());
-    let extended = journal.extend_lease(&request).await.unwrap().unwrap();
-    assert_eq!((&extended.lease, extended.from, extended.at), (&lease("l", 50), t(20), t(3)));
-    assert_eq!(
-        (extended.by.as_str(), &extended.schedules[..]),
-        ("ann", &["early".into(), "plan".into()][..])
-    );
-
-    assert_eq!(journal.leases().await.unwrap(), [lease("l", 50)]);
-    assert_eq!(journal.leases_where(&LeaseFilter::Due(t(49))).await.unwrap(), []);
-    assert_eq!(journal.leases_where(&LeaseFilter::Due(t(50))).await.unwrap(), [lease("l", 50)]);
-    let planned = [other, repeats, closes("early", 50), closes("plan", 50), closes("late", 90)];
-    assert_eq!(journal.schedules().await.unwrap(), planned);
-    assert_eq!(journal.schedules_due(t(49)).await.unwrap().len(), 2);
-    let stale = Settlement::remove(&closes("plan", 21));
-    assert!(!journal.settle(&stale, t(30)).await.unwrap(), "it is not due then");
-
-    // What was written is there, the last one first.
-    let again = ExtendRequest::new(&lease("l", 50), t(60), "bob", t(4), "closing".into());
-    let second = journal.extend_lease(&again).await.unwrap().unwrap();
-    assert_eq!(journal.extended_leases().await.unwrap(), [second, extended]);
-}
-
-async fn an_extension_is_of_the_lease_that_was_read_and_whose_closing_has_not_begun(journal: &dyn Journal) {
-    opened(journal, lease("l", 20)).await;
-    put(journal, schedule("plan", 21).closes("l"), t(0)).await;
-    let request = ExtendRequest::new(&lease("l", 20), t(50), "ann", t(3), "closing".into());
-    for wrong in [
-        ExtendRequest { lease: "m".into(), ..request.clone() },
-        ExtendRequest { from: t(19), ..request.clone() },
-        ExtendRequest { to: t(20), ..request.clone() },
-        ExtendRequest { to: t(10), ..request.clone() },
-        ExtendRequest { unless: "a".into(), ..request.clone() },
-    ] {
-        assert_eq!(journal.extend_lease(&wrong).await.unwrap(), None, "{wrong:?}");
-    }
-    journal.prepare(new_run("closing"), t(3)).await.unwrap();
-    assert_eq!(journal.extend_lease(&request).await.unwrap(), None);
-    assert_eq!(journal.leases().await.unwrap(), [lease("l", 20)]);
-    assert_eq!(journal.schedules().await.unwrap(), [schedule("plan", 21).closes("l")]);
-    assert_eq!(journal.extended_leases().await.unwrap(), []);
-}
-
-async fn a_closing_begins_only_while_its_lease_is_due(journal: &dyn Journal) {
-    opened(journal, lease("l", 20)).await;
-    let closing = |id: &str, due: i64| NewRun { due_lease: Some(("l".into(), t(due))), ..new_run(id) };
-    assert!(!journal.prepare(closing("c", 19), t(21)).await.unwrap());
-    let request = ExtendRequest::new(&lease("l", 20), t(50), "ann", t(3), "c".into());
-    assert!(journal.extend_lease(&request).await.unwrap().is_some());
-    assert!(!journal.prepare(closing("c", 20), t(21)).await.unwrap(), "it was extended since it was read");
-    assert_eq!(journal.run(&"c".into()).await.unwrap(), None);
-    assert!(journal.prepare(closing("c", 50), t(51)).await.unwrap());
-    assert!(!journal.prepare(closing("c", 50), t(51)).await.unwrap(), "it begins once");
-    assert!(journal.forget_lease("l", "ann", "it is gone", t(52)).await.unwrap());
-    assert!(!journal.prepare(closing("d", 50), t(53)).await.unwrap(), "there is nothing to close");
-}
-
 async fn sources_are_what_the_run_pinned(journal: &dyn Journal) {
     journal.prepare(new_run("a"), t(0)).await.unwrap();
     let mut other = new_run("b");
@@ -637,129 +442,6 @@ async fn records_are_chained_and_read_from_anywhere(journal: &dyn Journal) {
         assert_eq!(journal.records(&"a".into(), after).await.unwrap(), rest);
     }
     assert_eq!(kind(journal.records(&"b".into(), 0).await), ErrorKind::Invalid);
-}
-
-async fn runs_are_listed_newest_first(journal: &dyn Journal) {
-    for (id, at) in [("b", 2), ("a", 1), ("d", 3), ("c", 3)] {
-        journal.prepare(new_run(id), t(at)).await.unwrap();
-    }
-    let tenure = claim(journal, "d", "one", 4).await;
-    journal.append(&tenure, &[succeeded()], t(5), Sync::Now).await.unwrap();
-    let ids = async |filter| -> Vec<String> {
-        journal.runs(&filter).await.unwrap().into_iter().map(|run| run.id.to_string()).collect()
-    };
-    assert_eq!(ids(RunFilter::default()).await, ["d", "c", "b", "a"]);
-    assert_eq!(ids(RunFilter::open()).await, ["c", "b", "a"]);
-    assert_eq!(ids(RunFilter::open().at_most(2)).await, ["c", "b"]);
-    assert_eq!(ids(RunFilter::all().at_most(1)).await, ["d"]);
-    assert_eq!(ids(RunFilter::all().in_state(Status::Succeeded)).await, ["d"]);
-    assert_eq!(ids(RunFilter::open().in_state(Status::Succeeded)).await, [""; 0]);
-    assert_eq!(ids(RunFilter::all().since(t(2))).await, ["d", "c", "b"]);
-    journal.prepare(new_run("d.1.0"), t(6)).await.unwrap();
-    let tally = journal.tally().await.unwrap();
-    let of = |status| tally.iter().find(|(state, _)| *state == status).map(|(_, count)| *count);
-    assert_eq!([Status::Prepared, Status::Succeeded, Status::Failed].map(of), [Some(3), Some(1), Some(0)]);
-    assert_eq!(tally.len(), Status::ALL.len());
-    let all = journal.runs(&RunFilter::all()).await.unwrap();
-    assert_eq!(ids(RunFilter::all().of(&all[0].runbook)).await.len(), 4);
-    assert_eq!(ids(RunFilter::all().of("another")).await, [""; 0]);
-    // A page begins behind the last one, also between two of the same moment.
-    for (at, run) in all.iter().enumerate() {
-        let behind: Vec<String> = all[at + 1..].iter().map(|run| run.id.to_string()).collect();
-        assert_eq!(ids(RunFilter::all().after(run)).await, behind);
-        let next: Vec<String> = behind.iter().take(1).cloned().collect();
-        assert_eq!(ids(RunFilter::open().since(t(0)).after(run).at_most(1)).await, next);
-    }
-}
-
-/// Prepares a run of a runbook that somebody started and calls by labels.
-async fn started_by(
-    journal: &dyn Journal,
-    id: &str,
-    runbook: &str,
-    who: &str,
-    labels: &[(&str, &str)],
-    at: i64,
-) {
-    let mut run = new_run(id);
-    run.prepared.runbook = runbook.into();
-    run.prepared.who = Some(who.into());
-    run.prepared.labels = labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-    journal.prepare(run, t(at)).await.unwrap();
-}
-
-async fn runs_are_listed_by_who_started_them_and_what_they_are_called(journal: &dyn Journal) {
-    started_by(journal, "a", "book", "ann@desk", &[("ticket", "INC1"), ("site", "hq")], 1).await;
-    started_by(journal, "b", "book", "bob@desk", &[("ticket", "INC1")], 2).await;
-    started_by(journal, "c", "book", "ann@desk", &[("ticket", "INC2")], 3).await;
-    journal.prepare(new_run("d"), t(4)).await.unwrap();
-    let ids = async |filter: RunFilter| -> Vec<String> {
-        journal.runs(&filter).await.unwrap().into_iter().map(|run| run.id.to_string()).collect()
-    };
-    let all = RunFilter::all;
-    assert_eq!(ids(all().by("ann@desk")).await, ["c", "a"]);
-    assert_eq!(ids(all().by("ann")).await, [""; 0]);
-    assert_eq!(ids(all().labelled("ticket", "INC1")).await, ["b", "a"]);
-    assert_eq!(ids(all().labelled("ticket", "INC1").labelled("site", "hq")).await, ["a"]);
-    assert_eq!(ids(all().labelled("ticket", "INC1").by("bob@desk")).await, ["b"]);
-    assert_eq!(ids(all().labelled("ticket", "INC3")).await, [""; 0]);
-    assert_eq!(ids(all().labelled("INC1", "ticket")).await, [""; 0]);
-    let run = journal.run(&"a".into()).await.unwrap().unwrap();
-    assert_eq!((run.who.as_deref(), run.labels.len()), (Some("ann@desk"), 2));
-    // They are part of the record, and stay when the run goes on.
-    let tenure = claim(journal, "a", "one", 5).await;
-    journal.append(&tenure, &[parked(None)], t(6), Sync::Now).await.unwrap();
-    assert_eq!(ids(all().labelled("site", "hq").in_state(Status::Parked)).await, ["a"]);
-    let Event::Prepared(first) = journal.records(&"a".into(), 0).await.unwrap()[0].event().unwrap() else {
-        panic!("it begins with what is fixed about it")
-    };
-    assert_eq!((first.who, first.labels), (run.who, run.labels));
-}
-
-async fn runs_are_listed_in_the_order_that_is_asked_for(journal: &dyn Journal) {
-    for (id, runbook, at) in
-        [("a", "two", 1), ("b", "one", 2), ("c", "two", 3), ("d", "one", 3), ("e", "one", 4)]
-    {
-        started_by(journal, id, runbook, "ann", &[], at).await;
-    }
-    for (id, at) in [("b", 9), ("a", 9), ("d", 7)] {
-        let tenure = claim(journal, id, "one", at).await;
-        journal.append(&tenure, &[succeeded()], t(at), Sync::Now).await.unwrap();
-    }
-    for (sort, order) in [
-        (Sort::Created, ["e", "d", "c", "b", "a"]),
-        (Sort::Updated, ["b", "a", "d", "e", "c"]),
-        (Sort::Runbook, ["e", "d", "b", "c", "a"]),
-    ] {
-        let ids = async |filter: RunFilter| -> Vec<String> {
-            let runs = journal.runs(&filter.sorted(sort)).await.unwrap();
-            runs.into_iter().map(|run| run.id.to_string()).collect()
-        };
-        assert_eq!(ids(RunFilter::all()).await, order, "{sort:?}");
-        let all = journal.runs(&RunFilter::all().sorted(sort)).await.unwrap();
-        for (at, run) in all.iter().enumerate() {
-            assert_eq!(ids(RunFilter::all().after(run)).await, order[at + 1..], "{sort:?} behind {}", run.id);
-            let next: Vec<&str> = order[at + 1..].iter().take(1).copied().collect();
-            assert_eq!(ids(RunFilter::all().after(run).at_most(1)).await, next, "{sort:?} behind {}", run.id);
-        }
-    }
-}
-
-async fn a_run_is_found_by_the_beginning_of_its_id(journal: &dyn Journal) {
-    for id in ["ab1", "ab2", "b", "aa", "abz", "ac", "ab1.2.0"] {
-        journal.prepare(new_run(id), t(0)).await.unwrap();
-    }
-    let found = async |beginning, limit| -> Vec<String> {
-        let runs = journal.find(beginning, limit).await.unwrap();
-        runs.into_iter().map(|run| run.id.to_string()).collect()
-    };
-    assert_eq!(found("ab", 9).await, ["ab1", "ab2", "abz"]);
-    assert_eq!(found("ab", 2).await, ["ab1", "ab2"]);
-    assert_eq!(found("ab1", 2).await, ["ab1"]);
-    assert_eq!(found("ab1.", 2).await, [""; 0]);
-    assert_eq!(found("ab3", 2).await, [""; 0]);
-    assert_eq!(found("a%", 2).await, [""; 0]);
-    assert_eq!(found("", 1).await, ["aa"]);
 }
 
 async fn a_text_is_kept_under_its_fingerprint(journal: &dyn Journal) {

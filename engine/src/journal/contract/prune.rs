@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::opened;
+use super::leases::opened;
 use super::sample::*;
 use super::schedules::put;
 use crate::error::ErrorKind;
