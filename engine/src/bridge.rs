@@ -1,7 +1,10 @@
 //! The only place where blocking scripts and async work meet.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -13,8 +16,37 @@ use crate::error::{Error, ErrorKind, Result};
 const STACK: usize = 32 << 20;
 
 thread_local! {
-    /// On a script's own thread: gone when whoever waits for the script is.
-    static AWAITED: RefCell<Option<watch::Receiver<()>>> = const { RefCell::new(None) };
+    /// On a script's own thread: whether anybody waits for the script.
+    static AWAITED: RefCell<Option<Awaited>> = const { RefCell::new(None) };
+}
+
+/// Whether anybody waits for a script, as its thread sees it.
+#[derive(Clone)]
+struct Awaited {
+    /// Held while the thread is at work that belongs to the runtime.
+    is_gone: Arc<Mutex<bool>>,
+    /// Says nothing, and is gone with whoever waits.
+    end: watch::Receiver<()>,
+}
+
+/// Whoever waits for a script, as the async side holds it. It goes only while the script's thread is not in the midst of something: a
+/// runtime drops its tasks first and takes its timers away then, and a timer that is touched after that panics.
+struct Waits {
+    is_gone: Arc<Mutex<bool>>,
+    _end: watch::Sender<()>,
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        *self.is_gone.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+}
+
+/// Makes both ends.
+fn ends() -> (Waits, Awaited) {
+    let (sender, end) = watch::channel(());
+    let is_gone = Arc::new(Mutex::new(false));
+    (Waits { is_gone: is_gone.clone(), _end: sender }, Awaited { is_gone, end })
 }
 
 /// Returns whether the calling thread is a script's own, which may block: nothing else waits for it.
@@ -39,20 +71,22 @@ impl Bridge {
     /// `Stopped` when the runtime is torn down, which drops whoever waits for the script before it takes its
     /// timers away.
     pub(crate) fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T> {
-        let awaited = AWAITED.with_borrow(Clone::clone);
+        let Some(Awaited { is_gone, mut end }) = AWAITED.with_borrow(Clone::clone) else {
+            return Ok(self.0.block_on(work));
+        };
         self.0.block_on(async move {
-            let torn_down = async {
-                match awaited {
-                    // It says nothing, and is gone one day.
-                    Some(mut awaited) => while awaited.changed().await.is_ok() {},
-                    None => std::future::pending().await,
+            let mut torn_down = pin!(async { while end.changed().await.is_ok() {} });
+            let mut work = pin!(work);
+            poll_fn(|cx| {
+                // Wakes the thread for it.
+                let _ = torn_down.as_mut().poll(cx);
+                let is_gone = is_gone.lock().unwrap_or_else(PoisonError::into_inner);
+                match *is_gone {
+                    true => Poll::Ready(Err(Error::new(ErrorKind::Stopped, "the program is ending"))),
+                    false => work.as_mut().poll(cx).map(Ok),
                 }
-            };
-            tokio::select! {
-                biased;
-                () = torn_down => Err(Error::new(ErrorKind::Stopped, "the program is ending")),
-                done = work => Ok(done),
-            }
+            })
+            .await
         })
     }
 }
@@ -65,7 +99,7 @@ pub(crate) async fn on_own_thread<T: Send + 'static>(
     script: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
     let (done, result) = oneshot::channel();
-    let (_waits, awaited) = watch::channel(());
+    let (_waits, awaited) = ends();
     std::thread::Builder::new()
         .name("runbook".into())
         .stack_size(STACK)
@@ -79,4 +113,45 @@ pub(crate) async fn on_own_thread<T: Send + 'static>(
         Error::invalid("the script interpreter gave up on this runbook")
             .hint("nothing more was sent; please report the runbook that does this")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn whoever_waits_goes_while_the_script_is_not_in_the_midst_of_something() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let bridge = Bridge(runtime.handle().clone());
+        let (waits, awaited) = ends();
+        let (enter, entered) = mpsc::channel();
+        let (leave, may_leave) = mpsc::channel::<()>();
+        let polls = Arc::new(AtomicUsize::new(0));
+        let counted = polls.clone();
+        let script = thread::spawn(move || {
+            AWAITED.set(Some(awaited));
+            bridge.wait(poll_fn(move |cx| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let _ = enter.send(());
+                let _ = may_leave.recv();
+                cx.waker().wake_by_ref();
+                Poll::<()>::Pending
+            }))
+        });
+        entered.recv().unwrap();
+        let going = thread::spawn(move || drop(waits));
+        for _ in 0..1000 {
+            thread::yield_now();
+        }
+        assert!(!going.is_finished(), "the script is in the midst of something");
+        drop(leave);
+        going.join().unwrap();
+        let before = polls.load(Ordering::SeqCst);
+        assert_eq!(script.join().unwrap().unwrap_err().kind(), ErrorKind::Stopped);
+        assert_eq!(polls.load(Ordering::SeqCst), before, "nothing is touched after that");
+    }
 }

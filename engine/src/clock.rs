@@ -219,6 +219,11 @@ impl SteppedClock {
         hands.waits.values().min().map(|end| end.saturating_sub(hands.elapsed))
     }
 
+    /// Returns how many wait for it to go on.
+    pub fn sleepers(&self) -> usize {
+        self.hands().waits.len()
+    }
+
     fn hands(&self) -> MutexGuard<'_, Hands> {
         self.hands.lock().expect("no panic while the time is held")
     }
@@ -301,6 +306,7 @@ mod tests {
     async fn a_stepped_clock_wakes_who_is_due_and_nobody_else() {
         let start = Timestamp::UNIX_EPOCH;
         let clock = SteppedClock::new(start);
+        assert_eq!(clock.sleepers(), 0);
         let soon = clock.clone();
         let woken =
             tokio::spawn(async move { soon.sleep_until(start + SignedDuration::from_secs(10)).await });
@@ -308,8 +314,10 @@ mod tests {
         clock.advance(Duration::from_secs(9));
         tokio::task::yield_now().await;
         assert!(!woken.is_finished());
+        assert_eq!(clock.sleepers(), 1);
         clock.advance(Duration::from_secs(1));
         woken.await.expect("the sleeper wakes");
+        assert_eq!(clock.sleepers(), 0);
     }
 
     #[tokio::test]

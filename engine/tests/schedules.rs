@@ -60,13 +60,26 @@ impl Bench {
     /// Lets a service come, do what is due by now, and be stopped in good order.
     async fn visit(&self, engine: &Engine) {
         let mut worker = Worker::new(engine, |what, error| panic!("{what}: {error}"));
-        // What ends is heard at the next look.
-        for _ in 0..4 {
-            worker.tick().await.unwrap();
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        // What ends is heard at the next look, and may let something else begin.
+        loop {
+            let found = worker.tick().await.unwrap();
+            while !self.is_at_rest(engine).await {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if found.runs.is_empty() && found.fired.is_empty() && found.closing.is_empty() {
+                break;
+            }
         }
         engine.hand_back();
         worker.run().await;
+    }
+
+    /// Whether nothing goes on before time passes: each run is over, put away until later, or sleeps.
+    async fn is_at_rest(&self, engine: &Engine) -> bool {
+        let open = engine.journal().runs(&RunFilter::open()).await.unwrap();
+        let is_due = |run: &Summary| run.wake.is_some_and(|wake| wake <= self.clock.now());
+        let under_way = open.iter().filter(|run| run.status == Status::Running).count();
+        !open.iter().any(is_due) && self.clock.sleepers() == under_way
     }
 
     /// Passes minutes, and lets another service come in each.
