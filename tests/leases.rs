@@ -291,7 +291,7 @@ async fn a_person_who_interrupts_a_closing_leaves_it_to_the_service() {
 async fn what_is_late_is_told_loudly() {
     let stage = Stage::new(600).await;
     tokio::task::block_in_place(|| {
-        let opened = stage.relight(&["run", FLAGSHIP, "vm=web-01", "disable_after=1h"]);
+        let opened = stage.relight(&["run", FLAGSHIP, "vm=web-01", "disable_after=2h"]);
         assert_eq!(opened.code, Some(0), "{opened:?}");
         let run = stage.newest(FLAGSHIP).expect("the run")["id"].as_str().expect("an id").to_owned();
         let lease = format!("{run}-3");
@@ -302,7 +302,10 @@ async fn what_is_late_is_told_loudly() {
 
         stage.lab.inject("role-missing".parse().expect("a fault"));
         let serve = stage.command(&["serve"]).spawn().expect("relight starts");
-        until("it is late", || stage.relight(&["leases"]).code == Some(3));
+        until("it is late, and somebody has tried to close it", || {
+            let leases = stage.relight(&["leases"]);
+            leases.code == Some(3) && leases.out.contains("last tried")
+        });
         let late = stage.relight(&["leases"]);
         assert!(late.out.contains("LATE: ") && late.out.contains("last tried"), "{late:?}");
         // What is not allowed, and where more is told.

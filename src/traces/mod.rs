@@ -112,7 +112,7 @@ impl Tracer {
         if tokio::time::timeout(LAST, &mut self.task).await.is_err() {
             self.task.abort();
             let left = self.seen.in_hand.load(Ordering::Relaxed) + self.seen.ends().waiting.len();
-            tracing::warn!("{left} spans are lost: the collector did not take them in time");
+            tracing::warn!("{}: the collector did not take them in time", lost(left as u64));
         }
     }
 }
@@ -196,7 +196,7 @@ impl Exporter {
             }
         }
         if self.lost > 0 {
-            tracing::warn!("{} spans are lost: no collector took them", self.lost);
+            tracing::warn!("{}: no collector took them", lost(self.lost));
         }
     }
 
@@ -329,7 +329,7 @@ impl Exporter {
 
     fn taken(&mut self, refused: u64) {
         if self.failures > 0 {
-            tracing::info!("the collector takes traces again; {} spans are lost", self.lost);
+            tracing::info!("the collector takes traces again; {}", lost(self.lost));
         }
         (self.failures, self.lost) = (0, 0);
         if refused > 0 {
@@ -351,6 +351,14 @@ fn pause(failures: u32, asked: Option<Duration>, jitter: f64) -> Duration {
     let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
     let pause = FIRST.saturating_mul(doubled).min(LONGEST).mul_f64(0.5 + jitter / 2.0);
     pause.max(asked.unwrap_or_default().min(ASKED))
+}
+
+/// Says how many spans nobody will see.
+fn lost(spans: u64) -> String {
+    match spans {
+        1 => "1 span is lost".to_owned(),
+        spans => format!("{spans} spans are lost"),
+    }
 }
 
 #[cfg(test)]
