@@ -13,10 +13,14 @@ use super::{PATIENCE, program, python};
 use crate::support::api::{Served, token};
 use crate::support::sealed::Sealed;
 
-/// Where parameters are, only the runbook can tell whether they are right.
+/// Where parameters are, only the runbook can tell whether they are right; and of a rule, only the calendar.
 const CONFIG: &str = r#"
 [[operations]]
 include-operation-id = "start_run"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422"]
+
+[[operations]]
+include-operation-id = "add_schedule"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422"]
 "#;
 

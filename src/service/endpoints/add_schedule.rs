@@ -26,7 +26,7 @@ const SCHEDULED: &str = "scheduled";
 /// What to run, when, and on what terms: in the words in which schedules are shown.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "NewSchedule")]
+#[schemars(rename = "NewSchedule", extend("anyOf" = [{ "required": ["repeats"] }, { "required": ["due"] }]))]
 pub(super) struct New {
     /// Its name; made up when left out.
     #[schemars(regex(pattern = "^[a-z0-9][a-z0-9-]{0,62}$"))]
