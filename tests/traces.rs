@@ -297,6 +297,35 @@ async fn what_is_not_taken_is_sent_again_and_no_secret_is_told() {
     });
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_doctor_asks_whether_the_collector_takes_anything() {
+    let stage = Stage::new(30).await;
+    tokio::task::block_in_place(|| {
+        let line = |doctor: Ended| -> Vec<String> {
+            let of_traces = |line: &&str| line.contains("traces");
+            doctor.out.lines().filter(of_traces).map(str::to_owned).collect()
+        };
+        assert_eq!(line(stage.relight(&["doctor"])), [""; 0], "no collector, no word of it");
+        let collector = collector([SUCCESS, Fate::Answer("401 Unauthorized\r\n")]);
+        configure(&stage, &collector, "headers = { authorization = \"env:OTLP_AUTH\" }");
+        let doctor = || {
+            let mut command = stage.command(&["doctor"]);
+            line(ended(command.env("OTLP_AUTH", "Bearer x").spawn().expect("relight starts")))
+        };
+        let well = doctor();
+        assert!(well.len() == 1 && well[0].starts_with("ok") && well[0].ends_with(" takes them"), "{well:?}");
+        let shut = doctor();
+        assert!(shut[0].starts_with("warn") && shut[0].contains("it answered 401"), "{shut:?}");
+        let told = collector.told();
+        assert!(
+            told.iter().all(|told| told.header("authorization") == "Bearer x" && told.path == "/v1/traces")
+        );
+        assert_eq!(told[0].body, r#"{"resourceSpans":[]}"#);
+        let missing = line(stage.relight(&["doctor"]));
+        assert!(missing[0].contains("OTLP_AUTH"), "{missing:?}");
+    });
+}
+
 /// A collector that is not there, one that says nothing, one that refuses: the run is the same, and ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_run_does_not_care_for_its_collector() {

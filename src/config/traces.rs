@@ -89,6 +89,14 @@ impl Written {
 }
 
 impl Traces {
+    /// Returns the names of the secrets that let one in.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.headers.iter().filter_map(|(_, value)| match value {
+            Header::Named(name) => Some(name.as_str()),
+            Header::Plain(_) => None,
+        })
+    }
+
     /// Returns where traces go: by the environment, else by the file; nowhere when neither says so.
     ///
     /// # Errors

@@ -57,6 +57,20 @@ pub(crate) async fn trace_of(journal: &dyn Journal, run: &RunId) -> Result<Strin
     Ok(ids::trace(&ids::root(journal, run, &prepared).await))
 }
 
+/// Sends a collector an empty request, as long as what is left may take at the end of a program. Returns why it did not take that, if it did not.
+///
+/// # Errors
+/// `Invalid` when its certificates cannot be used.
+pub(crate) async fn try_out(traces: &Traces, secrets: Arc<dyn SecretSource>) -> Result<Option<String>> {
+    let collector = Collector::new(traces, secrets)?;
+    let empty = r#"{"resourceSpans":[]}"#.to_owned();
+    Ok(match tokio::time::timeout(LAST, collector.send(empty)).await {
+        Ok(Answer::Taken { .. }) => None,
+        Ok(Answer::NotNow { because, .. } | Answer::Refused { because }) => Some(because),
+        Err(_) => Some(format!("no answer within {} s", LAST.as_secs())),
+    })
+}
+
 /// Tells a collector what runs did.
 pub(crate) struct Tracer {
     seen: Arc<Seen>,

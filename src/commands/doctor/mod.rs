@@ -3,6 +3,7 @@
 mod machine;
 mod receivers;
 mod told;
+mod traces;
 mod wire;
 
 use std::io::{self, Write};
@@ -102,6 +103,9 @@ impl Doctor {
         tell("leases", leases(&home).await)?;
         for found in receivers::look(&home).await {
             tell("receiver", found)?;
+        }
+        if let Some(found) = traces::look(&home).await {
+            tell("traces", found)?;
         }
         tell("library", library(&home))?;
         tell("clock", clock())?;
