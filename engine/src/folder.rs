@@ -170,8 +170,6 @@ fn inside(path: &str) -> io::Result<&Path> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
@@ -197,6 +195,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn nothing_leads_out_of_a_folder() {
+        use std::fs;
         use std::os::unix::fs::{PermissionsExt, symlink};
 
         let (outer, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

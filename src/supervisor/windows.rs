@@ -96,6 +96,7 @@ fn handle_control(control: ServiceControl) -> ServiceControlHandlerResult {
     match control {
         ServiceControl::Stop | ServiceControl::Preshutdown => {
             if !IS_ASKED.swap(true, Ordering::AcqRel) {
+                say(ServiceState::StopPending, 1, ServiceExitCode::NO_ERROR);
                 ASKED.add_permits(1);
             }
             ServiceControlHandlerResult::NoError
@@ -108,7 +109,7 @@ fn handle_control(control: ServiceControl) -> ServiceControlHandlerResult {
 /// Says that the service is stopping until it has stopped, or should have: then it is over, and its runs go on with the next one.
 fn stop() {
     let began = Instant::now();
-    let mut checkpoint = 0;
+    let mut checkpoint = 1;
     while began.elapsed() < STOPS {
         checkpoint += 1;
         say(ServiceState::StopPending, checkpoint, ServiceExitCode::NO_ERROR);
