@@ -76,6 +76,57 @@ pub(crate) fn speaks_unicode() -> bool {
     locale.contains("utf-8") || locale.contains("utf8")
 }
 
+/// Returns whether the terminal does what escape sequences say. A console of Windows has to be asked to.
+pub(crate) fn reads_escapes() -> bool {
+    #[cfg(windows)]
+    return crossterm::ansi_support::supports_ansi();
+    #[cfg(not(windows))]
+    true
+}
+
+/// The terminal without its own manners, as long as this lives: every key is read as it is pressed.
+pub(crate) struct RawTerminal {
+    /// The console, and how it read keys before.
+    #[cfg(windows)]
+    before: (crossterm_winapi::ConsoleMode, u32),
+}
+
+impl RawTerminal {
+    /// Takes the terminal.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being taken.
+    pub(crate) fn enter() -> io::Result<Self> {
+        #[cfg(windows)]
+        let before = {
+            let console = crossterm_winapi::ConsoleMode::from(crossterm_winapi::Handle::current_in_handle()?);
+            let mode = console.mode()?;
+            (console, mode)
+        };
+        crossterm::terminal::enable_raw_mode()?;
+        #[cfg(windows)]
+        {
+            // Arrows and the like are read as terminals elsewhere send them. An old console cannot, and leaves them out.
+            const ENABLE_VIRTUAL_TERMINAL_INPUT: u32 = 0x200;
+            let _ = before.0.mode().and_then(|mode| before.0.set_mode(mode | ENABLE_VIRTUAL_TERMINAL_INPUT));
+            reads_escapes();
+        }
+        Ok(RawTerminal {
+            #[cfg(windows)]
+            before,
+        })
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing back.
+        let _ = crossterm::terminal::disable_raw_mode();
+        #[cfg(windows)]
+        let _ = self.before.0.set_mode(self.before.1);
+    }
+}
+
 /// Makes a folder that only its owner can enter, together with what lies above it.
 ///
 /// Folders that are there already keep their permissions.

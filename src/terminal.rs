@@ -32,8 +32,10 @@ pub(crate) struct Look {
 impl Look {
     /// Returns what standard error can show.
     pub(crate) fn here() -> Self {
-        let is_terminal =
-            LOG.get().is_none() && io::stderr().is_terminal() && variable("TERM").as_deref() != Some("dumb");
+        let is_terminal = LOG.get().is_none()
+            && io::stderr().is_terminal()
+            && variable("TERM").as_deref() != Some("dumb")
+            && platform::reads_escapes();
         Look {
             is_terminal,
             colour: is_terminal && variable("NO_COLOR").is_none(),
