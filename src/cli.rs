@@ -68,6 +68,23 @@ impl Cli {
         self.global.verbose
     }
 
+    /// Has the environment and the log be where the command wants them, before anything is said.
+    ///
+    /// # Errors
+    /// `Invalid` when one of their files cannot be used.
+    pub(crate) fn prepare(&self) -> relight_engine::Result<()> {
+        match &self.command {
+            Command::Serve(serve) => serve.prepare(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns whether the Service Control Manager is to be spoken to.
+    #[cfg(windows)]
+    pub(crate) fn is_for_service_manager(&self) -> bool {
+        matches!(&self.command, Command::Serve(serve) if serve.is_for_service_manager())
+    }
+
     /// Returns whether the command goes on until somebody ends it.
     pub(crate) fn is_service(&self) -> bool {
         matches!(self.command, Command::Serve(_) | Command::Lab(_))

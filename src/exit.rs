@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use relight_engine::event::RunEnd;
 use relight_engine::{Error, ErrorKind};
 
-use crate::terminal;
+use crate::{platform, terminal};
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Exit {
                 error.kind().into()
             }
             // Whoever read our output has seen enough.
-            Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            Err(Failure::Output(error)) if platform::is_reader_gone(&error) => Exit::Done,
             Err(Failure::Output(error)) => {
                 terminal::complain(&Error::rejected("failed to write to standard output").because(error));
                 Exit::Failed

@@ -96,11 +96,39 @@ pub(crate) fn assignments(params: &Value) -> String {
 
 /// Returns a text as one word of a shell's command line.
 pub(crate) fn quoted(text: &str) -> String {
+    if cfg!(windows) { for_windows(text) } else { for_sh(text) }
+}
+
+fn for_sh(text: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./:,=@+".contains(c);
     match !text.is_empty() && text.chars().all(is_plain) {
         true => text.to_owned(),
         false => format!("'{}'", text.replace('\'', r"'\''")),
     }
+}
+
+/// Quotes for PowerShell and for `cmd`. They agree on double quotes; what PowerShell finds something in even so, it gets in its own way.
+fn for_windows(text: &str) -> String {
+    // PowerShell makes two arguments of one with a comma, and something else of one that begins with @.
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:\\=@+".contains(c);
+    match text {
+        _ if text.contains(['"', '$', '`', '\u{201c}', '\u{201d}', '\u{201e}']) => in_powershell(text),
+        _ if text.is_empty() || text.starts_with('@') || !text.chars().all(is_plain) => {
+            // A backslash before the closing quote would be taken for one that takes its meaning away.
+            let last = text.len() - text.trim_end_matches('\\').len();
+            format!("\"{text}{}\"", "\\".repeat(last))
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// Writes a text as PowerShell reads it as nothing but that. It takes every single quote of typesetters for a plain one.
+pub(crate) fn in_powershell(text: &str) -> String {
+    let doubled = text.chars().flat_map(|c| {
+        let times = if "'\u{2018}\u{2019}\u{201a}\u{201b}".contains(c) { 2 } else { 1 };
+        std::iter::repeat_n(c, times)
+    });
+    format!("'{}'", doubled.collect::<String>())
 }
 
 /// How long an error is in a line that nobody may have to look further than: Azure names the action that
@@ -226,7 +254,24 @@ mod tests {
     #[test]
     fn what_a_shell_would_split_is_quoted() {
         for (text, shown) in [("web-01", "web-01"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''")] {
-            assert_eq!(quoted(text), shown);
+            assert_eq!(for_sh(text), shown);
+        }
+    }
+
+    #[test]
+    fn what_a_shell_of_windows_would_split_is_quoted() {
+        for (text, shown) in [
+            (r"C:\relight\relight.exe", r"C:\relight\relight.exe"),
+            (r"C:\Program Files\relight\", r#""C:\Program Files\relight\\""#),
+            ("hosts=a,b", "\"hosts=a,b\""),
+            ("ann@web-01", "ann@web-01"),
+            ("@web-01", "\"@web-01\""),
+            ("it's", "\"it's\""),
+            ("", "\"\""),
+            ("it's 5$", "'it''s 5$'"),
+            ("a\u{2019}b `\"", "'a\u{2019}\u{2019}b `\"'"),
+        ] {
+            assert_eq!(for_windows(text), shown);
         }
     }
 

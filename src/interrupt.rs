@@ -28,14 +28,18 @@ impl Interrupts {
     pub(crate) fn watch(engine: &Engine, reporter: &Reporter, means: Means, said: &'static str) -> Self {
         let (engine, reporter) = (engine.clone(), reporter.clone());
         let watching = tokio::spawn(async move {
-            match (platform::interrupted().await, means) {
+            let asked = platform::interrupted().await;
+            match (asked, means) {
                 (Asked::ByPerson, Means::Park) => engine.interrupt(),
                 _ => engine.hand_back(),
             }
             if means == Means::HandBack {
                 supervisor::stopping();
             }
-            reporter.say(said);
+            reporter.say(match asked {
+                Asked::ByPerson => format!("{said}; Ctrl-C once more leaves at once."),
+                Asked::BySystem => format!("{said}."),
+            });
             platform::interrupted().await;
             reporter.clear();
             std::process::exit(Exit::Left.code().into());

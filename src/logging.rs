@@ -1,12 +1,12 @@
-//! Diagnostics on standard error.
+//! Diagnostics on standard error, or in the file that a service was given instead.
 
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
 use crate::environment::variable;
+use crate::terminal;
 use crate::visible::Log;
 
 /// Begins to write diagnostics to standard error, when they are wanted.
@@ -24,7 +24,7 @@ pub(crate) fn begin(verbose: u8, is_service: bool) {
     let wanted: Option<Targets> = chosen.and_then(|chosen| chosen.parse().ok());
     let filter = wanted.or_else(|| default.parse().ok()).unwrap_or_default();
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(|| Log(io::stderr()))
+        .with_writer(|| Log(terminal::err()))
         .with_ansi(false)
         .with_target(false);
     let is_json = variable("RELIGHT_LOG_FORMAT").is_some_and(|format| format == "json");

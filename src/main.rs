@@ -22,6 +22,7 @@ mod format;
 mod interrupt;
 mod keyring;
 mod lab;
+mod log_file;
 mod logging;
 mod memory;
 mod next_step;
@@ -47,7 +48,23 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = cli::parse();
+    #[cfg(windows)]
+    if cli.is_for_service_manager() {
+        return exit::Exit::of(run_as_service(cli)).into();
+    }
+    carry_out(cli).into()
+}
+
+fn carry_out(cli: cli::Cli) -> exit::Exit {
+    if let Err(error) = cli.prepare() {
+        return exit::Exit::of(Err(error.into()));
+    }
     logging::begin(cli.verbose(), cli.is_service());
-    let ended = cli::run(cli);
-    exit::Exit::of(ended).into()
+    exit::Exit::of(cli::run(cli))
+}
+
+#[cfg(windows)]
+fn run_as_service(cli: cli::Cli) -> exit::Result {
+    supervisor::run(|| carry_out(cli).code())?;
+    Ok(exit::Exit::Done)
 }

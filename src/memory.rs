@@ -1,9 +1,9 @@
 //! The program's memory, and who counts it: no script may use up what all runs share.
 //!
 //! jemalloc keeps two counters per thread, which is what the engine asks after every operation of a script.
-//! It does not build with Microsoft's compiler; there, scripts are bounded value by value only.
+//! On Windows it does not build or cannot be linked; there, scripts are bounded value by value only.
 
-#[cfg(not(target_env = "msvc"))]
+#[cfg(not(windows))]
 mod counted {
     use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
 
@@ -27,8 +27,8 @@ mod counted {
 
 /// Returns what measures the memory of scripts, where there is something.
 pub(crate) fn meter() -> Option<relight_engine::MemoryMeter> {
-    #[cfg(not(target_env = "msvc"))]
+    #[cfg(not(windows))]
     return Some(counted::held);
-    #[cfg(target_env = "msvc")]
+    #[cfg(windows)]
     None
 }

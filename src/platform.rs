@@ -76,6 +76,57 @@ pub(crate) fn speaks_unicode() -> bool {
     locale.contains("utf-8") || locale.contains("utf8")
 }
 
+/// Returns whether the terminal does what escape sequences say. A console of Windows has to be asked to.
+pub(crate) fn reads_escapes() -> bool {
+    #[cfg(windows)]
+    return crossterm::ansi_support::supports_ansi();
+    #[cfg(not(windows))]
+    true
+}
+
+/// The terminal without its own manners, as long as this lives: every key is read as it is pressed.
+pub(crate) struct RawTerminal {
+    /// The console, and how it read keys before.
+    #[cfg(windows)]
+    before: (crossterm_winapi::ConsoleMode, u32),
+}
+
+impl RawTerminal {
+    /// Takes the terminal.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being taken.
+    pub(crate) fn enter() -> io::Result<Self> {
+        #[cfg(windows)]
+        let before = {
+            let console = crossterm_winapi::ConsoleMode::from(crossterm_winapi::Handle::current_in_handle()?);
+            let mode = console.mode()?;
+            (console, mode)
+        };
+        crossterm::terminal::enable_raw_mode()?;
+        #[cfg(windows)]
+        {
+            // Arrows and the like are read as terminals elsewhere send them. An old console cannot, and leaves them out.
+            const ENABLE_VIRTUAL_TERMINAL_INPUT: u32 = 0x200;
+            let _ = before.0.mode().and_then(|mode| before.0.set_mode(mode | ENABLE_VIRTUAL_TERMINAL_INPUT));
+            reads_escapes();
+        }
+        Ok(RawTerminal {
+            #[cfg(windows)]
+            before,
+        })
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing back.
+        let _ = crossterm::terminal::disable_raw_mode();
+        #[cfg(windows)]
+        let _ = self.before.0.set_mode(self.before.1);
+    }
+}
+
 /// Makes a folder that only its owner can enter, together with what lies above it.
 ///
 /// Folders that are there already keep their permissions.
@@ -84,7 +135,7 @@ pub(crate) fn make_private_folder(folder: &Path) -> io::Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    // On Windows the folder inherits from the user's profile, which is closed to others.
+    // On Windows it is as closed as the folder above it: that of a user's profile is.
     builder.create(folder)
 }
 
@@ -107,7 +158,7 @@ pub(crate) fn is_open_to_others(folder: &Path) -> io::Result<bool> {
     Ok(std::os::unix::fs::PermissionsExt::mode(&permissions) & 0o077 != 0)
 }
 
-/// Returns whether others than the owner can enter a folder. What a user's profile holds is closed to others.
+/// Returns whether others than the owner can enter a folder. What a user's profile holds is closed to others; nobody looks elsewhere.
 #[cfg(not(unix))]
 pub(crate) fn is_open_to_others(_: &Path) -> io::Result<bool> {
     Ok(false)
@@ -153,6 +204,14 @@ pub(crate) async fn lock(path: PathBuf) -> io::Result<fs::File> {
     locked.await.map_err(io::Error::other)?
 }
 
+/// Returns whether writing failed because nobody reads any more.
+pub(crate) fn is_reader_gone(error: &io::Error) -> bool {
+    // Windows has a word for it that the standard library does not know.
+    const PIPE_NOT_CONNECTED: i32 = 233;
+    error.kind() == io::ErrorKind::BrokenPipe
+        || cfg!(windows) && error.raw_os_error() == Some(PIPE_NOT_CONNECTED)
+}
+
 /// Who wants this process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
@@ -164,24 +223,50 @@ pub(crate) enum Asked {
 
 /// Returns when somebody wants this process to end.
 pub(crate) async fn interrupted() -> Asked {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let (Ok(mut terminate), Ok(mut hang_up)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-        {
-            return tokio::select! {
-                _ = terminate.recv() => Asked::BySystem,
-                _ = hang_up.recv() => Asked::BySystem,
-                _ = tokio::signal::ctrl_c() => Asked::ByPerson,
-            };
-        }
-    }
     // Without a handler the system's own way to end a process stays in place.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+    let person = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = ended_by_system() => Asked::BySystem,
+        () = person => Asked::ByPerson,
     }
-    Asked::ByPerson
+}
+
+/// Returns when a service manager has its service end, or the terminal goes away.
+#[cfg(unix)]
+async fn ended_by_system() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut hang_up)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
+    }
+}
+
+/// Returns when the Service Control Manager has its service end, a program sends Ctrl-Break, or the console or a container is closed.
+///
+/// That somebody signs out is told to services alone, and not who: it is nothing to end for.
+#[cfg(windows)]
+async fn ended_by_system() {
+    use tokio::signal::windows::{ctrl_break, ctrl_close, ctrl_shutdown};
+    let (Ok(mut by_program), Ok(mut close), Ok(mut shut_down)) =
+        (ctrl_break(), ctrl_close(), ctrl_shutdown())
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        () = crate::supervisor::asked_to_stop() => {}
+        _ = by_program.recv() => {}
+        _ = close.recv() => {}
+        _ = shut_down.recv() => {}
+    }
 }
 
 /// Returns when the terminal has another size.

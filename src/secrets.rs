@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use relight_engine::{Error, ErrorKind, Result, Secret, SecretSource};
 use relight_stdlib::azure::Arm;
 
+use crate::environment::variable;
 use crate::keyring::{self, Trouble};
 
 /// What a person is told about how a secret is named.
@@ -16,8 +17,8 @@ pub(crate) struct Secrets(pub(crate) Arm);
 impl SecretSource for Secrets {
     async fn reveal(&self, name: &str) -> Result<Secret> {
         let secret = match name.split_once(':') {
-            Some(("env", variable)) => std::env::var(variable).map(Secret::new).map_err(|e| {
-                missing(name).because(e).hint(format!("set the variable {variable}, then resume the run"))
+            Some(("env", named)) => variable(named).map(Secret::new).ok_or_else(|| {
+                missing(name).hint(format!("set the variable {named}, then resume the run"))
             })?,
             Some(("file", path)) => read_file(name, path)?,
             Some(("keyring", entry)) => read_keyring(name, entry).await?,

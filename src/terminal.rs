@@ -2,13 +2,16 @@
 
 use std::fmt;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
-use relight_engine::{Error, ErrorCode};
+use relight_engine::{Error, ErrorCode, Result};
 use textwrap::{WordSeparator, WordSplitter};
 
 use crate::environment::variable;
 use crate::format::{fitted, wrapped};
+use crate::log_file::LogFile;
 use crate::visible::{Visible, hung, one_line, visible};
 use crate::{next_step, platform};
 
@@ -29,7 +32,10 @@ pub(crate) struct Look {
 impl Look {
     /// Returns what standard error can show.
     pub(crate) fn here() -> Self {
-        let is_terminal = io::stderr().is_terminal() && variable("TERM").as_deref() != Some("dumb");
+        let is_terminal = LOG.get().is_none()
+            && io::stderr().is_terminal()
+            && variable("TERM").as_deref() != Some("dumb")
+            && platform::reads_escapes();
         Look {
             is_terminal,
             colour: is_terminal && variable("NO_COLOR").is_none(),
@@ -106,6 +112,41 @@ pub(crate) fn read_line() -> Option<String> {
     }
 }
 
+/// The file that is written instead of standard error, if one was chosen.
+static LOG: OnceLock<Mutex<LogFile>> = OnceLock::new();
+
+/// Has what would go to standard error go to a file from here on.
+///
+/// # Errors
+/// `Invalid` when it cannot be written.
+pub(crate) fn say_to(path: &Path) -> Result<()> {
+    let log = LogFile::open(path)
+        .map_err(|e| Error::invalid(format!("{} cannot be written", path.display())).because(e))?;
+    let _ = LOG.set(Mutex::new(log));
+    Ok(())
+}
+
+/// Returns what is said to: standard error, unless a file was chosen.
+pub(crate) fn err() -> Box<dyn Write> {
+    match LOG.get() {
+        Some(log) => Box::new(Held(log.lock().unwrap_or_else(PoisonError::into_inner))),
+        None => Box::new(io::stderr().lock()),
+    }
+}
+
+/// The file, for as long as one line is written.
+struct Held(MutexGuard<'static, LogFile>);
+
+impl Write for Held {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Returns standard output, for results.
 pub(crate) fn out() -> Visible<io::StdoutLock<'static>> {
     Visible::new(io::stdout().lock())
@@ -118,12 +159,12 @@ pub(crate) fn say(line: impl AsRef<str>) {
 
 /// Writes a line to standard error that has passed the border and is painted now.
 pub(crate) fn put(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(err(), "{line}");
 }
 
 /// Writes a text to standard error as it stands, lines and all.
 pub(crate) fn pour(text: &str) {
-    let _ = Visible::new(io::stderr().lock()).write_all(text.as_bytes());
+    let _ = Visible::new(err()).write_all(text.as_bytes());
 }
 
 /// Writes to the terminal what an operation writes that has it to itself.

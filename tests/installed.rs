@@ -39,23 +39,64 @@ fn systemd_takes_the_unit_that_is_written() {
 }
 
 #[test]
-fn the_other_supervisors_get_theirs() {
+fn launchd_gets_an_agent() {
     let world = Sealed::new();
-    let print = |of: &str| world.relight(["serve", "--install", "--print", "--for", of]).run().succeeds();
-    let (plist, task) = (print("launchd"), print("windows"));
-    for (text, words) in [
-        (&plist, ["<string>serve</string>", "<key>KeepAlive</key>"]),
-        (&task, ["<Arguments>serve</Arguments>", "<RestartOnFailure>"]),
-    ] {
-        assert!(words.iter().all(|word| text.contains(word)), "{text}");
-        // Python reads XML, and property lists as well.
-        let file = world.write("described.xml", text);
-        let read = "import sys, plistlib, xml.dom.minidom as m; m.parse(sys.argv[1]); b = open(sys.argv[1], 'rb').read(); b'plist' in b and plistlib.loads(b)";
-        let ran = Command::new("python3").args(["-c", read]).arg(file).output().expect("python3");
-        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let plist = world.relight(["serve", "--install", "--print", "--for", "launchd"]).run().succeeds();
+    for words in ["<string>serve</string>", "<string>--env-file</string>", "<key>KeepAlive</key>"] {
+        assert!(plist.contains(words), "{plist}");
     }
+    let file = world.write("relight.plist", &plist);
+    let read = "import sys, plistlib; plistlib.load(open(sys.argv[1], 'rb'))";
+    let ran = Command::new("python3").args(["-c", read]).arg(file).output().expect("python3");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let lab = world.relight(["serve", "--install", "--lab"]).run().to_string();
     assert!(lab.contains("a service of a lab is not installed"), "{lab}");
+}
+
+#[test]
+fn windows_gets_a_script_that_makes_a_service() {
+    let world = Sealed::new();
+    let printed = world.relight(["serve", "--install", "--print", "--for", "windows"]).run().succeeds();
+    for words in [
+        "New-Service -Name relight ",
+        " serve --as-service --env-file ",
+        "start= delayed-auto obj= $account",
+        "sc.exe failure relight reset= 3600 actions= restart/5000/restart/5000/restart/60000",
+        "sc.exe failureflag relight 1",
+        "@('RELIGHT_STATE=",
+    ] {
+        assert!(printed.contains(words), "{words} is not in\n{printed}");
+    }
+    let said = world.relight(["serve", "--install", "--for", "windows"]).run().to_string();
+    assert!(said.contains("powershell -ExecutionPolicy Bypass -File"), "{said}");
+    // Its PowerShell takes a file that says nothing about it for one in an old encoding.
+    let written = fs::read_to_string(world.path("home/relight-service.ps1")).expect("the script");
+    assert_eq!(written.strip_prefix('\u{feff}'), Some(printed.as_str()));
+}
+
+/// Nobody reads the standard error of some services, and some have no environment of their own.
+#[test]
+fn a_service_takes_its_environment_from_a_file_and_writes_its_log_to_one() {
+    let world = Sealed::new();
+    let (variables, log) = (world.path("service.env"), world.path("logs/serve.log"));
+    let serve = || {
+        let files = ["--env-file".as_ref(), variables.as_os_str(), "--log".as_ref(), log.as_os_str()];
+        world.in_lab(["serve", "--until-closed"]).args(files)
+    };
+    serve().run().succeeds();
+    let said = fs::read_to_string(&log).expect("the log");
+    assert!(said.contains("INFO serving the runs in"), "{said}");
+    fs::write(&variables, "RELIGHT_LOG_FORMAT=json\n").expect("variables");
+    serve().run().succeeds();
+    let said = fs::read_to_string(&log).expect("the log");
+    assert!(said.contains("{\"timestamp\":"), "{said}");
+    // What is wrong is in the log, too, without the line: that may hold a secret.
+    fs::write(&variables, "A=b\ntoken-of-mine\n").expect("variables");
+    let refused = serve().run();
+    assert!(!refused.to_string().contains("NAME=VALUE"), "{}", refused.to_string());
+    refused.ends_with(2);
+    let said = fs::read_to_string(&log).expect("the log");
+    assert!(said.contains("line 2 of") && !said.contains("token-of-mine"), "{said}");
 }
 
 /// A supervisor that listens as systemd does.

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every bench uses a part of it")]
 
 /// As in the command.
-#[cfg(not(target_env = "msvc"))]
+#[cfg(not(windows))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

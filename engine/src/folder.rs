@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, DirBuilder};
 
 use crate::file::{Noted, RunFile};
 
@@ -140,16 +140,25 @@ impl RunFolder {
 
 /// Makes a folder, unless it is there.
 fn create(parent: &Dir, name: &Path) -> io::Result<()> {
-    let mut builder = cap_std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match parent.create_dir_with(name, &builder) {
+    match parent.create_dir_with(name, &private()) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match parent.metadata(name)?.is_dir() {
             true => Ok(()),
             false => Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder")),
         },
         other => other,
     }
+}
+
+#[cfg(unix)]
+fn private() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+#[cfg(not(unix))]
+fn private() -> DirBuilder {
+    DirBuilder::new()
 }
 
 fn inside(path: &str) -> io::Result<&Path> {
@@ -161,8 +170,6 @@ fn inside(path: &str) -> io::Result<&Path> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
@@ -188,6 +195,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn nothing_leads_out_of_a_folder() {
+        use std::fs;
         use std::os::unix::fs::{PermissionsExt, symlink};
 
         let (outer, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -1,7 +1,7 @@
 //! What a script may use up. Each hostile script runs in a process of its own, whose address space is
 //! bounded, and must end with an error that names a limit: never with the process.
 #![allow(clippy::unwrap_used, missing_docs)]
-#![cfg(all(unix, not(target_env = "msvc")))]
+#![cfg(unix)]
 
 use std::process::Command;
 

@@ -31,12 +31,7 @@ pub(super) struct Answers {
 /// Carries a run until it is over or a person must act elsewhere.
 pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> Result {
     let engine = &session.engine;
-    let _interrupts = Interrupts::watch(
-        engine,
-        &session.reporter,
-        Means::Park,
-        "Parking the run; Ctrl-C once more leaves at once.",
-    );
+    let _interrupts = Interrupts::watch(engine, &session.reporter, Means::Park, "Parking the run");
     if terminal::can_ask() {
         engine.attend();
     }

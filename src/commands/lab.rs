@@ -1,7 +1,7 @@
 //! `relight lab`: a local Azure that stays, for many commands and for other tools.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use relight_engine::Error;
@@ -9,6 +9,7 @@ use relight_lab::{Guest, WorldName};
 
 use crate::args::Global;
 use crate::exit::{Exit, Result};
+use crate::format::{in_powershell, quoted};
 use crate::lab::{self, Found, LAB_FILE, Options, OwnLab};
 use crate::setup::Home;
 use crate::{platform, terminal};
@@ -77,15 +78,14 @@ impl LabServer {
         writeln!(terminal::out(), "{}", file.display())?;
         let lab_flag = match self.dir {
             None => "--lab".to_owned(),
-            Some(_) => format!("--lab={}", crate::format::quoted(&file.to_string_lossy())),
+            Some(_) => format!("--lab={}", quoted(&file.to_string_lossy())),
         };
         terminal::say(format!(
             "The lab is at {url}; a minute passes in {second:.1} s. Ctrl-C ends it.\n\n\
              With relight, in another terminal:\n  \
              relight run site-report {lab_flag}\n\n\
              With the Azure CLI:\n  \
-             export REQUESTS_CA_BUNDLE={ca} AZURE_CONFIG_DIR={azure}\n  \
-             export AZURE_CORE_INSTANCE_DISCOVERY=false\n  \
+             {variables}\n  \
              az cloud register --name lab --endpoint-resource-manager {url} --endpoint-active-directory {url} \
              --endpoint-active-directory-resource-id {url}\n  \
              az cloud set --name lab\n  \
@@ -93,9 +93,7 @@ impl LabServer {
              az rest --url '{url}/subscriptions?api-version=2022-12-01'",
             url = about.url,
             second = 60.0 / f64::from(saved.clock.speed),
-            ca = crate::format::quoted(&dir.join("world").join("ca.pem").to_string_lossy()),
-            // A sign-in of one's own stays untouched, and nobody asks the public login host about the lab.
-            azure = crate::format::quoted(&dir.join("azure").to_string_lossy()),
+            variables = variables(&dir).join("\n  "),
             tenant = about.tenant,
             client = about.client_id,
             secret = about.client_secret,
@@ -105,4 +103,24 @@ impl LabServer {
         terminal::say("The lab has ended; its world is kept.");
         Ok(Exit::Done)
     }
+}
+
+/// Returns the lines with which the shell of this system has the Azure CLI use the lab.
+fn variables(dir: &Path) -> Vec<String> {
+    let (ca, azure) = (dir.join("world").join("ca.pem"), dir.join("azure"));
+    let (ca, azure) = (ca.to_string_lossy(), azure.to_string_lossy());
+    // A sign-in of one's own stays untouched, and nobody asks the public login host about the lab.
+    let discovery = "AZURE_CORE_INSTANCE_DISCOVERY";
+    if cfg!(windows) {
+        let set = |name: &str, value: &str| format!("$env:{name} = {}", in_powershell(value));
+        return vec![
+            set("REQUESTS_CA_BUNDLE", &ca),
+            set("AZURE_CONFIG_DIR", &azure),
+            set(discovery, "false"),
+        ];
+    }
+    vec![
+        format!("export REQUESTS_CA_BUNDLE={} AZURE_CONFIG_DIR={}", quoted(&ca), quoted(&azure)),
+        format!("export {discovery}=false"),
+    ]
 }

@@ -9,7 +9,7 @@ use relight_engine::{Engine, RunId};
 
 use super::which;
 use crate::exit::Result;
-use crate::format::{between, quoted, when};
+use crate::format::{between, in_powershell, quoted, when};
 use crate::setup::Home;
 use crate::terminal;
 
@@ -84,18 +84,42 @@ async fn is_of(engine: &Engine, run: &RunId, ancestor: &RunId) -> Result<bool> {
 /// Returns the command with which this system closes a lease once, at its deadline.
 fn timer(now: Timestamp, lease: &Lease, id: &str) -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| "relight".into());
-    let program = quoted(&program.to_string_lossy());
+    let program = program.to_string_lossy();
     let local = lease.deadline.to_zoned(TimeZone::system());
+    if OS == "windows" {
+        return task(&program, local.datetime(), id);
+    }
+    let program = quoted(&program);
     match OS {
-        "windows" => format!(
-            "schtasks /create /tn relight-{id} /sc once /sd {} /st {} /tr \"{program} leases close {id}\"",
-            local.strftime("%Y/%m/%d"),
-            local.strftime("%H:%M"),
-        ),
         "macos" => format!("echo '{program} leases close {id}' | at -t {}", local.strftime("%Y%m%d%H%M")),
         _ => {
             let seconds = between(now, lease.deadline).as_secs();
             format!("systemd-run --user --on-active={seconds} {program} leases close {id}")
         }
+    }
+}
+
+/// Returns the command for PowerShell: how `schtasks` reads a date follows from the user's language.
+fn task(program: &str, at: jiff::civil::DateTime, id: &str) -> String {
+    format!(
+        "Register-ScheduledTask relight-{id} -Trigger (New-ScheduledTaskTrigger -Once -At {}) \
+         -Action (New-ScheduledTaskAction -Execute {} -Argument 'leases close {id}')",
+        at.strftime("%Y-%m-%dT%H:%M"),
+        in_powershell(program),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_of_windows_is_one_command() {
+        let at = jiff::civil::date(2026, 11, 3).at(4, 5, 0, 0);
+        assert_eq!(
+            task(r"C:\Program Files\relight.exe", at, "3-1"),
+            "Register-ScheduledTask relight-3-1 -Trigger (New-ScheduledTaskTrigger -Once -At 2026-11-03T04:05) \
+             -Action (New-ScheduledTaskAction -Execute 'C:\\Program Files\\relight.exe' -Argument 'leases close 3-1')",
+        );
     }
 }

@@ -9,28 +9,11 @@ use tokio::io::AsyncReadExt;
 use super::keys::hear;
 use crate::environment::variable;
 use crate::exit::Result;
+use crate::platform::RawTerminal;
 use crate::{platform, terminal};
 
 /// How often the size of the terminal is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// The terminal without its own manners, as long as this lives.
-struct Raw;
-
-impl Raw {
-    fn enter() -> Result<Self> {
-        let entered = crossterm::terminal::enable_raw_mode();
-        entered.map_err(|e| Error::rejected("the terminal cannot be given to the machine").because(e))?;
-        Ok(Raw)
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        // A terminal that is gone needs nothing back.
-        let _ = crossterm::terminal::disable_raw_mode();
-    }
-}
 
 /// Runs a shell, or a command with a terminal, until it ends or is left.
 pub(super) async fn carry(session: &Session, command: Option<&str>) -> Result<Ended> {
@@ -43,7 +26,8 @@ pub(super) async fn carry(session: &Session, command: Option<&str>) -> Result<En
     let mut running = session.shell(&kind, size(), command).await?;
     let input = running.input();
     let left = {
-        let _raw = Raw::enter()?;
+        let _raw = RawTerminal::enter()
+            .map_err(|e| Error::rejected("the terminal cannot be given to the machine").because(e))?;
         tokio::select! {
             () = hear(&mut running) => None,
             why = typing(&input) => Some(why),

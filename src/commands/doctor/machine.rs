@@ -200,7 +200,7 @@ mod tests {
         let told = |next| step(&next, " --lab");
         assert_eq!(
             told(next(run.into(), By::You)),
-            "relight run run-on-machine machine=db-01 script='a b' --lab"
+            format!("relight run run-on-machine machine=db-01 script={} --lab", quoted("a b"))
         );
         assert_eq!(told(next(NextStep::SignIn.into(), By::You)), "relight login");
         assert_eq!(told(next("azcmagent show".into(), By::OnMachine)), "on the machine: azcmagent show");

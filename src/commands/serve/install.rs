@@ -1,5 +1,7 @@
 //! `relight serve --install`: has the operating system run the service, and start it again when it ends.
 
+mod windows;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -17,7 +19,7 @@ pub(super) enum Supervisor {
     Systemd,
     /// macOS: an agent of the user
     Launchd,
-    /// Windows: a task of the user, begun when that user signs in
+    /// Windows: a service with an account of its own
     Windows,
 }
 
@@ -29,6 +31,8 @@ struct Service {
     args: Vec<String>,
     /// The folder of the state, the only one it must be able to write to.
     state: String,
+    /// The folder with its configuration.
+    config: String,
     /// The file with its environment.
     environment: String,
 }
@@ -76,6 +80,7 @@ impl Supervisor {
             program: text(&program)?,
             args,
             state: whole(state)?,
+            config: text(&config)?,
             environment: text(&config.join("service.env"))?,
         };
         let description = self.describe(&service);
@@ -85,7 +90,9 @@ impl Supervisor {
                 .map_err(|e| Error::storage("it cannot be printed").because(e));
         }
         let place = self.place()?;
-        write_new(&place, &description)?;
+        // Windows' own PowerShell takes a file without the mark for one in the system's code page.
+        let mark = if self == Supervisor::Windows { "\u{feff}" } else { "" };
+        write_new(&place, &format!("{mark}{description}"))?;
         terminal::say(format!("Wrote {}. Now:", place.display()));
         for line in self.next(&place, &service) {
             terminal::say(format!("  {line}"));
@@ -97,7 +104,7 @@ impl Supervisor {
         match self {
             Supervisor::Systemd => systemd(service),
             Supervisor::Launchd => launchd(service),
-            Supervisor::Windows => windows(service),
+            Supervisor::Windows => windows::script(service),
         }
     }
 
@@ -109,8 +116,8 @@ impl Supervisor {
         Ok(match self {
             Supervisor::Systemd => config.join("systemd/user/relight.service"),
             Supervisor::Launchd => home.join("Library/LaunchAgents/relight.plist"),
-            // The system copies it: any place will do.
-            Supervisor::Windows => home.join("relight-task.xml"),
+            // Run once: any place will do.
+            Supervisor::Windows => home.join("relight-service.ps1"),
         })
     }
 
@@ -125,7 +132,10 @@ impl Supervisor {
                 "loginctl enable-linger    # so that it runs while nobody is signed in".to_owned(),
             ],
             Supervisor::Launchd => vec![format!("launchctl bootstrap gui/$(id -u) {place}")],
-            Supervisor::Windows => vec![format!("schtasks /create /tn Relight /xml \"{place}\"")],
+            Supervisor::Windows => vec![
+                "# in PowerShell, as an administrator; read it first".to_owned(),
+                format!("powershell -ExecutionPolicy Bypass -File \"{place}\""),
+            ],
         }
     }
 }
@@ -187,7 +197,8 @@ fn in_systemd(word: &str) -> String {
 
 /// An agent that is begun when the user signs in, and again when it ends.
 fn launchd(service: &Service) -> String {
-    let command = [vec![service.program.clone(), "serve".to_owned()], service.args.clone()].concat();
+    let reads = ["--env-file".to_owned(), service.environment.clone()];
+    let command = [&[service.program.clone(), "serve".to_owned()], &*service.args, &reads].concat();
     let words: String =
         command.iter().map(|word| format!("        <string>{}</string>\n", in_xml(word))).collect();
     format!(
@@ -204,28 +215,6 @@ fn launchd(service: &Service) -> String {
          <key>StandardErrorPath</key>\n    <string>{state}/serve.log</string>\n\
          </dict>\n</plist>\n",
         state = in_xml(&service.state),
-    )
-}
-
-/// A task that is begun when the user signs in, once, and again when it fails.
-fn windows(service: &Service) -> String {
-    let quoted = |word: &String| if word.contains(' ') { format!("\"{word}\"") } else { word.clone() };
-    let args: Vec<String> = ["serve".to_owned()].iter().chain(&service.args).map(quoted).collect();
-    format!(
-        "<?xml version=\"1.0\"?>\r\n\
-         <Task version=\"1.2\" xmlns=\"http://schemas.microsoft.com/windows/2004/02/mit/task\">\r\n  \
-         <Triggers>\r\n    <LogonTrigger />\r\n  </Triggers>\r\n  \
-         <Settings>\r\n    <MultipleInstancesPolicy>IgnoreNew</MultipleInstancesPolicy>\r\n    \
-         <DisallowStartIfOnBatteries>false</DisallowStartIfOnBatteries>\r\n    \
-         <StopIfGoingOnBatteries>false</StopIfGoingOnBatteries>\r\n    \
-         <ExecutionTimeLimit>PT0S</ExecutionTimeLimit>\r\n    \
-         <RestartOnFailure>\r\n      <Interval>PT1M</Interval>\r\n      <Count>999</Count>\r\n    </RestartOnFailure>\r\n  \
-         </Settings>\r\n  \
-         <Actions>\r\n    <Exec>\r\n      <Command>{}</Command>\r\n      <Arguments>{}</Arguments>\r\n    </Exec>\r\n  \
-         </Actions>\r\n\
-         </Task>\r\n",
-        in_xml(&service.program),
-        in_xml(&args.join(" ")),
     )
 }
 

@@ -15,14 +15,13 @@ use crate::args::Global;
 use crate::exit::{Exit, Result};
 use crate::interrupt::{Interrupts, Means};
 use crate::notify::{Notifier, Source};
-use crate::platform;
 use crate::report::Audience;
 use crate::retention::{Rules, keep_tidy};
 use crate::secrets::Secrets;
 use crate::service::{self, Health, Options, Server, Tls};
 use crate::serving::{Serving, watch_leases};
 use crate::setup::Home;
-use crate::supervisor;
+use crate::{environment, platform, supervisor, terminal};
 use install::Supervisor;
 
 /// How often it is looked whether anything is open.
@@ -34,8 +33,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// deadline. Listens to nobody, unless an address is given: then people and programs with a token (`relight token`) start, follow, stop
 /// and answer runs over HTTP. Writes what it does to standard error. Ctrl-C lets everything park and ends.
 ///
-/// With --install the operating system runs it: the description of the service is written where systemd, launchd or the Task Scheduler
-/// look for it, and what is left to be typed is said.
+/// With --install the operating system runs it: the description of the service is written where systemd or launchd look for it, for Windows a
+/// script that makes it, and what is left to be typed is said.
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
     /// End when nothing is open any more
@@ -53,6 +52,19 @@ pub(crate) struct Serve {
     /// Private key of that certificate, as PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+
+    /// Say what there is to say in this FILE instead of on standard error; at 10 MB it becomes FILE.1 and is begun anew
+    #[arg(long, value_name = "FILE", conflicts_with = "install")]
+    log: Option<PathBuf>,
+
+    /// Take variables that are not set from this FILE, with NAME=VALUE in each line, if it is there
+    #[arg(long, value_name = "FILE", conflicts_with = "install")]
+    env_file: Option<PathBuf>,
+
+    /// Speak to the Service Control Manager, which has started this
+    #[cfg(windows)]
+    #[arg(long, hide = true, conflicts_with = "install")]
+    as_service: bool,
 
     /// Describe the service to the operating system, and start nothing
     #[arg(long)]
@@ -84,12 +96,8 @@ impl Serve {
         let options = self.options(&home)?;
         let config = home.config().clone();
         let session = home.connect(Audience::Log).await?;
-        let _interrupts = Interrupts::watch(
-            &session.engine,
-            &session.reporter,
-            Means::HandBack,
-            "Letting the runs park; Ctrl-C once more leaves at once.",
-        );
+        let _interrupts =
+            Interrupts::watch(&session.engine, &session.reporter, Means::HandBack, "Letting the runs park");
         tracing::info!("serving the runs in {}", state.display());
         let _serving = Serving::announce(&state)?;
         let watching = tokio::spawn({
@@ -161,6 +169,23 @@ impl Serve {
 }
 
 impl Serve {
+    /// Has the environment and the log be where they were chosen to be.
+    ///
+    /// # Errors
+    /// `Invalid` when one of the files cannot be used.
+    pub(crate) fn prepare(&self) -> relight_engine::Result<()> {
+        if let Some(log) = &self.log {
+            terminal::say_to(log)?;
+        }
+        self.env_file.as_deref().map_or(Ok(()), environment::take)
+    }
+
+    /// Returns whether the Service Control Manager is to be spoken to.
+    #[cfg(windows)]
+    pub(crate) fn is_for_service_manager(&self) -> bool {
+        self.as_service
+    }
+
     /// Returns where to listen: what the command line says, else the configuration.
     fn options(&self, home: &Home) -> relight_engine::Result<Option<Options>> {
         let config = &home.config().service;

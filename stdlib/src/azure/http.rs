@@ -6,6 +6,10 @@ use std::time::Duration;
 use relight_engine::{Error, Result};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
@@ -39,9 +43,10 @@ pub(super) fn limit(method: Method) -> Duration {
 pub(super) struct Http(Arc<Lazy>);
 
 struct Lazy {
-    /// Trusted besides the system's.
+    /// Trusted besides the system's; alone where nothing leaves this machine.
     roots: Vec<CertificateDer<'static>>,
-    with_proxy: bool,
+    /// Whether requests leave this machine, perhaps through a proxy.
+    leaves: bool,
     /// Speaks HTTP/1.1 alone, and writes the names of headers in title case.
     upgrades: bool,
     client: OnceLock<reqwest::Client>,
@@ -64,7 +69,7 @@ impl Http {
         }
         Ok(Http(Arc::new(Lazy {
             roots,
-            with_proxy: !is_loopback(base),
+            leaves: !is_loopback(base),
             upgrades: false,
             client: OnceLock::new(),
         })))
@@ -72,10 +77,10 @@ impl Http {
 
     /// Describes a client for upgrades, which sees to its own time limits.
     pub(super) fn for_upgrades(&self) -> Self {
-        let Lazy { roots, with_proxy, .. } = &*self.0;
+        let Lazy { roots, leaves, .. } = &*self.0;
         Http(Arc::new(Lazy {
             roots: roots.clone(),
-            with_proxy: *with_proxy,
+            leaves: *leaves,
             upgrades: true,
             client: OnceLock::new(),
         }))
@@ -100,13 +105,12 @@ impl Lazy {
     fn make(&self) -> Result<reqwest::Client> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let broken = |e: rustls::Error| Error::invalid("TLS cannot be set up").because(e);
-        let verifier =
-            Verifier::new_with_extra_roots(self.roots.iter().cloned(), provider.clone()).map_err(broken)?;
+        let verifier = self.verifier(&provider).map_err(broken)?;
         let mut tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(broken)?
-            .dangerous() // Rustls' word for any verifier of one's own; this one is the operating system's.
-            .with_custom_certificate_verifier(Arc::new(verifier))
+            .dangerous() // Rustls' word for any verifier that is chosen.
+            .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         tls.alpn_protocols = match self.upgrades {
             true => vec![b"http/1.1".to_vec()],
@@ -121,10 +125,29 @@ impl Lazy {
             true => builder.http1_only().http1_title_case_headers().pool_max_idle_per_host(0),
             false => builder.timeout(READ),
         };
-        if !self.with_proxy {
+        if !self.leaves {
             builder = builder.no_proxy().dns_resolver(Arc::new(Loopback));
         }
         builder.build().map_err(|e| Error::invalid("TLS cannot be set up").because(e))
+    }
+}
+
+impl Lazy {
+    /// Returns who decides whom to trust: the operating system, with the extra roots. A lab has nobody but its own.
+    fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, rustls::Error> {
+        let roots = self.roots.iter().cloned();
+        if self.roots.is_empty() {
+            return Ok(Arc::new(Verifier::new(provider.clone())?));
+        }
+        if self.leaves {
+            return Ok(Arc::new(Verifier::new_with_extra_roots(roots, provider.clone())?));
+        }
+        let mut own = RootCertStore::empty();
+        for root in roots {
+            own.add(root)?;
+        }
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(own), provider.clone()).build();
+        Ok(verifier.map_err(|e| rustls::Error::General(e.to_string()))?)
     }
 }
 

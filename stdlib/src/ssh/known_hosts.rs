@@ -3,7 +3,7 @@
 //! A machine is known by its resource id and port, in lower case: `/subscriptions/../machines/db-01:22`. Names and
 //! addresses may be given to another machine tomorrow, and through the relay every machine has the same address.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, ErrorKind as Io, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -221,7 +221,7 @@ fn replace(file: &Path, text: &str) -> io::Result<()> {
     new.as_file().sync_all()?;
     new.persist(file)?;
     #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
+    std::fs::File::open(folder)?.sync_all()?;
     Ok(())
 }
 

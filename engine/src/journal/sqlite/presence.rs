@@ -133,7 +133,10 @@ mod tests {
         let owner = OwnerId::fresh();
         one.enter(&owner).unwrap();
         fs::remove_file(one.path(&owner)).unwrap();
-        assert_eq!((one.presence(&owner), two.presence(&owner)), (Presence::Here, Presence::Unknown));
+        assert_eq!(one.presence(&owner), Presence::Here);
+        // Windows may show an open file that was deleted until it is closed.
+        let told = two.presence(&owner);
+        assert!(told == Presence::Unknown || cfg!(windows) && told == Presence::Here, "{told:?}");
     }
 
     #[tokio::test]

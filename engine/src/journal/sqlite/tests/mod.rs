@@ -445,14 +445,16 @@ async fn after_a_failed_commit_the_database_is_opened_again() {
         place.says(journal.sql(broken).await.unwrap_err());
         journal.append(&tenure, &both(step), t(2), Sync::Now).await.unwrap();
     }
-    // Not while another file lies there, however often it is tried.
+    // Not while another file lies there, however often it is tried. Windows does not let an open one be moved away.
     place.says(journal.sql(broken).await.unwrap_err());
-    let aside = place.path().with_extension("aside");
-    fs::rename(place.path(), &aside).unwrap();
-    for _ in 0..2 {
-        place.says(journal.append(&tenure, &both(4), t(2), Sync::Now).await.unwrap_err());
+    if cfg!(unix) {
+        let aside = place.path().with_extension("aside");
+        fs::rename(place.path(), &aside).unwrap();
+        for _ in 0..2 {
+            place.says(journal.append(&tenure, &both(4), t(2), Sync::Now).await.unwrap_err());
+        }
+        fs::rename(&aside, place.path()).unwrap();
     }
-    fs::rename(&aside, place.path()).unwrap();
     journal.append(&tenure, &both(4), t(2), Sync::Now).await.unwrap();
     let records = journal.records(&"a".into(), 0).await.unwrap();
     drop(journal);
