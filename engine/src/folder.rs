@@ -112,9 +112,9 @@ impl RunFolder {
                 }
             }
         }
-        listing.folders.sort();
-        listing.files.sort_by(|one, other| one.path.cmp(&other.path));
-        listing.others.sort();
+        listing.folders.sort_unstable();
+        listing.files.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        listing.others.sort_unstable();
         Ok(listing)
     }
 

@@ -55,7 +55,7 @@ impl Library {
         if let Some(folder) = &self.folder {
             collect(folder, "", DEPTH, &mut names).map_err(|e| unreadable(folder, e))?;
         }
-        names.sort();
+        names.sort_unstable();
         names.dedup();
         Ok(names)
     }

@@ -337,7 +337,7 @@ impl Worker {
                 }
             }
         }
-        found.fired.sort();
+        found.fired.sort_unstable();
         Ok(())
     }
 }

@@ -136,28 +136,15 @@ pub(super) struct Route {
 impl Route {
     /// Makes the row of an endpoint.
     pub(super) fn of<E: Endpoint>() -> Self {
-        let query = inline::<E::Query>();
+        let query = inline(E::Query::json_schema);
         let fields = query.clone();
         let usual = E::GRANTED.first().and_then(|(code, _)| StatusCode::from_u16(*code).ok());
         let usual = usual.unwrap_or(StatusCode::OK);
         let read: Read = Box::new(move |call, query, body| {
             let query: E::Query = fields::read(query, &fields)?;
-            for header in E::HEADERS {
-                let mut sent = call.headers.get_all(header.name).iter();
-                if !sent.all(|value| value.to_str().is_ok_and(header.fits)) {
-                    return Err(Refusal::bad(format!("the header {} is not right", header.name))
-                        .hint(format!("it looks like {}", header.pattern)));
-                }
-            }
-            let body = match E::TAKES_BODY {
-                // First as any JSON: serde would take a list of values for a map without names.
-                true => serde_json::from_slice(body).map_err(|e| unreadable(&e))?,
-                false => Value::Object(serde_json::Map::new()),
-            };
-            let body: E::Body = match body {
-                Value::Object(_) => serde_json::from_value(body).map_err(|e| wrong(&e))?,
-                _ => return Err(Refusal::invalid("the body is no object").hint(DESCRIBED)),
-            };
+            check_headers(call, E::HEADERS)?;
+            let body = object(if E::TAKES_BODY { body } else { b"{}" })?;
+            let body: E::Body = serde_json::from_value(body).map_err(|e| wrong(&e))?;
             let about = E::about(call, &body);
             let answer = async move { Ok(E::answer(call, query, body).await?.reply(usual)) };
             let answer: BoxFuture<'_, Outcome<Reply>> = Box::pin(answer);
@@ -177,7 +164,7 @@ impl Route {
             headers: E::HEADERS,
             media: E::Answer::MEDIA,
             query,
-            body: inline::<E::Body>(),
+            body: inline(E::Body::json_schema),
             answer: E::Answer::schema,
             read,
         }
@@ -215,14 +202,29 @@ impl Route {
 }
 
 /// Returns the schema of what is read, without references.
-fn inline<T: JsonSchema>() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| {
-        settings.inline_subschemas = true;
-        settings.meta_schema = None;
-    });
-    let mut schema = settings.into_generator().into_root_schema_for::<T>();
-    schema.remove("title");
-    schema.to_value()
+fn inline(of_type: fn(&mut SchemaGenerator) -> Schema) -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    of_type(&mut settings.into_generator()).to_value()
+}
+
+fn check_headers(call: &Call, headers: &[Header]) -> Outcome<()> {
+    for header in headers {
+        let mut sent = call.headers.get_all(header.name).iter();
+        if !sent.all(|value| value.to_str().is_ok_and(header.fits)) {
+            return Err(Refusal::bad(format!("the header {} is not right", header.name))
+                .hint(format!("it looks like {}", header.pattern)));
+        }
+    }
+    Ok(())
+}
+
+/// Reads a body as any JSON first: serde would take a list of values for a map without names.
+fn object(body: &[u8]) -> Outcome<Value> {
+    let body: Value = serde_json::from_slice(body).map_err(|e| unreadable(&e))?;
+    match body.is_object() {
+        true => Ok(body),
+        false => Err(Refusal::invalid("the body is no object").hint(DESCRIBED)),
+    }
 }
 
 /// Where the shape of a body is found.

@@ -12,6 +12,11 @@ use super::refusal::{Outcome, Refusal};
 /// # Errors
 /// 400, naming the field that is unknown, twice or not right.
 pub(super) fn read<T: DeserializeOwned>(query: Option<&str>, schema: &Value) -> Outcome<T> {
+    serde_json::from_value(Value::Object(named(query, schema)?))
+        .map_err(|e| Refusal::bad(format!("the query is not right: {e}")))
+}
+
+fn named(query: Option<&str>, schema: &Value) -> Outcome<Map<String, Value>> {
     let mut map = Map::new();
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -33,8 +38,7 @@ pub(super) fn read<T: DeserializeOwned>(query: Option<&str>, schema: &Value) -> 
             },
         }
     }
-    serde_json::from_value(Value::Object(map))
-        .map_err(|e| Refusal::bad(format!("the query is not right: {e}")))
+    Ok(map)
 }
 
 /// Returns whether a field may be of a type.

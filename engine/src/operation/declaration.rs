@@ -52,9 +52,7 @@ pub struct Field {
 impl Declaration {
     /// Derives the declaration of an operation from its types.
     pub fn of<O: Operation>() -> Self {
-        let mut generator =
-            SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true).into_generator();
-        let args = generator.root_schema_for::<O::Args>();
+        let args = schema(O::Args::json_schema);
         Declaration {
             name: O::NAME,
             summary: O::SUMMARY,
@@ -64,7 +62,7 @@ impl Declaration {
             codes: O::CODES,
             terminal: O::TERMINAL,
             params: fields(&args),
-            output: output_schema::<O::Output>(&mut generator),
+            output: schema(O::Output::json_schema),
             notes: args.get("description").and_then(Value::as_str).map(str::to_owned),
             examples: O::examples(),
         }
@@ -129,8 +127,9 @@ pub(crate) const FUNCTION: &str = "function";
 /// `#[schemars(extend("format" = "runbook"))]` on a field of `Args` says so.
 const RUNBOOK: &str = "runbook";
 
-fn output_schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
-    generator.root_schema_for::<T>()
+/// Returns the schema of a type, with those of its fields in their places.
+fn schema(of_type: fn(&mut SchemaGenerator) -> Schema) -> Schema {
+    of_type(&mut SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true).into_generator())
 }
 
 /// Reads fields off an object schema, required ones first, both in declared order.
@@ -151,9 +150,8 @@ fn fields(schema: &Schema) -> Vec<Field> {
         help: schema.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " "),
         required: required.contains(&name.as_str()),
     };
-    let mut all: Vec<Field> = properties.iter().map(field).collect();
-    all.sort_by_key(|f| !f.required);
-    all
+    let (required, optional): (Vec<_>, Vec<_>) = properties.iter().map(field).partition(|f| f.required);
+    [required, optional].concat()
 }
 
 /// Returns a type in a reader's words: `string`, `int`, `duration`, `list of string`, `map`.

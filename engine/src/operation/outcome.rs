@@ -1,5 +1,6 @@
 //! What calling an operation led to.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -133,14 +134,21 @@ impl<T> Outcome<T> {
 
     /// Turns a finished value into another type.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Outcome<U> {
-        match self {
-            Outcome::Done(done) => Outcome::Done(Done { value: f(done.value), effected: done.effected }),
+        match self.try_map(|value| Ok::<_, Infallible>(f(value))) {
+            Ok(outcome) => outcome,
+        }
+    }
+
+    /// Turns a finished value into another type, which may fail.
+    pub(crate) fn try_map<U, E>(self, f: impl FnOnce(T) -> Result<U, E>) -> Result<Outcome<U>, E> {
+        Ok(match self {
+            Outcome::Done(done) => Outcome::Done(Done { value: f(done.value)?, effected: done.effected }),
             Outcome::Pending(pending) => Outcome::Pending(pending),
             Outcome::Ask { question, choices } => Outcome::Ask { question, choices },
             Outcome::Close { lease, then } => Outcome::Close { lease, then },
             Outcome::Branches => Outcome::Branches,
             Outcome::Child { runbook, params } => Outcome::Child { runbook, params },
-        }
+        })
     }
 }
 

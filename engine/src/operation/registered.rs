@@ -38,8 +38,7 @@ impl Registered {
     /// Registers an operation.
     pub fn new<O: Operation>(operation: O) -> Self {
         let declaration = Arc::new(Declaration::of::<O>());
-        let inner = Arc::new(Typed { operation, declaration: declaration.clone() });
-        Registered { declaration, inner, opens: None }
+        Registered { declaration, inner: Arc::new(Typed(operation)), opens: None }
     }
 
     /// Checks that arguments read as the operation's types, without calling it.
@@ -68,11 +67,11 @@ impl Registered {
             let name = self.declaration.name;
             Error::unreadable(format!("the recorded arguments of `{name}` cannot be read")).because(e)
         })?;
-        state.map_or(Ok(()), |state| self.inner.restored(state).map(drop))
+        state.map_or(Ok(()), |state| self.restored(state).map(drop))
     }
 
     pub(crate) fn begin<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Outcome<Value>> {
-        self.guarded(self.inner.begin(cx, args))
+        self.guarded(async move { self.recorded(self.inner.begin(cx, args).await?) })
     }
 
     pub(crate) fn resume<'a>(
@@ -81,15 +80,23 @@ impl Registered {
         args: &'a Value,
         at: &'a Value,
     ) -> Boxed<'a, Outcome<Value>> {
-        self.guarded(self.inner.resume(cx, args, at))
+        self.guarded(async move {
+            let at = self.restored(at)?;
+            self.recorded(self.inner.resume(cx, args, &at).await?)
+        })
     }
 
     pub(crate) fn probe<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Probe<Value>> {
-        self.guarded(self.inner.probe(cx, args))
+        self.guarded(async move {
+            Ok(match self.inner.probe(cx, args).await? {
+                Probe::Found(outcome) => Probe::Found(self.recorded(outcome)?),
+                other => other,
+            })
+        })
     }
 
     /// Turns a panic of the operation into an error of its own: whether it had an effect is unclear.
-    fn guarded<'a, T: 'a>(&self, call: Boxed<'a, T>) -> Boxed<'a, T> {
+    fn guarded<'a, T: 'a>(&self, call: impl Future<Output = Result<T>> + Send + 'a) -> Boxed<'a, T> {
         let name = self.declaration.name;
         Box::pin(async move {
             AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| {
@@ -97,6 +104,47 @@ impl Registered {
                 Err(Error::new(ErrorKind::Transient, format!("`{name}` panicked: {said}"))
                     .hint("please report it together with the run"))
             })
+        })
+    }
+
+    /// Returns an outcome in the recorded form. What a script could not read back is refused before it is
+    /// recorded. A state carries the version of the operation that reads it.
+    fn recorded(&self, outcome: Outcome<Value>) -> Result<Outcome<Value>> {
+        let Declaration { name, ref output, .. } = *self.declaration;
+        let version = self.inner.version();
+        Ok(match outcome {
+            Outcome::Done(Done { value, effected }) => {
+                measure::check(&value).map_err(|why| {
+                    Error::rejected(format!("the answer to `{name}` cannot be kept: {why}"))
+                })?;
+                Outcome::Done(Done { value: recorded::typed(value, output.as_value()), effected })
+            }
+            Outcome::Pending(pending) => {
+                let continuation = json!({ "v": version, "at": pending.continuation });
+                Outcome::Pending(Pending { continuation, ..pending })
+            }
+            Outcome::Close { lease, then } => {
+                Outcome::Close { lease, then: json!({ "v": version, "at": then }) }
+            }
+            other => other,
+        })
+    }
+
+    /// Returns the state of this version that a stored one stands for.
+    fn restored(&self, stored: &Value) -> Result<Value> {
+        let current = self.inner.version();
+        let (version, at) = (stored.get("v").and_then(Value::as_u64), stored.get("at"));
+        let restored = match (version, at) {
+            (Some(version), Some(at)) if version == u64::from(current) => Some(at.clone()),
+            (Some(version), Some(at)) if version < u64::from(current) => self.inner.upgrade(version, at),
+            _ => None,
+        };
+        restored.ok_or_else(|| {
+            let stored = version.map_or_else(|| "of no version".to_owned(), |v| format!("of version {v}"));
+            Error::unreadable(format!(
+                "`{}` waits with a state {stored}, and this program has version {current}",
+                self.declaration.name
+            ))
         })
     }
 }
@@ -107,44 +155,45 @@ impl std::fmt::Debug for Registered {
     }
 }
 
+/// An operation over plain JSON. Compiled once for each operation, so whatever does not depend on its types is
+/// in [`Registered`].
 trait Erased: Send + Sync {
+    fn version(&self) -> u32;
+    fn upgrade(&self, version: u64, at: &Value) -> Option<Value>;
     fn check(&self, args: &Value) -> Result<()>;
-    fn restored(&self, stored: &Value) -> Result<Value>;
     fn begin<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Outcome<Value>>;
     fn resume<'a>(&'a self, cx: &'a Cx, args: &'a Value, at: &'a Value) -> Boxed<'a, Outcome<Value>>;
     fn probe<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Probe<Value>>;
 }
 
-/// The one adapter between typed operations and recorded values.
-struct Typed<O> {
-    operation: O,
-    declaration: Arc<Declaration>,
-}
+/// The one adapter between typed operations and plain JSON.
+struct Typed<O>(O);
 
 impl<O: Operation> Erased for Typed<O> {
-    fn check(&self, args: &Value) -> Result<()> {
-        self.read(args).map(drop)
+    fn version(&self) -> u32 {
+        O::STATE_VERSION
     }
 
-    fn restored(&self, stored: &Value) -> Result<Value> {
-        restored::<O>(stored)
+    fn upgrade(&self, version: u64, at: &Value) -> Option<Value> {
+        O::upgrade(version, at)
+    }
+
+    fn check(&self, args: &Value) -> Result<()> {
+        read::<O>(args).map(drop)
     }
 
     fn begin<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Outcome<Value>> {
-        Box::pin(async move { self.written(self.operation.begin(cx, &self.read(args)?).await?) })
+        Box::pin(async move { written::<O>(self.0.begin(cx, &read::<O>(args)?).await?) })
     }
 
     fn resume<'a>(&'a self, cx: &'a Cx, args: &'a Value, at: &'a Value) -> Boxed<'a, Outcome<Value>> {
-        Box::pin(async move {
-            let at = restored::<O>(at)?;
-            self.written(self.operation.resume(cx, &self.read(args)?, &at).await?)
-        })
+        Box::pin(async move { written::<O>(self.0.resume(cx, &read::<O>(args)?, at).await?) })
     }
 
     fn probe<'a>(&'a self, cx: &'a Cx, args: &'a Value) -> Boxed<'a, Probe<Value>> {
         Box::pin(async move {
-            Ok(match self.operation.probe(cx, &self.read(args)?).await? {
-                Probe::Found(outcome) => Probe::Found(self.written(outcome)?),
+            Ok(match self.0.probe(cx, &read::<O>(args)?).await? {
+                Probe::Found(outcome) => Probe::Found(written::<O>(outcome)?),
                 Probe::Absent => Probe::Absent,
                 Probe::Unclear(seen) => Probe::Unclear(seen),
             })
@@ -152,53 +201,21 @@ impl<O: Operation> Erased for Typed<O> {
     }
 }
 
-impl<O: Operation> Typed<O> {
-    fn read(&self, args: &Value) -> Result<O::Args> {
-        serde_json::from_value(recorded::argument(args)).map_err(|e| {
-            Error::invalid(format!("wrong argument of `{}`: {e}", O::NAME))
-                .hint(NextStep::ReadAbout { operation: O::NAME.to_owned() })
-        })
-    }
-
-    /// Returns a value in the recorded form. What a script could not read back is refused before it is
-    /// recorded. A state carries the version of the operation that reads it.
-    fn written(&self, outcome: Outcome<O::Output>) -> Result<Outcome<Value>> {
-        let done = match outcome {
-            Outcome::Done(done) => done,
-            Outcome::Pending(pending) => {
-                let continuation = json!({ "v": O::STATE_VERSION, "at": pending.continuation });
-                return Ok(Outcome::Pending(Pending { continuation, ..pending }));
-            }
-            Outcome::Close { lease, then } => {
-                return Ok(Outcome::Close { lease, then: json!({ "v": O::STATE_VERSION, "at": then }) });
-            }
-            other => return Ok(other.map(|_| Value::Null)),
-        };
-        let value = serde_json::to_value(&done.value).map_err(|e| {
-            let output = type_name::<O::Output>();
-            Error::rejected(format!("failed to write the value of `{}` ({output})", O::NAME)).because(e)
-        })?;
-        measure::check(&value)
-            .map_err(|why| Error::rejected(format!("the answer to `{}` cannot be kept: {why}", O::NAME)))?;
-        let value = recorded::typed(value, self.declaration.output.as_value());
-        Ok(Outcome::Done(Done { value, effected: done.effected }))
-    }
+fn read<O: Operation>(args: &Value) -> Result<O::Args> {
+    serde_json::from_value(recorded::argument(args)).map_err(|e| unreadable(O::NAME, &e))
 }
 
-/// Returns the state of this version that a stored one stands for.
-fn restored<O: Operation>(stored: &Value) -> Result<Value> {
-    let (version, at) = (stored.get("v").and_then(Value::as_u64), stored.get("at"));
-    let restored = match (version, at) {
-        (Some(version), Some(at)) if version == u64::from(O::STATE_VERSION) => Some(at.clone()),
-        (Some(version), Some(at)) if version < u64::from(O::STATE_VERSION) => O::upgrade(version, at),
-        _ => None,
-    };
-    restored.ok_or_else(|| {
-        let stored = version.map_or_else(|| "of no version".to_owned(), |v| format!("of version {v}"));
-        Error::unreadable(format!(
-            "`{}` waits with a state {stored}, and this program has version {}",
-            O::NAME,
-            O::STATE_VERSION
-        ))
+fn unreadable(name: &str, error: &serde_json::Error) -> Error {
+    Error::invalid(format!("wrong argument of `{name}`: {error}"))
+        .hint(NextStep::ReadAbout { operation: name.to_owned() })
+}
+
+fn written<O: Operation>(outcome: Outcome<O::Output>) -> Result<Outcome<Value>> {
+    outcome.try_map(|value| {
+        serde_json::to_value(value).map_err(|e| unwritable(O::NAME, type_name::<O::Output>(), e))
     })
+}
+
+fn unwritable(name: &str, output: &str, error: serde_json::Error) -> Error {
+    Error::rejected(format!("failed to write the value of `{name}` ({output})")).because(error)
 }

@@ -114,9 +114,9 @@ impl World {
             self.ticks.extend(decision.ticks);
             self.schedule = decision.to.expect("a rule that goes on for ever");
             let mut noted = self.schedule.standing.open.clone();
-            noted.sort();
+            noted.sort_unstable();
             let mut open = self.open.clone();
-            open.sort();
+            open.sort_unstable();
             assert_eq!(noted, open);
             if self.schedule.wakes().is_none_or(|wakes| wakes > self.now) {
                 return;

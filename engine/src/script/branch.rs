@@ -84,7 +84,7 @@ fn nameless(module: &Shared<Module>) -> Vec<(Position, String, usize)> {
     let mut all: Vec<_> = functions
         .map(|(_, _, name, params, function)| (function.body.start_position(), name.to_owned(), params))
         .collect();
-    all.sort();
+    all.sort_unstable();
     all
 }
 

@@ -285,10 +285,8 @@ impl Fan<'_> {
         let parts = &self.steps.parts;
         let open = self.branches.iter().filter(|branch| !branch.is_over());
         let until = open.clone().filter_map(|branch| branch.now.until()).min();
-        let mut open = open.collect::<Vec<_>>();
         // What a person has to do something about is named first.
-        open.sort_by_key(|branch| !self.needs_a_person(branch));
-        let Some(first) = open.first() else {
+        let Some(first) = open.min_by_key(|branch| !self.needs_a_person(branch)) else {
             return Unwind::Halt(Error::storage("a run is put away for branches that are over"));
         };
         let until = until.unwrap_or_else(|| parts.after(PERSON_AGAIN));

@@ -27,7 +27,7 @@ impl World {
                     json!({"is": is, "writes": rule.writes, "deleting": rule.gone.is_some()})
                 })
                 .collect();
-            rules.sort_by_key(Value::to_string);
+            rules.sort_unstable_by_key(Value::to_string);
             json!({"name": it.name, "group": it.group, "rules": rules})
         });
         let clusters = self.clusters.iter().map(|cluster| {
@@ -47,7 +47,7 @@ impl World {
                 })
                 .collect();
             // Names may differ between two runs and so may the order; neither matters to the site.
-            jobs.sort_by_key(Value::to_string);
+            jobs.sort_unstable_by_key(Value::to_string);
             json!({"name": cluster.name, "tags": cluster.tags, "nodes": nodes.collect::<Vec<_>>(), "jobs": jobs})
         });
         let mut extensions: Vec<Value> = self
@@ -58,20 +58,20 @@ impl World {
                     "version": it.version(), "settings": it.sent.settings, "installs": it.installs})
             })
             .collect();
-        extensions.sort_by_key(Value::to_string);
+        extensions.sort_unstable_by_key(Value::to_string);
         let mut endpoints: Vec<Value> = self
             .endpoints
             .iter()
             .map(|it| json!({"machine": it.machine, "group": it.group, "services": it.services}))
             .collect();
-        endpoints.sort_by_key(Value::to_string);
+        endpoints.sort_unstable_by_key(Value::to_string);
         let mut run_commands: Vec<Value> = self
             .run_commands
             .iter()
             // Names may differ between two runs.
             .map(|it| json!({"machine": it.machine, "group": it.group, "sent": it.sent, "runs": it.runs}))
             .collect();
-        run_commands.sort_by_key(Value::to_string);
+        run_commands.sort_unstable_by_key(Value::to_string);
         let mut files: Vec<Value> = self
             .disks
             .iter()
@@ -81,7 +81,7 @@ impl World {
                 (!changes.is_empty()).then(|| json!({"machine": machine, "group": group, "changes": changes}))
             })
             .collect();
-        files.sort_by_key(Value::to_string);
+        files.sort_unstable_by_key(Value::to_string);
         json!({
             "groups": groups.collect::<Vec<_>>(),
             "clusters": clusters.collect::<Vec<_>>(),

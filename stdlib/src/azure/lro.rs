@@ -479,7 +479,7 @@ fn is_same_operation(one: &Url, other: &Url) -> bool {
         let pairs = url.query_pairs().filter(|(name, _)| !matches!(name.as_ref(), "t" | "c" | "s" | "h"));
         let mut pairs: Vec<_> =
             pairs.map(|(name, value)| (name.to_ascii_lowercase(), value.into_owned())).collect();
-        pairs.sort();
+        pairs.sort_unstable();
         pairs
     };
     is_same_path(one, other) && unsigned(one) == unsigned(other)

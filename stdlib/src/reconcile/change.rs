@@ -12,13 +12,11 @@
 //! Whoever stands before the request looks first, so that it makes no difference whether an earlier process that died
 //! had sent it.
 
-use std::error::Error as _;
+use async_trait::async_trait;
 
-use super::{DesiredState, Known, Look};
+use super::turn::{Course, LOOK, Stage, Subject, Turn, Turned};
+use super::{DesiredState, Known, Look, Request};
 use crate::prelude::*;
-
-/// How often a resource is read while nothing says when to look again.
-const LOOK: Duration = Duration::from_secs(15);
 
 /// Where a change of a resource stands.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,19 +25,6 @@ pub(crate) struct Change<T> {
     stage: Stage,
     /// Whether the resource was seen moving, since the request if there was one.
     moved: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Stage {
-    /// Nothing was sent. What moves was somebody else's doing.
-    Unsent,
-    /// The request is about to be sent, or was by a process that died.
-    Intended,
-    /// Sent. Azure's status is asked, and the resource.
-    Following(Box<Lro>),
-    /// Sent. Only the resource is left to ask.
-    Watching,
 }
 
 /// What a look led to.
@@ -95,7 +80,11 @@ impl<T: Serialize> Change<T> {
     where
         S: DesiredState<Target = T>,
     {
-        Turn { it, cx, args, change: self }.advance().await
+        let Change { target, stage, moved } = self;
+        let mut seen = Seen { it, cx, args, target: &target, value: None };
+        let turned = Turn { subject: &mut seen, cx, course: Course { stage, moved } }.advance().await?;
+        let value = seen.value;
+        Ok(Self::advanced(target, turned, value))
     }
 
     /// Looks for the trace of a request that may have been sent. With [`Redo::Ask`] the resource shows none, and this is
@@ -114,129 +103,65 @@ impl<T: Serialize> Change<T> {
         S: DesiredState<Target = T>,
     {
         let is_told = S::REDO == Redo::Ask;
-        let change = Change { target, stage: Stage::Intended, moved: is_told };
-        let mut turn = Turn { it, cx, args, change };
+        let mut seen = Seen { it, cx, args, target: &target, value: None };
+        let course = Course { stage: Stage::Intended, moved: is_told };
+        let mut turn = Turn { subject: &mut seen, cx, course };
         let look = turn.look(None).await?;
         if is_told {
-            turn.change.stage = Stage::Watching;
+            turn.course.stage = Stage::Watching;
         }
-        Ok(match look {
-            Look::Away if !is_told => Probe::Absent,
-            Look::Blind => Probe::Unclear("the resource does not tell".to_owned()),
-            look => Probe::Found(turn.decide(look, LOOK, "accepted", None).outcome(within)?),
-        })
+        let turned = match look {
+            Look::Away if !is_told => return Ok(Probe::Absent),
+            Look::Blind => return Ok(Probe::Unclear("the resource does not tell".to_owned())),
+            look => turn.decide(look, LOOK, "accepted", None),
+        };
+        let value = seen.value;
+        Ok(Probe::Found(Self::advanced(target, turned, value).outcome(within)?))
+    }
+
+    fn advanced<V>(target: T, turned: Turned, value: Option<V>) -> Advanced<T, V> {
+        match turned {
+            Turned::Wait { course: Course { stage, moved }, wait, said, percent } => {
+                Advanced::Wait { change: Change { target, stage, moved }, wait, said, percent }
+            }
+            Turned::Reached => Advanced::Reached(value.expect("a look that says so leaves the value")),
+        }
     }
 }
 
-/// One look at a change, and what follows from it.
-struct Turn<'a, S: DesiredState> {
+/// A resource as one turn sees it. What it is once it is as wished stays here.
+struct Seen<'a, S: DesiredState> {
     it: &'a S,
     cx: &'a Cx,
     args: &'a S::Args,
-    change: Change<S::Target>,
+    target: &'a S::Target,
+    value: Option<S::Value>,
 }
 
-type Turned<S> = Result<Advanced<<S as DesiredState>::Target, <S as DesiredState>::Value>>;
-
-impl<S: DesiredState> Turn<'_, S> {
-    async fn advance(self) -> Turned<S> {
-        match self.change.stage.clone() {
-            Stage::Unsent | Stage::Intended => self.begin().await,
-            Stage::Following(status) => self.follow(*status).await,
-            Stage::Watching => self.watch(None).await,
-        }
+#[async_trait]
+impl<S: DesiredState> Subject for Seen<'_, S> {
+    fn redo(&self) -> Redo {
+        S::REDO
     }
 
-    /// Looks before this process sends anything.
-    async fn begin(mut self) -> Turned<S> {
-        let was_moving = self.change.moved;
-        match self.look(None).await? {
-            Look::Reached(value) => return Ok(Advanced::Reached(value)),
-            Look::Moving(said, percent) if S::REDO != Redo::Ask => {
-                return Ok(self.wait(LOOK, said, percent));
-            }
-            // It went elsewhere. The intent to send becomes durable before the request leaves.
-            Look::Away if was_moving => {
-                (self.change.stage, self.change.moved) = (Stage::Intended, false);
-                return Ok(self.decide(Look::Away, Duration::ZERO, "next", None));
-            }
-            Look::Moving(..) | Look::Away | Look::Blind => {}
-        }
-        let started = self.it.request(self.args, &self.change.target).send(self.it.azure(), self.cx).await;
-        self.change.moved = false;
-        match started {
-            Ok(Started::Done(result)) => self.watch(Some(result)).await,
-            Ok(Started::Pending(status, wait)) => {
-                let said = status.status().to_owned();
-                self.change.stage = Stage::Following(status);
-                Ok(self.decide(Look::Away, wait, &said, None))
-            }
-            Err(error) => Err(self.it.explain(self.cx, &self.change.target, error).await),
-        }
+    fn azure(&self) -> &Azure {
+        self.it.azure()
     }
 
-    /// Asks for Azure's status, and looks whether the resource agrees.
-    async fn follow(mut self, status: Lro) -> Turned<S> {
-        match self.it.azure().arm.follow(self.cx, status).await {
-            Ok(Advance::Done(result)) => self.watch(Some(result)).await,
-            Ok(Advance::Wait(status, wait, note)) => {
-                self.change.stage = Stage::Following(status);
-                // A look that fails costs nothing, and must not make us ask for the status sooner than wanted.
-                let look = match self.look(None).await {
-                    Err(error) if error.kind().is_retryable() => Look::Blind,
-                    look => look?,
-                };
-                Ok(self.decide(look, wait, &note.status, note.percent))
-            }
-            Err(error) => match self.look(None).await {
-                Ok(Look::Reached(value)) => Ok(Advanced::Reached(value)),
-                // The resource knows best why it failed.
-                Err(why) if why.kind() == ErrorKind::Rejected => {
-                    Err(if why.source().is_some() { why } else { why.because(error) })
-                }
-                Ok(Look::Moving(said, percent)) if error.kind().is_retryable() => {
-                    Ok(self.wait(error.pause().unwrap_or_default().max(LOOK), said, percent))
-                }
-                _ => Err(self.it.explain(self.cx, &self.change.target, error).await),
-            },
-        }
+    async fn look(&mut self, known: Known) -> Result<Look<()>> {
+        let look = self.it.look(self.cx, self.args, self.target, known).await?;
+        Ok(look.map(|value| self.value = Some(value)))
     }
 
-    /// Looks when no status is left to ask.
-    async fn watch(mut self, result: Option<Value>) -> Turned<S> {
-        self.change.stage = Stage::Watching;
-        let look = self.look(result).await?;
-        Ok(self.decide(look, LOOK, "accepted", None))
+    fn doing(&self) -> String {
+        self.it.doing(self.target)
     }
 
-    async fn look(&mut self, result: Option<Value>) -> Result<Look<S::Value>> {
-        let Change { target, stage, moved } = &self.change;
-        let (sent, over) = (*stage != Stage::Unsent, *stage == Stage::Watching);
-        let known = Known { sent, moved: *moved, over, result };
-        let look = self.it.look(self.cx, self.args, target, known).await?;
-        self.change.moved |= matches!(look, Look::Moving(..));
-        Ok(look)
+    fn request(&self) -> Request<'_> {
+        self.it.request(self.args, self.target)
     }
 
-    /// Ends, or waits and says how it stands: in the resource's words if it has any, else in those of the status.
-    fn decide(
-        self,
-        look: Look<S::Value>,
-        wait: Duration,
-        status: &str,
-        percent: Option<f64>,
-    ) -> Advanced<S::Target, S::Value> {
-        match look {
-            Look::Reached(value) => Advanced::Reached(value),
-            Look::Moving(said, own) => self.wait(wait, said, own.or(percent)),
-            Look::Away | Look::Blind => {
-                let said = format!("{}: {status}", self.it.doing(&self.change.target));
-                self.wait(wait, said, percent)
-            }
-        }
-    }
-
-    fn wait(self, wait: Duration, said: String, percent: Option<f64>) -> Advanced<S::Target, S::Value> {
-        Advanced::Wait { change: self.change, wait, said, percent }
+    async fn explain(&self, error: Error) -> Error {
+        self.it.explain(self.cx, self.target, error).await
     }
 }

@@ -13,6 +13,7 @@ mod change;
 mod removed;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use serde::de::DeserializeOwned;
 
@@ -29,7 +30,7 @@ pub(crate) trait DesiredState: Send + Sync + 'static {
     /// Which resource is meant, stored with the step.
     type Target: Serialize + DeserializeOwned + Send + Sync;
     /// What is known of it once it is as wished.
-    type Value: Send + 'static;
+    type Value: Send + Sync + 'static;
 
     /// What to do when nobody knows whether the request left. [`Redo::Probe`] and [`Redo::Resend`] look at the resource
     /// before they send, also after a crash. [`Redo::Ask`] is for a change that leaves no trace: nothing that is under
@@ -104,6 +105,17 @@ pub(crate) enum Look<T> {
     Away,
     /// The resource cannot tell: the answer to the request is all there is.
     Blind,
+}
+
+impl<T> Look<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Look<U> {
+        match self {
+            Look::Reached(value) => Look::Reached(f(value)),
+            Look::Moving(said, percent) => Look::Moving(said, percent),
+            Look::Away => Look::Away,
+            Look::Blind => Look::Blind,
+        }
+    }
 }
 
 /// What is known of a change besides the resource itself.

@@ -219,7 +219,7 @@ impl Journal for MemoryJournal {
             .filter_map(|run| Some((inner.state.due(run)?, run.id.clone())))
             .filter(|(since, _)| *since <= now)
             .collect();
-        due.sort();
+        due.sort_unstable();
         Ok(due.into_iter().take(limit).map(|(_, id)| id).collect())
     }
 
@@ -265,7 +265,7 @@ impl Journal for MemoryJournal {
 
     async fn leases(&self) -> Result<Vec<Lease>> {
         let mut leases: Vec<Lease> = self.lock().state.leases.values().cloned().collect();
-        leases.sort_by(|a, b| (a.deadline, &a.id).cmp(&(b.deadline, &b.id)));
+        leases.sort_unstable_by(|a, b| (a.deadline, &a.id).cmp(&(b.deadline, &b.id)));
         Ok(leases)
     }
 
@@ -292,7 +292,7 @@ impl Journal for MemoryJournal {
     async fn schedules(&self) -> Result<Vec<Schedule>> {
         let mut schedules: Vec<Schedule> = self.lock().state.schedules.values().cloned().collect();
         let order = |it: &Schedule| (it.wakes().is_none(), it.wakes());
-        schedules.sort_by(|a, b| (order(a), &a.id).cmp(&(order(b), &b.id)));
+        schedules.sort_unstable_by(|a, b| (order(a), &a.id).cmp(&(order(b), &b.id)));
         Ok(schedules)
     }
 

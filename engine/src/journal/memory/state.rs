@@ -235,7 +235,7 @@ impl State {
     pub(super) fn prunable(&self, filter: &PruneFilter) -> Vec<Summary> {
         let mut over: Vec<&Summary> = self.lines.values().map(|line| &line.summary).collect();
         over.retain(|run| filter.counts(run));
-        over.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
+        over.sort_unstable_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
         let needs = self.needs();
         let old = over.into_iter().skip(filter.keep).rev();
         let free = old.filter(|run| filter.fits(run) && !self.is_needed(&needs, run));

@@ -495,7 +495,7 @@ impl Journal for SqliteJournal {
 impl Outbox for SqliteJournal {
     async fn subscribe(&self, subscriptions: &[Subscription]) -> Result<Vec<(String, u64)>> {
         let mut wanted = subscriptions.to_vec();
-        wanted.sort_by(|a, b| a.receiver.cmp(&b.receiver));
+        wanted.sort_unstable_by(|a, b| a.receiver.cmp(&b.receiver));
         // Whoever changes nothing does not write.
         if self.glance(outbox::subscriptions).await? == wanted {
             return Ok(Vec::new());

@@ -235,7 +235,7 @@ pub(super) fn due(db: &Connection, now: Timestamp, limit: usize) -> Rows<Vec<Run
             }
         }
     }
-    due.sort();
+    due.sort_unstable();
     due.truncate(limit);
     Ok(due.into_iter().map(|(_, id)| id).collect())
 }

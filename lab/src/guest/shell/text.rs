@@ -156,7 +156,7 @@ pub(super) async fn sort(call: &mut Call<'_>) -> Done {
     let given = call.given("ru", "").await?;
     let (inputs, status) = call.inputs(&given.rest).await;
     let mut all: Vec<Vec<u8>> = inputs.iter().flat_map(|(_, bytes)| lines(bytes)).collect();
-    all.sort();
+    all.sort_unstable();
     if given.has('u') {
         all.dedup();
     }

@@ -256,7 +256,7 @@ mod tests {
             .map(|entry| entry.unwrap().path())
             .filter(|p| p.extension().is_some_and(|e| e == "json"))
             .collect();
-        paths.sort();
+        paths.sort_unstable();
         assert!(!paths.is_empty(), "there is no recording in {}", folder.display());
         let mut problems = Vec::new();
         let mut operations = 0;

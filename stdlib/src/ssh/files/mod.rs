@@ -103,13 +103,13 @@ impl Carried {
         mut files: Vec<(String, Whole)>,
         skipped: Vec<(String, String)>,
     ) -> Self {
-        files.sort_by(|(one, _), (other, _)| one.cmp(other));
+        files.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let mut list = Sha256::new();
         for (path, whole) in &files {
             list.update(format!("{}  {path}\n", whole.sha256));
         }
         let mut skipped: Vec<_> = skipped.into_iter().map(|(path, why)| Skipped { path, why }).collect();
-        skipped.sort_by(|one, other| one.path.cmp(&other.path));
+        skipped.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         Carried {
             path: path.to_owned(),
             bytes: files.iter().map(|(_, whole)| whole.bytes).sum(),
