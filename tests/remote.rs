@@ -194,6 +194,9 @@ async fn schedules_afar_read_as_those_here() {
             assert!(wrong.raw().contains(why), "{why}: {}", wrong.raw());
             wrong.ends_with(2);
         }
+        // The same again is the same: somebody did not hear the answer.
+        let again = afar(&add_pinned);
+        assert_eq!((again.code(), again.out()), (Some(0), "nightly\n"), "{}", again.raw());
         // Who may start runs may not have them start for ever.
         let refused = afar_as(&ops, &add_pinned);
         assert!(refused.raw().contains("role `admin`"), "{}", refused.raw());

@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 use jiff::Timestamp;
 use relight_engine::event::{self, digest};
-use relight_engine::{Engine, Error};
+use relight_engine::{Engine, Error, RunId};
 use serde_json::{Map, Value, json};
 
 use super::asked::Asked;
@@ -67,7 +67,9 @@ impl Add {
     /// Has a service schedule it: what is wrong with it is found there.
     async fn afar(self, client: &Client, engine: &Engine, now: Timestamp) -> Result<event::Schedule> {
         let (rule, due) = self.asked.rule(now)?;
-        let mut asked = json!({
+        let made = || format!("s{}", &digest(&[&self.runbook, RunId::fresh().as_str()])[..11]);
+        let asked = json!({
+            "id": self.name.unwrap_or_else(made),
             "runbook": self.runbook,
             "params": params(&self.params)?,
             "repeats": rule.map(|rule| rule.to_string()),
@@ -75,10 +77,11 @@ impl Add {
             "terms": self.asked.terms(),
             "pin": self.asked.pin,
         });
-        if let Some(name) = self.name {
-            asked["id"] = Value::String(name);
-        }
-        let added = client.post(&["v1", "schedules"], &asked).await?;
+        // Once: who does not hear the answer asks again, and means the same schedule.
+        let added = match client.post(&["v1", "schedules"], &asked).await {
+            Err(error) if error.kind().is_retryable() => client.post(&["v1", "schedules"], &asked).await?,
+            added => added?,
+        };
         let id = added["id"].as_str().unwrap_or_default();
         let schedule = engine.journal().schedule(id).await?;
         Ok(schedule.ok_or_else(|| Error::invalid(format!("the schedule `{id}` was removed at once")))?)

@@ -90,7 +90,8 @@ impl Endpoint for AddSchedule {
     const NEEDS: Needs = Needs::Role(Role::Admin);
     const CHANGES: bool = true;
     const TAKES_BODY: bool = true;
-    const GRANTED: &'static [(u16, &'static str)] = &[(201, "The schedule.")];
+    const GRANTED: &'static [(u16, &'static str)] =
+        &[(201, "The schedule."), (200, "It was there before, the same.")];
     const REFUSED: &'static [u16] = &[404, 409];
     type Query = NoQuery;
     type Body = New;
@@ -116,15 +117,20 @@ impl Endpoint for AddSchedule {
             let rule = "a name has up to 63 of a-z, 0-9 and -, and begins with none of the last";
             return Err(Refusal::invalid(rule));
         }
-        if engine.journal().schedule(&id).await?.is_some() {
-            return Err(Refusal::conflict(format!("there is a schedule `{id}` already"))
-                .hint("remove it first, or choose another name"));
-        }
+        let known = engine.journal().schedule(&id).await?;
         let folder = call.shared.state.join(SCHEDULED).join(&id);
         let mut schedule = Schedule::new(&id, &new.runbook, due).params(Value::Object(new.params.clone()));
         schedule.repeats = repeats;
         schedule.workdir = folder.to_string_lossy().into_owned();
         schedule.terms = new.terms.into();
+        if let Some(known) = known {
+            // Whoever did not hear the answer asks again.
+            return match is_same(&known, &schedule, new.pin) {
+                true => Ok(Json::new(ScheduleView::of(engine, &known).await).with(StatusCode::OK)),
+                false => Err(Refusal::conflict(format!("there is a schedule `{id}` already"))
+                    .hint("remove it first, or choose another name")),
+            };
+        }
         engine.check_schedule(&schedule).await?;
         if new.pin {
             let mut request = RunRequest::new(&new.runbook);
@@ -139,6 +145,17 @@ impl Endpoint for AddSchedule {
         let view = ScheduleView::of(engine, &schedule).await;
         Ok(Json::new(view).with(StatusCode::CREATED).at(format!("/v1/schedules/{id}")))
     }
+}
+
+/// Returns whether a schedule is what is asked for, however far it has come since.
+fn is_same(known: &Schedule, asked: &Schedule, pin: bool) -> bool {
+    known.runbook == asked.runbook
+        && known.params == asked.params
+        && known.repeats == asked.repeats
+        && (known.repeats.is_some() || known.due == asked.due)
+        && known.terms == asked.terms
+        && known.pins.is_empty() != pin
+        && known.workdir == asked.workdir
 }
 
 /// Returns how it repeats, and when it fires first.
