@@ -35,7 +35,7 @@ fn main() {
     let rounds: u32 = if quick { 1 } else { 7 };
     let commits = if quick { 100 } else { 1_500 };
     let steps = if quick { 100 } else { 2_000 };
-    let each = if quick { 5 } else { 60 };
+    let each: u32 = std::env::var("EACH").map_or(60, |v| v.parse().unwrap());
     let runtime = runtime();
 
     let place = folder();
@@ -50,6 +50,16 @@ fn main() {
     let (mut many_rates, mut raw_rates, mut step_rates) = (Vec::new(), Vec::new(), Vec::new());
     let (mut per_step, mut per_many) = (Vec::new(), Vec::new());
     let (mut one_cpu, mut many_cpu) = (Duration::ZERO, Duration::ZERO);
+    if std::env::var_os("ONLY").is_some() {
+        let begun = cpu();
+        for _ in 0..rounds {
+            runtime.block_on(many_runs(&engine, each));
+            put.take();
+        }
+        let used = cpu().zip(begun).map_or(Duration::ZERO, |(after, before)| after - before);
+        println!("{:?} per step", used / (rounds * AT_ONCE * each));
+        return;
+    }
     for _ in 0..rounds {
         let mut plain = raw.commits(commits);
 
@@ -181,7 +191,7 @@ async fn bare(journal: &SqliteJournal, steps: u32) -> Times {
         };
         let finished = Event::StepFinished {
             step,
-            end: StepEnd::Ok(serde_json::to_value(Put::answer(step)).unwrap()),
+            end: StepEnd::Ok(serde_json::to_value(Put::answer(step)).unwrap().into()),
             effected: Vec::new(),
         };
         journal.append(&tenure, &[started], Timestamp::now(), Sync::Now).await.unwrap();

@@ -75,7 +75,7 @@ impl Around for Doomed {
         // The last record must be on the disk before the crash, or the crash point would not be one.
         let sync = if self.is_near(events.len()) { Sync::Now } else { sync };
         let appended = self.inner.append(tenure, events, at, sync).await?;
-        self.count(appended.records.len());
+        self.count(events.len());
         Ok(appended)
     }
 

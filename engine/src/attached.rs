@@ -97,7 +97,7 @@ impl<A: Attached> Operation for Opening<A> {
 
     async fn begin(&self, cx: &Cx, args: &A::Args) -> Result<Outcome<Held<A::Recipe>>> {
         let (recipe, live) = self.0.open(cx, args, None).await?;
-        cx.handles.hold(cx.run(), cx.step(), A::NAME, A::REOPEN, opened(&self.0, cx, live));
+        cx.around.handles.hold(cx.run(), cx.step(), A::NAME, A::REOPEN, opened(&self.0, cx, live));
         Ok(Outcome::done(Held { handle: Handle::new(cx.run(), cx.step()), recipe }))
     }
 }
@@ -118,7 +118,8 @@ impl<A: Attached> Opens for Opener<A> {
         let attached = self.0.clone();
         let open = move || -> BoxFuture<'static, Result<Opened>> {
             let (attached, cx) = (attached.clone(), cx.clone());
-            let (args, value) = (recorded::argument(&args), recorded::argument(&value));
+            let (args, value) =
+                (recorded::argument(&args).into_owned(), recorded::argument(&value).into_owned());
             Box::pin(async move {
                 let unread =
                     |e| Error::unreadable(format!("the recipe of `{}` cannot be read", A::NAME)).because(e);

@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -17,36 +17,38 @@ const STACK: usize = 32 << 20;
 
 thread_local! {
     /// On a script's own thread: whether anybody waits for the script.
-    static AWAITED: RefCell<Option<Awaited>> = const { RefCell::new(None) };
+    static AWAITED: RefCell<Option<Arc<Gate>>> = const { RefCell::new(None) };
 }
 
-/// Whether anybody waits for a script, as its thread sees it.
-#[derive(Clone)]
+/// Whether anybody waits for a script. Its thread holds this while it is at work that belongs to the runtime.
+#[derive(Default)]
+struct Gate(Mutex<Awaited>);
+
+#[derive(Default)]
 struct Awaited {
-    /// Held while the thread is at work that belongs to the runtime.
-    is_gone: Arc<Mutex<bool>>,
-    /// Says nothing, and is gone with whoever waits.
-    end: watch::Receiver<()>,
+    is_gone: bool,
+    /// Wakes the thread, while it waits for something.
+    thread: Option<Waker>,
+}
+
+impl Gate {
+    fn awaited(&self) -> MutexGuard<'_, Awaited> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Whoever waits for a script, as the async side holds it. It goes only while the script's thread is not in the midst of something: a
 /// runtime drops its tasks first and takes its timers away then, and a timer that is touched after that panics.
-struct Waits {
-    is_gone: Arc<Mutex<bool>>,
-    _end: watch::Sender<()>,
-}
+struct Waits(Arc<Gate>);
 
 impl Drop for Waits {
     fn drop(&mut self) {
-        *self.is_gone.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        let mut awaited = self.0.awaited();
+        awaited.is_gone = true;
+        if let Some(thread) = awaited.thread.take() {
+            thread.wake();
+        }
     }
-}
-
-/// Makes both ends.
-fn ends() -> (Waits, Awaited) {
-    let (sender, end) = watch::channel(());
-    let is_gone = Arc::new(Mutex::new(false));
-    (Waits { is_gone: is_gone.clone(), _end: sender }, Awaited { is_gone, end })
 }
 
 /// Returns whether the calling thread is a script's own, which may block: nothing else waits for it.
@@ -71,23 +73,21 @@ impl Bridge {
     /// `Stopped` when the runtime is torn down, which drops whoever waits for the script before it takes its
     /// timers away.
     pub(crate) fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T> {
-        let Some(Awaited { is_gone, mut end }) = AWAITED.with_borrow(Clone::clone) else {
+        let Some(gate) = AWAITED.with_borrow(Clone::clone) else {
             return Ok(self.0.block_on(work));
         };
-        self.0.block_on(async move {
-            let mut torn_down = pin!(async { while end.changed().await.is_ok() {} });
-            let mut work = pin!(work);
-            poll_fn(|cx| {
-                // Wakes the thread for it.
-                let _ = torn_down.as_mut().poll(cx);
-                let is_gone = is_gone.lock().unwrap_or_else(PoisonError::into_inner);
-                match *is_gone {
-                    true => Poll::Ready(Err(Error::new(ErrorKind::Stopped, "the program is ending"))),
-                    false => work.as_mut().poll(cx).map(Ok),
-                }
-            })
-            .await
-        })
+        let mut work = pin!(work);
+        self.0.block_on(poll_fn(|cx| {
+            let mut awaited = gate.awaited();
+            if awaited.is_gone {
+                return Poll::Ready(Err(Error::new(ErrorKind::Stopped, "the program is ending")));
+            }
+            let polled = work.as_mut().poll(cx).map(Ok);
+            if polled.is_pending() {
+                awaited.thread.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
+            }
+            polled
+        }))
     }
 }
 
@@ -99,12 +99,13 @@ pub(crate) async fn on_own_thread<T: Send + 'static>(
     script: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
     let (done, result) = oneshot::channel();
-    let (_waits, awaited) = ends();
+    let gate = Arc::<Gate>::default();
+    let _waits = Waits(gate.clone());
     std::thread::Builder::new()
         .name("runbook".into())
         .stack_size(STACK)
         .spawn(move || {
-            AWAITED.set(Some(awaited));
+            AWAITED.set(Some(gate));
             // Nobody listens any more only when the whole engine is going away.
             let _ = done.send(script());
         })
@@ -127,13 +128,14 @@ mod tests {
     fn whoever_waits_goes_while_the_script_is_not_in_the_midst_of_something() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let bridge = Bridge(runtime.handle().clone());
-        let (waits, awaited) = ends();
+        let gate = Arc::<Gate>::default();
+        let waits = Waits(gate.clone());
         let (enter, entered) = mpsc::channel();
         let (leave, may_leave) = mpsc::channel::<()>();
         let polls = Arc::new(AtomicUsize::new(0));
         let counted = polls.clone();
         let script = thread::spawn(move || {
-            AWAITED.set(Some(awaited));
+            AWAITED.set(Some(gate));
             bridge.wait(poll_fn(move |cx| {
                 counted.fetch_add(1, Ordering::SeqCst);
                 let _ = enter.send(());

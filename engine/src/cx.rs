@@ -1,14 +1,14 @@
 //! What an operation knows about the step it belongs to.
 
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::SetOnce;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,42 +33,50 @@ pub trait SecretSource: Send + Sync + 'static {
     async fn reveal(&self, name: &str) -> Result<Secret>;
 }
 
-/// Called with what an operation says about itself while it works.
-pub type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
-
-/// Takes what an operation says, as it comes.
-pub(crate) type OnOutput = Arc<dyn Fn(Stream, &[u8]) + Send + Sync>;
-
 /// The surroundings of one step: names, time, files, secrets, leases.
 #[derive(Clone)]
 pub struct Cx {
-    pub(crate) run: RunId,
+    pub(crate) around: Arc<Surroundings>,
     pub(crate) step: u32,
     pub(crate) attempt: u32,
+    pub(crate) permit: Option<SendPermit>,
+    /// The lease that the step held when its operation was asked.
+    pub(crate) lease: Option<Lease>,
+    /// Set when the call is to end early.
+    pub(crate) told: Option<Arc<SetOnce<()>>>,
+}
+
+/// What all steps of a run have around them.
+pub(crate) struct Surroundings {
+    pub(crate) run: RunId,
     pub(crate) closes: Option<String>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) duties: Arc<dyn Duties>,
     pub(crate) secrets: Option<Arc<dyn SecretSource>>,
     pub(crate) revealed: Arc<Revealed>,
     pub(crate) workdir: PathBuf,
-    pub(crate) paths: Arc<[String]>,
-    pub(crate) permit: Option<SendPermit>,
-    /// The lease that the step held when its operation was asked.
-    pub(crate) lease: Option<Lease>,
-    pub(crate) on_progress: OnProgress,
-    pub(crate) on_output: OnOutput,
+    pub(crate) paths: Vec<String>,
     pub(crate) unrecorded: Arc<Unrecorded>,
     pub(crate) handles: Arc<Handles>,
-    /// Told when the call is to end early.
-    pub(crate) told: Option<watch::Receiver<bool>>,
+    /// Gone when the run is not driven any more.
+    pub(crate) driving: Weak<dyn Driving>,
 }
 
-/// Extends a permit to send: asks the journal, which refuses when another process has the run.
-type Extend = Arc<dyn Fn() -> BoxFuture<'static, Result<Timestamp>> + Send + Sync>;
+/// Whoever drives a run, as the calls of its steps reach it.
+pub(crate) trait Driving: Send + Sync {
+    /// Shows what an operation is doing.
+    fn progress(&self, step: u32, progress: Progress);
 
-/// The right to send a step's requests until a time.
+    /// Takes what an operation says, as it comes.
+    fn output(&self, step: u32, stream: Stream, bytes: &[u8]);
+
+    /// Extends a step's permit to send: asks the journal, which refuses when another process has the run.
+    fn extend(&self, step: u32) -> BoxFuture<'static, Result<Timestamp>>;
+}
+
+/// The right to send a step's requests until a time, and for how long each record gives it.
 #[derive(Clone)]
-pub(crate) struct SendPermit(Arc<Mutex<Permitted>>, Duration, Extend);
+pub(crate) struct SendPermit(Arc<Mutex<Permitted>>, Duration);
 
 struct Permitted {
     until: Timestamp,
@@ -79,11 +87,15 @@ struct Permitted {
 impl SendPermit {
     /// Makes a permit that ends at `until`, and in any case `within` from `since`, which is when its
     /// record was made: writing it may have taken any time.
-    pub(crate) fn new(until: Timestamp, since: Duration, within: Duration, extend: Extend) -> Self {
-        SendPermit(Arc::new(Mutex::new(Permitted { until, since })), within, extend)
+    pub(crate) fn new(until: Timestamp, since: Duration, within: Duration) -> Self {
+        SendPermit(Arc::new(Mutex::new(Permitted { until, since })), within)
     }
 
-    async fn check(&self, clock: &dyn Clock) -> Result<()> {
+    async fn check(
+        &self,
+        clock: &dyn Clock,
+        extend: impl Fn() -> Result<BoxFuture<'static, Result<Timestamp>>>,
+    ) -> Result<()> {
         loop {
             let since = clock.elapsed();
             {
@@ -93,7 +105,7 @@ impl SendPermit {
                 }
             }
             // Asking may take any time, too.
-            let until = (self.2)().await?;
+            let until = extend()?.await?;
             *self.permitted() = Permitted { until, since };
         }
     }
@@ -106,7 +118,7 @@ impl SendPermit {
 impl Cx {
     /// Returns the run.
     pub fn run(&self) -> &RunId {
-        &self.run
+        &self.around.run
     }
 
     /// Returns the step's number.
@@ -124,29 +136,29 @@ impl Cx {
     /// The same on every attempt and in every process: the way to give a resource a name under which
     /// a second attempt finds it.
     pub fn key(&self, len: usize) -> String {
-        let mut key = digest(&[self.run.as_str(), &self.step.to_string()]);
+        let mut key = digest(&[self.around.run.as_str(), &self.step.to_string()]);
         key.truncate(len);
         key
     }
 
     /// Returns the id of the lease that this step opens.
     pub fn lease_id(&self) -> String {
-        lease::id_of(&self.run, self.step)
+        lease::id_of(&self.around.run, self.step)
     }
 
     /// Returns the lease of what this step opens now, with what closes it at `deadline` at the latest. It goes
     /// with the outcome, as [`Effected::LeaseOpened`](crate::event::Effected).
     pub fn lease(&self, deadline: Timestamp, close: Call) -> Lease {
-        Lease::new(self.lease_id(), &self.run, self.now(), deadline, close)
+        Lease::new(self.lease_id(), &self.around.run, self.now(), deadline, close)
     }
 
     /// Returns this step's schedule of a runbook, whose runs may touch the files that this run may. Its id
     /// follows from the step, so that making it twice makes one. It goes with the outcome, as
     /// [`Effected::Scheduled`](crate::event::Effected).
     pub fn schedule(&self, runbook: impl Into<String>, due: Timestamp) -> Schedule {
-        let workdir: PathBuf = self.workdir.components().collect();
+        let workdir: PathBuf = self.around.workdir.components().collect();
         let mut schedule = Schedule::new(self.key(12), runbook, due);
-        schedule.run = Some(self.run.clone());
+        schedule.run = Some(self.around.run.clone());
         schedule.workdir = workdir.to_string_lossy().into_owned();
         schedule
     }
@@ -155,17 +167,17 @@ impl Cx {
     /// itself then; in any other run it hands a leased thing over with
     /// [`Outcome::Close`](crate::Outcome::Close).
     pub fn closes(&self) -> Option<&str> {
-        self.closes.as_deref()
+        self.around.closes.as_deref()
     }
 
     /// Returns the current time.
     pub fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.around.clock.now()
     }
 
     /// Returns the clock, for a wait of less than a few seconds inside one look at the world.
     pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
+        &self.around.clock
     }
 
     /// Returns the time `after` from now.
@@ -175,7 +187,9 @@ impl Cx {
 
     /// Shows what the operation is doing. Never stored, silent during replay.
     pub fn progress(&self, message: impl Into<String>, percent: Option<f64>) {
-        (self.on_progress)(Progress { message: message.into(), percent });
+        if let Some(driving) = self.around.driving.upgrade() {
+            driving.progress(self.step, Progress { message: message.into(), percent });
+        }
     }
 
     /// Hands on what something else says while the operation works: a command, a log, a session. Shown as it
@@ -185,7 +199,9 @@ impl Cx {
     /// What comes in several looks at one thing should end with a line when the step is put away: a
     /// secret that one process hears the first half of and another the second is not found.
     pub fn output(&self, stream: Stream, bytes: &[u8]) {
-        (self.on_output)(stream, bytes);
+        if let Some(driving) = self.around.driving.upgrade() {
+            driving.output(self.step, stream, bytes);
+        }
     }
 
     /// Returns once the call is to end early, because its run is stopped or put away. A call that waits for
@@ -195,19 +211,16 @@ impl Cx {
     /// Who does not listen is given up after a bound: at once for what changes nothing (five seconds), and
     /// when every request must have been given up for what does (45 seconds).
     pub async fn cancelled(&self) {
-        let waited = match self.told.clone() {
-            Some(mut told) => told.wait_for(|told| *told).await.is_ok(),
-            None => false,
-        };
-        if !waited {
-            // The call is over; what goes on behind it is closed in its own way.
-            std::future::pending::<()>().await;
+        match &self.told {
+            Some(told) => drop(told.wait().await),
+            // What is no call is closed in its own way.
+            None => std::future::pending().await,
         }
     }
 
     /// Returns whether the call is to end early.
     pub fn is_cancelled(&self) -> bool {
-        self.told.as_ref().is_some_and(|told| *told.borrow())
+        self.told.as_ref().is_some_and(|told| told.initialized())
     }
 
     /// Makes sure that the step may still change the world. To be called right before each request that
@@ -224,12 +237,19 @@ impl Cx {
     /// being closed, or was: the operation is asked again, and sees what became of it. `Storage`.
     pub async fn may_send(&self) -> Result<()> {
         if let Some(permit) = &self.permit {
-            permit.check(&*self.clock).await?;
+            permit.check(&*self.around.clock, || self.extend()).await?;
         }
         match &self.lease {
-            Some(lease) => self.duties.check_wanted(lease).await,
+            Some(lease) => self.around.duties.check_wanted(lease).await,
             None => Ok(()),
         }
+    }
+
+    fn extend(&self) -> Result<BoxFuture<'static, Result<Timestamp>>> {
+        let driving = self.around.driving.upgrade();
+        let driving =
+            driving.ok_or_else(|| Error::new(ErrorKind::Stopped, "the run is not driven here any more"))?;
+        Ok(driving.extend(self.step))
     }
 
     /// Returns the value of a secret, at the moment of use.
@@ -237,10 +257,10 @@ impl Cx {
     /// # Errors
     /// `Denied` when nobody provides it, or when it is too short to be kept out of the record.
     pub async fn secret(&self, secret: &SecretRef) -> Result<Secret> {
-        match &self.secrets {
+        match &self.around.secrets {
             Some(source) => {
                 let value = source.reveal(&secret.name).await?;
-                self.revealed.learn(&secret.name, &value)?;
+                self.around.revealed.learn(&secret.name, &value)?;
                 Ok(value)
             }
             None => {
@@ -284,7 +304,7 @@ impl Cx {
     ///
     /// What an operation returns, reports or fails with is cleaned without it.
     pub fn redact(&self) -> RedactStream {
-        RedactStream::new(self.revealed.clone())
+        RedactStream::new(self.around.revealed.clone())
     }
 
     /// Returns an operation's state with its secrets in their place again.
@@ -312,7 +332,7 @@ impl Cx {
 
     /// Returns the run's folder.
     pub fn workdir(&self) -> &Path {
-        &self.workdir
+        &self.around.workdir
     }
 
     /// Returns the file that a script means: below the run's folder, one that a `path` parameter named, or one below a
@@ -323,30 +343,30 @@ impl Cx {
     /// `Invalid` for anything else, `Rejected` when its folder cannot be opened.
     pub fn file(&self, path: &str) -> Result<RunFile> {
         let named = Path::new(path);
-        let whole = self.workdir.join(named);
+        let whole = self.around.workdir.join(named);
         let failed = |e| {
             Error::rejected(format!("failed to open the folder of `{path}`"))
                 .because(e)
                 .hint("check that the folder exists and can be entered")
         };
-        let noted = |file: RunFile| file.noted_by(self.unrecorded.clone(), self.step, path);
-        if self.paths.iter().any(|allowed| allowed == path) {
+        let noted = |file: RunFile| file.noted_by(self.around.unrecorded.clone(), self.step, path);
+        if self.around.paths.iter().any(|allowed| allowed == path) {
             return RunFile::anywhere(whole).map(noted).map_err(failed);
         }
         let is_plain =
             |path: &Path| path.components().all(|it| matches!(it, Component::Normal(_) | Component::CurDir));
         let below = |allowed: &String| match named.strip_prefix(allowed).ok()? {
             rest if allowed.is_empty() || !is_plain(rest) => None,
-            rest => Some((self.workdir.join(allowed), rest)),
+            rest => Some((self.around.workdir.join(allowed), rest)),
         };
-        if let Some((folder, rest)) = self.paths.iter().find_map(below) {
+        if let Some((folder, rest)) = self.around.paths.iter().find_map(below) {
             return RunFile::below(&folder, rest).map(noted).map_err(failed);
         }
         if path.is_empty() || !is_plain(named) {
-            return Err(Error::invalid(format!("`{path}` is outside the run's folder {}", self.workdir.display()))
+            return Err(Error::invalid(format!("`{path}` is outside the run's folder {}", self.around.workdir.display()))
                 .hint("let the runbook take the file as a parameter of type `path`, so that whoever runs it names it"));
         }
-        RunFile::below(&self.workdir, named).map(noted).map_err(failed)
+        RunFile::below(&self.around.workdir, named).map(noted).map_err(failed)
     }
 
     /// Returns what an earlier step holds open, opened again if this process has not done so yet.
@@ -355,7 +375,7 @@ impl Cx {
     /// `Rejected` when it is not open, because its run is not at work here; `Invalid` when it is something else
     /// than the caller uses; and whatever keeps it from being opened again.
     pub async fn live<L: Send + Sync + 'static>(&self, handle: &Handle) -> Result<Arc<L>> {
-        let live = self.handles.live(handle).await?;
+        let live = self.around.handles.live(handle).await?;
         live.downcast()
             .map_err(|_| Error::invalid(format!("`{handle}` is not what this operation works with")))
     }
@@ -365,7 +385,7 @@ impl Cx {
     /// # Errors
     /// `Storage`.
     pub async fn leases_for(&self, subject: &str) -> Result<Vec<Lease>> {
-        self.duties.leases(&LeaseFilter::Subject(subject.to_owned())).await
+        self.around.duties.leases(&LeaseFilter::Subject(subject.to_owned())).await
     }
 
     /// Returns the open leases that share a door.
@@ -373,7 +393,7 @@ impl Cx {
     /// # Errors
     /// `Storage`.
     pub async fn leases_on(&self, door: &str) -> Result<Vec<Lease>> {
-        self.duties.leases(&LeaseFilter::Door(door.to_owned())).await
+        self.around.duties.leases(&LeaseFilter::Door(door.to_owned())).await
     }
 }
 
@@ -388,24 +408,21 @@ mod tests {
     async fn a_permit_is_over_although_the_clock_was_set_back() {
         let within = Duration::from_secs(30);
         let clock = SteppedClock::new("2026-11-20T08:00:00Z".parse().unwrap());
-        let asked = Arc::new(AtomicUsize::new(0));
-        let extend: Extend = {
-            let (asked, clock) = (asked.clone(), clock.clone());
-            Arc::new(move || {
-                asked.fetch_add(1, Ordering::SeqCst);
-                let until = clock.now().saturating_add(within).unwrap();
-                Box::pin(async move { Ok(until) })
-            })
+        let asked = AtomicUsize::new(0);
+        let extend = || -> Result<BoxFuture<'static, Result<Timestamp>>> {
+            asked.fetch_add(1, Ordering::SeqCst);
+            let until = clock.now().saturating_add(within).unwrap();
+            Ok(Box::pin(async move { Ok(until) }))
         };
         let until = clock.now().saturating_add(within).unwrap();
-        let permit = SendPermit::new(until, clock.elapsed(), within, extend);
-        permit.check(&clock).await.unwrap();
+        let permit = SendPermit::new(until, clock.elapsed(), within);
+        permit.check(&clock, extend).await.unwrap();
         assert_eq!(asked.load(Ordering::SeqCst), 0);
         clock.advance(Duration::from_secs(300));
         clock.set("2026-11-20T07:00:00Z".parse().unwrap());
-        permit.check(&clock).await.unwrap();
+        permit.check(&clock, extend).await.unwrap();
         assert_eq!(asked.load(Ordering::SeqCst), 1, "the journal was asked");
-        permit.check(&clock).await.unwrap();
+        permit.check(&clock, extend).await.unwrap();
         assert_eq!(asked.load(Ordering::SeqCst), 1);
     }
 }

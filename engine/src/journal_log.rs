@@ -19,7 +19,8 @@ use crate::event::{Effected, Event, Lease, Record, RunEnd, RunId, Signal};
 use crate::journal::{LeaseFilter, NewRun, OwnerId, Presence, Tenure};
 use crate::lease;
 use crate::log::{
-    Closing, Duties, Entry, Hold, Logged, Make, Next, OtherRuns, Patience, RunLog, Standing, Until, Woken,
+    Closing, Duties, Entry, Hold, Label, Logged, Make, Next, OtherRuns, Patience, RunLog, Standing, Until,
+    Woken,
 };
 use crate::replay::{History, PastStep};
 
@@ -99,8 +100,8 @@ impl JournalLog {
                 }
             }
         }
-        let numbers = appended.records.iter().map(|record| record.seq);
-        Ok(numbers.zip(events).map(|(seq, event)| Logged::new(seq, at, event)).collect())
+        let first = appended.last + 1 - events.len() as u64;
+        Ok((first..).zip(events).map(|(seq, event)| Logged::new(seq, at, event)).collect())
     }
 
     /// Returns the signals that wait and were not handed out before, if any may.
@@ -220,7 +221,7 @@ impl RunLog for JournalLog {
         &self.tenure.run
     }
 
-    async fn next(&self, position: u64, _: &str, make: Make<'_>) -> Result<Next> {
+    async fn next(&self, position: u64, _: Label, make: Make<'_>) -> Result<Next> {
         let past = std::mem::take(&mut *self.past.lock().expect("no panic while the past is held"));
         if !past.is_empty() {
             let behind = past.iter().filter(|record| record.seq > position);

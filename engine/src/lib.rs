@@ -71,7 +71,7 @@ pub use builder::EngineBuilder;
 pub use code::ErrorCode;
 pub use concurrency::Concurrency;
 pub use core::{Answers, Environment, Liveness, Notice, Observer};
-pub use cx::{Cx, OnProgress, SecretSource};
+pub use cx::{Cx, SecretSource};
 pub use drive::Driven;
 pub use effect::{Effect, Effects};
 pub use engine::{Backfill, ClosingState, Engine, OpenLease, Plan};

@@ -16,7 +16,7 @@ use crate::drive::Driven;
 use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::event::{Branch, Call, Event, Park, Place, Prepared, RunEnd, Source};
 use crate::journal::{NewRun, Sync};
-use crate::log::{Entry, RunLog};
+use crate::log::{Entry, Label, RunLog};
 use crate::replay::History;
 use crate::runbook::Runbook;
 use crate::script::{self, Host, Program};
@@ -38,7 +38,7 @@ impl Parts {
             let events = vec![Event::Prepared(Box::new(run.prepared.clone()))];
             Ok(Entry::new(self.clock.now(), events, Sync::Now))
         };
-        let first = log.next(0, "run", Box::pin(prepared)).await?;
+        let first = log.next(0, Label::Run, Box::pin(prepared)).await?;
         let position = first.logged.last().map_or(0, |last| last.seq);
         let history = History::fold(first.logged.into_iter().map(|one| (one.seq, one.at, one.event)))?;
         if let Some(end) = history.end {

@@ -106,7 +106,7 @@ impl Core {
             if let StepState::Finished(end) = &mut step.state
                 && let StepEnd::Large { sha256, .. } = end
             {
-                *end = StepEnd::Ok(limits::read_large(sha256, &self.journal.kept(sha256).await?)?);
+                *end = StepEnd::Ok(limits::read_large(sha256, &self.journal.kept(sha256).await?)?.into());
             }
         }
         Ok(())
@@ -258,7 +258,7 @@ impl Rehearsal {
 }
 
 impl Host for Rehearsal {
-    fn call(&self, operation: &Registered, args: Value, at: Place) -> Result<Value, Raise> {
+    fn call(&self, operation: &Registered, args: Value, at: Place) -> Result<Arc<Value>, Raise> {
         let (mut line, name) = (self.line(), operation.declaration.name);
         let step = line.reached + 1;
         let result = match line.history.step(step) {

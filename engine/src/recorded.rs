@@ -5,6 +5,8 @@
 //! is recorded with one more, so that nothing which came from outside reads back as anything but data.
 //! Parameters, arguments and results stand in this form in the journal.
 
+use std::borrow::Cow;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -80,14 +82,16 @@ pub(crate) fn typed(value: Value, schema: &Value) -> Value {
         Value::Object(map) if member(schema, |schema| schema.get("properties")?.get(SECRET)).is_some() => {
             Value::Object(map)
         }
-        Value::Object(map) => {
-            let typed = |(name, item): (String, Value)| {
-                let field = member(schema, |schema| schema.get("properties")?.get(&name))
+        Value::Object(mut map) => {
+            for (name, item) in &mut map {
+                let field = member(schema, |schema| schema.get("properties")?.get(name))
                     .or_else(|| member(schema, |schema| schema.get("additionalProperties")));
-                let item = typed(item, field.unwrap_or(&Value::Null));
-                (escaped(&name).unwrap_or(name), item)
-            };
-            map.into_iter().map(typed).collect()
+                *item = typed(item.take(), field.unwrap_or(&Value::Null));
+            }
+            if map.keys().all(|name| escaped(name).is_none()) {
+                return Value::Object(map);
+            }
+            map.into_iter().map(|(name, item)| (escaped(&name).unwrap_or(name), item)).collect()
         }
         simple => simple,
     }
@@ -101,8 +105,19 @@ pub fn plain(value: &Value) -> Value {
 
 /// Returns a recorded argument as operations read it: times and durations are text, and what only looks like
 /// a secret stays escaped, so that it is no secret to the operation either.
-pub(crate) fn argument(value: &Value) -> Value {
-    read(value, &str::to_owned)
+pub(crate) fn argument(value: &Value) -> Cow<'_, Value> {
+    match has_special(value) {
+        true => Cow::Owned(read(value, &str::to_owned)),
+        false => Cow::Borrowed(value),
+    }
+}
+
+fn has_special(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(has_special),
+        Value::Object(map) => Special::read(map).is_some() || map.values().any(has_special),
+        _ => false,
+    }
 }
 
 fn read(value: &Value, name_of: &dyn Fn(&str) -> String) -> Value {

@@ -334,7 +334,7 @@ mod tests {
     }
 
     fn finished(step: u32, value: Value) -> Event {
-        Event::StepFinished { step, end: StepEnd::Ok(value), effected: Vec::new() }
+        Event::StepFinished { step, end: StepEnd::Ok(value.into()), effected: Vec::new() }
     }
 
     #[test]

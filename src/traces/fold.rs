@@ -362,7 +362,7 @@ mod tests {
                 Event::Signalled {
                     signal: Signal::Answer { step: 2, value: json!("given"), by: "ada".into() },
                 },
-                finished(2, StepEnd::Ok(json!("given"))),
+                finished(2, StepEnd::Ok(json!("given").into())),
                 Event::Finished { end: RunEnd::Succeeded { value: json!("given") }, parent: None },
             ],
         );

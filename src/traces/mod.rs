@@ -399,7 +399,7 @@ mod tests {
         assert!(seen.ends().waiting.is_empty());
         let end = || Event::StepFinished {
             step: 1,
-            end: relight_engine::event::StepEnd::Ok(serde_json::Value::Null),
+            end: relight_engine::event::StepEnd::Ok(serde_json::Value::Null.into()),
             effected: Vec::new(),
         };
         for seq in 1..=WAITING as u64 + 3 {

@@ -118,7 +118,7 @@ impl Around for Cut {
     async fn append(&self, tenure: &Tenure, events: &[Event], at: Timestamp, sync: Sync) -> Result<Appended> {
         self.count(events.len(), Side::Before)?;
         let appended = self.inner.append(tenure, events, at, sync).await?;
-        self.count(appended.records.len(), Side::After)?;
+        self.count(events.len(), Side::After)?;
         Ok(appended)
     }
 

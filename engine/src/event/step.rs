@@ -1,5 +1,7 @@
 //! One step: where the script called it, how far it is, and what it came to.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -40,7 +42,7 @@ impl Progress {
 #[serde(rename_all = "snake_case")]
 pub enum StepEnd {
     /// It gave a value.
-    Ok(Value),
+    Ok(Arc<Value>),
     /// It gave a value that lies out of line, as JSON text under its fingerprint.
     Large {
         /// SHA-256 of the text, in hexadecimal.

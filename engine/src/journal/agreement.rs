@@ -336,7 +336,7 @@ impl Driver {
         // An answer ahead of the disk may not know yet of a signal that has just arrived.
         match sync {
             Sync::Now => shown(appended),
-            Sync::Soon => shown(appended.map(|appended| appended.records)),
+            Sync::Soon => shown(appended.map(|appended| appended.last)),
         }
     }
 }
@@ -355,7 +355,7 @@ fn finished(step: u32, effect: usize, deadline: Timestamp) -> Event {
         4 => vec![Effected::Unscheduled { id: "x".into() }],
         _ => vec![],
     };
-    Event::StepFinished { step, end: StepEnd::Ok(serde_json::json!([1.5, "x", null])), effected }
+    Event::StepFinished { step, end: StepEnd::Ok(serde_json::json!([1.5, "x", null]).into()), effected }
 }
 
 fn failed() -> Event {

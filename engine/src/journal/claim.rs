@@ -1,19 +1,21 @@
 //! Who drives a run: the process, its claim, and the right to write that comes of it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::event::RunId;
 
-/// The name of a process that drives runs. Fresh for every process start.
+/// The name of a process that drives runs. Fresh for every process start, and cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct OwnerId(String);
+pub struct OwnerId(Arc<str>);
 
 impl OwnerId {
     /// Makes the name of a new process.
     pub fn fresh() -> Self {
-        OwnerId(uuid::Uuid::new_v4().simple().to_string())
+        OwnerId(uuid::Uuid::new_v4().simple().to_string().into())
     }
 
     /// Returns the name as text.
@@ -24,7 +26,7 @@ impl OwnerId {
 
 impl From<String> for OwnerId {
     fn from(text: String) -> Self {
-        OwnerId(text)
+        OwnerId(text.into())
     }
 }
 

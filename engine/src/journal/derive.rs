@@ -242,6 +242,12 @@ pub(super) fn already_over(run: &RunId, status: Status) -> Error {
 }
 
 fn chain(summary: &mut Summary, events: &[Event], at: Timestamp) -> Result<Vec<Record>> {
+    // What does not follow leaves the summary as it is, so that one event needs no copy to go back to.
+    if let [event] = events {
+        let record = Record::follow(&summary.hash, summary.seq + 1, at, event)?;
+        summary.apply(event, &record)?;
+        return Ok(vec![record]);
+    }
     let mut next = summary.clone();
     let mut records = Vec::with_capacity(events.len());
     for event in events {

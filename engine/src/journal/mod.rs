@@ -429,16 +429,16 @@ pub trait Journal: Send + std::marker::Sync + 'static {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Appended {
-    /// The records of the events, in order.
-    pub records: Vec<Record>,
+    /// The number of the run's last record: the events have those that lead to it.
+    pub last: u64,
     /// Whether a signal waits for the run.
     pub signalled: bool,
 }
 
 impl Appended {
     /// Makes what a journal answers to an append.
-    pub fn new(records: Vec<Record>, signalled: bool) -> Self {
-        Appended { records, signalled }
+    pub fn new(last: u64, signalled: bool) -> Self {
+        Appended { last, signalled }
     }
 }
 

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 
 use super::{
-    Closing, Duties, Entry, Hold, Logged, Make, Next, OtherRuns, Patience, RunLog, Standing, Until, Woken,
+    Closing, Duties, Entry, Hold, Label, Logged, Make, Next, OtherRuns, Patience, RunLog, Standing, Until,
+    Woken,
 };
 use crate::drive::{Driven, Halt};
 use crate::error::Result;
@@ -21,7 +22,7 @@ pub trait AroundLog: Send + Sync + 'static {
     ///
     /// # Errors
     /// As there.
-    async fn next(&self, position: u64, label: &str, make: Make<'_>) -> Result<Next> {
+    async fn next(&self, position: u64, label: Label, make: Make<'_>) -> Result<Next> {
         self.behind().next(position, label, make).await
     }
 }
@@ -32,7 +33,7 @@ impl<T: AroundLog> RunLog for T {
         self.behind().run()
     }
 
-    async fn next(&self, position: u64, label: &str, make: Make<'_>) -> Result<Next> {
+    async fn next(&self, position: u64, label: Label, make: Make<'_>) -> Result<Next> {
         AroundLog::next(self, position, label, make).await
     }
 

@@ -21,6 +21,8 @@
 
 mod around;
 
+use std::fmt;
+
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -49,7 +51,7 @@ pub trait RunLog: OtherRuns + Duties {
     ///
     /// # Errors
     /// Those of `make`. `Stopped` when somebody else drives the run: nothing more may be done. `Storage`.
-    async fn next(&self, position: u64, label: &str, make: Make<'_>) -> Result<Next>;
+    async fn next(&self, position: u64, label: Label, make: Make<'_>) -> Result<Next>;
 
     /// Puts on record what happens while something is made and is never waited for at a position: what it says,
     /// which files it writes, and that it sends later than it was permitted to.
@@ -154,6 +156,28 @@ impl Next {
     /// Returns what was made.
     pub fn made(logged: Vec<Logged>) -> Self {
         Next { logged, fresh: true }
+    }
+}
+
+/// What a run is at, at a position of its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Label {
+    /// Its beginning.
+    #[default]
+    Run,
+    /// A step, by its number.
+    Step(u32),
+    /// Its end.
+    End,
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Label::Run => f.write_str("run"),
+            Label::Step(step) => write!(f, "step {step}"),
+            Label::End => f.write_str("end"),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Declaration, Done, Operation, Outcome, Pending, Probe};
@@ -202,7 +203,7 @@ impl<O: Operation> Erased for Typed<O> {
 }
 
 fn read<O: Operation>(args: &Value) -> Result<O::Args> {
-    serde_json::from_value(recorded::argument(args)).map_err(|e| unreadable(O::NAME, &e))
+    O::Args::deserialize(&*recorded::argument(args)).map_err(|e| unreadable(O::NAME, &e))
 }
 
 fn unreadable(name: &str, error: &serde_json::Error) -> Error {

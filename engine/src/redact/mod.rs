@@ -14,7 +14,7 @@ mod find;
 mod stream;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
@@ -110,7 +110,7 @@ impl Revealed {
             Event::StepAccepted { effected, .. } => cleaner.effected(effected),
             Event::StepFinished { end, effected, .. } => {
                 match end {
-                    StepEnd::Ok(value) => cleaner.value(value),
+                    StepEnd::Ok(value) => cleaner.value(Arc::make_mut(value)),
                     // It was cleaned before it was put out of line.
                     StepEnd::Large { .. } => {}
                     StepEnd::Err(failure) => cleaner.failure(failure),
@@ -368,7 +368,7 @@ mod tests {
     fn a_value_that_comes_back_is_replaced_wherever_it_stands() {
         let revealed = knowing(&[("env:PW", "hunter22"), ("env:PIN", "12345678")]);
         let echo = json!({ "a": "hunter22", "b": [{ "c": "x hunter22 y" }], "hunter22": 1, "n": 12345678 });
-        let event = Event::StepFinished { step: 1, end: StepEnd::Ok(echo), effected: Vec::new() };
+        let event = Event::StepFinished { step: 1, end: StepEnd::Ok(echo.into()), effected: Vec::new() };
         let text = serde_json::to_string(&cleaned(&revealed, event)).unwrap();
         assert!(!text.contains("hunter22") && !text.contains("12345678"), "{text}");
         assert_eq!(text.matches("secret(env:PW)").count(), 3, "{text}");

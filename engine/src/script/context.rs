@@ -9,17 +9,16 @@ use super::ending::{Over, mistake, terminated};
 use super::limits::Budget;
 
 /// What travels with every native call of one evaluation.
-#[derive(Clone)]
 pub(super) struct Context {
     pub(super) host: Arc<dyn Host>,
-    pub(super) deferred: Arc<Mutex<Vec<FnPtr>>>,
-    pub(super) over: Arc<Over>,
+    pub(super) deferred: Mutex<Vec<FnPtr>>,
+    pub(super) over: Over,
     pub(super) budget: Arc<Budget>,
 }
 
 impl Context {
     /// Has an interpreter ask after every operation and at every use of a variable.
-    pub(super) fn watch(&self, engine: &mut Rhai) {
+    pub(super) fn watch(self: &Arc<Self>, engine: &mut Rhai) {
         let watched = self.clone();
         engine.on_progress(move |operations| {
             if watched.over.is_over() || watched.host.is_halted() {
@@ -42,8 +41,8 @@ impl Context {
 }
 
 /// Returns what the evaluation has with it that makes a call.
-pub(super) fn of_call(context: &NativeCallContext<'_>) -> Result<Context, Box<EvalAltResult>> {
-    let tag = context.tag().and_then(|tag| tag.clone().try_cast::<Context>());
+pub(super) fn of_call(context: &NativeCallContext<'_>) -> Result<Arc<Context>, Box<EvalAltResult>> {
+    let tag = context.tag().and_then(|tag| tag.read_lock::<Arc<Context>>()).map(|tag| tag.clone());
     // Compiling or inspecting a runbook evaluates nothing; without a tag this is a call from outside a
     // run. Behind the end of an evaluation nothing is called either.
     tag.filter(|tag| !tag.over.is_over()).ok_or_else(|| terminated(context.call_position()))

@@ -18,7 +18,7 @@ mod texts;
 mod values;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage,
@@ -35,7 +35,7 @@ use serde_json::Value;
 use bind::{bind, bind_natives};
 use context::Context;
 pub(crate) use ending::Ending;
-use ending::lowercase;
+use ending::{Over, lowercase};
 pub(crate) use inspect::Bundle;
 pub use inspect::{Changes, Finding, Nested, PlannedCall};
 use limits::{Budget, Together};
@@ -52,7 +52,7 @@ use crate::value::SecretRef;
 /// Where a script's calls go.
 pub(crate) trait Host: Send + Sync {
     /// Carries out one call and returns its value as the journal has it.
-    fn call(&self, operation: &Registered, args: Value, at: Place) -> Result<Value, Raise>;
+    fn call(&self, operation: &Registered, args: Value, at: Place) -> Result<Arc<Value>, Raise>;
 
     /// Shows a message without recording it, unless the script is being replayed.
     fn progress(&self, message: String, percent: Option<f64>);
@@ -197,7 +197,12 @@ impl Language {
     ) -> Ending {
         let mut engine = self.engine();
         let budget = Arc::new(Budget::new(self.limits, self.meter, self.together.clone()));
-        let context = Context { host: host.clone(), deferred: Arc::default(), over: Arc::default(), budget };
+        let context = Arc::new(Context {
+            host: host.clone(),
+            deferred: Mutex::default(),
+            over: Over::default(),
+            budget,
+        });
         engine.set_default_tag(Dynamic::from(context.clone()));
         engine.set_module_resolver(Pinned { sources: program.sources.clone(), texts: self.texts.clone() });
         context.watch(&mut engine);

@@ -101,7 +101,7 @@ impl Attempt<'_> {
 
     /// The operation has done it.
     pub(super) fn done(&self, done: Done<Value>) -> Made {
-        let end = Made::end(self.step, StepEnd::Ok(done.value), done.effected);
+        let end = Made::end(self.step, StepEnd::Ok(done.value.into()), done.effected);
         // What is open is seen from outside, such as a port: whoever goes on opens the same again.
         let sync = if self.operation.opens.is_some() { Sync::Now } else { end.sync };
         Made { sync, ..end }

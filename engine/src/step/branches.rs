@@ -365,7 +365,7 @@ impl Branches {
     fn result(&self, ends: &[RunEnd]) -> StepEnd {
         match self.on_error.unwrap_or_default() {
             OnError::Stop => self.whole(ends),
-            OnError::Collect => StepEnd::Ok(ends.iter().map(collected).collect()),
+            OnError::Collect => StepEnd::Ok(ends.iter().map(collected).collect::<Value>().into()),
         }
     }
 
@@ -377,7 +377,7 @@ impl Branches {
         let stopped = |end: &RunEnd| matches!(end, RunEnd::Stopped { .. });
         let first = failures.iter().find(|(n, _)| !stopped(&ends[*n])).or(failures.first());
         let Some((n, failure)) = first else {
-            return StepEnd::Ok(ends.iter().map(value).collect());
+            return StepEnd::Ok(ends.iter().map(value).collect::<Value>().into());
         };
         let failed = failures.iter().filter(|(n, _)| !stopped(&ends[*n])).count();
         let others = match failed {

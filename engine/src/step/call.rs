@@ -9,10 +9,11 @@
 //! unclear, and the operation's `Redo` decides about it.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::sync::SetOnce;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::Steps;
 use crate::cx::Cx;
@@ -37,13 +38,13 @@ pub(super) enum Called<T> {
 }
 
 /// Interrupts a call.
-pub(super) struct Interrupt(watch::Sender<bool>);
+pub(super) struct Interrupt(Arc<SetOnce<()>>);
 
 impl Interrupt {
     /// Returns the surroundings of a call, and what interrupts it.
     pub(super) fn of(cx: Cx) -> (Interrupt, Cx) {
-        let (tell, told) = watch::channel(false);
-        (Interrupt(tell), Cx { told: Some(told), ..cx })
+        let told = Arc::<SetOnce<()>>::default();
+        (Interrupt(told.clone()), Cx { told: Some(told), ..cx })
     }
 }
 
@@ -57,9 +58,8 @@ impl Steps {
     ) -> Result<Called<T>> {
         let mut call = std::pin::pin!(call);
         let mut interrupted = std::pin::pin!(self.log.interrupted(self.may_be_stopped()));
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks.reset();
+        // Most calls are over before the first.
+        let mut ticks = None;
         let mut given_up_at = None;
         let ended = loop {
             tokio::select! {
@@ -72,12 +72,12 @@ impl Steps {
                         false => self.parts.grace,
                     };
                     given_up_at = Some(Instant::now() + grace);
-                    // The operation may have asked nobody to listen.
-                    let _ = interrupt.0.send(true);
+                    // Once is enough.
+                    let _ = interrupt.0.set(());
                 }
                 () = until(given_up_at) => return Ok(Called::GivenUp),
-                _ = ticks.tick() => {
-                    if self.unrecorded.is_waiting() {
+                () = tick(&mut ticks) => {
+                    if self.around.unrecorded.is_waiting() {
                         unless_out_of_reach(Box::pin(self.annotate(Vec::new(), Sync::Soon)).await)?;
                     }
                 }
@@ -106,6 +106,17 @@ fn unless_out_of_reach(recorded: Result<()>) -> Result<()> {
         }
         recorded => recorded,
     }
+}
+
+/// Returns at the next tick; the first call begins to count.
+async fn tick(ticks: &mut Option<Interval>) {
+    let ticks = ticks.get_or_insert_with(|| {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.reset();
+        ticks
+    });
+    ticks.tick().await;
 }
 
 /// Returns when a moment has come; never when there is none.

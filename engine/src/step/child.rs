@@ -4,6 +4,7 @@
 //! it, and then its end is waited for. What a person says to the parent is meant for the child too: a
 //! stop is passed on, and a question of the child reaches whoever answers for the parent.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -47,7 +48,7 @@ impl Steps {
                 let prepared = &self.line().history.prepared;
                 (prepared.depth, prepared.who.clone(), prepared.labels.clone())
             };
-            let (texts, workdir, paths) = (&*self.sources, &*self.workdir, &*self.paths);
+            let (texts, workdir, paths) = (&*self.sources, &*self.around.workdir, &*self.around.paths);
             let granted = self.runbook()?.reach();
             let parent =
                 Parent { run: self.log.run(), step, depth, granted, texts, workdir, paths, who, labels };
@@ -85,7 +86,7 @@ impl Steps {
         // A stop that waited for the child takes effect before the script goes on.
         self.attend().await?;
         Ok(match end {
-            RunEnd::Succeeded { value } => StepEnd::Ok(value),
+            RunEnd::Succeeded { value } => StepEnd::Ok(value.into()),
             RunEnd::Failed { failure, .. } => {
                 let error = Error::rejected(format!("the child run {child} failed"));
                 let code = failure.code.clone();
@@ -167,10 +168,10 @@ impl Steps {
             return Err(self.park(Park::Question { text, choices }, None).await);
         };
         let (step, value) = (at.step, Value::String(answer));
-        let end = StepEnd::Ok(at.operation.answered(&value));
+        let end = StepEnd::Ok(at.operation.answered(&value).into());
         let signal = Signal::Answer { step, value, by };
         let answered = Made::events(vec![Event::Signalled { signal }], Sync::Now);
-        self.next(async { Ok(answered.and(Made::end(step, end, Vec::new()))) }).await.map(drop)
+        self.next(pin!(async { Ok(answered.and(Made::end(step, end, Vec::new()))) })).await.map(drop)
     }
 
     /// Returns the answer of whoever answers here, and listens meanwhile for a stop or an interruption.

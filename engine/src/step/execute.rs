@@ -16,6 +16,7 @@
 //!
 //! [`attempt`]: super::attempt
 
+use std::pin::pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -96,7 +97,8 @@ impl Steps {
                 Todo::Begin => Awaited::Nothing,
                 _ => Box::pin(self.await_before(step, &past, &todo, trouble.pause, hold)).await?,
             };
-            let then = self.next(self.do_next(&at, &todo, awaited, &mut trouble)).await?;
+            let making = pin!(self.do_next(&at, &todo, awaited, &mut trouble));
+            let then = self.next(making).await?;
             fresh = matches!(then, Then::Begin);
             match then {
                 Then::GoOn | Then::Begin => {}
@@ -244,7 +246,7 @@ impl Steps {
                 Some(Ok(Probe::Found(outcome))) => Ok(outcome),
                 // What it came to was for the operation to see.
                 Some(Ok(_)) if doubt == Doubt::Happened => {
-                    return Ok(Made::end(at.step, StepEnd::Ok(Value::Null), Vec::new()));
+                    return Ok(Made::end(at.step, StepEnd::Ok(Value::Null.into()), Vec::new()));
                 }
                 Some(Ok(Probe::Absent)) => return Ok(self.once_more(at)),
                 // What closes a lease may be done twice, and nobody is there to be asked.
@@ -325,7 +327,9 @@ impl Steps {
             Outcome::Done(done) => Ok(at.done(done)),
             Outcome::Pending(pending) => Ok(self.accepted(at, pending)),
             Outcome::Ask { question, choices } => match &at.past.answer {
-                Some(answer) => Ok(Made::end(step, StepEnd::Ok(at.operation.answered(answer)), Vec::new())),
+                Some(answer) => {
+                    Ok(Made::end(step, StepEnd::Ok(at.operation.answered(answer).into()), Vec::new()))
+                }
                 None => Ok(Made::ask(question, choices)),
             },
             Outcome::Close { lease, then } => Box::pin(self.hand_over(at, lease, then)).await,

@@ -1,5 +1,7 @@
 //! What the steps of a run hold open while it is at work.
 
+use serde_json::Value;
+
 use super::{Steps, Unwind, without_retry};
 use crate::error::ErrorKind;
 use crate::event::{Park, StepEnd};
@@ -19,8 +21,11 @@ impl Steps {
             }
         }
         for (step, opens, attempt, args, value) in found {
-            let recipe =
-                opens.recipe(self.surroundings(step, attempt), without_retry(&args).into_owned(), value);
+            let recipe = opens.recipe(
+                self.surroundings(step, attempt),
+                without_retry(&args).into_owned(),
+                Value::clone(&value),
+            );
             self.parts.handles.know(self.log.run(), step, recipe);
         }
     }

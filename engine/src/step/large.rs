@@ -1,5 +1,7 @@
 //! Large results: out of line while they are recorded, back in line when a script wants them.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{Steps, Unwind};
@@ -32,11 +34,11 @@ impl Steps {
     }
 
     /// Returns what a step came to, with its value at hand.
-    pub(super) fn value_of(&self, end: StepEnd) -> Result<Result<Value, Failure>, Unwind> {
+    pub(super) fn value_of(&self, end: StepEnd) -> Result<Result<Arc<Value>, Failure>, Unwind> {
         match end {
             StepEnd::Ok(value) => Ok(Ok(value)),
             StepEnd::Err(failure) => Ok(Err(failure)),
-            StepEnd::Large { sha256, .. } => Ok(Ok(self.bridge.wait(self.large(&sha256))??)),
+            StepEnd::Large { sha256, .. } => Ok(Ok(self.bridge.wait(self.large(&sha256))??.into())),
         }
     }
 }

@@ -30,6 +30,7 @@ pub(crate) use closing::handed_over;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ use serde_json::Value;
 use crate::bridge::Bridge;
 use crate::clock::Interval;
 use crate::core::Parts;
+use crate::cx::Surroundings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Cause, Event, Park, Place, Progress, Signal, Source, StepEnd};
 use crate::log::{Hold, RunLog};
@@ -83,11 +85,9 @@ pub(crate) struct Steps {
     runbook: OnceLock<Runbook>,
     /// The texts that the run goes by.
     sources: Arc<[Source]>,
-    workdir: PathBuf,
-    paths: Arc<[String]>,
     public: Public,
     bridge: Bridge,
-    unrecorded: Arc<Unrecorded>,
+    around: Arc<Surroundings>,
     line: Mutex<Line>,
 }
 
@@ -124,19 +124,16 @@ impl Steps {
         position: u64,
     ) -> Arc<Self> {
         let intended = parts.clock.elapsed();
-        let unrecorded = Arc::new(Unrecorded::new(parts.revealed.clone()));
         let public = Public::new(&sources);
         let steps = Arc::new_cyclic(|me| Steps {
             me: me.clone(),
+            around: Arc::new(around(me.clone(), &parts, &log, &history)),
             parts,
             log,
             runbook: OnceLock::new(),
             sources,
-            workdir: PathBuf::from(&history.prepared.workdir),
-            paths: history.prepared.paths.clone().into(),
             public,
             bridge: Bridge::here(),
-            unrecorded,
             line: Mutex::new(Line {
                 history,
                 position,
@@ -313,10 +310,10 @@ impl Steps {
         self.check_terminal(operation).await?;
         let mut call = Some((args, at));
         loop {
-            let intent = async {
+            let intent = pin!(async {
                 let (args, at) = call.take().expect("what has been recorded is not made again");
                 Ok(self.intent(step, operation, args, at, 1))
-            };
+            });
             let then = self.next(intent).await?;
             let Some((args, _)) = &call else { return Ok(matches!(then, Then::Begin)) };
             let differs = match self.line().history.step(step) {
@@ -326,7 +323,7 @@ impl Steps {
             };
             let Some(error) = differs else { return Ok(false) };
             // It may be a wrong call, which the next record takes back.
-            match self.next(async { Err(Unwind::Halt(error)) }).await {
+            match self.next(pin!(async { Err(Unwind::Halt(error)) })).await {
                 Ok(_) | Err(Unwind::Mistake(_)) => {}
                 Err(unwind) => return Err(unwind),
             }
@@ -335,7 +332,7 @@ impl Steps {
 }
 
 impl Host for Steps {
-    fn call(&self, operation: &Registered, args: Value, at: Place) -> Result<Value, Raise> {
+    fn call(&self, operation: &Registered, args: Value, at: Place) -> Result<Arc<Value>, Raise> {
         match self.take(operation, args, at).and_then(|end| self.value_of(end)) {
             Ok(Ok(value)) => Ok(value),
             Err(Unwind::Mistake(error)) => {
@@ -378,6 +375,28 @@ impl Host for Steps {
         let runs = matches!(line.unwind, None | Some(Unwind::Stop(_))) && self.log.halted().is_none();
         line.deferring |= runs;
         runs
+    }
+}
+
+/// Returns what the steps of a run have around them.
+fn around(me: Weak<Steps>, parts: &Parts, log: &Arc<dyn RunLog>, history: &History) -> Surroundings {
+    let prepared = &history.prepared;
+    let closes = match &prepared.cause {
+        Cause::Lease { id } => Some(id.clone()),
+        _ => None,
+    };
+    Surroundings {
+        run: log.run().clone(),
+        closes,
+        clock: parts.clock.clone(),
+        duties: log.clone(),
+        secrets: parts.secrets.clone(),
+        revealed: parts.revealed.clone(),
+        workdir: PathBuf::from(&prepared.workdir),
+        paths: prepared.paths.clone(),
+        unrecorded: Arc::new(Unrecorded::new(parts.revealed.clone())),
+        handles: parts.handles.clone(),
+        driving: me,
     }
 }
 

@@ -1,5 +1,7 @@
 //! A run that has no script and makes one call, such as the closing of a lease.
 
+use std::sync::Arc;
+
 use super::{Steps, Unwind};
 use crate::event::{Call, Place, StepEnd};
 use crate::log::Hold;
@@ -10,7 +12,7 @@ impl Steps {
     pub(crate) async fn only_call(&self, call: &Call) -> Ending {
         match self.only_step(call).await {
             Ok(StepEnd::Err(failure)) => Ending::Error(failure.to_error(), None),
-            Ok(StepEnd::Ok(value)) => Ending::Value(value),
+            Ok(StepEnd::Ok(value)) => Ending::Value(Arc::unwrap_or_clone(value)),
             Ok(StepEnd::Large { sha256, .. }) => match self.large(&sha256).await {
                 Ok(value) => Ending::Value(value),
                 Err(error) => self.unwound(error.into()),

@@ -1,33 +1,46 @@
 //! What operations say and write: shown at once, and recorded together with whatever is recorded next.
 
-use std::sync::Arc;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
 
 use super::Steps;
 use crate::core::Notice;
-use crate::cx::OnOutput;
-use crate::event::{Event, Stream};
+use crate::cx::Driving;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, Progress, Stream};
 use crate::unrecorded::{Over, Piece};
 
-impl Steps {
-    /// Returns what takes a step's output.
-    pub(super) fn on_output(&self, step: u32) -> OnOutput {
-        let (parts, run, unrecorded) = (self.parts.clone(), self.log.run().clone(), self.unrecorded.clone());
+impl Driving for Steps {
+    fn progress(&self, step: u32, progress: Progress) {
+        self.parts.notice(self.log.run(), None, Event::Progress { step, progress });
+    }
+
+    fn output(&self, step: u32, stream: Stream, bytes: &[u8]) {
         let (kept, operation) = match self.line().history.step(step) {
             Some(past) => (past.output, self.parts.language.operation(&past.operation)),
             None => (0, None),
         };
         let is_terminals = operation.is_some_and(|operation| operation.declaration.terminal);
-        Arc::new(move |stream, bytes| {
-            // What a terminal obeys comes only from what a person sits before.
-            let stream = if is_terminals || stream != Stream::Terminal { stream } else { Stream::Stdout };
-            let text = unrecorded.say(step, kept, stream, bytes);
-            if !text.is_empty() {
-                let event = Event::Output { step, stream, text };
-                parts.show(Notice { run: run.clone(), seq: None, at: parts.clock.now(), event });
-            }
-        })
+        // What a terminal obeys comes only from what a person sits before.
+        let stream = if is_terminals || stream != Stream::Terminal { stream } else { Stream::Stdout };
+        let text = self.around.unrecorded.say(step, kept, stream, bytes);
+        if !text.is_empty() {
+            let (run, at) = (self.log.run().clone(), self.parts.clock.now());
+            self.parts.show(Notice { run, seq: None, at, event: Event::Output { step, stream, text } });
+        }
     }
 
+    fn extend(&self, step: u32) -> BoxFuture<'static, Result<Timestamp>> {
+        let steps = self.me.upgrade();
+        Box::pin(async move {
+            let steps =
+                steps.ok_or_else(|| Error::new(ErrorKind::Stopped, "the run is not driven here any more"))?;
+            steps.extend_permit(step).await
+        })
+    }
+}
+
+impl Steps {
     /// Takes what was said and written before events that are about to be recorded.
     pub(super) fn said_before(&self, events: &[Event]) -> Vec<Piece> {
         for event in events {
@@ -36,11 +49,11 @@ impl Steps {
                 Event::Parked { .. } | Event::Finished { .. } => Over::All,
                 _ => continue,
             };
-            for last in self.unrecorded.finish(over) {
+            for last in self.around.unrecorded.finish(over) {
                 let (run, at) = (self.log.run().clone(), self.parts.clock.now());
                 self.parts.show(Notice { run, seq: None, at, event: last });
             }
         }
-        self.unrecorded.take()
+        self.around.unrecorded.take()
     }
 }

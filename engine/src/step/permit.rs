@@ -1,9 +1,7 @@
 //! What a step may call, and until when it may send.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -11,7 +9,7 @@ use super::{SEND_MARGIN, Steps, Unwind, without_retry};
 use crate::builtin::RUN;
 use crate::cx::{Cx, SendPermit};
 use crate::effect::Effect;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::event::{Effected, Event};
 use crate::journal::Sync;
 use crate::log::Hold;
@@ -25,47 +23,14 @@ use crate::runbook::Runbook;
 const SEND_WITHIN: Duration = Duration::from_secs(30);
 impl Steps {
     pub(super) fn cx(&self, step: u32, past: &PastStep) -> Cx {
-        let permit = past.send_before.as_ref().map(|(_, until)| {
-            let steps = self.me.clone();
-            let extend = move || -> BoxFuture<'static, Result<Timestamp>> {
-                let steps = steps.clone();
-                Box::pin(async move {
-                    let steps = steps.upgrade().ok_or_else(|| {
-                        Error::new(ErrorKind::Stopped, "the run is not driven here any more")
-                    })?;
-                    steps.extend_permit(step).await
-                })
-            };
-            SendPermit::new(*until, self.line().intended, SEND_WITHIN, Arc::new(extend))
-        });
+        let since = self.line().intended;
+        let permit = past.send_before.as_ref().map(|(_, until)| SendPermit::new(*until, since, SEND_WITHIN));
         Cx { permit, ..self.surroundings(step, past.attempt) }
     }
 
     /// Returns what a step knows, without a permit to send.
     pub(super) fn surroundings(&self, step: u32, attempt: u32) -> Cx {
-        let parts = self.parts.clone();
-        let run = self.log.run().clone();
-        Cx {
-            on_output: self.on_output(step),
-            unrecorded: self.unrecorded.clone(),
-            handles: self.parts.handles.clone(),
-            run: run.clone(),
-            step,
-            attempt,
-            closes: self.closes(),
-            clock: self.parts.clock.clone(),
-            duties: self.log.clone(),
-            secrets: self.parts.secrets.clone(),
-            revealed: self.parts.revealed.clone(),
-            workdir: self.workdir.clone(),
-            paths: self.paths.clone(),
-            permit: None,
-            lease: None,
-            told: None,
-            on_progress: Arc::new(move |progress| {
-                parts.notice(&run, None, Event::Progress { step, progress })
-            }),
-        }
+        Cx { around: self.around.clone(), step, attempt, permit: None, lease: None, told: None }
     }
 
     /// Returns until when a record that is written now permits its writer to send, if it is about

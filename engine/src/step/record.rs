@@ -1,37 +1,39 @@
 //! The one place at which a run's log is read and written.
 
+use std::pin::{Pin, pin};
+
 use super::attempt::{Made, Then};
 use super::{Steps, Unwind};
 use crate::core::Notice;
 use crate::error::{ErrorKind, Result};
 use crate::event::{Event, Signal, StepEnd};
 use crate::journal::Sync;
-use crate::log::{Entry, Logged};
+use crate::log::{Entry, Label, Logged};
 use crate::unrecorded::Piece;
+
+/// What makes the next record, where its caller has it: to move it costs as much as to record what it comes to.
+pub(super) type Making<'a> = Pin<&'a mut (dyn Future<Output = Result<Made, Unwind>> + Send + 'a)>;
 
 impl Steps {
     /// Takes what stands at the next position of the log; where nothing does, makes it and records it.
     /// Either way it is part of the past then.
     ///
     /// Returns how the run goes on.
-    pub(super) async fn next(
-        &self,
-        make: impl Future<Output = Result<Made, Unwind>> + Send,
-    ) -> Result<Then, Unwind> {
+    pub(super) async fn next(&self, make: Making<'_>) -> Result<Then, Unwind> {
         let (position, label) = self.position();
-        self.next_at(position, &label, make).await
+        self.next_at(position, label, make).await
     }
 
     /// Takes the end of the run from its log, or records it there.
     pub(super) async fn last(&self, end: Event) -> Result<(), Unwind> {
         let (position, _) = self.position();
-        let made = async { Ok(Made::events(vec![end], Sync::Now)) };
-        self.next_at(position, "end", made).await.map(drop)
+        let made = pin!(async { Ok(Made::events(vec![end], Sync::Now)) });
+        self.next_at(position, Label::End, made).await.map(drop)
     }
 
     /// Takes what stands at the next position, or records events there.
     pub(super) async fn record(&self, events: Vec<Event>, sync: Sync) -> Result<(), Unwind> {
-        self.next(async { Ok(Made::events(events, sync)) }).await.map(drop)
+        self.next(pin!(async { Ok(Made::events(events, sync)) })).await.map(drop)
     }
 
     /// Records what happens while something else is made.
@@ -44,18 +46,13 @@ impl Steps {
         match self.log.annotate(entry).await {
             Ok(logged) => self.fold(logged, true),
             Err(error) => {
-                self.unrecorded.give_back(said);
+                self.around.unrecorded.give_back(said);
                 Err(error)
             }
         }
     }
 
-    async fn next_at(
-        &self,
-        position: u64,
-        label: &str,
-        make: impl Future<Output = Result<Made, Unwind>> + Send,
-    ) -> Result<Then, Unwind> {
+    async fn next_at(&self, position: u64, label: Label, make: Making<'_>) -> Result<Then, Unwind> {
         let (mut then, mut unwound, mut said) = (Then::GoOn, None, Vec::new());
         let entry = async {
             match make.await {
@@ -79,7 +76,7 @@ impl Steps {
         let next = match next {
             Ok(next) => next,
             Err(error) => {
-                self.unrecorded.give_back(said);
+                self.around.unrecorded.give_back(said);
                 return Err(error.into());
             }
         };
@@ -102,10 +99,10 @@ impl Steps {
     }
 
     /// Returns how many records there are, and what the run is at behind them.
-    fn position(&self) -> (u64, String) {
+    fn position(&self) -> (u64, Label) {
         let line = self.line();
         let step = line.history.unfinished().unwrap_or(line.history.steps.len() as u32 + 1);
-        (line.position, format!("step {step}"))
+        (line.position, Label::Step(step))
     }
 
     /// Makes an entry of what happened, without the secrets in it, behind what was said and written before.
@@ -123,7 +120,10 @@ impl Steps {
         }
         *said = self.said_before(&events);
         texts.extend(said.iter().filter_map(|(_, text)| text.clone()));
-        let events = said.iter().map(|(event, _)| event.clone()).chain(events).collect();
+        let events = match said.is_empty() {
+            true => events,
+            false => said.iter().map(|(event, _)| event.clone()).chain(events).collect(),
+        };
         Ok(Entry::new(at, events, sync).texts(texts))
     }
 

@@ -195,7 +195,7 @@ mod tests {
         let past = accepted(json!({ "$child": "d1" }));
         assert!(matches!(todo(&past, KNOWN), Todo::Child { run, .. } if run.as_str() == "d1"));
         assert!(matches!(todo(&accepted(json!({ "$branches": true })), KNOWN), Todo::Branches { .. }));
-        let past = step(StepState::Finished(StepEnd::Ok(Value::Null)));
+        let past = step(StepState::Finished(StepEnd::Ok(Value::Null.into())));
         assert!(matches!(todo(&past, KNOWN), Todo::Over(StepEnd::Ok(_))));
     }
 }

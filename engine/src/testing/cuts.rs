@@ -14,7 +14,7 @@ use crate::cx::Cx;
 use crate::effect::Effect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Call, Effected};
-use crate::log::{AroundLog, Make, Next, RunLog};
+use crate::log::{AroundLog, Label, Make, Next, RunLog};
 use crate::operation::{Operation, Outcome, Probe, Redo};
 
 /// What happened to the world, whoever did it.
@@ -159,7 +159,7 @@ impl AroundLog for Cut {
         &*self.log
     }
 
-    async fn next(&self, position: u64, label: &str, make: Make<'_>) -> Result<Next> {
+    async fn next(&self, position: u64, label: Label, make: Make<'_>) -> Result<Next> {
         let cut = async {
             self.moments.pass()?;
             let entry = make.await?;

@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Call, Effected, Event, Lease, Park, Place, RunEnd, RunId, Signal, StepEnd, fingerprint};
 use crate::journal::{LeaseFilter, NewRun, Sync};
-use crate::log::{Closing, Entry, Hold, Logged, RunLog, Until, Woken};
+use crate::log::{Closing, Entry, Hold, Label, Logged, RunLog, Until, Woken};
 use crate::prepare::RunRequest;
 
 /// Whoever keeps runs, as these checks meet it. Every opening is that of one more driver, in the place of the last
@@ -121,24 +121,24 @@ fn new_run(engine: &Engine, id: &str, text: &str) -> NewRun {
 async fn opened(runs: &dyn Runs, engine: &Engine, run: &NewRun) -> (Arc<dyn RunLog>, Vec<Logged>) {
     let log = runs.open(engine, run).await.unwrap();
     let mut read: Vec<Logged> = Vec::new();
-    let mut label = "run".to_owned();
+    let mut label = Label::Run;
     loop {
         let position = read.last().map_or(0, |last| last.seq);
         let prepared = Event::Prepared(Box::new(run.prepared.clone()));
         let events = if position == 0 { vec![prepared] } else { Vec::new() };
         let made = async { Ok(Entry::new(T, events, Sync::Now)) };
-        let next = log.next(position, &label, made.boxed()).await.unwrap();
+        let next = log.next(position, label, made.boxed()).await.unwrap();
         if next.logged.is_empty() {
             return (log, read);
         }
         read.extend(next.logged);
-        label = "step 1".to_owned();
+        label = Label::Step(1);
     }
 }
 
 async fn add(log: &dyn RunLog, read: &mut Vec<Logged>, entry: Entry) {
     let position = read.last().map_or(0, |last| last.seq);
-    let next = log.next(position, "step 1", async { Ok(entry) }.boxed()).await.unwrap();
+    let next = log.next(position, Label::Step(1), async { Ok(entry) }.boxed()).await.unwrap();
     assert!(next.fresh, "nothing stood behind record {position}");
     read.extend(next.logged);
 }
@@ -168,7 +168,8 @@ async fn what_stands_at_a_position_is_handed_back_and_not_made_again(runs: &dyn 
     let run = new_run(&engine, "a", LIFE);
     let (log, mut read) = opened(runs, &engine, &run).await;
     add(&*log, &mut read, Entry::new(T, vec![started()], Sync::Now)).await;
-    add(&*log, &mut read, Entry::new(T, vec![finished(StepEnd::Ok(json!(1)), vec![])], Sync::Now)).await;
+    add(&*log, &mut read, Entry::new(T, vec![finished(StepEnd::Ok(json!(1).into()), vec![])], Sync::Now))
+        .await;
 
     let (again, known) = opened(runs, &engine, &run).await;
     assert_eq!(events(&known), events(&read));
@@ -185,9 +186,9 @@ async fn what_comes_to_nothing_is_not_recorded(runs: &dyn Runs) {
     let (log, mut read) = opened(runs, &engine, &run).await;
     let position = read.last().unwrap().seq;
     let failed = async { Err(Error::new(ErrorKind::Diverged, "no")) };
-    let error = log.next(position, "step 1", failed.boxed()).await.unwrap_err();
+    let error = log.next(position, Label::Step(1), failed.boxed()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Diverged);
-    let nothing = log.next(position, "step 1", async { Ok(Entry::new(T, vec![], Sync::Now)) }.boxed());
+    let nothing = log.next(position, Label::Step(1), async { Ok(Entry::new(T, vec![], Sync::Now)) }.boxed());
     assert_eq!(nothing.await.unwrap().logged, []);
     add(&*log, &mut read, Entry::new(T, vec![started()], Sync::Now)).await;
     assert_eq!(read.last().unwrap().seq, position + 1);
@@ -200,7 +201,7 @@ async fn who_opened_a_log_before_writes_nothing_more(runs: &dyn Runs) {
     let (log, mut known) = opened(runs, &other, &run).await;
     let position = read.last().unwrap().seq;
     let made = async { Ok(Entry::new(T, vec![started()], Sync::Now)) };
-    match old.next(position, "step 1", made.boxed()).await {
+    match old.next(position, Label::Step(1), made.boxed()).await {
         Err(error) => assert_eq!(error.kind(), ErrorKind::Stopped),
         Ok(next) => panic!("a driver that lost the run has written {next:?}"),
     }
@@ -265,7 +266,7 @@ async fn a_duty_is_there_with_its_record_and_is_carried_out_once(runs: &dyn Runs
         Lease::new("a-1", &run.id, T, T + Duration::from_secs(60), close).subject("VM").door("host:1");
     let duty = Effected::LeaseOpened(lease.clone());
     log.take_on(&duty).await.unwrap();
-    let entry = vec![started(), finished(StepEnd::Ok(Value::Null), vec![duty])];
+    let entry = vec![started(), finished(StepEnd::Ok(Value::Null.into()), vec![duty])];
     add(&*log, &mut read, Entry::new(T, entry, Sync::Now)).await;
 
     let (log, _) = opened(runs, &engine, &run).await;

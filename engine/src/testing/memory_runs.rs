@@ -19,7 +19,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Effected, Event, GENESIS, Lease, Record, RunId, Signal, fingerprint};
 use crate::journal::{LeaseFilter, NewRun};
 use crate::log::{
-    Closing, Duties, Entry, Hold, Logged, Make, Next, OtherRuns, Patience, RunLog, Standing, Until, Woken,
+    Closing, Duties, Entry, Hold, Label, Logged, Make, Next, OtherRuns, Patience, RunLog, Standing, Until,
+    Woken,
 };
 
 /// Runs that are gone with the process.
@@ -43,7 +44,7 @@ struct State {
 struct Kept {
     new: NewRun,
     /// What was recorded together, and under which label.
-    entries: Vec<(String, Vec<Record>)>,
+    entries: Vec<(Label, Vec<Record>)>,
     signals: Vec<Signal>,
     /// The number of its driver: one with a smaller number writes nothing more.
     driver: u64,
@@ -215,7 +216,7 @@ struct MemoryLog {
 /// How far its driver has read.
 #[derive(Default)]
 struct At {
-    label: String,
+    label: Label,
     read: u64,
     handed_out: Vec<Signal>,
 }
@@ -226,13 +227,13 @@ impl MemoryLog {
     }
 
     /// Returns what stands at a position.
-    fn stored(&self, position: u64, label: &str) -> Result<Option<Vec<Logged>>> {
+    fn stored(&self, position: u64, label: Label) -> Result<Option<Vec<Logged>>> {
         let found = self.runs.kept(&self.run, |kept| {
             if position == kept.length() {
                 return Ok(None);
             }
             let begins =
-                |entry: &&(String, Vec<Record>)| entry.1.first().is_some_and(|r| r.seq == position + 1);
+                |entry: &&(Label, Vec<Record>)| entry.1.first().is_some_and(|r| r.seq == position + 1);
             kept.entries.iter().find(begins).cloned().map(Some).ok_or_else(|| {
                 Error::storage(format!("no entry of run {} begins behind record {position}", self.run))
             })
@@ -248,7 +249,7 @@ impl MemoryLog {
     }
 
     fn write(&self, entry: Entry) -> Result<Vec<Logged>> {
-        let label = self.at().label.clone();
+        let label = self.at().label;
         let logged: Vec<Logged> = {
             let mut state = self.runs.state();
             state.texts.extend(entry.texts.into_iter().map(|text| (fingerprint(&text), text)));
@@ -309,8 +310,8 @@ impl RunLog for MemoryLog {
         &self.run
     }
 
-    async fn next(&self, position: u64, label: &str, make: Make<'_>) -> Result<Next> {
-        label.clone_into(&mut self.at().label);
+    async fn next(&self, position: u64, label: Label, make: Make<'_>) -> Result<Next> {
+        self.at().label = label;
         if let Some(logged) = self.stored(position, label)? {
             self.has_read(&logged);
             return Ok(Next::handed_back(logged));

@@ -22,7 +22,7 @@ pub async fn write_until_killed(journal: &dyn Journal) {
     let tenure = claim(journal, RUN, WRITER, 1).await;
     for step in 1.. {
         let appended = journal.append(&tenure, &both(step), t(2), Sync::Now).await.unwrap();
-        let last = appended.records.last().map_or(0, |record| record.seq);
+        let last = appended.last;
         let mut out = std::io::stdout().lock();
         if writeln!(out, "{ACKNOWLEDGED}{last}").and_then(|()| out.flush()).is_err() {
             return;

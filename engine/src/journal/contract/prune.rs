@@ -213,7 +213,8 @@ pub(super) async fn what_is_due_is_not_changed_by_pruning(journal: &dyn Journal)
     // Whoever comes next is numbered as before.
     journal.prepare(new_run("new"), t(11)).await.unwrap();
     let tenure = claim(journal, "new", "one", 12).await;
-    let said = Event::StepFinished { step: 1, end: crate::event::StepEnd::Ok(json!(1)), effected: vec![] };
+    let said =
+        Event::StepFinished { step: 1, end: crate::event::StepEnd::Ok(json!(1).into()), effected: vec![] };
     journal.append(&tenure, &[started(1), said, succeeded()], t(13), Sync::Now).await.unwrap();
     assert_eq!(journal.records(&"new".into(), 0).await.unwrap().len(), 5);
     assert_eq!(journal.records(&"r2".into(), 0).await.unwrap().len(), 3);

@@ -79,7 +79,7 @@ pub(in crate::journal) fn started(step: u32) -> Event {
 }
 
 pub(in crate::journal) fn finished(step: u32, effected: Vec<Effected>) -> Event {
-    Event::StepFinished { step, end: StepEnd::Ok(json!({"done": step})), effected }
+    Event::StepFinished { step, end: StepEnd::Ok(json!({"done": step}).into()), effected }
 }
 
 pub(in crate::journal) fn note(step: u32) -> Event {

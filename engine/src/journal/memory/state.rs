@@ -179,7 +179,7 @@ impl State {
             line.named.insert(print.to_owned());
             self.named.insert(print.to_owned());
         }
-        line.records.extend(records.iter().cloned());
+        line.records.extend(records);
         for event in events {
             if let Some(found) = derive::consumed(event, line.signals.iter()) {
                 line.signals.remove(found);
@@ -211,13 +211,13 @@ impl State {
         }
         self.tell_end(&tenure.run);
         self.leave(&tenure.run, at);
-        for (event, record) in events.iter().zip(&records) {
+        for event in events {
             if let Some((parent, signal)) = derive::told(&tenure.run, event) {
                 // A parent that is over waits for nothing.
-                let _ = self.signal(parent, &signal, record.at);
+                let _ = self.signal(parent, &signal, at);
             }
         }
-        Ok(Appended { records, signalled })
+        Ok(Appended { last: self.lines.get(&tenure.run).map_or(0, |line| line.summary.seq), signalled })
     }
 
     fn extend(&mut self, request: &ExtendRequest) -> Option<ExtendedLease> {

@@ -11,7 +11,7 @@ use crate::error::ErrorKind;
 use crate::event::{Effected, GENESIS, StepEnd};
 
 fn result(step: u32, effected: Vec<Effected>) -> Event {
-    Event::StepFinished { step, end: StepEnd::Ok(json!(step)), effected }
+    Event::StepFinished { step, end: StepEnd::Ok(json!(step).into()), effected }
 }
 
 /// Two runs that touch the same tables, a word, and a claim after it.

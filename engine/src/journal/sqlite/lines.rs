@@ -38,9 +38,9 @@ pub(super) struct Lines {
 /// One run.
 pub(super) struct Line {
     /// The run as it will be when everything that a writer has taken is written.
-    before: Summary,
+    before: Arc<Summary>,
     /// The run as it will be when everything in line is written.
-    after: Summary,
+    after: Arc<Summary>,
     /// Where its rows are, when everything that a writer has taken is written.
     place: Place,
     /// What leads from one to the other, if its job is still to be taken.
@@ -84,9 +84,10 @@ impl Lines {
         let Stored { summary, place } = run;
         let mut known = lock(&self.known);
         if summary.status == Status::Running {
-            let (before, after) = (summary.clone(), summary.clone());
+            let summary = Arc::new(summary.clone());
+            let (before, after) = (summary.clone(), summary);
             let line = Line { before, after, place: *place, next: None, signalled, failed: None };
-            known.insert(summary.id.clone(), Arc::new(Mutex::new(line)));
+            known.insert(line.after.id.clone(), Arc::new(Mutex::new(line)));
         } else {
             known.remove(&summary.id);
         }
@@ -107,7 +108,7 @@ impl Lines {
 
     /// Appends to a run: the records are made here.
     ///
-    /// Returns them, and for `Sync::Now` where it will be said whether they are written and a word
+    /// Returns up to where, and for `Sync::Now` where it will be said whether they are written and a word
     /// waits. A caller whose thread may block has written them by then.
     pub(super) fn append(
         self: &Arc<Self>,
@@ -123,12 +124,12 @@ impl Lines {
         if let Some((_, failure)) = &known.failed {
             return Err(failure.to_error());
         }
-        let records = derive::proceed(&mut known.after, tenure, events, at)?;
-        let appended = Appended { records, signalled: known.signalled };
+        let records = derive::proceed(Arc::make_mut(&mut known.after), tenure, events, at)?;
+        let appended = Appended { last: known.after.seq, signalled: known.signalled };
         let fresh = known.next.is_none();
         let batch = known.next.get_or_insert_default();
         batch.events.extend(events.iter().filter(|event| runs::has_consequences(event)).cloned());
-        batch.records.extend_from_slice(&appended.records);
+        batch.records.extend(records);
         let written = match sync {
             Sync::Now => {
                 let (answer, written) = oneshot::channel();
@@ -160,8 +161,8 @@ struct Turn {
 }
 
 struct Taken {
-    before: Summary,
-    after: Summary,
+    before: Arc<Summary>,
+    after: Arc<Summary>,
     place: Place,
     batch: Batch,
 }

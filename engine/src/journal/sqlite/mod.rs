@@ -186,10 +186,13 @@ impl SqliteJournal {
         let (tenure, events, lines) = (tenure.clone(), events.to_vec(), self.lines.clone());
         let write = move |db: &Connection| {
             let Stored { summary: before, mut place } = runs::known(db, &tenure.run)?;
-            let mut after = before.clone();
-            let records = derive::proceed(&mut after, &tenure, &events, at)?;
+            let mut after = Arc::new(before.clone());
+            let records = derive::proceed(Arc::make_mut(&mut after), &tenure, &events, at)?;
             let signalled = runs::advance(db, &mut place, &before, &mut after, &events, &records)?;
-            Ok((Appended { records, signalled }, Stored { summary: after, place }))
+            Ok((
+                Appended { last: after.seq, signalled },
+                Stored { summary: Arc::unwrap_or_clone(after), place },
+            ))
         };
         let end = move |result: &Result<(Appended, Stored)>| {
             if let Ok((appended, after)) = result {
@@ -257,15 +260,16 @@ impl Journal for SqliteJournal {
             }
             let Stored { summary: before, mut place } = runs::known(db, &request.run)?;
             let heartbeat = before.owner.as_ref().map(|by| rows::owner(db, by)).transpose()?.flatten();
-            let mut after = before.clone();
-            Ok(match derive::decide_claim(&mut after, heartbeat, &request)? {
+            let mut after = Arc::new(before.clone());
+            Ok(match derive::decide_claim(Arc::make_mut(&mut after), heartbeat, &request)? {
                 Verdict::Over => (Claim::Over, None),
                 Verdict::Moved => (Claim::Moved, None),
                 Verdict::Queued => (Claim::Queued, None),
                 Verdict::Held { by, until } => (Claim::Held { by, until }, None),
                 Verdict::Grant(record, tenure) => {
                     let signalled = runs::advance(db, &mut place, &before, &mut after, &[], &[record])?;
-                    (Claim::Granted(tenure), Some((Stored { summary: after, place }, signalled)))
+                    let after = Stored { summary: Arc::unwrap_or_clone(after), place };
+                    (Claim::Granted(tenure), Some((after, signalled)))
                 }
             })
         };

@@ -49,31 +49,27 @@ pub(super) fn write_over(path: &Path, text: &str) -> io::Result<()> {
     options.open(path)?.write_all(text.as_bytes())
 }
 
-#[cfg(unix)]
+/// Returns which file a path leads to now.
+///
+/// Linux writes the times of a file to the disk for each `fsync` after somebody has asked for them, which takes as long
+/// again. So nobody asks for them: that of the log is in every commit.
+#[cfg(target_os = "linux")]
 pub(super) fn identity(path: &Path) -> Option<Identity> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
+    match statx(CWD, path, AtFlags::empty(), StatxFlags::INO) {
+        Ok(file) => Some((makedev(file.stx_dev_major, file.stx_dev_minor), file.stx_ino)),
+        // Some containers refuse the call.
+        Err(_) => identity_with_times(path),
+    }
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(super) use identity_with_times as identity;
+
+#[cfg(unix)]
+pub(super) fn identity_with_times(path: &Path) -> Option<Identity> {
     use std::os::unix::fs::MetadataExt;
     fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
-}
-
-/// Returns whether the folder lists a file under its old number; `false` says nothing.
-///
-/// Linux writes the times of a file to the disk for each `fsync` after somebody has asked for them,
-/// which takes as long again. That of the log is in every commit, so nobody asks there.
-#[cfg(unix)]
-pub(super) fn is_listed(known: Option<Identity>, path: &Path) -> bool {
-    use std::os::unix::fs::DirEntryExt;
-    let (Some((_, number)), Some(folder), Some(name)) = (known, path.parent(), path.file_name()) else {
-        return false;
-    };
-    fs::read_dir(folder).is_ok_and(|mut files| {
-        files.any(|file| file.is_ok_and(|file| file.ino() == number && file.file_name() == name))
-    })
-}
-
-/// Elsewhere an open file cannot be deleted.
-#[cfg(not(unix))]
-pub(super) fn is_listed(_: Option<Identity>, _: &Path) -> bool {
-    true
 }
 
 /// Elsewhere an open file cannot be deleted.

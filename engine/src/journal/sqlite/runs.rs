@@ -3,6 +3,8 @@
 //! A run has two rows. The one in `runs` changes when its state does; the one in `heads` moves with
 //! every record and is small and of fixed size, so that those of many runs lie on one page.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Row, params, params_from_iter};
 use sha2::{Digest, Sha256};
@@ -351,7 +353,7 @@ pub(super) fn advance(
     db: &Connection,
     place: &mut Place,
     before: &Summary,
-    after: &mut Summary,
+    after: &mut Arc<Summary>,
     events: &[Event],
     records: &[Record],
 ) -> Rows<bool> {
@@ -366,7 +368,8 @@ pub(super) fn advance(
     }
     let waiting = rows::has_signal(db, &after.id)?;
     if let (true, Some(last)) = (waiting && after.status == Status::Parked, records.last()) {
-        derive::wake_for(after, rows::signals(db, &after.id)?.iter(), last.at);
+        let signals = rows::signals(db, &after.id)?;
+        derive::wake_for(Arc::make_mut(after), signals.iter(), last.at);
     }
     if !records.is_empty() {
         place.last = log::add(db, place.run, place.last, records)?;

@@ -15,7 +15,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::mark::Mark;
-use super::platform::{Identity, identity, is_listed, make_file};
+use super::platform::{Identity, identity, make_file};
 use super::prune;
 use super::values::Fault;
 use crate::error::{Error, Result};
@@ -306,8 +306,7 @@ impl Site {
     /// `Storage` when it is gone or another one.
     pub(super) fn check_present(&self) -> Result<()> {
         let same = |known: Option<Identity>, path: &Path| known.is_none() || identity(path) == known;
-        let log = self.log_path();
-        if same(self.file, &self.path) && (is_listed(self.log, &log) || same(self.log, &log)) {
+        if same(self.file, &self.path) && same(self.log, &self.log_path()) {
             return Ok(());
         }
         Err(Error::storage(format!(
