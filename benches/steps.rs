@@ -26,6 +26,8 @@ const GOAL_STEP: f64 = 1.5;
 const GOAL_MANY: [(Duration, f64); 2] = [(Duration::from_micros(150), 3.0), (Duration::ZERO, 2.0)];
 const GOAL_PROCESSOR: Duration = Duration::from_micros(20);
 const AT_ONCE: u32 = 100;
+/// Runs that are so many times as long tell what a step costs without its share of the run's beginning and end.
+const LONGER: u32 = 6;
 
 /// As many bytes as the two records of a step have, hashes and times included.
 const PAYLOAD: usize = 640;
@@ -35,7 +37,7 @@ fn main() {
     let rounds: u32 = if quick { 1 } else { 7 };
     let commits = if quick { 100 } else { 1_500 };
     let steps = if quick { 100 } else { 2_000 };
-    let each: u32 = std::env::var("EACH").map_or(60, |v| v.parse().unwrap());
+    let each = if quick { 5 } else { 60 };
     let runtime = runtime();
 
     let place = folder();
@@ -49,17 +51,7 @@ fn main() {
     let (mut step_ratios, mut bare_ratios, mut many_ratios) = (Vec::new(), Vec::new(), Vec::new());
     let (mut many_rates, mut raw_rates, mut step_rates) = (Vec::new(), Vec::new(), Vec::new());
     let (mut per_step, mut per_many) = (Vec::new(), Vec::new());
-    let (mut one_cpu, mut many_cpu) = (Duration::ZERO, Duration::ZERO);
-    if std::env::var_os("ONLY").is_some() {
-        let begun = cpu();
-        for _ in 0..rounds {
-            runtime.block_on(many_runs(&engine, each));
-            put.take();
-        }
-        let used = cpu().zip(begun).map_or(Duration::ZERO, |(after, before)| after - before);
-        println!("{:?} per step", used / (rounds * AT_ONCE * each));
-        return;
-    }
+    let [mut one_cpu, mut many_cpu, mut long_cpu] = [Duration::ZERO; 3];
     for _ in 0..rounds {
         let mut plain = raw.commits(commits);
 
@@ -73,10 +65,15 @@ fn main() {
 
         let (before, used) = (journal.commits(), cpu());
         let took = runtime.block_on(many_runs(&engine, each));
+        let commits_of_many = journal.commits() - before;
         many_cpu += cpu().zip(used).map_or(Duration::ZERO, |(after, before)| after - before);
         put.take();
+        let used = cpu();
+        runtime.block_on(many_runs(&engine, each * LONGER));
+        long_cpu += cpu().zip(used).map_or(Duration::ZERO, |(after, before)| after - before);
+        put.take();
         let made = f64::from(AT_ONCE * each);
-        per_many.push((journal.commits() - before) as f64 / made);
+        per_many.push(commits_of_many as f64 / made);
 
         // Half before, half after what it is compared with.
         plain.extend(&raw.commits(commits));
@@ -112,6 +109,10 @@ fn main() {
     table.note("    commits per step", format!("{:.3}", middle(&per_many)));
     let used = many_cpu / (rounds * AT_ONCE * each);
     table.goal("    processor time per step", show(used), "<= 20 us", used <= GOAL_PROCESSOR);
+    let further = long_cpu.saturating_sub(many_cpu) / (rounds * AT_ONCE * each * (LONGER - 1));
+    table.note("    that of a further step", show(further));
+    let rest = (many_cpu / (rounds * AT_ONCE)).saturating_sub(further * each);
+    table.note("    that of a run besides its steps", show(rest));
     let ratio = middle(&many_ratios);
     let goal = GOAL_MANY.iter().find(|(slow, _)| plain.median() >= *slow).map_or(0.0, |(_, goal)| *goal);
     table.goal("    rate in raw rates", spread(&many_ratios), format!(">= {goal}"), ratio >= goal);

@@ -272,7 +272,8 @@ impl Followed {
 /// Reads a line that tells of an event. One that a later version has added is passed over.
 fn notice(run: &RunId, line: &str) -> Option<Notice> {
     let (seq, at, event) = event(serde_json::from_str(line).ok()?)?;
-    let event: Event = serde_json::from_value(event).ok()?;
+    // As the journal reads it: what reads an event from anything but text would be compiled a second time.
+    let event: Event = serde_json::from_str(&event.to_string()).ok()?;
     Some(Notice::new(run.clone(), seq, at, event))
 }
 
