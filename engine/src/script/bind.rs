@@ -30,7 +30,7 @@ pub(super) fn bind(module: &mut Module, verb: &'static str, operation: &Register
                 tag.host.call(&bound, args, at)
             };
             tag.budget.aside(call, |called| match called {
-                Ok(value) => convert::from_json(&value)
+                Ok(value) => convert::from_json(value)
                     .map_err(|why| EvalAltResult::ErrorRuntime(why.into(), context.call_position()).into()),
                 Err(Raise::Throw(error)) => Err(raised(error, context)),
                 Err(Raise::Unwind) => {
