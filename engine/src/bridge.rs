@@ -156,4 +156,24 @@ mod tests {
         assert_eq!(script.join().unwrap().unwrap_err().kind(), ErrorKind::Stopped);
         assert_eq!(polls.load(Ordering::SeqCst), before, "nothing is touched after that");
     }
+
+    #[test]
+    fn a_script_that_waits_for_something_that_never_comes_ends_when_nobody_waits_for_it() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let bridge = Bridge(runtime.handle().clone());
+        let gate = Arc::<Gate>::default();
+        let waits = Waits(gate.clone());
+        let (enter, entered) = mpsc::channel();
+        let script = thread::spawn(move || {
+            AWAITED.set(Some(gate));
+            bridge.wait(poll_fn(move |_| {
+                let _ = enter.send(());
+                Poll::<()>::Pending
+            }))
+        });
+        entered.recv().unwrap();
+        drop(waits);
+        // Nothing but whoever went away wakes the thread.
+        assert_eq!(script.join().unwrap().unwrap_err().kind(), ErrorKind::Stopped);
+    }
 }

@@ -71,7 +71,7 @@ pub(crate) trait Driving: Send + Sync {
     fn output(&self, step: u32, stream: Stream, bytes: &[u8]);
 
     /// Extends a step's permit to send: asks the journal, which refuses when another process has the run.
-    fn extend(&self, step: u32) -> BoxFuture<'static, Result<Timestamp>>;
+    fn extend(self: Arc<Self>, step: u32) -> BoxFuture<'static, Result<Timestamp>>;
 }
 
 /// The right to send a step's requests until a time, and for how long each record gives it.

@@ -100,7 +100,7 @@ impl JournalLog {
                 }
             }
         }
-        let first = appended.last + 1 - events.len() as u64;
+        let first = appended.last.saturating_add(1).saturating_sub(events.len() as u64);
         Ok((first..).zip(events).map(|(seq, event)| Logged::new(seq, at, event)).collect())
     }
 

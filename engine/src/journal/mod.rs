@@ -178,7 +178,7 @@ pub trait Journal: Send + std::marker::Sync + 'static {
     /// Appends events to a run in one transaction, together with all that follows from them: the
     /// run's summary, its leases and schedules. A consumed `Signalled` event removes its signal.
     ///
-    /// Returns their records, and whether a signal is waiting (with [`Sync::Soon`]: was
+    /// Returns up to which record the run came, and whether a signal is waiting (with [`Sync::Soon`]: was
     /// waiting at the last write). A run that parks while a signal waits is due at once, so a signal that
     /// nobody wants has to be consumed all the same.
     ///

@@ -79,7 +79,6 @@ impl From<Error> for Unwind {
 
 /// A run's steps, past and present.
 pub(crate) struct Steps {
-    me: Weak<Steps>,
     parts: Arc<Parts>,
     log: Arc<dyn RunLog>,
     runbook: OnceLock<Runbook>,
@@ -126,7 +125,6 @@ impl Steps {
         let intended = parts.clock.elapsed();
         let public = Public::new(&sources);
         let steps = Arc::new_cyclic(|me| Steps {
-            me: me.clone(),
             around: Arc::new(around(me.clone(), &parts, &log, &history)),
             parts,
             log,

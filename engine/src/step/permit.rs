@@ -1,16 +1,18 @@
 //! What a step may call, and until when it may send.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{SEND_MARGIN, Steps, Unwind, without_retry};
 use crate::builtin::RUN;
-use crate::cx::{Cx, SendPermit};
+use crate::cx::{Cx, Driving, SendPermit};
 use crate::effect::Effect;
 use crate::error::{Error, Result};
-use crate::event::{Effected, Event};
+use crate::event::{Effected, Event, Progress, Stream};
 use crate::journal::Sync;
 use crate::log::Hold;
 use crate::operation::Registered;
@@ -21,6 +23,21 @@ use crate::runbook::Runbook;
 /// How long after its record a step's request may leave. Whoever is suspended for longer asks the
 /// journal first, which refuses when another process has the run by then.
 const SEND_WITHIN: Duration = Duration::from_secs(30);
+
+impl Driving for Steps {
+    fn progress(&self, step: u32, progress: Progress) {
+        self.parts.notice(self.log.run(), None, Event::Progress { step, progress });
+    }
+
+    fn output(&self, step: u32, stream: Stream, bytes: &[u8]) {
+        self.take_output(step, stream, bytes);
+    }
+
+    fn extend(self: Arc<Self>, step: u32) -> BoxFuture<'static, Result<Timestamp>> {
+        Box::pin(async move { self.extend_permit(step).await })
+    }
+}
+
 impl Steps {
     pub(super) fn cx(&self, step: u32, past: &PastStep) -> Cx {
         let since = self.line().intended;

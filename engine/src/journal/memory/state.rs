@@ -173,6 +173,7 @@ impl State {
             }
         }
         // Nothing fails from here on.
+        let last = summary.seq;
         line.summary = summary;
         line.steps = steps;
         for print in events.iter().filter_map(Event::text) {
@@ -217,7 +218,7 @@ impl State {
                 let _ = self.signal(parent, &signal, at);
             }
         }
-        Ok(Appended { last: self.lines.get(&tenure.run).map_or(0, |line| line.summary.seq), signalled })
+        Ok(Appended { last, signalled })
     }
 
     fn extend(&mut self, request: &ExtendRequest) -> Option<ExtendedLease> {
