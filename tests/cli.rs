@@ -692,7 +692,7 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
     "#);
     assert!(holds(&world.work(), "web-01.rdp"));
     assert_snapshot!(world.relight(["leases", "--lab"]).run(), @r"
-    LEASE   OPEN                              CLOSES
+    LEASE  OPEN  CLOSES
     [id1]-3  VM Connect to web-01 on hq-node2  [time] UTC (in 2h)
     --- stderr
     Nobody closes it: no `relight serve --lab` runs here. Start one, or close it now:
@@ -712,7 +712,7 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
     with     vm=web-01 group=rg-edge disable_after=2h rdp=web-01.rdp
     in       [dir]/work
 
-    STEP  LINE  CALL                  STATE  TOOK
+    STEP  LINE  CALL  STATE  TOOK
        1  32  local::vm  done  [long]
        2  33  note  done  [long]  web-01 is Running on hq-node2; the agent in the guest does not answer
        3  37  vmconnect::enable  done  [long]
@@ -723,7 +723,7 @@ fn the_flagship_opens_a_console_and_says_when_it_closes() {
        8  53  note  done  [long]  Ctrl+Alt+End sends Ctrl+Alt+Del.
        9  54  note  done  [long]  VM Connect closes at [time] UTC.
 
-    FILE        BYTES  SHA-256       NOW
+    FILE  BYTES  SHA-256  NOW
     web-01.rdp  [bytes]  [id3]  unchanged
     ");
 
@@ -864,7 +864,7 @@ fn a_question_parks_a_run_that_nobody_watches() {
     ");
     let run = newest_run(&world);
     assert_snapshot!(world.relight(["runs", "--lab"]).run(), @r"
-    RUN   RUNBOOK  STATE   STEPS  CHANGED
+    RUN  RUNBOOK  STATE  STEPS  CHANGED
     [id1]  ask  parked  2  now
       it asks: Restart web-01?
       relight runs answer [id1] yes --lab
@@ -912,7 +912,7 @@ fn a_parked_run_can_be_stopped() {
     run [id1] is stopped
     ");
     assert_snapshot!(world.relight(["runs", "--lab"]).run(), @r"
-    RUN   RUNBOOK  STATE    STEPS  CHANGED
+    RUN  RUNBOOK  STATE  STEPS  CHANGED
     [id1]  ask  stopped  2  now
     ");
     let shown = world.relight(["runs", "show", "@last", "--lab"]).run().raw();
@@ -1083,7 +1083,7 @@ fn a_run_is_abandoned_with_a_reason() {
     run [id1] is abandoned; what it deferred did not run
     ");
     assert_snapshot!(world.relight(["runs", "--lab"]).run(), @r"
-    RUN   RUNBOOK  STATE      STEPS  CHANGED
+    RUN  RUNBOOK  STATE  STEPS  CHANGED
     [id1]  ask  abandoned  2  now
     ");
 }
@@ -1117,7 +1117,7 @@ fn a_detached_run_is_driven_by_whoever_serves() {
     let run = world.relight(["run", "site-report", "--lab", "--detach"]).run().succeeds();
     let run = run.trim();
     assert_snapshot!(world.relight(["runs", "--lab"]).run(), @r"
-    RUN   RUNBOOK      STATE     STEPS  CHANGED
+    RUN  RUNBOOK  STATE  STEPS  CHANGED
     [id1]  site-report  prepared  0  now
       relight serve --lab
     ");

@@ -344,7 +344,10 @@ fn settled(line: &str) -> String {
     if ["done ", "failed "].iter().any(|start| line.starts_with(start)) {
         line = line.replace("  [long]", "");
     }
-    if ["[id", "[long]", "now"].iter().any(|word| line.contains(word)) {
+    // A table's columns are as wide as what stands below them, and so is its head.
+    let is_head = line.starts_with(|c: char| c.is_ascii_uppercase())
+        && line.chars().all(|c| " -".contains(c) || c.is_ascii_uppercase() || c.is_ascii_digit());
+    if is_head || ["[id", "[long]", "now"].iter().any(|word| line.contains(word)) {
         let indent = line.len() - line.trim_start().len();
         let words: Vec<&str> =
             line[indent..].split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
@@ -406,6 +409,10 @@ fn what_differs_each_time_has_a_stable_word() {
         "run [id1] in [dir]/x took [long], [long]; now, closes [id1]-3 at [time] (in 2h)\n\
          done local::vm\n[time] [address] [id2] web-01 2h\n"
     );
+    // A second later the same table is a column wider.
+    let [now, later] =
+        ["DUE   SHA-256\n(now)  x\n", "DUE       SHA-256\n(1s ago)  x\n"].map(|table| world.stable(table));
+    assert_eq!((&*now, now == later), ("DUE  SHA-256\n(now)  x\n", true), "{later}");
 }
 
 /// Returns the id of the newest run.
