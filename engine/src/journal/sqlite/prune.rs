@@ -143,7 +143,7 @@ fn is_needed(db: &Connection, needs: &Needs, run: &Summary) -> Rows<bool> {
     let mut below = db.prepare_cached(
         "WITH RECURSIVE below (id) AS (VALUES (?1) UNION
             SELECT runs.id FROM below JOIN runs ON runs.came_from = below.id)
-         SELECT runs.id, status IN ('prepared', 'running', 'parked') FROM below JOIN runs ON runs.id = below.id",
+         SELECT runs.id, ended IS NULL FROM below JOIN runs ON runs.id = below.id",
     )?;
     let mut rows = below.query([run.id.as_str()])?;
     while let Some(row) = rows.next()? {
@@ -157,8 +157,7 @@ fn is_needed(db: &Connection, needs: &Needs, run: &Summary) -> Rows<bool> {
         .prepare_cached(
             "WITH RECURSIVE above (id) AS (VALUES (?1) UNION
                 SELECT came_from FROM above JOIN runs ON runs.id = above.id WHERE came_from IS NOT NULL)
-             SELECT EXISTS (SELECT 1 FROM above JOIN runs ON runs.id = above.id
-                WHERE status IN ('prepared', 'running', 'parked'))",
+             SELECT EXISTS (SELECT 1 FROM above JOIN runs ON runs.id = above.id WHERE ended IS NULL)",
         )?
         .query_row([from.as_str()], |row| row.get(0))?;
     Ok(is_open_above)

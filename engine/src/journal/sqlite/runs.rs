@@ -80,11 +80,9 @@ pub(super) fn add_signal(db: &Connection, id: &RunId, signal: &Signal, at: Times
 }
 
 /// Word for word that of the index `runs_open`.
-const IS_OPEN: &str = "status IN ('prepared', 'running', 'parked')";
-/// Word for word that of the index `runs_over`.
-pub(super) const IS_OVER: &str = "status IN ('succeeded', 'failed', 'stopped', 'abandoned')";
-/// Word for word that of the index `runs_ended`.
-const HAS_ENDED: &str = "ended IS NOT NULL";
+const IS_OPEN: &str = "ended IS NULL";
+/// Word for word that of the indexes `runs_over` and `runs_ended`.
+pub(super) const IS_OVER: &str = "ended IS NOT NULL";
 /// Branches are listed with their runs.
 pub(super) const IS_WHOLE: &str = "instr(id, '.') = 0";
 
@@ -120,12 +118,16 @@ pub(super) fn list(db: &Connection, filter: &RunFilter) -> Rows<Vec<Summary>> {
 
 fn list_among(db: &Connection, filter: &RunFilter, among: Among) -> Rows<Vec<Summary>> {
     let mut conditions = vec![IS_WHOLE];
-    conditions.extend(match (among, filter.sort) {
-        (Among::All, _) => None,
-        (Among::Open, _) => Some(IS_OPEN),
-        (Among::Over, Sort::Updated) => Some(HAS_ENDED),
-        (Among::Over, _) => Some(IS_OVER),
+    conditions.extend(match among {
+        Among::All => None,
+        Among::Open => Some(IS_OPEN),
+        Among::Over => Some(IS_OVER),
     });
+    // The index that has the states of those that are over does not have them in the order in which they ended.
+    let has_status = match (among, filter.sort) {
+        (Among::Over, Sort::Updated) => "+status = ?",
+        _ => "status = ?",
+    };
     let mut values: Vec<String> = Vec::new();
     let mut wanted = |condition: &'static str, given: &mut dyn Iterator<Item = String>| {
         let before = values.len();
@@ -134,7 +136,7 @@ fn list_among(db: &Connection, filter: &RunFilter, among: Among) -> Rows<Vec<Sum
             conditions.push(condition);
         }
     };
-    wanted("status = ?", &mut filter.status.iter().map(|status| status.as_str().to_owned()));
+    wanted(has_status, &mut filter.status.iter().map(|status| status.as_str().to_owned()));
     wanted("runbook = ?", &mut filter.runbook.iter().cloned());
     wanted("created >= ?", &mut filter.since.iter().map(|since| text(*since)));
     wanted("who = ?", &mut filter.who.iter().cloned());

@@ -36,7 +36,7 @@ const CHECKED: u64 = 4 << 20;
 /// `sum` is over all that the row says: SQLite itself does not notice a flipped bit in a value.
 /// Records need none, they are chained; nor do texts, which lie under their fingerprint. What a step
 /// writes has no index and no foreign key: a row at the end of `log`, and one of `heads` in place.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     "
     CREATE TABLE owners (
         id TEXT PRIMARY KEY NOT NULL,
@@ -205,6 +205,13 @@ const MIGRATIONS: [&str; 6] = [
         SELECT strftime('%Y-%m-%dT%H:%M:%S', second, 'unixepoch') || printf('.%09dZ', nanosecond) FROM heads WHERE run = n)
         WHERE status IN ('succeeded', 'failed', 'stopped', 'abandoned');
     CREATE INDEX runs_ended ON runs (ended, id) WHERE ended IS NOT NULL;
+",
+    // A list of words in the condition of an index is a table that SQLite builds for each row it writes.
+    "
+    DROP INDEX runs_open;
+    DROP INDEX runs_over;
+    CREATE INDEX runs_open ON runs (created, id) WHERE ended IS NULL;
+    CREATE INDEX runs_over ON runs (status, created, id) WHERE ended IS NOT NULL;
 ",
 ];
 

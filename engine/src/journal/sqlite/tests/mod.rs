@@ -215,8 +215,9 @@ const SINCE_FORMAT_1: &str = "
     DROP TABLE subscriptions; DROP TABLE deliveries;
     DROP TABLE ticks; DROP TABLE scheduled_runs; DROP TABLE places;
     DROP TABLE extended_leases; DROP TABLE labels; DROP TABLE uses; DROP TABLE pruned;
-    DROP INDEX runs_ended; ALTER TABLE runs DROP COLUMN ended;
-    DROP INDEX runs_came_from; DROP INDEX runs_who; DROP INDEX runs_runbook; DROP INDEX runs_over;
+    DROP INDEX runs_ended; DROP INDEX runs_over; DROP INDEX runs_open; ALTER TABLE runs DROP COLUMN ended;
+    CREATE INDEX runs_open ON runs (created, id) WHERE status IN ('prepared', 'running', 'parked');
+    DROP INDEX runs_came_from; DROP INDEX runs_who; DROP INDEX runs_runbook;
     ALTER TABLE runs DROP COLUMN labels; ALTER TABLE runs DROP COLUMN who; ALTER TABLE runs DROP COLUMN came_from;
 ";
 
