@@ -328,6 +328,15 @@ async fn a_prune_on_a_full_disk_is_all_or_nothing() {
     journal.check().await.unwrap();
 }
 
+/// SQLite builds a table of such a list for each row that it writes.
+#[test]
+fn no_index_has_a_list_in_its_condition() {
+    let place = Place::new();
+    drop(place.open());
+    let lists = "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND sql LIKE '% IN (%'";
+    assert_eq!(place.raw().query_row(lists, [], |row| row.get::<_, u32>(0)).unwrap(), 0);
+}
+
 #[test]
 fn many_may_open_a_new_file_at_once() {
     for _ in 0..10 {
