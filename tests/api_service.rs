@@ -368,6 +368,32 @@ async fn asking_again_is_asking_for_the_same_run_also_after_a_restart() {
     assert_eq!(runs["runs"].as_array().unwrap().len(), 4, "{runs:#}");
 }
 
+/// Who did not hear what became of a trigger asks again, and nothing runs twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trigger_that_is_asked_for_again_is_the_same() {
+    let world = world();
+    let [ops, other] = ["ops", "other"].map(|name| token(&world, &[name, "--role", "run"]));
+    let rule = ["--cron", "30 6 1 1 *", "--overlap", "allow-all"];
+    world.in_lab([&["schedule", "add", "quick", "--name", "yearly"], &rule[..]].concat()).run().succeeds();
+    let mut came_of = Vec::new();
+    for _ in 0..2 {
+        let served = Served::start(&world);
+        for (token, key) in [(&ops, "k1"), (&ops, "k1"), (&ops, "k2"), (&other, "k1")] {
+            let request = served.request(token, "POST", "/v1/schedules/yearly/trigger");
+            let answer = request.header("idempotency-key", key).send().await.unwrap();
+            came_of.push(Answered::read(answer).await.is(200)["fate"]["run"].to_string());
+        }
+        let wrong = served.request(&ops, "POST", "/v1/schedules/yearly/trigger");
+        Answered::read(wrong.header("idempotency-key", "k 1").send().await.unwrap()).await.is(400);
+        served.running.signal("KILL");
+        drop(served.running.end());
+    }
+    assert_eq!(came_of[..4], came_of[4..]);
+    assert_eq!(came_of[0], came_of[1]);
+    let different: std::collections::BTreeSet<_> = came_of.iter().collect();
+    assert_eq!(different.len(), 3, "{came_of:?}");
+}
+
 /// The service dies when the run is on the disk and nobody has been told.
 #[tokio::test]
 async fn what_was_pruned_is_not_started_again_and_its_files_are_gone() {

@@ -101,6 +101,9 @@ async fn questions_and_stops_reach_a_run_afar() {
         let detached = afar(&["run", "asks", "--detach"]).succeeds().trim().to_owned();
         afar(&["runs", "watch", &detached]).ends_with(3);
         afar(&["runs", "stop", &detached]).succeeds();
+        // The service does it in its own time; until then the run asks.
+        let stopped = ["runs", "show", &detached];
+        while !afar(&stopped).raw().contains("stopped by ops") {}
         let watched = afar(&["runs", "watch", &detached]);
         assert!(watched.raw().contains("stopped by ops"), "{}", watched.raw());
         watched.ends_with(3);

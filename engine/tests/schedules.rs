@@ -287,8 +287,55 @@ async fn runs_that_fail_in_a_row_pause_the_schedule() {
     let paused = engine.journal().schedule("s").await.unwrap().unwrap().standing.paused.unwrap();
     assert!(paused.because.starts_with("2 runs in a row failed"), "{}", paused.because);
     // A person may try it all the same.
-    let fate = engine.trigger_schedule("s", "ann").await.unwrap();
+    let fate = engine.trigger_schedule("s", "ann", None).await.unwrap();
     assert!(matches!(fate, Some(Fate::Ran { .. })), "{fate:?}");
+}
+
+/// Who does not know whether a wish has come through says it again.
+#[tokio::test]
+async fn a_wish_that_is_said_again_is_the_same() {
+    for (overlap, runs, waiting, accounts) in
+        [(Overlap::Skip, 1, 0, 2), (Overlap::BufferAll, 1, 1, 1), (Overlap::AllowAll, 2, 0, 2)]
+    {
+        let bench = Bench::new();
+        let engine = bench.engine();
+        bench.plan(&engine, "asks", overlap).await;
+        let mut came_of = Vec::new();
+        for wish in ["one", "two"] {
+            let first = engine.trigger_schedule("s", "ann", Some(wish)).await.unwrap();
+            for again in [&engine, &bench.engine()] {
+                bench.clock.advance(Duration::from_secs(1));
+                assert_eq!(
+                    again.trigger_schedule("s", "ann", Some(wish)).await.unwrap(),
+                    first,
+                    "{overlap:?}"
+                );
+            }
+            came_of.push(first);
+        }
+        assert!(matches!(came_of[0], Some(Fate::Ran { .. })), "{came_of:?}");
+        assert_ne!(came_of[0], came_of[1]);
+        assert_eq!(self::runs(&engine).await.len(), runs, "{overlap:?}");
+        assert_eq!(history(&engine).await.len(), accounts, "{overlap:?}");
+        let schedule = engine.journal().schedule("s").await.unwrap().unwrap();
+        assert_eq!(schedule.standing.waiting.len(), waiting, "{overlap:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wish_is_known_although_its_run_was_pruned() {
+    let bench = Bench::new();
+    let engine = bench.engine();
+    bench.plan(&engine, "quick", Overlap::Skip).await;
+    let first = engine.trigger_schedule("s", "ann", Some("one")).await.unwrap();
+    let Some(Fate::Ran { run }) = &first else { panic!("{first:?}") };
+    bench.visit(&bench.engine()).await;
+    let later = bench.clock.now() + MINUTE;
+    assert_eq!(engine.journal().prune(std::slice::from_ref(run), later).await.unwrap().len(), 1);
+    assert_eq!(engine.trigger_schedule("s", "ann", Some("one")).await.unwrap(), first);
+    assert_eq!(runs(&engine).await, []);
+    let another = engine.trigger_schedule("s", "ann", None).await.unwrap();
+    assert!(matches!(&another, Some(Fate::Ran { run: other }) if other != run), "{another:?}");
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const MOST: usize = 500;
 /// The variable that holds the token. No argument does: others on the machine read those.
 const TOKEN: &str = "RELIGHT_TOKEN";
+/// The header that makes asking again asking for the same.
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// A service, and the token with which it is asked.
 #[derive(Clone)]
@@ -136,6 +138,19 @@ impl Client {
         self.read(answer).await
     }
 
+    /// Asks for a change that is another one each time, once: who does not hear the answer asks again, and means the same.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(crate) async fn post_once(&self, path: &[&str], body: &Value) -> Result<Value> {
+        let key = RunId::fresh();
+        again(async || {
+            let request = self.request(Method::POST, path, &[])?.header(IDEMPOTENCY_KEY, key.as_str());
+            self.read(self.send(request.json(body)).await?).await
+        })
+        .await
+    }
+
     /// Asks for something to be taken away.
     ///
     /// # Errors
@@ -156,11 +171,7 @@ impl Client {
         let id = RunId::fresh();
         let mut body = request;
         body["id"] = Value::from(id.as_str());
-        let started = match self.post(&["v1", "runs"], &body).await {
-            Err(error) if error.kind().is_retryable() => self.post(&["v1", "runs"], &body).await,
-            started => started,
-        };
-        started.map(|_| id)
+        again(async || self.post(&["v1", "runs"], &body).await).await.map(|_| id)
     }
 
     /// Asks what receivers were told, and are to be told.
@@ -266,6 +277,14 @@ impl Followed {
                 }
             }
         }
+    }
+}
+
+/// Asks again, once, for what means the same each time, when nobody knows whether it has come through.
+async fn again<T>(ask: impl AsyncFn() -> Result<T>) -> Result<T> {
+    match ask().await {
+        Err(error) if error.kind().is_retryable() => ask().await,
+        answer => answer,
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Narrator {
     shown: HashMap<&'static str, Shown>,
     steps: HashMap<Key, Step>,
     outputs: Outputs,
+    /// The last step of each run that was a text.
+    texts: HashMap<RunId, u32>,
     /// What each run below the main one said last.
     below: HashMap<RunId, String>,
 }
@@ -51,6 +53,7 @@ impl Narrator {
             shown: HashMap::new(),
             steps: HashMap::new(),
             outputs: Outputs::default(),
+            texts: HashMap::new(),
             below: HashMap::new(),
         }
     }
@@ -111,7 +114,11 @@ impl Narrator {
                 self.runbooks.insert(notice.run.clone(), name_of(&notice.run, prepared));
                 Vec::new()
             }
-            Event::StepStarted { operation, args, .. } if self.shown(operation) == Shown::Text => {
+            Event::StepStarted { step, operation, args, .. } if self.shown(operation) == Shown::Text => {
+                // Begun again: a process died before the end of the step was on the disk.
+                if self.texts.insert(notice.run.clone(), *step) == Some(*step) {
+                    return Vec::new();
+                }
                 let text = args.get("text").map(plain).unwrap_or_default();
                 vec![Told::Line(match notice.run.is_branch() {
                     true => format!("{}: {text}", self.name(&notice.run)),
@@ -369,6 +376,8 @@ mod tests {
         narrator.declare(&Engine::builder().build().unwrap().operations());
         let told = narrator.tell(&notice(0, started(1, "note", json!({ "text": "web-01 is up" }))));
         assert_eq!(told, [Told::Line("web-01 is up".into())]);
+        // Whoever follows the run hears it begin again when the process that drove it died right then.
+        assert_eq!(narrator.tell(&notice(1, started(1, "note", json!({ "text": "web-01 is up" })))), []);
         assert_eq!(narrator.tell(&notice(0, finished(1, Value::Null))), []);
         assert_eq!(narrator.tell(&notice(0, started(2, "now", json!({})))), []);
     }

@@ -50,6 +50,14 @@ pub(super) struct Header {
     pub(super) fits: fn(&str) -> bool,
 }
 
+/// The header that makes asking again asking for the same.
+pub(super) const IDEMPOTENCY_KEY: Header = Header {
+    name: "Idempotency-Key",
+    says: "Fixes the run's id, for this token, unless `id` does: whoever does not know whether a request has come through asks again.",
+    pattern: "^[!-~]{1,200}$",
+    fits: |key| (1..=200).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()),
+};
+
 /// A query without parameters.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -5,12 +5,14 @@ use jiff::Timestamp;
 use super::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Arrival, Fate, Pause, Pin, Schedule, TickCause, fingerprint};
-use crate::journal::Settlement;
+use crate::journal::{Settlement, TickFilter};
 use crate::prepare::RunRequest;
 use crate::schedule::{Rule, give_up};
 
 /// How many ticks one backfill may make up for.
 const BACKFILLED: usize = 500;
+/// Among how many of its last accounts a schedule is asked what came of a wish that had no run.
+const ACCOUNTS: usize = 500;
 
 /// What a backfill came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,17 +133,40 @@ impl Engine {
     /// Wants a run of a schedule now, whatever its rule says. Returns what came of it under its overlap policy: nothing yet when it
     /// waits for the end of another run.
     ///
+    /// Whoever does not know whether a wish has come through says it again with the same text as `once`, and is told what came of it.
+    ///
     /// # Errors
     /// `Invalid` when there is none of that name, or its run cannot be started; `Storage`.
-    pub async fn trigger_schedule(&self, id: &str, by: &str) -> Result<Option<Fate>> {
-        let cause = TickCause::Trigger { by: by.to_owned() };
+    pub async fn trigger_schedule(&self, id: &str, by: &str, once: Option<&str>) -> Result<Option<Fate>> {
+        let cause = TickCause::Trigger { by: by.to_owned(), once: once.map(str::to_owned) };
         let wanted = [Arrival::new(self.clock().now(), cause)];
         loop {
             let schedule = self.0.schedule(id).await?;
+            if once.is_some()
+                && let Some(known) = self.came_of(&schedule, &wanted[0]).await?
+            {
+                return Ok(known);
+            }
             let Some(settled) = self.0.settle_schedule(&schedule, &[], &wanted).await? else { continue };
-            let mut accounts = settled.settlement.ticks.into_iter().rev();
-            return Ok(accounts.find(|tick| tick.cause == wanted[0].cause).map(|tick| tick.fate));
+            let mut accounts = settled.settlement.ticks.into_iter();
+            // Another of the same person may have waited until now.
+            let own = accounts.find(|tick| tick.due == wanted[0].due && tick.cause == wanted[0].cause);
+            return Ok(own.map(|tick| tick.fate));
         }
+    }
+
+    /// Returns what came of a wish that was said before; nothing inside when it waits, nothing at all when it is new.
+    async fn came_of(&self, schedule: &Schedule, wanted: &Arrival) -> Result<Option<Option<Fate>>> {
+        let (journal, run) = (self.journal(), wanted.run(&schedule.id));
+        // The run outlives its account, and what is noted of one that was pruned outlives the run.
+        if journal.run(&run).await?.is_some() || journal.pruned(&run).await?.is_some() {
+            return Ok(Some(Some(Fate::Ran { run })));
+        }
+        if schedule.standing.waiting.iter().any(|waiting| waiting.cause == wanted.cause) {
+            return Ok(Some(None));
+        }
+        let accounts = journal.ticks(&TickFilter::of(&schedule.id).at_most(ACCOUNTS)).await?;
+        Ok(accounts.into_iter().find(|tick| tick.cause == wanted.cause).map(|tick| Some(tick.fate)))
     }
 
     /// Makes up for the ticks of a range that had no run, whatever became of them, the first and the last moment included.

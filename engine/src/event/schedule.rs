@@ -180,10 +180,13 @@ impl Arrival {
     /// Returns the id of its run: the same for whoever asks, so that it starts once.
     pub fn run(&self, schedule: &str) -> RunId {
         let due = self.due.to_string();
-        match self.cause {
+        match &self.cause {
             // A backfill makes up for the tick itself.
             TickCause::Due | TickCause::Backfill { .. } => RunId::derived(&["schedule", schedule, &due]),
-            TickCause::Trigger { .. } => RunId::derived(&["schedule", schedule, "trigger", &due]),
+            TickCause::Trigger { once: None, .. } => RunId::derived(&["schedule", schedule, "trigger", &due]),
+            TickCause::Trigger { once: Some(once), .. } => {
+                RunId::derived(&["schedule", schedule, "trigger", "once", once])
+            }
         }
     }
 }

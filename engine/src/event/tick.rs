@@ -43,6 +43,9 @@ pub enum TickCause {
     Trigger {
         /// Who.
         by: String,
+        /// What tells this wish from others: one with the same text is the same wish, said again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        once: Option<String>,
     },
     /// Somebody wants what did not run made up for.
     Backfill {

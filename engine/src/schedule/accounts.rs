@@ -154,7 +154,10 @@ impl World {
                 while !self.triggers.insert(self.now) {
                     self.now += SignedDuration::from_nanos(1);
                 }
-                self.look(vec![], &[Arrival::new(self.now, TickCause::Trigger { by: "ann".into() })]);
+                self.look(
+                    vec![],
+                    &[Arrival::new(self.now, TickCause::Trigger { by: "ann".into(), once: None })],
+                );
             }
             Move::Backfill { back } => {
                 let from = self.schedule.due - SignedDuration::from_secs(60 * back);

@@ -80,10 +80,10 @@ impl Trigger {
         let id = find(&engine, &self.name).await?.id;
         let fate = match home.remote() {
             Some(client) => {
-                let mut answer = client.post(&path(&id, "trigger"), &json!({})).await?;
+                let mut answer = client.post_once(&path(&id, "trigger"), &json!({})).await?;
                 read(answer["fate"].take())?
             }
-            None => engine.trigger_schedule(&id, &platform::user()).await?,
+            None => engine.trigger_schedule(&id, &platform::user(), None).await?,
         };
         match fate {
             Some(Fate::Ran { run }) => {

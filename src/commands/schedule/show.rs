@@ -176,7 +176,7 @@ fn accounts(engine: &Engine, ticks: &[Tick], is_of_many: bool) -> Table {
             _ => String::new(),
         };
         let why = match &tick.cause {
-            TickCause::Trigger { by } => format!("{why}, triggered by {by}"),
+            TickCause::Trigger { by, .. } => format!("{why}, triggered by {by}"),
             TickCause::Backfill { by } => format!("{why}, made up for by {by}"),
             _ => why,
         };

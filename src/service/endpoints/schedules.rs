@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use hyper::Method;
 use jiff::Timestamp;
-use relight_engine::ErrorKind;
 use relight_engine::event::Schedule;
+use relight_engine::{ErrorKind, RunId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::call::Call;
-use super::super::endpoint::{Endpoint, Needs, NoBody, NoQuery};
+use super::super::endpoint::{Endpoint, Header, IDEMPOTENCY_KEY, Needs, NoBody, NoQuery};
 use super::super::refusal::{Outcome, Refusal};
 use super::super::reply::{Json, Nothing};
 use super::super::tokens::Role;
@@ -185,13 +185,19 @@ impl Endpoint for TriggerSchedule {
     const CHANGES: bool = true;
     const GRANTED: &'static [(u16, &'static str)] = &[(200, "What came of it.")];
     const REFUSED: &'static [u16] = &[409];
+    const HEADERS: &'static [Header] = &[Header {
+        says: "Tells this wish from others, for this token: said again with the same key it is the same, and answered with what came of it.",
+        ..IDEMPOTENCY_KEY
+    }];
     type Query = NoQuery;
     type Body = NoBody;
     type Answer = Json<Triggered>;
 
     async fn answer(call: &Call, _: NoQuery, _: NoBody) -> Outcome<Json<Triggered>> {
         let schedule = named(call).await?;
-        let fate = call.shared.engine.trigger_schedule(&schedule.id, call.by()).await;
+        let once = call.header(IDEMPOTENCY_KEY.name).map(|key| RunId::derived(&["api", call.by(), key]));
+        let once = once.as_ref().map(RunId::as_str);
+        let fate = call.shared.engine.trigger_schedule(&schedule.id, call.by(), once).await;
         let fate = fate.map_err(|e| Refusal::as_conflict(&e))?;
         Ok(Json::new(Triggered { fate: fate.map(|fate| map(&fate)) }))
     }

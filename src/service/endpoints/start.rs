@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::super::call::{self, Call};
-use super::super::endpoint::{Endpoint, Header, Needs, NoQuery};
+use super::super::endpoint::{Endpoint, Header, IDEMPOTENCY_KEY, Needs, NoQuery};
 use super::super::refusal::{Outcome, Refusal};
 use super::super::reply::Json;
 use super::super::tokens::Role;
@@ -21,8 +21,6 @@ use super::runbooks;
 use crate::platform;
 use crate::retention::FILES;
 
-/// The header that makes asking again asking for the same.
-const KEY: &str = "Idempotency-Key";
 /// Where secrets are kept; a value with another beginning may be a secret itself.
 const SOURCES: [&str; 4] = ["env:", "file:", "keyring:", "keyvault:"];
 
@@ -62,12 +60,7 @@ impl Endpoint for StartRun {
     const GRANTED: &'static [(u16, &'static str)] =
         &[(201, "The run is written down, and goes on by itself."), (200, "It was before.")];
     const REFUSED: &'static [u16] = &[404, 409];
-    const HEADERS: &'static [Header] = &[Header {
-        name: KEY,
-        says: "Fixes the run's id, for this token, unless `id` does: whoever does not know whether a request has come through asks again.",
-        pattern: "^[!-~]{1,200}$",
-        fits: |key| (1..=200).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()),
-    }];
+    const HEADERS: &'static [Header] = &[IDEMPOTENCY_KEY];
     type Query = NoQuery;
     type Body = Start;
     type Answer = Json<RunView>;
@@ -129,7 +122,7 @@ impl Endpoint for StartRun {
 
 /// Returns the id of the run: given, or fixed by the key of this token, or a new one.
 fn id_of(call: &Call, start: &Start) -> RunId {
-    match (&start.id, call.header(KEY)) {
+    match (&start.id, call.header(IDEMPOTENCY_KEY.name)) {
         // It makes asking again asking for the same as well.
         (Some(id), _) => RunId::from(id.as_str()),
         (None, Some(key)) => RunId::derived(&["api", call.by(), key]),

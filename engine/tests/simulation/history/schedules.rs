@@ -76,7 +76,7 @@ impl History {
                 // Two in the same moment are one.
                 self.time.pass(Duration::from_secs(1).try_into().expect("a second")).await;
                 self.plans[number].triggers += 1;
-                desk.trigger_schedule(&name, "ann").await.map(drop)
+                desk.trigger_schedule(&name, "ann", None).await.map(drop)
             }
             2 => {
                 let from = now - minutes(self.chance.from(5, 60) as i64);
