@@ -51,9 +51,11 @@ fn main() {
     let (mut step_ratios, mut bare_ratios, mut many_ratios) = (Vec::new(), Vec::new(), Vec::new());
     let (mut many_rates, mut raw_rates, mut step_rates) = (Vec::new(), Vec::new(), Vec::new());
     let (mut per_step, mut per_many) = (Vec::new(), Vec::new());
-    let [mut one_cpu, mut many_cpu, mut long_cpu] = [Duration::ZERO; 3];
+    let [mut raw_cpu, mut one_cpu, mut many_cpu, mut long_cpu] = [Duration::ZERO; 4];
     for _ in 0..rounds {
+        let used = cpu();
         let mut plain = raw.commits(commits);
+        raw_cpu += cpu().zip(used).map_or(Duration::ZERO, |(after, before)| after - before);
 
         let (before, used) = (journal.commits(), cpu());
         let one = runtime.block_on(one_run(&engine, &put, steps));
@@ -96,6 +98,8 @@ fn main() {
     let mut table = Table::new("A durable step");
     table.note("(a) a raw commit", both(plain));
     table.note("    raw commits per second", format!("{:.0}", middle(&raw_rates)));
+    let raw_used = raw_cpu / (rounds * commits);
+    table.note("    processor time per raw commit", show(raw_used));
     table.note("(b) a step of one run", both(one));
     table.note("    steps per second", format!("{:.0}", middle(&step_rates)));
     table.note("    commits per step", format!("{:.3}", middle(&per_step)));
@@ -110,7 +114,8 @@ fn main() {
     let used = many_cpu / (rounds * AT_ONCE * each);
     table.goal("    processor time per step", show(used), "<= 20 us", used <= GOAL_PROCESSOR);
     let further = long_cpu.saturating_sub(many_cpu) / (rounds * AT_ONCE * each * (LONGER - 1));
-    table.note("    that of a further step", show(further));
+    let in_raw = further.as_secs_f64() / raw_used.as_secs_f64();
+    table.note("    that of a further step", format!("{}, {in_raw:.2} raw commits", show(further)));
     let rest = (many_cpu / (rounds * AT_ONCE)).saturating_sub(further * each);
     table.note("    that of a run besides its steps", show(rest));
     let ratio = middle(&many_ratios);
