@@ -503,18 +503,21 @@ fn database(format: u32) -> PathBuf {
     folder().join(format!("format-{format}.db"))
 }
 
-/// The formats of which one was saved. The second was never on `main`.
-const FORMATS: [u32; 2] = [1, 3];
+/// The formats of which one was saved, that of the commit before the last change of the format among them.
+const FORMATS: [u32; 3] = [1, 3, 6];
 
 /// What another program left behind is brought to its end: nothing is lost, and every door is closed.
 #[tokio::test]
 async fn a_saved_database_is_taken_over() {
     for format in FORMATS {
-        is_taken_over(format).await;
+        let became = is_taken_over(format).await;
+        let last = FORMATS[FORMATS.len() - 1];
+        assert_eq!(became, last + 1, "save a database by the commit before the format changed");
     }
 }
 
-async fn is_taken_over(format: u32) {
+/// Returns the format of the database afterwards.
+async fn is_taken_over(format: u32) -> u32 {
     let world = World::new().await;
     std::fs::copy(database(format), world.database()).expect("a copy");
     let world = world.on_disk();
@@ -541,6 +544,8 @@ async fn is_taken_over(format: u32) {
     for expected in [json!(["waited", 2]), json!("blue")] {
         assert!(values.contains(&expected), "{expected} is not among {values:?}");
     }
+    let db = rusqlite::Connection::open(world.database()).expect("the database");
+    db.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a format")
 }
 
 /// Saves a database of today's format: `cargo nextest run journals::save_database --run-ignored only`.
