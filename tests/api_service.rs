@@ -394,7 +394,6 @@ async fn a_trigger_that_is_asked_for_again_is_the_same() {
     assert_eq!(different.len(), 3, "{came_of:?}");
 }
 
-/// The service dies when the run is on the disk and nobody has been told.
 #[tokio::test]
 async fn what_was_pruned_is_not_started_again_and_its_files_are_gone() {
     let world = world();
@@ -416,6 +415,7 @@ async fn what_was_pruned_is_not_started_again_and_its_files_are_gone() {
     served.get(&ops, &format!("/v1/runs/{run}")).await.is(404);
 }
 
+/// The service dies when the run is on the disk and nobody has been told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_that_was_cut_short_is_asked_for_again_and_happens_once() {
     let world = world();

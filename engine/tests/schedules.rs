@@ -322,6 +322,23 @@ async fn a_wish_that_is_said_again_is_the_same() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_that_many_say_at_once_is_one() {
+    let bench = Bench::new();
+    let engines = [bench.engine(), bench.engine()];
+    bench.plan(&engines[0], "quick", Overlap::AllowAll).await;
+    let wishes = engines.iter().cycle().take(16).cloned().map(|engine| {
+        tokio::spawn(async move { engine.trigger_schedule("s", "ann", Some("one")).await.unwrap() })
+    });
+    let came_of = futures::future::join_all(wishes).await;
+    let first = came_of[0].as_ref().unwrap();
+    assert!(
+        matches!(first, Some(Fate::Ran { .. }))
+            && came_of.iter().all(|other| other.as_ref().unwrap() == first)
+    );
+    assert_eq!((runs(&engines[0]).await.len(), history(&engines[0]).await.len()), (1, 1));
+}
+
 #[tokio::test]
 async fn a_wish_is_known_although_its_run_was_pruned() {
     let bench = Bench::new();

@@ -110,7 +110,7 @@ async fn folders_are_carried_both_ways() {
     assert_eq!(here, expected);
     assert_eq!(fs::metadata(&back).unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(fs::metadata(back.join("ü2")).unwrap().permissions().mode() & 0o777, 0o600);
-    // The record names each file that is here now, in the order in which they came.
+    // The record names each file that is here now, in whatever order they came.
     let named: BTreeSet<&str> = out.lines().filter_map(|line| line.strip_prefix("back/")).collect();
     let carried = expected.keys().map(String::as_str).chain(["stays"]);
     assert_eq!(named, carried.collect(), "{out}");
