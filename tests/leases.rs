@@ -105,15 +105,11 @@ async fn a_disable_that_begins_again_finds_what_was_closed_meanwhile() {
         let request = world.script(&["azure:write"], r#"vmconnect::disable("web-01")"#);
         let memory = world.memory.clone().expect("a journal in memory");
         let cut = Cut::new(memory.clone(), record, Side::After);
-        let engine = world.engine_over(cut.clone());
-        if let Ok(run) = engine.prepare(&request).await {
-            let _ = engine.run(&run).await;
-        }
+        cut.while_alive(world.builder(), request.clone()).await;
         if !cut.is_dead() {
             assert!(record > 4, "the process must have had something to lose: {record}");
             break;
         }
-        drop(engine);
         world.restarts_at_once();
         let engine = world.engine();
         if let Ok(closing) = engine.close_lease(&lease.id).await {
