@@ -220,6 +220,14 @@ impl Drives {
         }
     }
 
+    /// Returns once no run is driven.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let Some(drive) = self.table().driven.values().next().cloned() else { return };
+            let _ = drive.ended.subscribe().wait_for(Option::is_some).await;
+        }
+    }
+
     /// Tells a run that is driven here that a signal waits for it.
     pub(crate) fn signal(&self, run: &RunId) {
         if let Some(drive) = self.table().driven.get(run) {

@@ -44,6 +44,9 @@ pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> R
     match driven {
         Ok(driven) => tell(engine, &session.home, run, driven, answers).await,
         Err(error) => {
+            // What its branches have under way comes to its record, where there is one to be had.
+            engine.hand_back();
+            engine.settle().await;
             let id = engine.shortest(run).await.unwrap_or_else(|_| run.to_string());
             let show = format!("relight runs show {id}{}", session.home.same_place());
             Err(error.hint(format!("the record of the run: {show}")).into())

@@ -189,7 +189,10 @@ impl Story {
     }
 
     /// Buries a process, and what was not on the disk with it.
-    fn bury(&mut self, doomed: &Doomed) {
+    async fn bury(&mut self, engine: &Engine, doomed: &Doomed) {
+        // What a dead one had under way ends with it: it must not be about to send while the next one looks.
+        engine.hand_back();
+        engine.settle().await;
         if !doomed.has_happened() {
             return;
         }
@@ -226,7 +229,7 @@ impl Story {
                 self.interrupted.insert(run);
             }
         }
-        self.bury(&doomed);
+        self.bury(&engine, &doomed).await;
     }
 
     /// `relight serve`, for an hour at most.
@@ -236,7 +239,7 @@ impl Story {
         self.say(format!("serve: {:?} at {}", doomed.accident, doomed.at));
         let until = self.world.clock.now() + minutes(60);
         self.keep(&engine, until).await;
-        self.bury(&doomed);
+        self.bury(&engine, &doomed).await;
     }
 
     /// Does what is due until a time, or until the process is dead or told to end.

@@ -244,6 +244,13 @@ impl Engine {
         self.0.cancel.wait().await;
     }
 
+    /// Returns once this engine drives nothing any more. A run that failed because of its journal leaves what it had
+    /// under way in others, such as its branches; whoever ends a process waits here, after
+    /// [`hand_back`](Self::hand_back), until that has come to its record.
+    pub async fn settle(&self) {
+        self.0.drives.settled().await;
+    }
+
     /// Returns what is known about the process that drives a run, if one does.
     pub fn driver(&self, run: &Summary) -> Option<Presence> {
         (run.status == Status::Running).then(|| run.owner.as_ref().map(|owner| self.0.presence(owner)))?

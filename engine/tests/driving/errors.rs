@@ -60,6 +60,42 @@ async fn a_disk_that_is_full_for_a_while_ends_neither_the_service_nor_its_runs()
 }
 
 #[tokio::test]
+async fn what_a_branch_has_under_way_comes_to_its_record_though_another_cannot_write() {
+    let mut bench = Bench::new()
+        .standing()
+        .with("a", r#"all(["x", "y"], |name| if name == "x" { box::post(name) } else { box::find(name) })"#);
+    let disk = Arc::new(FullDisk(bench.journal.clone(), AtomicBool::new(false), AtomicUsize::new(0)));
+    let below = std::mem::replace(&mut bench.journal, disk.clone());
+    let engine = bench.engine();
+    let run = bench.prepare(&engine, "a").await;
+    bench.world.hold("x on its way");
+    bench.world.hold("y");
+    let full = disk.clone();
+    bench.world.when_sent("y", move || full.1.store(true, Ordering::SeqCst));
+    let (driven, ()) = tokio::join!(engine.run(&run), async {
+        until("x is on its way", || async { bench.world.has_arrived("x on its way") }).await;
+        bench.world.release("y");
+    });
+    assert_eq!(driven.unwrap_err().kind(), relight_engine::ErrorKind::Storage);
+    // The disk is full for a while, and nobody may ask for x once more.
+    disk.1.store(false, Ordering::SeqCst);
+    engine.hand_back();
+    let settled = tokio::spawn(async move { engine.settle().await });
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!settled.is_finished(), "x is under way");
+    bench.world.release("x on its way");
+    tokio::time::timeout(Duration::from_secs(20), settled).await.unwrap().unwrap();
+    let records = below.records(&run.branch(1, 0), 0).await.unwrap();
+    let is_recorded = |event: Event| matches!(event, Event::StepFinished { .. });
+    assert!(records.iter().any(|record| is_recorded(record.event().unwrap())), "{records:?}");
+    let driven = bench.engine().run(&run).await.unwrap();
+    assert!(ended_well(&driven), "{driven:?}");
+    assert_eq!(bench.world.sent(), ["y", "x"]);
+}
+
+#[tokio::test]
 async fn a_dropped_call_that_cannot_be_put_down_is_put_down_when_the_disk_works_again() {
     // Nobody waits for it and no worker stands here: its own process has to come back to it.
     let mut bench = Bench::new().standing().with("a", r#"box::find("p0"); box::find("never")"#);
