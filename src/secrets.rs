@@ -17,9 +17,9 @@ pub(crate) struct Secrets(pub(crate) Arm);
 impl SecretSource for Secrets {
     async fn reveal(&self, name: &str) -> Result<Secret> {
         let secret = match name.split_once(':') {
-            Some(("env", named)) => variable(named).map(Secret::new).ok_or_else(|| {
-                missing(name).hint(format!("set the variable {named}, then resume the run"))
-            })?,
+            Some(("env", named)) => variable(named)
+                .map(Secret::new)
+                .ok_or_else(|| missing(name).hint(format!("set the variable {named}")))?,
             Some(("file", path)) => read_file(name, path)?,
             Some(("keyring", entry)) => read_keyring(name, entry).await?,
             Some(("keyvault", secret)) => {
@@ -39,9 +39,7 @@ impl SecretSource for Secrets {
 
 fn read_file(name: &str, path: &str) -> Result<Secret> {
     let mut value = std::fs::read_to_string(path).map_err(|e| {
-        missing(name)
-            .because(e)
-            .hint(format!("put the secret into {path}, readable for you alone, then resume the run"))
+        missing(name).because(e).hint(format!("put the secret into {path}, readable for you alone"))
     })?;
     // An editor ends a file with a line break that nobody meant.
     let line = value.strip_suffix('\n').unwrap_or(&value);
@@ -55,9 +53,8 @@ async fn read_keyring(name: &str, entry: &str) -> Result<Secret> {
         .filter(|(service, user)| !service.is_empty() && !user.is_empty())
         .ok_or_else(|| missing(name).hint(WHERE))?;
     keyring::read(service, user).await.map_err(|trouble| match trouble {
-        Trouble::Absent => missing(name).hint(format!(
-            "put it into the keyring, as the password of `{user}` for `{service}`, then resume the run"
-        )),
+        Trouble::Absent => missing(name)
+            .hint(format!("put it into the keyring, as the password of `{user}` for `{service}`")),
         Trouble::Unusable(why) => {
             missing(name).because(why).hint("unlock the keyring, or keep the secret elsewhere").hint(WHERE)
         }

@@ -419,5 +419,6 @@ async fn a_wrong_receiver_is_underlined_before_anything_starts() {
         let unset = stage.relight(&["notifications", "test", "ops"]);
         assert_eq!(unset.code, Some(1), "{unset:?}");
         assert!(unset.err.contains("there is no secret `env:SLACK`"), "{unset:?}");
+        assert!(unset.err.contains("set the variable SLACK\n"), "{unset:?}");
     });
 }
