@@ -8,7 +8,6 @@ use relight_engine::event::{Cause, Lease};
 use relight_engine::journal::Summary;
 use relight_engine::{Engine, RunId};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use super::audit::Audit;
 use super::health::Health;
@@ -32,8 +31,6 @@ pub(crate) struct Shared {
     pub(super) secrets: Vec<String>,
     /// Places for streams of events.
     pub(super) streams: Arc<Semaphore>,
-    /// Runs that are driven because somebody asked.
-    driving: Mutex<JoinSet<()>>,
 }
 
 impl Shared {
@@ -48,7 +45,6 @@ impl Shared {
             audit: Audit::open(&state)?,
             metrics: Metrics::default(),
             streams: Arc::new(Semaphore::new(STREAMS)),
-            driving: Mutex::default(),
             engine,
             state,
             secrets,
@@ -59,19 +55,11 @@ impl Shared {
     /// Drives a run until it is over or waits: nobody has to wait for that.
     pub(super) fn drive(&self, run: &RunId) {
         let (engine, run) = (self.engine.clone(), run.clone());
-        let mut driving = self.driving.lock().unwrap_or_else(PoisonError::into_inner);
-        while driving.try_join_next().is_some() {}
-        driving.spawn(async move {
+        tokio::spawn(async move {
             if let Err(error) = engine.drive(&run, super::PATIENCE).await {
                 tracing::warn!("run {run}: {error:?}");
             }
         });
-    }
-
-    /// Waits until no run is driven any more because somebody asked.
-    pub(super) async fn settle(&self) {
-        let mut driving = std::mem::take(&mut *self.driving.lock().unwrap_or_else(PoisonError::into_inner));
-        while driving.join_next().await.is_some() {}
     }
 }
 

@@ -58,10 +58,7 @@ pub(crate) struct Options {
 }
 
 /// A service that listens.
-pub(crate) struct Server {
-    shared: Arc<Shared>,
-    listening: JoinHandle<()>,
-}
+pub(crate) struct Server(JoinHandle<()>);
 
 impl Server {
     /// Begins to listen. Ends with the engine.
@@ -74,17 +71,15 @@ impl Server {
         options: Options,
         health: Arc<Health>,
     ) -> Result<Self> {
-        let shared = Arc::new(Shared::new(engine.clone(), state, options.secrets, health)?);
+        let shared = Shared::new(engine.clone(), state, options.secrets, health)?;
         let listener = Listener::bind(options.address, options.tls).await?;
         tracing::info!("listening at {}://{}", listener.scheme(), listener.address);
-        let router = Arc::new(Router::new(shared.clone()));
-        let listening = tokio::spawn(listener.serve(router, engine.clone()));
-        Ok(Server { shared, listening })
+        let router = Arc::new(Router::new(Arc::new(shared)));
+        Ok(Server(tokio::spawn(listener.serve(router, engine.clone()))))
     }
 
-    /// Waits until requests under way have their answers, and nothing is driven for any. The engine is halted before.
+    /// Waits until requests under way have their answers. The engine is halted before.
     pub(crate) async fn end(self) {
-        let _ = self.listening.await;
-        self.shared.settle().await;
+        let _ = self.0.await;
     }
 }

@@ -148,6 +148,8 @@ impl Serve {
         if let Some(server) = server {
             server.end().await;
         }
+        // Also what was driven for a request, and the branches of a run that failed.
+        session.engine.settle().await;
         notifier.end().await;
         closed.abort();
         for helper in [watching, tidying] {
