@@ -1,6 +1,7 @@
 //! A service in ordinary life: stopped in good order, killed, started beside a person, and asked to stop a run.
 
 use std::io::{BufRead, BufReader};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -88,7 +89,7 @@ async fn a_service_that_is_stopped_hands_its_runs_to_the_next() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_is_driven_for_a_request_comes_to_its_record_before_a_service_ends() {
     let stage = Stage::new(SPEED).await;
-    let (ops, run, mut serve, url) = tokio::task::block_in_place(|| {
+    let (ops, run, mut serve, said, url) = tokio::task::block_in_place(|| {
         runbook(&stage, "restarts", "wait(\"2m\"); local::restart(\"db-01\").power_state");
         let person = stage.command(&["run", "restarts"]).spawn().expect("relight starts");
         until("it waits", || stage.newest("restarts").is_some_and(|run| run["step"] == 1));
@@ -99,18 +100,18 @@ async fn what_is_driven_for_a_request_comes_to_its_record_before_a_service_ends(
         let over = stage.clock.now() + Duration::from_secs(120);
         until("there is nothing to wait for", || stage.clock.now() > over);
         let mut serve = stage.command(&["serve", "--listen", "127.0.0.1:0"]).spawn().expect("relight starts");
-        let said = BufReader::new(serve.stderr.take().expect("a pipe"));
-        let listening = said.lines().map_while(Result::ok).find(|line| line.contains("listening at"));
-        let listening = listening.expect("an address");
+        let mut said = BufReader::new(serve.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+        let listening = said.find(|line| line.contains("listening at")).expect("an address");
         let (_, url) = listening.split_once("listening at ").expect("an address");
         let ops = stage.relight(&["token", "create", "ops", "--role", "run"]).out;
-        (ops, id(&stage, "restarts"), serve, url.to_owned())
+        (ops, id(&stage, "restarts"), serve, Mutex::new(said), url.to_owned())
     });
     let service = serve.id();
     stage.lab.on_write(move |_| {
         signal(service, "TERM");
-        // The answer leaves when the service has heard that it is to end.
-        std::thread::sleep(Duration::from_millis(1500));
+        let _ = said.lock().expect("one request").find(|line| line.contains("Letting the runs park"));
+        // In this time a service that waits for nothing is gone.
+        std::thread::sleep(Duration::from_secs(1));
     });
     let resume = reqwest::Client::new().post(format!("{url}/v1/runs/{run}/resume")).bearer_auth(ops.trim());
     assert_eq!(resume.send().await.expect("an answer").status(), 202);

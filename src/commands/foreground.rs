@@ -39,19 +39,27 @@ pub(super) async fn carry(session: &Session, run: &RunId, answers: Answers) -> R
     let (id, history) = (engine.shortest(run).await?, engine.history(run).await?);
     session.reporter.begin(engine, run, &id, &history).await;
     tell_queue(engine, &session.home, run, &id).await?;
-    let driven = engine.run(run).await;
+    let driven = drive(engine, run).await;
     session.reporter.clear();
     match driven {
         Ok(driven) => tell(engine, &session.home, run, driven, answers).await,
         Err(error) => {
-            // What its branches have under way comes to its record, where there is one to be had.
-            engine.hand_back();
-            engine.settle().await;
             let id = engine.shortest(run).await.unwrap_or_else(|_| run.to_string());
             let show = format!("relight runs show {id}{}", session.home.same_place());
             Err(error.hint(format!("the record of the run: {show}")).into())
         }
     }
+}
+
+/// Drives a run. When its journal fails, what its branches have under way comes to its record first, where there is
+/// one to be had.
+pub(super) async fn drive(engine: &Engine, run: &RunId) -> relight_engine::Result<Driven> {
+    let driven = engine.run(run).await;
+    if driven.is_err() {
+        engine.hand_back();
+        engine.settle().await;
+    }
+    driven
 }
 
 /// Says what a run waits for that is in the queue.

@@ -128,21 +128,21 @@ impl Notifier {
 /// # Errors
 /// `Invalid` when its certificates cannot be used; `Rejected` when it did not take the message.
 pub(crate) async fn try_out(receiver: &Receiver, source: &Source) -> Result<()> {
-    let not_told = |because: &str| Error::rejected(format!("{} was not told: {because}", receiver.name));
-    for name in receiver.secrets() {
-        if let Err(error) = source.secrets.reveal(name).await {
-            // Whoever tries it out is there to provide it.
-            let hints = error.hints().iter().cloned();
-            return Err(hints.fold(not_told(error.message()), Error::hint));
-        }
-    }
     let way = Way::of(receiver, source)?;
     let once = OwnerId::fresh();
     let message = Message::test(&receiver.name, &source.from, &source.place, Timestamp::now(), once.as_str());
-    match way.tell(&message).await {
-        Answer::Taken => Ok(()),
-        Answer::NotNow { because, .. } | Answer::Refused { because } => Err(not_told(&because)),
+    let because = match way.tell(&message).await {
+        Answer::Taken => return Ok(()),
+        Answer::NotNow { because, .. } | Answer::Refused { because } => because,
+    };
+    let mut error = Error::rejected(format!("{} was not told: {because}", receiver.name));
+    for name in receiver.secrets() {
+        // Whoever tries it out is there to provide what is missing.
+        if let Err(missing) = source.secrets.reveal(name).await {
+            error = missing.hints().iter().cloned().fold(error, Error::hint);
+        }
     }
+    Err(error)
 }
 
 fn subscription(receiver: &Receiver) -> Subscription {

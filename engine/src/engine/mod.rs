@@ -246,7 +246,8 @@ impl Engine {
 
     /// Returns once this engine drives nothing any more. A run that failed because of its journal leaves what it had
     /// under way in others, such as its branches; whoever ends a process waits here, after
-    /// [`hand_back`](Self::hand_back), until that has come to its record.
+    /// [`hand_back`](Self::hand_back), until that has come to its record: at most as long as a call under way
+    /// is waited for ([`EngineBuilder::grace`](crate::EngineBuilder::grace)), also when the journal never works again.
     pub async fn settle(&self) {
         self.0.drives.settled().await;
     }

@@ -96,6 +96,26 @@ async fn what_a_branch_has_under_way_comes_to_its_record_though_another_cannot_w
 }
 
 #[tokio::test]
+async fn a_disk_that_stays_full_holds_up_nobody_who_ends() {
+    let mut bench = Bench::new().standing().with("a", r#"all(["x", "y"], |name| box::find(name))"#);
+    let disk = Arc::new(FullDisk(bench.journal.clone(), AtomicBool::new(false), AtomicUsize::new(0)));
+    bench.journal = disk.clone();
+    let engine = bench.builder().grace(Duration::from_millis(100)).build().unwrap();
+    let run = bench.prepare(&engine, "a").await;
+    bench.world.hold("x on its way");
+    bench.world.hold("y");
+    bench.world.when_sent("y", move || disk.1.store(true, Ordering::SeqCst));
+    let (driven, ()) = tokio::join!(engine.run(&run), async {
+        until("x is on its way", || async { bench.world.has_arrived("x on its way") }).await;
+        bench.world.release("y");
+    });
+    assert_eq!(driven.unwrap_err().kind(), relight_engine::ErrorKind::Storage);
+    engine.hand_back();
+    // Neither the disk nor the answer to x ever comes.
+    tokio::time::timeout(Duration::from_secs(20), engine.settle()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_dropped_call_that_cannot_be_put_down_is_put_down_when_the_disk_works_again() {
     // Nobody waits for it and no worker stands here: its own process has to come back to it.
     let mut bench = Bench::new().standing().with("a", r#"box::find("p0"); box::find("never")"#);

@@ -4,6 +4,7 @@ use clap::Args;
 use relight_engine::Driven;
 use relight_engine::event::RunEnd;
 
+use crate::commands::foreground;
 use crate::commands::which::Which;
 use crate::exit::{Exit, Result};
 use crate::report::Audience;
@@ -50,7 +51,7 @@ impl Stop {
         let session = home.connect(Audience::Person).await?;
         let history = session.engine.history(&run).await?;
         session.reporter.take_up(&session.engine, &run, &id, &history).await;
-        let driven = session.engine.run(&run).await;
+        let driven = foreground::drive(&session.engine, &run).await;
         session.close().await;
         Ok(match driven? {
             Driven::Ended(RunEnd::Stopped { unreplayed, .. }) => {
